@@ -1,0 +1,2 @@
+//! The bundled poa server
+fn main() {}

@@ -1,0 +1,1 @@
+//! Users, admins, tokens and the handler that manages them

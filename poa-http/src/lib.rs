@@ -1,0 +1,1 @@
+//! The HTTP listener that poa handlers share: limits, TLS, ordered shutdown

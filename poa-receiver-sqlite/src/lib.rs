@@ -1,0 +1,1 @@
+//! Stores messages in an SQLite database

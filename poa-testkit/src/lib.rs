@@ -1,0 +1,1 @@
+//! Contract tests, fakes and a one-message host for authors of poa plugins

@@ -1,0 +1,1 @@
+//! Tests across crates, against real processes and servers

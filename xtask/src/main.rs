@@ -1,0 +1,2 @@
+//! Runs the tests and benchmarks of poa
+fn main() {}
