@@ -1,0 +1,232 @@
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use crate::json::Json;
+use crate::msgpack::MessagePack;
+use crate::scan::{Kind, Node, Scan, Shape, pick};
+use crate::{Format, Limits, Malformed, Refusal};
+
+/// The longest agent id, in bytes of UTF-8 after unescaping (protocol section 1).
+pub const MAX_ID_BYTES: usize = 256;
+
+/// Which call the path of a request names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CallKind {
+    /// `POST /ping`
+    Ping,
+    /// `POST /data`
+    Data,
+    /// `POST /bye`
+    Bye,
+}
+
+impl CallKind {
+    /// The call of a REST path; `None` for any other path. Letter case counts.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        match path {
+            "/ping" => Some(Self::Ping),
+            "/data" => Some(Self::Data),
+            "/bye" => Some(Self::Bye),
+            _ => None,
+        }
+    }
+
+    /// `ping`, `data` or `bye`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ping => "ping",
+            Self::Data => "data",
+            Self::Bye => "bye",
+        }
+    }
+}
+
+impl fmt::Display for CallKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A decoded call that borrows from its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call<'b> {
+    /// The agent is alive.
+    Ping(Ping<'b>),
+    /// One metric.
+    Data(Data<'b>),
+    /// An array of metrics, in the order sent; all are taken or none. It may be empty.
+    Batch(Vec<Data<'b>>),
+    /// The agent leaves.
+    Bye(Bye<'b>),
+}
+
+/// The agent is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ping<'b> {
+    /// The agent's id: not empty, at most [`MAX_ID_BYTES`], no control characters.
+    pub id: Cow<'b, str>,
+}
+
+/// One metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Data<'b> {
+    /// The agent's id, as in [`Ping::id`].
+    pub id: Cow<'b, str>,
+    /// The data type as sent. The caller knows which ones are configured; see [`Refusal::unknown_type`].
+    pub data_type: Cow<'b, str>,
+    /// One well-formed object, exactly as it stands in the body.
+    pub data: &'b [u8],
+    offset: usize,
+}
+
+impl Data<'_> {
+    /// Where [`Data::data`] stands in the body, to slice a shared buffer instead of copying.
+    #[must_use]
+    pub const fn range(&self) -> Range<usize> {
+        self.offset..self.offset + self.data.len()
+    }
+}
+
+/// The agent leaves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bye<'b> {
+    /// The agent's id, as in [`Ping::id`].
+    pub id: Cow<'b, str>,
+}
+
+/// Decodes the body of a REST call.
+///
+/// An empty JSON body counts as an object without fields. Unknown fields are ignored; of duplicate
+/// fields the last wins. A batch takes memory in proportion to its items, at most about four times its body.
+///
+/// # Errors
+///
+/// [`Refusal::Malformed`] when the body is not one well-formed value within the limits, whatever else is
+/// wrong with it. Then the refusals of status 422, for a batch wrapped in [`Refusal::InBatch`] with the first
+/// bad item.
+pub fn decode<'b>(
+    kind: CallKind,
+    format: Format,
+    body: &'b [u8],
+    limits: &Limits,
+) -> Result<Call<'b>, Refusal> {
+    match format {
+        Format::Json if body.is_empty() => Err(Refusal::MissingField { field: "id" }),
+        Format::Json => scan_call(kind, Json::new(body, limits)?),
+        Format::MessagePack => scan_call(kind, MessagePack::new(body, limits)),
+    }
+}
+
+fn scan_call<'b>(kind: CallKind, mut scan: impl Scan<'b>) -> Result<Call<'b>, Refusal> {
+    let call = match (scan.shape(), kind) {
+        (Some(Shape::Object), CallKind::Data) => scan_data(&mut scan)?.map(Call::Data),
+        (Some(Shape::Object), CallKind::Ping) => {
+            scan_id(&mut scan)?.map(|id| Call::Ping(Ping { id }))
+        }
+        (Some(Shape::Object), CallKind::Bye) => scan_id(&mut scan)?.map(|id| Call::Bye(Bye { id })),
+        (Some(Shape::Array), CallKind::Data) => scan_batch(&mut scan)?.map(Call::Batch),
+        (Some(Shape::Array), call) => scan.value().map(|_| Err(Refusal::NoBatch { call }))?,
+        _ => scan_not_an_object(&mut scan)?,
+    };
+    scan.finish()?;
+    call
+}
+
+/// The inner result waits until the rest of the body is known to be well-formed.
+type Scanned<T> = Result<Result<T, Refusal>, Malformed>;
+
+fn scan_data<'b>(scan: &mut impl Scan<'b>) -> Scanned<Data<'b>> {
+    let fields = pick(scan, &["id", "type", "data"])?;
+    Ok(data(scan, fields))
+}
+
+fn scan_id<'b>(scan: &mut impl Scan<'b>) -> Scanned<Cow<'b, str>> {
+    let [field] = pick(scan, &["id"])?;
+    Ok(id(scan, field))
+}
+
+pub(crate) fn scan_not_an_object<'b, T>(scan: &mut impl Scan<'b>) -> Scanned<T> {
+    let found = scan.value()?.kind;
+    Ok(Err(Refusal::NotAnObject { found }))
+}
+
+fn scan_batch<'b>(scan: &mut impl Scan<'b>) -> Scanned<Vec<Data<'b>>> {
+    let mut batch = Ok(Vec::new());
+    scan.array(|scan| {
+        let item = match scan.shape() {
+            Some(Shape::Object) => scan_data(scan)?,
+            _ => scan_not_an_object(scan)?,
+        };
+        if let Ok(items) = &mut batch {
+            match item {
+                Ok(item) => items.push(item),
+                Err(refusal) => batch = Err(refusal.in_batch(items.len())),
+            }
+        }
+        Ok(())
+    })?;
+    Ok(batch)
+}
+
+/// Reads the fields `id`, `type` and `data`.
+pub(crate) fn data<'b>(
+    scan: &impl Scan<'b>,
+    [id_field, type_field, data_field]: [Option<Node>; 3],
+) -> Result<Data<'b>, Refusal> {
+    let id = id(scan, id_field)?;
+    let data_type = text(scan, type_field, "type")?;
+    let node = data_field.ok_or(Refusal::MissingField { field: "data" })?;
+    if node.kind != Kind::Object {
+        return Err(wrong_type("data", "an object", node.kind));
+    }
+    Ok(Data {
+        id,
+        data_type,
+        data: scan.raw(node),
+        offset: node.start,
+    })
+}
+
+/// Reads the field `id` and checks the rules of protocol section 1.
+pub(crate) fn id<'b>(scan: &impl Scan<'b>, field: Option<Node>) -> Result<Cow<'b, str>, Refusal> {
+    let id = text(scan, field, "id")?;
+    let problem = if id.is_empty() {
+        "must not be empty"
+    } else if id.len() > MAX_ID_BYTES {
+        "must not be longer than 256 bytes"
+    } else if id.chars().any(char::is_control) {
+        "must not hold control characters"
+    } else {
+        return Ok(id);
+    };
+    Err(Refusal::InvalidField {
+        field: "id",
+        problem,
+    })
+}
+
+/// Reads a field that must be text.
+pub(crate) fn text<'b>(
+    scan: &impl Scan<'b>,
+    node: Option<Node>,
+    field: &'static str,
+) -> Result<Cow<'b, str>, Refusal> {
+    let node = node.ok_or(Refusal::MissingField { field })?;
+    scan.text(node)
+        .ok_or_else(|| wrong_type(field, "a string", node.kind))
+}
+
+pub(crate) const fn wrong_type(
+    field: &'static str,
+    expected: &'static str,
+    found: Kind,
+) -> Refusal {
+    Refusal::WrongType {
+        field,
+        expected,
+        found,
+    }
+}

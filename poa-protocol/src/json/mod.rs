@@ -1,0 +1,232 @@
+//! JSON by RFC 8259, checked in one pass without recursion.
+
+mod nesting;
+mod number;
+mod string;
+
+use std::borrow::Cow;
+
+use self::nesting::Nesting;
+use crate::scan::{Kind, Node, Scan, Shape};
+use crate::{Format, Limits, Malformed, Problem, Reference};
+
+/// A position in a JSON text; everything before it has been checked.
+#[derive(Debug)]
+pub(crate) struct Json<'b> {
+    text: &'b str,
+    at: usize,
+    depth: u8,
+    max_depth: u8,
+}
+
+pub(crate) const fn malformed(offset: usize, problem: Problem) -> Malformed {
+    Malformed {
+        format: Format::Json,
+        offset,
+        problem,
+    }
+}
+
+impl<'b> Json<'b> {
+    /// Checking UTF-8 for the whole body first is cheaper than string by string, and lets every
+    /// string be borrowed without a second check.
+    pub(crate) fn new(body: &'b [u8], limits: &Limits) -> Result<Self, Malformed> {
+        let text = std::str::from_utf8(body)
+            .map_err(|error| malformed(error.valid_up_to(), Problem::Utf8))?;
+        Ok(Self {
+            text,
+            at: 0,
+            depth: 0,
+            max_depth: limits.max_depth,
+        })
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn peek_past_blanks(&mut self) -> Option<u8> {
+        while let Some(byte) = self.peek() {
+            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+                return Some(byte);
+            }
+            self.at += 1;
+        }
+        None
+    }
+
+    fn wrong(&self, problem: Problem) -> Malformed {
+        let problem = match self.peek() {
+            Some(_) => problem,
+            None => Problem::UnexpectedEnd,
+        };
+        malformed(self.at, problem)
+    }
+
+    fn descend(&mut self) -> Result<(), Malformed> {
+        if self.depth == self.max_depth {
+            return Err(malformed(self.at, Problem::TooDeep(self.max_depth)));
+        }
+        self.depth += 1;
+        self.at += 1;
+        Ok(())
+    }
+
+    /// Steps over a closing bracket and says so, or over the comma that must stand before all but the first.
+    fn closes(&mut self, in_object: bool, first: bool) -> Result<bool, Malformed> {
+        let bracket = if in_object { b'}' } else { b']' };
+        match self.peek_past_blanks() {
+            Some(byte) if byte == bracket => {
+                self.at += 1;
+                Ok(true)
+            }
+            Some(b',') if !first => {
+                self.at += 1;
+                Ok(false)
+            }
+            _ if first => Ok(false),
+            _ if in_object => Err(self.wrong(Problem::ExpectedCommaOrBrace)),
+            _ => Err(self.wrong(Problem::ExpectedCommaOrBracket)),
+        }
+    }
+
+    /// Steps over a member's name and colon.
+    fn name(&mut self) -> Result<string::Text<'b>, Malformed> {
+        if self.peek_past_blanks() != Some(b'"') {
+            return Err(self.wrong(Problem::ExpectedName));
+        }
+        let name = self.string()?;
+        if self.peek_past_blanks() != Some(b':') {
+            return Err(self.wrong(Problem::ExpectedColon));
+        }
+        self.at += 1;
+        Ok(name)
+    }
+
+    fn string(&mut self) -> Result<string::Text<'b>, Malformed> {
+        let text = string::scan(self.text, self.at + 1)?;
+        self.at += text.raw.len() + 2;
+        Ok(text)
+    }
+
+    /// Steps over a scalar, or over the bracket that opens a container.
+    fn token(&mut self) -> Result<Kind, Malformed> {
+        match self.peek_past_blanks() {
+            Some(b'"') => self.string().map(|_| Kind::Text),
+            Some(b'{') => self.descend().map(|()| Kind::Object),
+            Some(b'[') => self.descend().map(|()| Kind::Array),
+            Some(b'-' | b'0'..=b'9') => {
+                self.at = number::scan(self.text.as_bytes(), self.at)?;
+                Ok(Kind::Number)
+            }
+            Some(b't') => self.literal("true", Kind::Bool(true)),
+            Some(b'f') => self.literal("false", Kind::Bool(false)),
+            Some(b'n') => self.literal("null", Kind::Null),
+            _ => Err(self.wrong(Problem::ExpectedValue)),
+        }
+    }
+
+    fn literal(&mut self, word: &str, kind: Kind) -> Result<Kind, Malformed> {
+        if !self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
+            return Err(malformed(self.at, Problem::ExpectedValue));
+        }
+        self.at += word.len();
+        Ok(kind)
+    }
+
+    /// Steps over what is left of a container whose opening bracket has been read.
+    fn contents(&mut self, outermost: Kind) -> Result<(), Malformed> {
+        let mut open = Nesting::new(outermost);
+        let mut first = true;
+        loop {
+            let in_object = open.in_object();
+            if self.closes(in_object, first)? {
+                first = false;
+                self.depth -= 1;
+                if open.leave() {
+                    return Ok(());
+                }
+                continue;
+            }
+            if in_object {
+                self.name()?;
+            }
+            let kind = self.token()?;
+            first = kind.is_container();
+            if first {
+                open.enter(kind);
+            }
+        }
+    }
+}
+
+impl<'b> Scan<'b> for Json<'b> {
+    fn shape(&mut self) -> Option<Shape> {
+        self.peek_past_blanks().map(|byte| match byte {
+            b'{' => Shape::Object,
+            b'[' => Shape::Array,
+            _ => Shape::Other,
+        })
+    }
+
+    fn object(&mut self, mut member: impl FnMut(&[u8], Node)) -> Result<(), Malformed> {
+        self.descend()?;
+        let mut first = true;
+        while !self.closes(true, first)? {
+            first = false;
+            let name = self.name()?;
+            let node = self.value()?;
+            member(name.unescaped().as_bytes(), node);
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn array(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
+        self.descend()?;
+        let mut first = true;
+        while !self.closes(false, first)? {
+            first = false;
+            item(self)?;
+        }
+        self.depth -= 1;
+        Ok(())
+    }
+
+    fn value(&mut self) -> Result<Node, Malformed> {
+        self.peek_past_blanks();
+        let start = self.at;
+        let kind = self.token()?;
+        if kind.is_container() {
+            self.contents(kind)?;
+        }
+        Ok(Node {
+            kind,
+            start,
+            end: self.at,
+        })
+    }
+
+    fn finish(mut self) -> Result<(), Malformed> {
+        match self.peek_past_blanks() {
+            None => Ok(()),
+            Some(_) => Err(malformed(self.at, Problem::TrailingBytes)),
+        }
+    }
+
+    fn text(&self, node: Node) -> Option<Cow<'b, str>> {
+        (node.kind == Kind::Text)
+            .then(|| string::Text::quoted(&self.text[node.start..node.end]).unescaped())
+    }
+
+    fn raw(&self, node: Node) -> &'b [u8] {
+        &self.text.as_bytes()[node.start..node.end]
+    }
+
+    fn reference(&self, node: Option<Node>) -> Reference<'b> {
+        Reference::Json(node.map(|node| Cow::Borrowed(&self.text[node.start..node.end])))
+    }
+}

@@ -1,0 +1,199 @@
+use crate::{CallKind, Kind, Malformed};
+
+/// Why a call is refused, with the status and the code an agent sees.
+///
+/// `Display` is the text for the agent: what is wrong and where. It never repeats more than a
+/// few bytes of what the agent sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// 400: the body is not one well-formed value.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// 401: no valid credentials. Nothing more is said.
+    #[error("unauthorized")]
+    Unauthorized,
+    /// 401: the token is correctly signed, but expired. Nothing more is said.
+    #[error("token_expired")]
+    TokenExpired,
+    /// 403: the token's user may only speak for another agent.
+    #[error("this user may only speak for the agent it is bound to")]
+    AgentMismatch,
+    /// 404.
+    #[error("no such {what}")]
+    NotFound {
+        /// What was looked for: `path`, `user`.
+        what: &'static str,
+    },
+    /// 405; the HTTP answer also needs an `Allow` header.
+    #[error("method not allowed; allowed: {allow}")]
+    MethodNotAllowed {
+        /// The methods that are allowed, as the `Allow` header lists them.
+        allow: &'static str,
+    },
+    /// 409: the name of a new user is taken.
+    #[error("this user name is taken; choose another")]
+    NameTaken,
+    /// 413.
+    #[error("the body is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// 415.
+    #[error("content-type must be application/json or application/msgpack")]
+    UnsupportedMediaType,
+    /// 422: the body, or an item of a batch, is not an object.
+    #[error("expected an object, found {found}")]
+    NotAnObject {
+        /// What was sent instead.
+        found: Kind,
+    },
+    /// 422: only data calls come in batches.
+    #[error("{call} takes one object; only data takes an array of them")]
+    NoBatch {
+        /// The call that was made.
+        call: CallKind,
+    },
+    /// 422: a field is not there.
+    #[error("field `{field}` is missing")]
+    MissingField {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// 422: a field has a wrong type.
+    #[error("field `{field}` must be {expected}, found {found}")]
+    WrongType {
+        /// The field's name.
+        field: &'static str,
+        /// What must stand there: `a string`, `an object`.
+        expected: &'static str,
+        /// What stands there.
+        found: Kind,
+    },
+    /// 422: a field has the right type, but breaks a rule.
+    #[error("field `{field}` {problem}")]
+    InvalidField {
+        /// The field's name.
+        field: &'static str,
+        /// The rule, to be read after the field's name: `must not be empty`.
+        problem: &'static str,
+    },
+    /// 422: `type` names no configured metric. Made by [`Refusal::unknown_type`].
+    #[error("{message}")]
+    UnknownType {
+        /// What was sent, cut short; the known types; the nearest of them.
+        message: String,
+    },
+    /// 422: `call` of a WebSocket request names no call. Made by the decoder.
+    #[error("{message}")]
+    UnknownCall {
+        /// What was sent, cut short; the known calls; the nearest of them.
+        message: String,
+    },
+    /// The status of `cause`: one item of a batch is refused, and so is the whole batch.
+    #[error("item {index}: {cause}")]
+    InBatch {
+        /// The first bad item, counted from 0.
+        index: usize,
+        /// What is wrong with it.
+        cause: Box<Refusal>,
+    },
+    /// 500: a fault of this server.
+    #[error("internal error; the server's log says more")]
+    Internal,
+    /// 503: the bus takes no more; the HTTP answer also needs a `Retry-After` header.
+    #[error("the backlog is full; try again in {retry_after} s")]
+    BacklogFull {
+        /// Seconds to wait.
+        retry_after: u32,
+    },
+}
+
+impl Refusal {
+    /// Refuses a `type` that is not configured, naming the known ones and the nearest.
+    #[must_use]
+    pub fn unknown_type<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Self {
+        Self::UnknownType {
+            message: crate::unknown::describe("type", found, known),
+        }
+    }
+
+    /// Says which item of a batch is refused, counted from 0.
+    #[must_use]
+    pub fn in_batch(self, index: usize) -> Self {
+        Self::InBatch {
+            index,
+            cause: Box::new(self),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Malformed(_) => 400,
+            Self::Unauthorized | Self::TokenExpired => 401,
+            Self::AgentMismatch => 403,
+            Self::NotFound { .. } => 404,
+            Self::MethodNotAllowed { .. } => 405,
+            Self::NameTaken => 409,
+            Self::TooLarge { .. } => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::NotAnObject { .. }
+            | Self::NoBatch { .. }
+            | Self::MissingField { .. }
+            | Self::WrongType { .. }
+            | Self::InvalidField { .. }
+            | Self::UnknownType { .. }
+            | Self::UnknownCall { .. } => 422,
+            Self::InBatch { cause, .. } => cause.status(),
+            Self::Internal => 500,
+            Self::BacklogFull { .. } => 503,
+        }
+    }
+
+    /// The stable code for programs, in snake case.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed(_) => "malformed_body",
+            Self::Unauthorized => "unauthorized",
+            Self::TokenExpired => "token_expired",
+            Self::AgentMismatch => "agent_mismatch",
+            Self::NotFound { .. } => "not_found",
+            Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::NameTaken => "name_taken",
+            Self::TooLarge { .. } => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::NotAnObject { .. } => "not_an_object",
+            Self::NoBatch { .. } => "no_batch",
+            Self::MissingField { .. } => "missing_field",
+            Self::WrongType { .. } => "wrong_type",
+            Self::InvalidField { .. } => "invalid_field",
+            Self::UnknownType { .. } => "unknown_type",
+            Self::UnknownCall { .. } => "unknown_call",
+            Self::InBatch { cause, .. } => cause.code(),
+            Self::Internal => "internal",
+            Self::BacklogFull { .. } => "backlog_full",
+        }
+    }
+
+    /// Seconds for the `Retry-After` header; only [`Refusal::BacklogFull`] has them.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::BacklogFull { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    /// The `Allow` header; only [`Refusal::MethodNotAllowed`] has one.
+    #[must_use]
+    pub const fn allow(&self) -> Option<&'static str> {
+        match self {
+            Self::MethodNotAllowed { allow } => Some(allow),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::{Malformed, Reference};
+
+/// What sort of value stands in a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A JSON object or a MessagePack map.
+    Object,
+    /// An array.
+    Array,
+    /// A JSON string or a MessagePack str.
+    Text,
+    /// A MessagePack bin.
+    Binary,
+    /// A number of any size.
+    Number,
+    /// `true` or `false`.
+    Bool(bool),
+    /// `null` or nil.
+    Null,
+    /// A MessagePack ext.
+    Extension,
+}
+
+impl Kind {
+    pub(crate) const fn is_container(self) -> bool {
+        matches!(self, Self::Object | Self::Array)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Object => "an object",
+            Self::Array => "an array",
+            Self::Text => "a string",
+            Self::Binary => "binary data",
+            Self::Number => "a number",
+            Self::Bool(_) => "a boolean",
+            Self::Null => "null",
+            Self::Extension => "an extension",
+        })
+    }
+}
+
+/// A value that has been checked, and where it stands in the body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Node {
+    pub(crate) kind: Kind,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+}
+
+/// One pass over a body, in either format: everything it steps over has been checked.
+pub(crate) trait Scan<'b>: Sized {
+    /// Tells what the next value is by its first byte, without stepping over it.
+    fn shape(&mut self) -> Option<Shape>;
+
+    /// Steps over the object that [`Scan::shape`] announced, telling each member's name and value.
+    fn object(&mut self, member: impl FnMut(&[u8], Node)) -> Result<(), Malformed>;
+
+    /// Steps over the array that [`Scan::shape`] announced; `item` must step over one value each time.
+    fn array(
+        &mut self,
+        item: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed>;
+
+    /// Steps over one value of any kind.
+    fn value(&mut self) -> Result<Node, Malformed>;
+
+    /// Checks that nothing follows.
+    fn finish(self) -> Result<(), Malformed>;
+
+    /// The text of a string; `None` for any other kind and for a bin that is not UTF-8.
+    fn text(&self, node: Node) -> Option<Cow<'b, str>>;
+
+    /// The bytes of a value as they stand in the body.
+    fn raw(&self, node: Node) -> &'b [u8];
+
+    /// The `ref` of a WebSocket request.
+    fn reference(&self, node: Option<Node>) -> Reference<'b>;
+}
+
+/// What the first byte of a value tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Object,
+    Array,
+    Other,
+}
+
+/// Steps over an object and keeps the members with these names; of duplicates the last wins.
+pub(crate) fn pick<'b, const N: usize>(
+    scan: &mut impl Scan<'b>,
+    names: &[&str; N],
+) -> Result<[Option<Node>; N], Malformed> {
+    let mut found = [None; N];
+    scan.object(|name, node| {
+        if let Some(at) = names.iter().position(|known| known.as_bytes() == name) {
+            found[at] = Some(node);
+        }
+    })?;
+    Ok(found)
+}

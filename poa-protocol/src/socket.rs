@@ -1,0 +1,132 @@
+use std::borrow::Cow;
+
+use crate::call::{data, id, scan_not_an_object, text};
+use crate::json::Json;
+use crate::msgpack::MessagePack;
+use crate::scan::{Node, Scan, Shape, pick};
+use crate::{Bye, Call, Format, Limits, Ping, Refusal, unknown};
+
+/// A WebSocket message that is one well-formed object (protocol section 4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request<'b> {
+    /// What the answer must carry.
+    pub reference: Reference<'b>,
+    /// The call, or why it is refused; either way the answer goes to [`Request::reference`].
+    pub call: Result<SocketCall<'b>, Refusal>,
+}
+
+/// A call over WebSocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketCall<'b> {
+    /// Authorises the connection.
+    Session(Session<'b>),
+    /// The same calls as over REST; never [`Call::Batch`], since calls may be pipelined instead.
+    Call(Call<'b>),
+}
+
+/// Asks for a token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Session<'b> {
+    /// The user's name as sent.
+    pub user: Cow<'b, str>,
+    /// The password as sent. `Debug` does not show it.
+    pub password: Cow<'b, str>,
+}
+
+impl std::fmt::Debug for Session<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The `ref` of a request, kept as the bytes that were sent, and with it the format of the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference<'b> {
+    /// The request was JSON; `None` when it had no `ref`.
+    Json(Option<Cow<'b, str>>),
+    /// The request was MessagePack; `None` when it had no `ref`.
+    MessagePack(Option<Cow<'b, [u8]>>),
+}
+
+impl Reference<'_> {
+    /// For an answer to a message whose `ref` cannot be read: the answer's is null.
+    #[must_use]
+    pub const fn none(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json(None),
+            Format::MessagePack => Self::MessagePack(None),
+        }
+    }
+
+    /// Copies the `ref`, so that the message can be dropped before the answer is known.
+    #[must_use]
+    pub fn into_owned(self) -> Reference<'static> {
+        match self {
+            Self::Json(raw) => Reference::Json(raw.map(|raw| Cow::Owned(raw.into_owned()))),
+            Self::MessagePack(raw) => {
+                Reference::MessagePack(raw.map(|raw| Cow::Owned(raw.into_owned())))
+            }
+        }
+    }
+}
+
+/// Decodes a WebSocket message: a text frame is JSON, a binary frame MessagePack.
+///
+/// Unlike a REST body, an empty JSON message is malformed.
+///
+/// # Errors
+///
+/// [`Refusal::Malformed`] or [`Refusal::NotAnObject`]; the answer goes to [`Reference::none`].
+pub fn decode_request<'b>(
+    format: Format,
+    message: &'b [u8],
+    limits: &Limits,
+) -> Result<Request<'b>, Refusal> {
+    match format {
+        Format::Json => scan_request(Json::new(message, limits)?),
+        Format::MessagePack => scan_request(MessagePack::new(message, limits)),
+    }
+}
+
+const FIELDS: [&str; 7] = ["call", "id", "type", "data", "user", "password", "ref"];
+
+fn scan_request<'b>(mut scan: impl Scan<'b>) -> Result<Request<'b>, Refusal> {
+    let request = match scan.shape() {
+        Some(Shape::Object) => {
+            let fields = pick(&mut scan, &FIELDS)?;
+            Ok(Request {
+                reference: scan.reference(fields[6]),
+                call: call(&scan, fields),
+            })
+        }
+        _ => scan_not_an_object(&mut scan)?,
+    };
+    scan.finish()?;
+    request
+}
+
+fn call<'b>(
+    scan: &impl Scan<'b>,
+    [call, agent, data_type, body, user, password, _]: [Option<Node>; 7],
+) -> Result<SocketCall<'b>, Refusal> {
+    let name = text(scan, call, "call")?;
+    Ok(match &*name {
+        "session" => SocketCall::Session(Session {
+            user: text(scan, user, "user")?,
+            password: text(scan, password, "password")?,
+        }),
+        "ping" => SocketCall::Call(Call::Ping(Ping {
+            id: id(scan, agent)?,
+        })),
+        "data" => SocketCall::Call(Call::Data(data(scan, [agent, data_type, body])?)),
+        "bye" => SocketCall::Call(Call::Bye(Bye {
+            id: id(scan, agent)?,
+        })),
+        other => {
+            let message = unknown::describe("call", other, ["session", "ping", "data", "bye"]);
+            return Err(Refusal::UnknownCall { message });
+        }
+    })
+}
