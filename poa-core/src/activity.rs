@@ -1,0 +1,149 @@
+//! Notices when agents fall silent.
+//!
+//! One structure and one task watch all agents, over all handlers. A ping writes one number; nothing is woken by it, and
+//! nothing is moved. The task looks at an agent when its time may have come, finds its newer deadline, and puts it where that
+//! falls due: about once per timeout for each agent, however often it pings.
+
+mod table;
+mod wheel;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::bus::Bus;
+use crate::{Activity, AgentId, Timestamp};
+use table::{Fate, Table};
+use wheel::Wheel;
+
+/// How exactly silence is noticed: this much late at most.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How long it is remembered that an agent is inactive, so that it is not said twice.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
+/// Watches agents for silence, for all handlers of a host. Cloning is cheap.
+#[derive(Clone)]
+pub struct ActivityMonitor(Arc<Inner>);
+
+struct Inner {
+    bus: Arc<Bus>,
+    timeout: Duration,
+    begin: Instant,
+    table: Table,
+    wheel: Mutex<Wheel>,
+    /// Told when an agent is put into a wheel that was empty.
+    filled: Notify,
+}
+
+impl ActivityMonitor {
+    /// A monitor that calls an agent inactive `timeout` after its last sign of life.
+    pub(crate) fn new(bus: Arc<Bus>, timeout: Duration) -> Self {
+        Self(Arc::new(Inner {
+            bus,
+            timeout,
+            begin: Instant::now(),
+            table: Table::default(),
+            wheel: Mutex::default(),
+            filled: Notify::new(),
+        }))
+    }
+
+    /// The agent is alive: starts its timer or restarts it. An agent not known to be active becomes active.
+    pub fn ping(&self, agent: &AgentId) {
+        let deadline = self.ticks_until(self.0.timeout);
+        if let Some(generation) = self.0.table.ping(agent, deadline) {
+            self.watch(deadline, agent.clone(), generation);
+            self.publish(vec![change(agent.clone(), true)]);
+        }
+    }
+
+    /// The agent sent data: restarts a timer that runs, but starts none.
+    pub fn data(&self, agent: &AgentId) {
+        self.0.table.data(agent, self.ticks_until(self.0.timeout));
+    }
+
+    /// The agent leaves: inactive at once, unless it is known to be so already.
+    pub fn bye(&self, agent: &AgentId) {
+        let forget_at = self.ticks_until(REMEMBERED);
+        if let Some(generation) = self.0.table.bye(agent, forget_at) {
+            self.watch(forget_at, agent.clone(), generation);
+            self.publish(vec![change(agent.clone(), false)]);
+        }
+    }
+
+    /// How many agents' silence would be noticed.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.0.table.active()
+    }
+
+    /// Reports the silent, for ever. Cancel safe.
+    pub(crate) async fn run(&self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let filled = self.0.filled.notified();
+            if self.0.wheel.lock().is_empty() {
+                filled.await;
+            }
+            tick.tick().await;
+            self.report_silent();
+        }
+    }
+
+    fn report_silent(&self) {
+        let now = self.tick_of(Instant::now());
+        let due = self.0.wheel.lock().advance(now);
+        let mut silent = Vec::new();
+        for (agent, generation) in due {
+            match self.0.table.examine(&agent, generation, now, self.ticks_until(REMEMBERED)) {
+                Fate::Watch(at) => self.watch(at, agent, generation),
+                Fate::Silent(at) => {
+                    self.watch(at, agent.clone(), generation);
+                    silent.push(change(agent, false));
+                }
+                Fate::Forgotten => {}
+            }
+        }
+        if !silent.is_empty() {
+            self.publish(silent);
+        }
+    }
+
+    fn publish(&self, changes: Vec<Activity>) {
+        self.0.bus.publish_activity(changes);
+    }
+
+    fn watch(&self, tick: u64, agent: AgentId, generation: u32) {
+        let mut wheel = self.0.wheel.lock();
+        if wheel.is_empty() {
+            wheel.start_at(self.tick_of(Instant::now()));
+            self.0.filled.notify_one();
+        }
+        wheel.insert(tick, agent, generation);
+    }
+
+    fn tick_of(&self, time: Instant) -> u64 {
+        (time - self.0.begin).as_millis() as u64 / TICK.as_millis() as u64
+    }
+
+    /// The first tick that lies at least this long ahead.
+    fn ticks_until(&self, duration: Duration) -> u64 {
+        self.tick_of(Instant::now() + duration) + 1
+    }
+}
+
+fn change(agent: AgentId, active: bool) -> Activity {
+    Activity::new(agent, active, Timestamp::now())
+}
+
+impl fmt::Debug for ActivityMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActivityMonitor({} active)", self.active())
+    }
+}

@@ -1,0 +1,110 @@
+//! What a handler holds until its message is worth what was promised.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// Tells when a message that was accepted has reached the level that `ack` promises.
+///
+/// Dropping a receipt does not take the message back. Cancel safe.
+#[derive(Debug)]
+#[must_use = "a positive answer to the agent is only true once the receipt is"]
+pub struct Receipt(State);
+
+#[derive(Debug)]
+enum State {
+    Ready,
+    Waiting(oneshot::Receiver<Result<(), ReceiptError>>),
+}
+
+/// Why an accepted message did not reach the level that `ack` promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiptError {
+    /// A receiver could not deliver the message and set it aside, or skipped it.
+    #[error("a receiver could not deliver the message")]
+    NotDelivered,
+    /// The host stopped before it was known.
+    #[error("the host stopped before the message was delivered")]
+    Stopped,
+}
+
+impl Receipt {
+    /// A receipt that is good already.
+    pub(crate) fn ready() -> Self {
+        Self(State::Ready)
+    }
+
+    /// A receipt for what `readers` readers have to confirm, and their share of it.
+    pub(super) fn waiting_for(readers: usize) -> (Self, Arc<Waiter>) {
+        let (answer, receiver) = oneshot::channel();
+        let waiter = Waiter {
+            missing: AtomicUsize::new(readers),
+            failed: AtomicBool::new(false),
+            answer: Mutex::new(Some(answer)),
+        };
+        (Self(State::Waiting(receiver)), Arc::new(waiter))
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<(), ReceiptError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Ready => Poll::Ready(Ok(())),
+            State::Waiting(answer) => {
+                Pin::new(answer).poll(cx).map(|said| said.unwrap_or(Err(ReceiptError::Stopped)))
+            }
+        }
+    }
+}
+
+/// The other end of a receipt, shared by the readers that have to confirm.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    missing: AtomicUsize,
+    failed: AtomicBool,
+    answer: Mutex<Option<oneshot::Sender<Result<(), ReceiptError>>>>,
+}
+
+impl Waiter {
+    fn confirm(&self, delivered: bool) {
+        if !delivered {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        if self.missing.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return;
+        }
+        let failed = self.failed.load(Ordering::Relaxed);
+        if let Some(answer) = self.answer.lock().take() {
+            // A handler that no longer waits has dropped its receipt.
+            let _ = answer.send(if failed { Err(ReceiptError::NotDelivered) } else { Ok(()) });
+        }
+    }
+}
+
+/// What one reader still has to confirm, in the order of the queue.
+#[derive(Debug, Default)]
+pub(crate) struct Confirmations(VecDeque<(std::ops::Range<u64>, Arc<Waiter>)>);
+
+impl Confirmations {
+    pub(super) fn push(&mut self, range: std::ops::Range<u64>, waiter: Arc<Waiter>) {
+        self.0.push_back((range, waiter));
+    }
+
+    /// Everything before `up_to` is done with; `failed` lists, in order, what of it was not delivered.
+    pub(super) fn settle(&mut self, up_to: u64, failed: &[u64]) {
+        while let Some((range, waiter)) = self.0.pop_front_if(|(range, _)| range.end <= up_to) {
+            let from = failed.partition_point(|seq| *seq < range.start);
+            let delivered = failed.get(from).is_none_or(|seq| *seq >= range.end);
+            waiter.confirm(delivered);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+use std::fmt;
+
+/// Something wrong in a configuration: where, what, and the cure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The keys that lead to the value, from the outside in; an index of an array stands as its number.
+    pub path: Vec<String>,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem with the value at `path`, a sequence of keys separated by dots; empty for the whole section.
+    #[must_use]
+    pub fn new(path: &str, message: impl Into<String>) -> Self {
+        let path = path.split('.').filter(|key| !key.is_empty()).map(str::to_owned).collect();
+        Self { path, message: message.into() }
+    }
+
+    /// The same problem, seen from the table that holds `key`.
+    #[must_use]
+    pub fn under(mut self, key: &str) -> Self {
+        self.path.insert(0, key.to_owned());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            f.write_str(&self.message)
+        } else {
+            write!(f, "{}: {}", self.path.join("."), self.message)
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The kinds of metrics a host accepts.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The type of a metric, such as `ethereum_metrics`: a name declared in the configuration.
+///
+/// Interned: the host makes one per declared name, and clones share it.
+#[derive(Clone)]
+pub struct DataType {
+    index: u16,
+    name: Arc<str>,
+}
+
+impl DataType {
+    /// The declared name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The place of this type in the host's list.
+    pub(crate) fn index(&self) -> usize {
+        usize::from(self.index)
+    }
+}
+
+impl PartialEq for DataType {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for DataType {}
+
+impl fmt::Debug for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The data types one host accepts, in the order they were declared.
+#[derive(Clone, Debug, Default)]
+pub struct DataTypes(Arc<[DataType]>);
+
+/// The most data types one host can have.
+const MAX_TYPES: usize = 128;
+
+impl DataTypes {
+    /// Interns the given names.
+    ///
+    /// # Errors
+    /// When a name is empty, holds a control character or stands twice, or when there are more than 128.
+    pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, InvalidDataType> {
+        let mut types: Vec<DataType> = Vec::new();
+        for name in names {
+            let name = name.as_ref();
+            check(name, &types)?;
+            let index = u16::try_from(types.len()).map_err(|_| InvalidDataType::TooMany)?;
+            types.push(DataType { index, name: name.into() });
+        }
+        Ok(Self(types.into()))
+    }
+
+    /// The data type of this name, if it was declared.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&DataType> {
+        self.0.iter().find(|known| known.name() == name)
+    }
+
+    /// All data types.
+    pub fn iter(&self) -> std::slice::Iter<'_, DataType> {
+        self.0.iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a DataTypes {
+    type Item = &'a DataType;
+    type IntoIter = std::slice::Iter<'a, DataType>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+fn check(name: &str, known: &[DataType]) -> Result<(), InvalidDataType> {
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(InvalidDataType::Name(name.into()));
+    }
+    if known.iter().any(|other| other.name() == name) {
+        return Err(InvalidDataType::Duplicate(name.into()));
+    }
+    if known.len() == MAX_TYPES { Err(InvalidDataType::TooMany) } else { Ok(()) }
+}
+
+/// Why a list of names is no list of data types.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidDataType {
+    /// The name is empty or holds a control character.
+    #[error("{0:?} cannot name a data type: a name is not empty and holds no control characters")]
+    Name(String),
+    /// The name stands twice.
+    #[error("data type `{0}` is declared twice")]
+    Duplicate(String),
+    /// There are more than 128 names.
+    #[error("a host has at most {MAX_TYPES} data types")]
+    TooMany,
+}
+
+/// A set of data types of one host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TypeSet(u128);
+
+impl TypeSet {
+    pub(crate) fn insert(&mut self, data_type: &DataType) {
+        self.0 |= 1 << data_type.index();
+    }
+
+    pub(crate) fn contains(self, data_type: &DataType) -> bool {
+        self.0 >> data_type.index() & 1 == 1
+    }
+
+    pub(crate) fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_was_declared() {
+        let types = DataTypes::new(["a", "b"]).unwrap();
+        assert_eq!(types.get("b").unwrap().name(), "b");
+        assert!(types.get("B").is_none());
+    }
+
+    #[test]
+    fn refuses_bad_lists() {
+        assert_eq!(DataTypes::new(["a", "a"]).unwrap_err(), InvalidDataType::Duplicate("a".into()));
+        assert_eq!(DataTypes::new([""]).unwrap_err(), InvalidDataType::Name(String::new()));
+        let many = (0..129).map(|n| n.to_string());
+        assert_eq!(DataTypes::new(many).unwrap_err(), InvalidDataType::TooMany);
+    }
+
+    #[test]
+    fn a_set_holds_the_last_possible_type() {
+        let types = DataTypes::new((0..128).map(|n| n.to_string())).unwrap();
+        let last = types.get("127").unwrap();
+        let mut set = TypeSet::default();
+        assert!(!set.contains(last));
+        set.insert(last);
+        assert!(set.contains(last));
+    }
+}

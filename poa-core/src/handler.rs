@@ -1,0 +1,123 @@
+//! The inward side: what speaks a protocol to the outside and makes Messages of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::activity::ActivityMonitor;
+use crate::auth::Authenticator;
+use crate::bus::Bus;
+use crate::telemetry::Telemetry;
+use crate::{AgentId, DataTypes, Draft, MemoryBudget, PluginError, Receipt, Refused};
+
+/// Brings messages into the host.
+#[async_trait]
+#[diagnostic::on_unimplemented(note = "a handler implements `poa_core::CustomHandler`")]
+pub trait CustomHandler: Send + 'static {
+    /// Serves until told to stop.
+    ///
+    /// When [`HandlerContext::shutdown`] fires: accept nothing new, answer what was taken, return `Ok`. The time for that is
+    /// bounded; afterwards the future is dropped. Tasks it spawned must end with it.
+    ///
+    /// # Errors
+    /// An error, a panic, or returning before being told to, ends this instance; the host builds a new one.
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError>;
+
+    /// Where people reach this handler: `http://127.0.0.1:4002`. Known once it is built.
+    fn endpoints(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What a host offers to a running handler. Cloning is cheap.
+#[derive(Clone)]
+pub struct HandlerContext {
+    pub(crate) name: Arc<str>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) services: Arc<Services>,
+}
+
+/// What all handlers of a host share.
+pub(crate) struct Services {
+    pub(crate) bus: Arc<Bus>,
+    pub(crate) activity: ActivityMonitor,
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(crate) data_types: DataTypes,
+    pub(crate) memory: MemoryBudget,
+    pub(crate) telemetry: Telemetry,
+}
+
+impl HandlerContext {
+    /// The name of the handler, the `x` of `[handlers.x]`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The data types the host accepts.
+    #[must_use]
+    pub fn data_types(&self) -> &DataTypes {
+        &self.services.data_types
+    }
+
+    /// Gives a message to every receiver that subscribed to its data type.
+    ///
+    /// Returns at once. The message is accepted; what that is worth, the [`Receipt`] tells when awaited.
+    ///
+    /// # Errors
+    /// When a backlog is full or the host is stopping. The message was then given to nobody.
+    pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, Refused> {
+        self.services.bus.publish([message])
+    }
+
+    /// Gives several messages to the receivers: all of them, or none.
+    ///
+    /// # Errors
+    /// As [`send_to_receivers`](Self::send_to_receivers).
+    pub fn send_all_to_receivers(&self, messages: Vec<Draft>) -> Result<Receipt, Refused> {
+        self.services.bus.publish(messages)
+    }
+
+    /// Tells every receiver that an agent is inactive, unless that is known already.
+    pub fn publish_inactive(&self, agent: &AgentId) {
+        self.services.activity.bye(agent);
+    }
+
+    /// Watches agents for silence.
+    #[must_use]
+    pub fn activity(&self) -> &ActivityMonitor {
+        &self.services.activity
+    }
+
+    /// Who decides who may speak, when the host was given somebody.
+    #[must_use]
+    pub fn authenticator(&self) -> Option<&Arc<dyn Authenticator>> {
+        self.services.authenticator.as_ref()
+    }
+
+    /// The bound on the memory that all bodies in hand may take.
+    #[must_use]
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.services.memory
+    }
+
+    /// Where to register counters and gauges.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.services.telemetry
+    }
+
+    /// Fires when the handler is to stop.
+    #[must_use]
+    pub fn shutdown(&self) -> &CancellationToken {
+        &self.shutdown
+    }
+}
+
+impl fmt::Debug for HandlerContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandlerContext").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,290 @@
+//! From a description to a running host.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::start::{self, Built};
+use super::stop::Limits;
+use super::{Ack, Host, HostHandle, ReceiverOptions, Shared, Task};
+use crate::activity::ActivityMonitor;
+use crate::auth::Authenticator;
+use crate::bus::Bus;
+use crate::handler::Services;
+use crate::plugin::{handler_factory, receiver_factory};
+use crate::telemetry::Telemetry;
+use crate::{
+    BoxError, BuildContext, DataTypes, Extensions, HandlerContext, HandlerFactory, HandlerPlugin,
+    InvalidDataType, MemoryBudget, ReceiverFactory, ReceiverPlugin, Timestamp,
+};
+
+/// Describes a host. Nothing happens before [`start`](Self::start).
+#[must_use = "a host is started with `start`"]
+pub struct HostBuilder {
+    metrics: Vec<String>,
+    data_dir: PathBuf,
+    ack: Ack,
+    memory: u64,
+    inactive_after: Duration,
+    limits: Limits,
+    pub(super) start_timeout: Duration,
+    resources: Extensions,
+    authenticator: Option<Arc<dyn Authenticator>>,
+    telemetry: Telemetry,
+    pub(super) handlers: Vec<(String, HandlerFactory)>,
+    pub(super) receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
+}
+
+/// Why a host did not start. Whatever had been built is gone again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The list of data types is not valid.
+    #[error("metrics")]
+    DataTypes(#[from] InvalidDataType),
+    /// Two plugins of the same role have the same name.
+    #[error("{0}: there are two of this name; rename one")]
+    DuplicateName(String),
+    /// A receiver subscribes to a data type that the host does not accept.
+    #[error(
+        "receivers.{receiver}: `{data_type}` is not among the host's metrics; declare it there"
+    )]
+    UnknownDataType {
+        /// The receiver.
+        receiver: String,
+        /// What it subscribes to.
+        data_type: String,
+    },
+    /// This engine cannot give the promise that `ack` makes.
+    #[error(
+        "ack = \"stored\" needs a log on disk, and this host's bus is in memory; use `memory` or `delivered`"
+    )]
+    AckNotPossible,
+    /// The data directory cannot be made.
+    #[error("cannot create the data directory {path}; is its parent writable?")]
+    DataDir {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A plugin could not be built.
+    #[error("{plugin}")]
+    Plugin {
+        /// Its role and name: `receivers.store`.
+        plugin: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+}
+
+impl Default for HostBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HostBuilder {
+    /// A host without plugins that keeps its data in `poa-data`.
+    pub fn new() -> Self {
+        Self {
+            metrics: Vec::new(),
+            data_dir: "poa-data".into(),
+            ack: Ack::Memory,
+            memory: 256 << 20,
+            inactive_after: Duration::from_secs(7),
+            limits: Limits { handlers: Duration::from_secs(10), drain: Duration::from_secs(20) },
+            start_timeout: Duration::from_secs(15),
+            resources: Extensions::new(),
+            authenticator: None,
+            telemetry: Telemetry::default(),
+            handlers: Vec::new(),
+            receivers: Vec::new(),
+        }
+    }
+
+    /// The data types the host accepts.
+    pub fn metrics<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.metrics.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// The directory for everything the host writes; created if missing, with mode 0700. `poa-data` if not set.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = path.into();
+        self
+    }
+
+    /// What a positive answer to an agent means; [`Ack::Memory`] if not set.
+    pub fn ack(mut self, ack: Ack) -> Self {
+        self.ack = ack;
+        self
+    }
+
+    /// The bound on the memory, in bytes, that all bodies in hand may take; 256 MiB if not set.
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.memory = bytes;
+        self
+    }
+
+    /// How long an agent may be silent; 7 s if not set.
+    pub fn inactive_after(mut self, timeout: Duration) -> Self {
+        self.inactive_after = timeout;
+        self
+    }
+
+    /// How long handlers may take to stop (10 s if not set), and receivers to get what is queued (20 s).
+    pub fn stop_timeouts(mut self, handlers: Duration, drain: Duration) -> Self {
+        self.limits = Limits { handlers, drain };
+        self
+    }
+
+    /// How long a plugin may take to be built; 15 s if not set.
+    pub fn start_timeout(mut self, timeout: Duration) -> Self {
+        self.start_timeout = timeout;
+        self
+    }
+
+    /// Who decides who may speak.
+    pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
+        self.authenticator = Some(authenticator);
+        self
+    }
+
+    /// Something for the plugins that know `T`; see [`BuildContext::resource`].
+    pub fn resource<T: std::any::Any + Send + Sync>(mut self, resource: T) -> Self {
+        self.resources.insert(resource);
+        self
+    }
+
+    /// Adds a handler.
+    pub fn handler<P: HandlerPlugin>(self, name: &str, config: P::Config) -> Self {
+        self.handler_from(name, handler_factory::<P>(config))
+    }
+
+    /// Adds a handler made by this factory.
+    pub fn handler_from(mut self, name: &str, factory: HandlerFactory) -> Self {
+        self.handlers.push((name.to_owned(), factory));
+        self
+    }
+
+    /// Adds a receiver.
+    pub fn receiver<P: ReceiverPlugin>(
+        self,
+        name: &str,
+        options: ReceiverOptions,
+        config: P::Config,
+    ) -> Self {
+        self.receiver_from(name, options, receiver_factory::<P>(config))
+    }
+
+    /// Adds a receiver made by this factory.
+    pub fn receiver_from(
+        mut self,
+        name: &str,
+        options: ReceiverOptions,
+        factory: ReceiverFactory,
+    ) -> Self {
+        self.receivers.push((name.to_owned(), options, factory));
+        self
+    }
+
+    /// Builds every plugin, then runs them all on the current runtime. When this returns, every handler listens.
+    ///
+    /// Cancel safe: when dropped, nothing was spawned.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing runs then.
+    pub async fn start(mut self) -> Result<Host, StartError> {
+        start::check_names(&self)?;
+        let data_types = DataTypes::new(&self.metrics)?;
+        if self.ack == Ack::Stored {
+            return Err(StartError::AckNotPossible);
+        }
+        start::make_data_dir(&self.data_dir)?;
+        let build = BuildContext {
+            name: "".into(),
+            data_dir: std::mem::take(&mut self.data_dir).into(),
+            data_types,
+            resources: Arc::new(std::mem::take(&mut self.resources)),
+            telemetry: self.telemetry.clone(),
+        };
+        let built = start::build_plugins(&mut self, &build).await?;
+        Ok(self.run(build, built))
+    }
+
+    /// Spawns everything. Cannot fail.
+    fn run(self, build: BuildContext, built: Built) -> Host {
+        let unrouted = self.telemetry.counter(
+            "unrouted_messages",
+            "Messages of types that no receiver subscribed to",
+            &[],
+        );
+        let bus = Bus::new(self.ack, unrouted);
+        let activity = ActivityMonitor::new(bus.clone(), self.inactive_after);
+        let services = Arc::new(Services {
+            bus: bus.clone(),
+            activity: activity.clone(),
+            authenticator: self.authenticator,
+            data_types: build.data_types,
+            memory: MemoryBudget::new(self.memory),
+            telemetry: self.telemetry,
+        });
+        let stop_handlers = CancellationToken::new();
+        let stop_receivers = CancellationToken::new();
+
+        // Receivers subscribe before any handler runs, so that no message finds nobody.
+        let mut receiver_status = Vec::new();
+        let mut receivers = Vec::new();
+        for receiver in built.receivers {
+            let (state, delivery) = receiver.subscribe(&services, stop_receivers.clone());
+            receivers.push(Task { name: state.name.clone(), task: tokio::spawn(delivery.run()) });
+            receiver_status.push(state);
+        }
+        let mut handler_status = Vec::new();
+        let mut handlers = Vec::new();
+        for handler in built.handlers {
+            let name = handler.build.name.clone();
+            let shutdown = stop_handlers.child_token();
+            let cx = HandlerContext { name: name.clone(), shutdown, services: services.clone() };
+            let (cell, supervised) = handler.supervise(cx);
+            handlers.push(Task { name: name.to_string(), task: tokio::spawn(supervised.run()) });
+            handler_status.push(cell);
+        }
+        let shared = Shared {
+            services,
+            ready: AtomicBool::new(true),
+            started_at: Timestamp::now(),
+            ack: self.ack,
+            handler_status,
+            receiver_status,
+            stop_handlers,
+            stop_receivers,
+        };
+        Host {
+            handle: HostHandle(Arc::new(shared)),
+            handlers,
+            receivers,
+            monitor: tokio::spawn(async move { activity.run().await }),
+            limits: self.limits,
+        }
+    }
+}
+
+impl fmt::Debug for HostBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handlers: Vec<_> = self.handlers.iter().map(|(name, _)| name).collect();
+        let receivers: Vec<_> = self.receivers.iter().map(|(name, ..)| name).collect();
+        f.debug_struct("HostBuilder")
+            .field("metrics", &self.metrics)
+            .field("handlers", &handlers)
+            .field("receivers", &receivers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,100 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Duration;
+use crate::{Backlog, BatchLimits, Retry};
+
+/// What a positive answer to an agent means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Ack {
+    /// The message is queued in memory: lost when the process ends before it is delivered.
+    #[default]
+    Memory,
+    /// The message is in the log, and the log on the disk. Needs `engine = "log"`.
+    Stored,
+    /// Every receiver subscribed to it has confirmed the message.
+    Delivered,
+}
+
+impl Ack {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Stored => "stored",
+            Self::Delivered => "delivered",
+        }
+    }
+}
+
+/// What is common to all receivers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ReceiverOptions {
+    /// The data types this receiver gets.
+    pub subscribe: Vec<String>,
+    /// How many messages it gets at once.
+    #[serde(default)]
+    pub batch: BatchLimits,
+    /// How failed deliveries are repeated.
+    #[serde(default)]
+    pub retry: Retry,
+    /// How far it may fall behind.
+    #[serde(default)]
+    pub backlog: Backlog,
+    /// How long it may take for one batch; afterwards it is started anew and gets the batch again.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// Whether the host refuses to start while this receiver is not available. Otherwise it is retried in the background.
+    #[serde(default)]
+    pub required: bool,
+}
+
+const fn default_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
+impl ReceiverOptions {
+    /// The defaults, for these data types.
+    #[must_use]
+    pub fn subscribe<N: Into<String>>(types: impl IntoIterator<Item = N>) -> Self {
+        Self {
+            subscribe: types.into_iter().map(Into::into).collect(),
+            batch: BatchLimits::default(),
+            retry: Retry::default(),
+            backlog: Backlog::default(),
+            timeout: default_timeout(),
+            required: false,
+        }
+    }
+
+    /// The same with other batches.
+    #[must_use]
+    pub fn batch(mut self, size: usize, linger: impl Into<Duration>) -> Self {
+        self.batch = BatchLimits { size, linger: linger.into(), ..self.batch };
+        self
+    }
+
+    /// The same with another bound on how far the receiver may fall behind.
+    #[must_use]
+    pub fn backlog(mut self, bytes: u64, when_full: crate::WhenFull) -> Self {
+        self.backlog = Backlog { max_bytes: crate::config::Size::bytes(bytes), when_full };
+        self
+    }
+
+    /// The same with another bound on the time for one batch.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Duration>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// The same, and the host does not start without this receiver.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+}

@@ -1,0 +1,76 @@
+//! The ordered, bounded end: handlers, bus, receivers.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Host, Task};
+
+/// How long each part of a stop may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) handlers: Duration,
+    pub(super) drain: Duration,
+}
+
+/// What a stop had to leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StopReport {
+    /// Plugins that did not end in time.
+    pub abandoned: Vec<String>,
+    /// Receivers with messages they did not get, and how many.
+    pub undelivered: Vec<(String, u64)>,
+}
+
+impl StopReport {
+    /// True when every plugin ended in time and every message was delivered.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.abandoned.is_empty() && self.undelivered.is_empty()
+    }
+}
+
+impl Host {
+    /// Stops the host: handlers answer what they took and end, receivers get what is queued and terminate. Each of the two
+    /// steps has its time; what is not done by then is abandoned and named in the report.
+    ///
+    /// Dropping the future of this call aborts what still runs.
+    pub async fn stop(mut self) -> StopReport {
+        let shared = self.handle.0.clone();
+        let mut report = StopReport::default();
+        shared.ready.store(false, Ordering::Relaxed);
+
+        shared.stop_handlers.cancel();
+        let abandoned = join(&mut self.handlers, self.limits.handlers).await;
+        report.abandoned.extend(abandoned.into_iter().map(|name| format!("handlers.{name}")));
+        self.monitor.abort();
+
+        shared.services.bus.close();
+        shared.stop_receivers.cancel();
+        let abandoned = join(&mut self.receivers, self.limits.drain).await;
+        report.abandoned.extend(abandoned.into_iter().map(|name| format!("receivers.{name}")));
+
+        for receiver in &shared.receiver_status {
+            let left = receiver.reader.backlog().count as u64;
+            if left > 0 {
+                report.undelivered.push((receiver.name.clone(), left));
+            }
+        }
+        report
+    }
+}
+
+/// Waits for all tasks until the time is over, then aborts the rest and names them.
+async fn join(tasks: &mut [Task], limit: Duration) -> Vec<String> {
+    let deadline = Instant::now() + limit;
+    let mut abandoned = Vec::new();
+    for Task { name, task } in tasks {
+        if tokio::time::timeout_at(deadline, &mut *task).await.is_err() {
+            task.abort();
+            abandoned.push(name.clone());
+        }
+    }
+    abandoned
+}

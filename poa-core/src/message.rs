@@ -1,0 +1,140 @@
+//! What handlers send and receivers get.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::{AgentId, DataType, Extensions, MessageId, Payload, Timestamp};
+
+/// What a message says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MessageType {
+    /// A metric.
+    #[default]
+    Data,
+    /// The agent takes its leave.
+    Bye,
+}
+
+/// A message before the host has taken it: what a handler makes of what it heard.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub(crate) agent_id: AgentId,
+    pub(crate) data_type: DataType,
+    pub(crate) message_type: MessageType,
+    pub(crate) payload: Payload,
+    assigns: Option<Box<Extensions>>,
+}
+
+impl Draft {
+    /// A metric of `agent_id`.
+    #[must_use]
+    pub fn new(agent_id: AgentId, data_type: DataType, payload: Payload) -> Self {
+        Self { agent_id, data_type, message_type: MessageType::Data, payload, assigns: None }
+    }
+
+    /// The same message with another type.
+    #[must_use]
+    pub fn with_message_type(mut self, message_type: MessageType) -> Self {
+        self.message_type = message_type;
+        self
+    }
+
+    /// The same message with a value for plugins that know `T`.
+    ///
+    /// Assigns live in memory only: a message read back from disk has none.
+    #[must_use]
+    pub fn with_assign<T: std::any::Any + Send + Sync>(mut self, value: T) -> Self {
+        self.assigns.get_or_insert_default().insert(value);
+        self
+    }
+
+    /// The memory this message will hold, in bytes, roughly.
+    pub(crate) fn footprint(&self) -> usize {
+        const OVERHEAD: usize = size_of::<Stamped>() + 64;
+        OVERHEAD + self.agent_id.as_str().len() + self.payload.bytes().len()
+    }
+}
+
+/// A message as receivers see it.
+///
+/// Cloning is cheap: clones share one allocation, and the payload is never copied.
+#[derive(Clone)]
+pub struct Message(Arc<Stamped>);
+
+struct Stamped {
+    id: MessageId,
+    received_at: Timestamp,
+    draft: Draft,
+}
+
+impl Message {
+    /// Adds what the host adds: the id and the time of receipt.
+    ///
+    /// The bus does this for every message sent; tests of receivers do it by hand.
+    #[must_use]
+    pub fn stamp(draft: Draft, id: MessageId, received_at: Timestamp) -> Self {
+        Self(Arc::new(Stamped { id, received_at, draft }))
+    }
+
+    /// The unique id, which sorts by time.
+    #[must_use]
+    pub fn id(&self) -> MessageId {
+        self.0.id
+    }
+
+    /// When the host took the message.
+    #[must_use]
+    pub fn received_at(&self) -> Timestamp {
+        self.0.received_at
+    }
+
+    /// Who sent it.
+    #[must_use]
+    pub fn agent_id(&self) -> &AgentId {
+        &self.0.draft.agent_id
+    }
+
+    /// The kind of metric.
+    #[must_use]
+    pub fn data_type(&self) -> &DataType {
+        &self.0.draft.data_type
+    }
+
+    /// What the message says.
+    #[must_use]
+    pub fn message_type(&self) -> MessageType {
+        self.0.draft.message_type
+    }
+
+    /// The metric itself, as the agent sent it.
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.0.draft.payload
+    }
+
+    /// The value of type `T` that a plugin attached, if any.
+    #[must_use]
+    pub fn assign<T: std::any::Any>(&self) -> Option<&T> {
+        self.0.draft.assigns.as_ref()?.get()
+    }
+
+    /// The memory this message holds, in bytes, roughly.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        self.0.draft.footprint()
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("id", &self.id())
+            .field("agent_id", self.agent_id())
+            .field("data_type", self.data_type())
+            .field("message_type", &self.message_type())
+            .field("received_at", &self.received_at())
+            .field("payload", self.payload())
+            .finish()
+    }
+}

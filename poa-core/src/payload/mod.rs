@@ -1,0 +1,149 @@
+//! The data of a message, in the bytes the agent sent.
+
+mod to_json;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+
+/// How a payload is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// JSON, RFC 8259.
+    Json,
+    /// MessagePack.
+    MessagePack,
+}
+
+/// The data of a message: one JSON or MessagePack object, kept as the agent sent it.
+///
+/// Nothing is parsed until a receiver asks. Cloning is cheap: clones share the bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Payload {
+    format: Format,
+    bytes: Bytes,
+}
+
+impl Payload {
+    /// Wraps bytes that the caller has checked to be one well-formed object of this format.
+    ///
+    /// Bytes that are not show later, when a receiver reads them: the message then goes to the dead letters.
+    #[must_use]
+    pub fn new(format: Format, bytes: Bytes) -> Self {
+        Self { format, bytes }
+    }
+
+    /// Encodes a value as JSON.
+    ///
+    /// # Errors
+    /// When the value has no JSON form.
+    pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
+        let text = serde_json::to_vec(value).map_err(PayloadError::Json)?;
+        Ok(Self::new(Format::Json, text.into()))
+    }
+
+    /// The encoding of [`bytes`](Self::bytes).
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The bytes the agent sent.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The data as JSON text: the agent's own text, or the MessagePack data written as JSON.
+    ///
+    /// Numbers keep every digit. What JSON cannot say is said like this: a float that is not finite as the text
+    /// `"NaN"`, `"Infinity"` or `"-Infinity"`, binary data as text when it is UTF-8 and as base64 when not, an extension as
+    /// `{"ext": type, "data": base64}`, a map key that is no text as the text of its JSON.
+    ///
+    /// # Errors
+    /// When the bytes are not well-formed, which a handler checks before it sends them.
+    pub fn to_json(&self) -> Result<Cow<'_, str>, PayloadError> {
+        match self.format {
+            Format::Json => {
+                Ok(Cow::Borrowed(std::str::from_utf8(&self.bytes).map_err(PayloadError::Utf8)?))
+            }
+            Format::MessagePack => {
+                to_json::transcode(&self.bytes).map(Cow::Owned).map_err(PayloadError::MessagePack)
+            }
+        }
+    }
+
+    /// Reads the data as a `T`, whichever format it came in.
+    ///
+    /// Numbers beyond 64 bits survive in fields of type [`Box<serde_json::value::RawValue>`](serde_json::value::RawValue).
+    ///
+    /// # Errors
+    /// When the data does not have the shape of `T`.
+    pub fn read<T: for<'de> Deserialize<'de>>(&self) -> Result<T, PayloadError> {
+        serde_json::from_str(&self.to_json()?).map_err(PayloadError::Json)
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({} bytes)", self.format, self.bytes.len())
+    }
+}
+
+/// Why a payload could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PayloadError {
+    /// The JSON text is malformed, or has not the shape asked for.
+    #[error("the payload does not have the shape asked for")]
+    Json(#[source] serde_json::Error),
+    /// The JSON text is not UTF-8.
+    #[error("the payload is not UTF-8")]
+    Utf8(#[source] std::str::Utf8Error),
+    /// The MessagePack data is malformed at this byte.
+    #[error("the payload is not well-formed MessagePack at byte {0}")]
+    MessagePack(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Load {
+        cpu: f64,
+        name: String,
+    }
+
+    #[test]
+    fn reads_the_same_from_both_formats() {
+        let json = Payload::new(Format::Json, r#"{"cpu":1.5,"name":"a"}"#.into());
+        let msgpack = Payload::new(
+            Format::MessagePack,
+            Bytes::from_static(b"\x82\xa3cpu\xcb\x3f\xf8\0\0\0\0\0\0\xc4\x04name\xa1a"),
+        );
+        let expected = Load { cpu: 1.5, name: "a".into() };
+        assert_eq!(json.read::<Load>().unwrap(), expected);
+        assert_eq!(msgpack.read::<Load>().unwrap(), expected);
+    }
+
+    #[test]
+    fn wide_numbers_survive() {
+        #[derive(serde::Deserialize)]
+        struct Wide {
+            n: Box<serde_json::value::RawValue>,
+        }
+        let text = r#"{"n":1267650600228229401496703205376}"#;
+        let wide: Wide = Payload::new(Format::Json, text.into()).read().unwrap();
+        assert_eq!(wide.n.get(), "1267650600228229401496703205376");
+    }
+
+    #[test]
+    fn a_wrong_shape_is_an_error() {
+        let payload = Payload::new(Format::Json, r#"{"cpu":"high"}"#.into());
+        assert!(matches!(payload.read::<Load>(), Err(PayloadError::Json(_))));
+    }
+}

@@ -1,0 +1,153 @@
+//! How long to wait before trying again.
+
+use std::collections::VecDeque;
+use std::time::Duration as StdDuration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::config::Duration;
+
+/// How deliveries that failed for now are repeated: for ever, each wait drawn at random between nothing and a bound that
+/// doubles from `initial` to `max`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Retry {
+    /// The bound of the first wait.
+    pub initial: Duration,
+    /// The bound of the longest wait.
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { initial: Duration::from_millis(100), max: Duration::from_secs(30) }
+    }
+}
+
+impl Retry {
+    /// The wait before attempt `attempt + 1`, with full jitter.
+    pub(crate) fn wait(&self, attempt: u32) -> StdDuration {
+        let bound = self.initial.get().saturating_mul(1 << attempt.min(20)).min(self.max.get());
+        let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
+        StdDuration::from_nanos(fastrand::u64(0..=nanos))
+    }
+}
+
+/// How a failed plugin is restarted: after growing waits, and at most `intensity` times in any `period`.
+///
+/// A plugin that reached its intensity waits until the period allows the next start. It is never given up: what it
+/// should have received stays in its backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct RestartPolicy {
+    /// The wait before the first restart; it doubles with each one that did not help.
+    pub initial: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// The most restarts in one period.
+    pub intensity: u32,
+    /// The period.
+    pub period: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_millis(100),
+            max: Duration::from_secs(30),
+            intensity: 20,
+            period: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The restarts of one plugin.
+#[derive(Debug)]
+pub(crate) struct Restarts {
+    policy: RestartPolicy,
+    recent: VecDeque<Instant>,
+    fruitless: u32,
+}
+
+impl Restarts {
+    pub(crate) fn new(policy: RestartPolicy) -> Self {
+        Self { policy, recent: VecDeque::new(), fruitless: 0 }
+    }
+
+    /// The plugin did something useful, so the next failure is a first one.
+    pub(crate) fn succeeded(&mut self) {
+        self.fruitless = 0;
+    }
+
+    /// Counts a restart and tells how long to wait before it.
+    pub(crate) fn next_wait(&mut self, now: Instant) -> StdDuration {
+        let policy = self.policy;
+        let growing =
+            policy.initial.get().saturating_mul(1 << self.fruitless.min(20)).min(policy.max.get());
+        self.fruitless = self.fruitless.saturating_add(1);
+        let start = (now + growing).max(self.allowed_from(now));
+        self.recent.push_back(start);
+        start - now
+    }
+
+    /// When the intensity allows the next start.
+    fn allowed_from(&mut self, now: Instant) -> Instant {
+        let period = self.policy.period.get();
+        while self.recent.front().is_some_and(|first| *first + period <= now) {
+            self.recent.pop_front();
+        }
+        let intensity = self.policy.intensity.max(1) as usize;
+        match self.recent.len().checked_sub(intensity) {
+            Some(over) => self.recent[over] + period,
+            None => now,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restarts(intensity: u32) -> Restarts {
+        Restarts::new(RestartPolicy { intensity, ..RestartPolicy::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_until_something_works() {
+        let mut restarts = restarts(100);
+        let now = Instant::now();
+        let waits: Vec<_> = (0..3).map(|_| restarts.next_wait(now).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400]);
+        restarts.succeeded();
+        assert_eq!(restarts.next_wait(now).as_millis(), 100);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_restarts_in_a_period_than_the_intensity() {
+        let mut restarts = restarts(3);
+        let begin = Instant::now();
+        let mut starts = Vec::new();
+        for _ in 0..10 {
+            restarts.succeeded();
+            let wait = restarts.next_wait(Instant::now());
+            tokio::time::advance(wait).await;
+            starts.push(begin.elapsed());
+        }
+        for window in starts.windows(4) {
+            assert!(window[3] - window[0] >= StdDuration::from_secs(60), "{starts:?}");
+        }
+    }
+
+    #[test]
+    fn jitter_stays_within_its_bounds() {
+        let retry = Retry::default();
+        for attempt in 0..100 {
+            assert!(retry.wait(attempt) <= retry.max.get());
+        }
+        assert!(retry.wait(0) <= retry.initial.get());
+    }
+}

@@ -1,0 +1,82 @@
+//! Keeps a handler running.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+
+use crate::delivery::{chain, panic_message};
+use crate::restart::Restarts;
+use crate::status::{Phase, StatusCell};
+use crate::telemetry::Counter;
+use crate::{BuildContext, CustomHandler, HandlerContext, HandlerFactory};
+
+/// An instance that ran this long was healthy, so its failure is a first one.
+const HEALTHY: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// One handler and everything needed to keep it going.
+pub(crate) struct Supervised {
+    pub(crate) factory: HandlerFactory,
+    pub(crate) build: BuildContext,
+    pub(crate) cx: HandlerContext,
+    pub(crate) status: StatusCell,
+    pub(crate) restarts: Restarts,
+    pub(crate) restarted: Counter,
+    pub(crate) handler: Option<Box<dyn CustomHandler>>,
+}
+
+impl Supervised {
+    /// Runs the handler until the host stops it, building it anew whenever it fails.
+    pub(crate) async fn run(mut self) {
+        while !self.cx.shutdown.is_cancelled() {
+            let Some(mut handler) = self.handler.take() else {
+                self.rebuild().await;
+                continue;
+            };
+            self.status.running(handler.endpoints());
+            let begin = Instant::now();
+            let error = run_once(&mut *handler, self.cx.clone()).await;
+            if self.cx.shutdown.is_cancelled() {
+                if let Some(error) = error {
+                    self.note(&error);
+                }
+                break;
+            }
+            if begin.elapsed() >= HEALTHY {
+                self.restarts.succeeded();
+            }
+            self.note(&error.unwrap_or_else(|| "returned before it was told to stop".to_owned()));
+        }
+        self.status.enter(Phase::Stopped);
+    }
+
+    async fn rebuild(&mut self) {
+        self.status.enter(Phase::Restarting);
+        let wait = tokio::time::sleep(self.restarts.next_wait(Instant::now()));
+        tokio::select! {
+            () = wait => {}
+            () = self.cx.shutdown.cancelled() => return,
+        }
+        self.status.restarted();
+        self.restarted.inc();
+        match AssertUnwindSafe((self.factory)(&self.build)).catch_unwind().await {
+            Ok(Ok(handler)) => self.handler = Some(handler),
+            Ok(Err(error)) => self.note(&chain(&error)),
+            Err(panic) => self.note(&format!("panicked: {}", panic_message(&*panic))),
+        }
+    }
+
+    fn note(&self, error: &str) {
+        self.status.failed(error);
+        tracing::error!(handler = self.build.name(), "{error}");
+    }
+}
+
+/// Runs an instance to its end; what went wrong, if anything did.
+async fn run_once(handler: &mut dyn CustomHandler, cx: HandlerContext) -> Option<String> {
+    match AssertUnwindSafe(handler.run(cx)).catch_unwind().await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(chain(&error)),
+        Err(panic) => Some(format!("panicked: {}", panic_message(&*panic))),
+    }
+}

@@ -1,0 +1,117 @@
+//! Counters, gauges and histograms of one host, in the Prometheus text format.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+
+pub use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::histogram::Histogram;
+
+type Labels = Vec<(String, String)>;
+
+/// Bounds of the buckets of every histogram, in seconds: 100 µs to 30 s.
+const SECONDS: [f64; 16] = [
+    0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    10.0, 30.0,
+];
+
+/// The metrics of one host. Cloning is cheap: clones share them.
+///
+/// Asking twice for the same name and labels gives the same metric, so a restarted plugin goes on counting where it was.
+/// Ask once and keep the metric: asking takes a lock, counting does not.
+#[derive(Clone, Default)]
+pub struct Telemetry(Arc<Mutex<Metrics>>);
+
+#[derive(Default)]
+struct Metrics {
+    registry: Registry,
+    counters: HashMap<String, Family<Labels, Counter>>,
+    gauges: HashMap<String, Family<Labels, Gauge>>,
+    histograms: HashMap<String, Family<Labels, Histogram, fn() -> Histogram>>,
+}
+
+impl Telemetry {
+    /// A number that only grows. `name` gets the prefix `poa_` and the suffix `_total`.
+    #[must_use]
+    pub fn counter(&self, name: &str, help: &str, labels: &[(&str, &str)]) -> Counter {
+        let Metrics { registry, counters, .. } = &mut *self.0.lock();
+        let family = counters.entry(name.to_owned()).or_insert_with(|| {
+            let family = Family::default();
+            registry.register(format!("poa_{name}"), help, family.clone());
+            family
+        });
+        family.get_or_create(&owned(labels)).clone()
+    }
+
+    /// A number that goes up and down. `name` gets the prefix `poa_`.
+    #[must_use]
+    pub fn gauge(&self, name: &str, help: &str, labels: &[(&str, &str)]) -> Gauge {
+        let Metrics { registry, gauges, .. } = &mut *self.0.lock();
+        let family = gauges.entry(name.to_owned()).or_insert_with(|| {
+            let family = Family::default();
+            registry.register(format!("poa_{name}"), help, family.clone());
+            family
+        });
+        family.get_or_create(&owned(labels)).clone()
+    }
+
+    /// A distribution of durations in seconds. `name` gets the prefix `poa_`; let it end in `_seconds`.
+    #[must_use]
+    pub fn histogram(&self, name: &str, help: &str, labels: &[(&str, &str)]) -> Histogram {
+        let Metrics { registry, histograms, .. } = &mut *self.0.lock();
+        let family = histograms.entry(name.to_owned()).or_insert_with(|| {
+            let family =
+                Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+            registry.register(format!("poa_{name}"), help, family.clone());
+            family
+        });
+        family.get_or_create(&owned(labels)).clone()
+    }
+
+    /// All metrics as text, for a scrape.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.0.lock().registry)
+            .expect("writing to a String does not fail");
+        text
+    }
+}
+
+fn owned(labels: &[(&str, &str)]) -> Labels {
+    labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Telemetry")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Telemetry;
+
+    #[test]
+    fn same_name_and_labels_is_the_same_metric() {
+        let telemetry = Telemetry::default();
+        telemetry.counter("requests", "Requests.", &[("handler", "a")]).inc();
+        telemetry.counter("requests", "Requests.", &[("handler", "a")]).inc();
+        telemetry.counter("requests", "Requests.", &[("handler", "b")]).inc();
+        telemetry.gauge("depth", "Depth.", &[]).set(7);
+        telemetry.histogram("wait_seconds", "Wait.", &[]).observe(0.2);
+        let text = telemetry.encode();
+        assert!(text.contains(r#"poa_requests_total{handler="a"} 2"#), "{text}");
+        assert!(text.contains(r#"poa_requests_total{handler="b"} 1"#), "{text}");
+        assert!(
+            text.contains("poa_depth 7") && text.contains("poa_wait_seconds_count 1"),
+            "{text}"
+        );
+        assert_eq!(text.matches("# TYPE poa_requests ").count(), 1, "{text}");
+    }
+}

@@ -1,0 +1,61 @@
+//! Points in time as receivers store them.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A point in time: microseconds since 1970-01-01 UTC.
+///
+/// Displays as ISO 8601 in UTC with microseconds, `2026-01-31T12:00:00.000001Z`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The time now, by the system's clock.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// A point in time from microseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since 1970-01-01 UTC.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago this was; zero when it lies in the future.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        Duration::from_micros(Self::now().0.saturating_sub(self.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = UNIX_EPOCH + Duration::from_micros(self.0);
+        humantime::format_rfc3339_micros(time).fmt(f)
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn displays_utc_with_microseconds() {
+        let time = Timestamp::from_micros(1_533_920_604_000_007);
+        assert_eq!(time.to_string(), "2018-08-10T17:03:24.000007Z");
+    }
+}
