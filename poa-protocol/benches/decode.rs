@@ -1,10 +1,7 @@
 //! Decoding of a 250-byte data call and of the 50 KB history, in both formats, against `serde_json`
 //! with borrowed fields and a `RawValue`.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a bench that cannot read its input must stop"
-)]
+#![allow(clippy::unwrap_used, reason = "a bench that cannot read its input must stop")]
 
 use std::borrow::Cow;
 use std::hint::black_box;

@@ -182,12 +182,7 @@ pub(crate) fn data<'b>(
     if node.kind != Kind::Object {
         return Err(wrong_type("data", "an object", node.kind));
     }
-    Ok(Data {
-        id,
-        data_type,
-        data: scan.raw(node),
-        offset: node.start,
-    })
+    Ok(Data { id, data_type, data: scan.raw(node), offset: node.start })
 }
 
 /// Reads the field `id` and checks the rules of protocol section 1.
@@ -202,10 +197,7 @@ pub(crate) fn id<'b>(scan: &impl Scan<'b>, field: Option<Node>) -> Result<Cow<'b
     } else {
         return Ok(id);
     };
-    Err(Refusal::InvalidField {
-        field: "id",
-        problem,
-    })
+    Err(Refusal::InvalidField { field: "id", problem })
 }
 
 /// Reads a field that must be text.
@@ -215,8 +207,7 @@ pub(crate) fn text<'b>(
     field: &'static str,
 ) -> Result<Cow<'b, str>, Refusal> {
     let node = node.ok_or(Refusal::MissingField { field })?;
-    scan.text(node)
-        .ok_or_else(|| wrong_type(field, "a string", node.kind))
+    scan.text(node).ok_or_else(|| wrong_type(field, "a string", node.kind))
 }
 
 pub(crate) const fn wrong_type(
@@ -224,9 +215,5 @@ pub(crate) const fn wrong_type(
     expected: &'static str,
     found: Kind,
 ) -> Refusal {
-    Refusal::WrongType {
-        field,
-        expected,
-        found,
-    }
+    Refusal::WrongType { field, expected, found }
 }

@@ -80,10 +80,9 @@ pub fn decode_fields<'b, const N: usize>(
     names: [&'static str; N],
 ) -> Result<[Field<'b>; N], Refusal> {
     match format {
-        Format::Json if body.is_empty() => Ok(names.map(|name| Field {
-            name,
-            value: FieldValue::Missing,
-        })),
+        Format::Json if body.is_empty() => {
+            Ok(names.map(|name| Field { name, value: FieldValue::Missing }))
+        }
         Format::Json => scan_fields(Json::new(body, limits)?, names),
         Format::MessagePack => scan_fields(MessagePack::new(body, limits), names),
     }
@@ -96,10 +95,7 @@ fn scan_fields<'b, const N: usize>(
     let fields = match scan.shape() {
         Some(Shape::Object) => {
             let nodes = pick(&mut scan, &names)?;
-            Ok(std::array::from_fn(|at| Field {
-                name: names[at],
-                value: value(&scan, nodes[at]),
-            }))
+            Ok(std::array::from_fn(|at| Field { name: names[at], value: value(&scan, nodes[at]) }))
         }
         _ => scan_not_an_object(&mut scan)?,
     };

@@ -22,21 +22,12 @@ struct Token {
 }
 
 const fn malformed(offset: usize, problem: Problem) -> Malformed {
-    Malformed {
-        format: Format::MessagePack,
-        offset,
-        problem,
-    }
+    Malformed { format: Format::MessagePack, offset, problem }
 }
 
 impl<'b> MessagePack<'b> {
     pub(crate) const fn new(body: &'b [u8], limits: &Limits) -> Self {
-        Self {
-            body,
-            at: 0,
-            depth: 0,
-            max_depth: limits.max_depth,
-        }
+        Self { body, at: 0, depth: 0, max_depth: limits.max_depth }
     }
 
     fn skip(&mut self, length: usize, problem: Problem) -> Result<&'b [u8], Malformed> {
@@ -49,9 +40,7 @@ impl<'b> MessagePack<'b> {
     /// Reads a length field of 1, 2 or 4 bytes.
     fn length(&mut self, width: usize) -> Result<usize, Malformed> {
         let field = self.skip(width, Problem::UnexpectedEnd)?;
-        let length = field
-            .iter()
-            .fold(0, |length, &byte| length << 8 | u64::from(byte));
+        let length = field.iter().fold(0, |length, &byte| length << 8 | u64::from(byte));
         usize::try_from(length).map_err(|_| malformed(self.at, Problem::Length))
     }
 
@@ -224,11 +213,7 @@ impl<'b> Scan<'b> for MessagePack<'b> {
         if token.kind.is_container() {
             self.contents(token.children)?;
         }
-        Ok(Node {
-            kind: token.kind,
-            start,
-            end: self.at,
-        })
+        Ok(Node { kind: token.kind, start, end: self.at })
     }
 
     fn finish(self) -> Result<(), Malformed> {
@@ -274,8 +259,6 @@ impl Outer {
 
     fn pop(&mut self) -> Option<usize> {
         self.length = self.length.checked_sub(1)?;
-        self.far
-            .pop()
-            .or_else(|| self.near.get(self.length).copied())
+        self.far.pop().or_else(|| self.near.get(self.length).copied())
     }
 }

@@ -114,18 +114,13 @@ impl Refusal {
     /// Refuses a `type` that is not configured, naming the known ones and the nearest.
     #[must_use]
     pub fn unknown_type<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Self {
-        Self::UnknownType {
-            message: crate::unknown::describe("type", found, known),
-        }
+        Self::UnknownType { message: crate::unknown::describe("type", found, known) }
     }
 
     /// Says which item of a batch is refused, counted from 0.
     #[must_use]
     pub fn in_batch(self, index: usize) -> Self {
-        Self::InBatch {
-            index,
-            cause: Box::new(self),
-        }
+        Self::InBatch { index, cause: Box::new(self) }
     }
 
     /// The HTTP status.

@@ -35,9 +35,7 @@ pub struct Session<'b> {
 
 impl std::fmt::Debug for Session<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+        f.debug_struct("Session").field("user", &self.user).finish_non_exhaustive()
     }
 }
 
@@ -96,10 +94,7 @@ fn scan_request<'b>(mut scan: impl Scan<'b>) -> Result<Request<'b>, Refusal> {
     let request = match scan.shape() {
         Some(Shape::Object) => {
             let fields = pick(&mut scan, &FIELDS)?;
-            Ok(Request {
-                reference: scan.reference(fields[6]),
-                call: call(&scan, fields),
-            })
+            Ok(Request { reference: scan.reference(fields[6]), call: call(&scan, fields) })
         }
         _ => scan_not_an_object(&mut scan)?,
     };
@@ -117,13 +112,9 @@ fn call<'b>(
             user: text(scan, user, "user")?,
             password: text(scan, password, "password")?,
         }),
-        "ping" => SocketCall::Call(Call::Ping(Ping {
-            id: id(scan, agent)?,
-        })),
+        "ping" => SocketCall::Call(Call::Ping(Ping { id: id(scan, agent)? })),
         "data" => SocketCall::Call(Call::Data(data(scan, [agent, data_type, body])?)),
-        "bye" => SocketCall::Call(Call::Bye(Bye {
-            id: id(scan, agent)?,
-        })),
+        "bye" => SocketCall::Call(Call::Bye(Bye { id: id(scan, agent)? })),
         other => {
             let message = unknown::describe("call", other, ["session", "ping", "data", "bye"]);
             return Err(Refusal::UnknownCall { message });

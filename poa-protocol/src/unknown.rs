@@ -12,11 +12,8 @@ pub(crate) fn describe<'k>(
     let known: Vec<&str> = known.into_iter().collect();
     let cut: String = found.chars().take(ECHO_CHARS).collect();
     let dots = if cut.len() < found.len() { "…" } else { "" };
-    let mut message = format!(
-        "unknown {what} `{}{dots}`; known: {}",
-        cut.escape_debug(),
-        known.join(", ")
-    );
+    let mut message =
+        format!("unknown {what} `{}{dots}`; known: {}", cut.escape_debug(), known.join(", "));
     if let Some(nearest) = nearest(&cut, &known) {
         let _ = write!(message, "; did you mean `{nearest}`?");
     }

@@ -20,11 +20,7 @@ pub(crate) struct Json<'b> {
 }
 
 pub(crate) const fn malformed(offset: usize, problem: Problem) -> Malformed {
-    Malformed {
-        format: Format::Json,
-        offset,
-        problem,
-    }
+    Malformed { format: Format::Json, offset, problem }
 }
 
 impl<'b> Json<'b> {
@@ -33,12 +29,7 @@ impl<'b> Json<'b> {
     pub(crate) fn new(body: &'b [u8], limits: &Limits) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(body)
             .map_err(|error| malformed(error.valid_up_to(), Problem::Utf8))?;
-        Ok(Self {
-            text,
-            at: 0,
-            depth: 0,
-            max_depth: limits.max_depth,
-        })
+        Ok(Self { text, at: 0, depth: 0, max_depth: limits.max_depth })
     }
 
     fn peek(&self) -> Option<u8> {
@@ -203,11 +194,7 @@ impl<'b> Scan<'b> for Json<'b> {
         if kind.is_container() {
             self.contents(kind)?;
         }
-        Ok(Node {
-            kind,
-            start,
-            end: self.at,
-        })
+        Ok(Node { kind, start, end: self.at })
     }
 
     fn finish(mut self) -> Result<(), Malformed> {

@@ -9,16 +9,14 @@ pub(super) struct Nesting {
 
 impl Nesting {
     pub(super) fn new(outermost: Kind) -> Self {
-        let mut nesting = Self {
-            objects: [0; 4],
-            innermost: 0,
-        };
+        let mut nesting = Self { objects: [0; 4], innermost: 0 };
         nesting.mark(outermost);
         nesting
     }
 
     pub(super) fn in_object(&self) -> bool {
-        self.objects[self.word()] >> (self.innermost % 64) & 1 == 1
+        let word = self.objects[usize::from(self.innermost / 64)];
+        word >> (self.innermost % 64) & 1 == 1
     }
 
     /// The caller has checked the depth, which is bounded by `u8::MAX`, so the level fits.
@@ -37,14 +35,6 @@ impl Nesting {
     fn mark(&mut self, kind: Kind) {
         let bit = 1 << (self.innermost % 64);
         let word = &mut self.objects[usize::from(self.innermost / 64)];
-        *word = if kind == Kind::Object {
-            *word | bit
-        } else {
-            *word & !bit
-        };
-    }
-
-    fn word(&self) -> usize {
-        usize::from(self.innermost / 64)
+        *word = if kind == Kind::Object { *word | bit } else { *word & !bit };
     }
 }

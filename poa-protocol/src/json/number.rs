@@ -29,12 +29,5 @@ fn digits(bytes: &[u8], from: usize) -> Result<usize, Malformed> {
     if at > from {
         return Ok(at);
     }
-    Err(malformed(
-        from,
-        if at == bytes.len() {
-            Problem::UnexpectedEnd
-        } else {
-            Problem::Number
-        },
-    ))
+    Err(malformed(from, if at == bytes.len() { Problem::UnexpectedEnd } else { Problem::Number }))
 }

@@ -43,10 +43,7 @@ fn plain(bytes: &[u8], mut at: usize) -> usize {
         at += 8;
     }
     let rest = &bytes[at..];
-    at + rest
-        .iter()
-        .position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-        .unwrap_or(rest.len())
+    at + rest.iter().position(|&byte| matches!(byte, b'"' | b'\\' | 0..=0x1f)).unwrap_or(rest.len())
 }
 
 /// Sets the high bit of each byte that is a quote, a backslash or a control character.
@@ -91,9 +88,7 @@ fn unicode(bytes: &[u8], at: usize) -> Result<(char, usize), Malformed> {
 
 /// Reads the four hex digits of the `\u` at `at`.
 fn unit(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
-    let digits = bytes
-        .get(at + 2..at + 6)
-        .ok_or(malformed(bytes.len(), Problem::UnexpectedEnd))?;
+    let digits = bytes.get(at + 2..at + 6).ok_or(malformed(bytes.len(), Problem::UnexpectedEnd))?;
     digits.iter().try_fold(0, |unit, &digit| {
         let value = char::from(digit).to_digit(16);
         Ok(unit << 4 | value.ok_or(malformed(at, Problem::Escape))?)
@@ -104,10 +99,7 @@ impl<'b> Text<'b> {
     /// A string that [`scan`] has accepted, quotes included.
     pub(super) fn quoted(quoted: &'b str) -> Self {
         let raw = &quoted[1..quoted.len() - 1];
-        Self {
-            raw,
-            escaped: raw.contains('\\'),
-        }
+        Self { raw, escaped: raw.contains('\\') }
     }
 
     /// What the string means; borrowed unless an escape stands in it.

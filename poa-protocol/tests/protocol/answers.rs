@@ -31,34 +31,19 @@ fn read_all(mut bytes: &[u8]) -> Value {
 #[test]
 fn success_has_an_empty_payload_or_a_token() {
     let done = encode(&json!([1, {"a": "b"}]), Outcome::Done);
-    assert_eq!(
-        done,
-        json!({"result": "success", "ref": [1, {"a": "b"}], "payload": {}})
-    );
+    assert_eq!(done, json!({"result": "success", "ref": [1, {"a": "b"}], "payload": {}}));
     let token = encode(&json!("r"), Outcome::Token("abc"));
-    assert_eq!(
-        token,
-        json!({"result": "success", "ref": "r", "payload": {"token": "abc"}})
-    );
+    assert_eq!(token, json!({"result": "success", "ref": "r", "payload": {"token": "abc"}}));
 }
 
 #[test]
 fn refusals_carry_code_message_and_status() {
-    let refused = encode(
-        &json!(7),
-        Outcome::Refused(&Refusal::MissingField { field: "id" }),
-    );
+    let refused = encode(&json!(7), Outcome::Refused(&Refusal::MissingField { field: "id" }));
     let payload =
         json!({"code": "missing_field", "message": "field `id` is missing", "status": 422});
-    assert_eq!(
-        refused,
-        json!({"result": "error", "ref": 7, "payload": payload})
-    );
+    assert_eq!(refused, json!({"result": "error", "ref": 7, "payload": payload}));
 
-    let full = encode(
-        &json!(null),
-        Outcome::Refused(&Refusal::BacklogFull { retry_after: 5 }),
-    );
+    let full = encode(&json!(null), Outcome::Refused(&Refusal::BacklogFull { retry_after: 5 }));
     assert_eq!(
         (&full["payload"]["status"], &full["payload"]["retry_after"]),
         (&json!(503), &json!(5))
@@ -67,9 +52,7 @@ fn refusals_carry_code_message_and_status() {
 
 #[test]
 fn a_missing_reference_is_null() {
-    let Frame::Text(text) = answer(&Reference::Json(None), Outcome::Done) else {
-        panic!("text")
-    };
+    let Frame::Text(text) = answer(&Reference::Json(None), Outcome::Done) else { panic!("text") };
     assert_eq!(text, r#"{"result":"success","ref":null,"payload":{}}"#);
     let Frame::Binary(bytes) = answer(&Reference::MessagePack(None), Outcome::Done) else {
         panic!("binary")

@@ -8,18 +8,13 @@ use serde_json::{Value, json};
 use crate::common::{status, to_message_pack};
 
 fn both(value: &Value) -> [(Format, Vec<u8>); 2] {
-    [
-        (Format::Json, value.to_string().into_bytes()),
-        (Format::MessagePack, to_message_pack(value)),
-    ]
+    [(Format::Json, value.to_string().into_bytes()), (Format::MessagePack, to_message_pack(value))]
 }
 
 /// Decodes `value` in both formats, which must agree, and returns the refusal.
 fn refusal(kind: CallKind, value: &Value) -> Refusal {
     let [json, message_pack] = both(value).map(|(format, body)| {
-        decode(kind, format, &body, &Limits::default())
-            .map(|_| ())
-            .unwrap_err()
+        decode(kind, format, &body, &Limits::default()).map(|_| ()).unwrap_err()
     });
     assert_eq!(json, message_pack, "{value}");
     json
@@ -46,10 +41,7 @@ fn reads_a_data_call_in_any_order_with_unknown_fields() {
 #[test]
 fn data_is_the_exact_text_of_the_object() {
     let body = br#" { "id" : "a" , "type" : "t" , "data" :  { "n" : 1e999, "s":"\u0041" }  } "#;
-    assert_eq!(
-        data(Format::Json, body).data,
-        br#"{ "n" : 1e999, "s":"\u0041" }"#
-    );
+    assert_eq!(data(Format::Json, body).data, br#"{ "n" : 1e999, "s":"\u0041" }"#);
 }
 
 #[test]
@@ -66,20 +58,8 @@ fn the_last_of_duplicate_fields_wins() {
     let json = br#"{"id":"a","type":"t","data":{},"id":"b","data":{"x":1}}"#;
     let call = data(Format::Json, json);
     assert_eq!((&*call.id, call.data), ("b", &br#"{"x":1}"#[..]));
-    assert_eq!(
-        status(
-            Format::Json,
-            br#"{"id":"a","type":"t","data":{},"id":null}"#
-        ),
-        422
-    );
-    assert_eq!(
-        status(
-            Format::Json,
-            br#"{"id":7,"type":"t","data":{},"\u0069d":"a"}"#
-        ),
-        200
-    );
+    assert_eq!(status(Format::Json, br#"{"id":"a","type":"t","data":{},"id":null}"#), 422);
+    assert_eq!(status(Format::Json, br#"{"id":7,"type":"t","data":{},"\u0069d":"a"}"#), 200);
 
     let message_pack = b"\x84\xa2id\xa1a\xa4type\xa1t\xa4data\x80\xc4\x02id\xa1b";
     assert_eq!(data(Format::MessagePack, message_pack).id, "b");
@@ -97,13 +77,7 @@ fn message_pack_names_and_text_may_be_bin() {
 
     let text = |head: &[u8]| [b"\x81\xa2id", head].concat();
     let decode_ping = |body: &[u8]| {
-        decode(
-            CallKind::Ping,
-            Format::MessagePack,
-            body,
-            &Limits::default(),
-        )
-        .map(|_| ())
+        decode(CallKind::Ping, Format::MessagePack, body, &Limits::default()).map(|_| ())
     };
     for id in [
         &b"\xa1a"[..],
@@ -117,11 +91,7 @@ fn message_pack_names_and_text_may_be_bin() {
         decode_ping(&text(id)).unwrap();
     }
     let (field, expected, found) = ("id", "a string", Kind::Binary);
-    let wrong = Refusal::WrongType {
-        field,
-        expected,
-        found,
-    };
+    let wrong = Refusal::WrongType { field, expected, found };
     assert_eq!(decode_ping(&text(b"\xc4\x01\xff")), Err(wrong));
 }
 
@@ -135,17 +105,10 @@ fn message_pack_names_that_are_not_text_are_unknown_fields() {
 #[test]
 fn names_the_field_that_is_missing_or_wrong() {
     let whole = json!({"id": "a", "type": "t", "data": {}});
-    for (field, expected) in [
-        ("id", "a string"),
-        ("type", "a string"),
-        ("data", "an object"),
-    ] {
+    for (field, expected) in [("id", "a string"), ("type", "a string"), ("data", "an object")] {
         let mut missing = whole.clone();
         missing.as_object_mut().unwrap().remove(field);
-        assert_eq!(
-            refusal(CallKind::Data, &missing),
-            Refusal::MissingField { field }
-        );
+        assert_eq!(refusal(CallKind::Data, &missing), Refusal::MissingField { field });
 
         let wrong = [
             (json!(null), Kind::Null),
@@ -158,35 +121,18 @@ fn names_the_field_that_is_missing_or_wrong() {
             call[field] = value;
             assert_eq!(
                 refusal(CallKind::Data, &call),
-                Refusal::WrongType {
-                    field,
-                    expected,
-                    found
-                }
+                Refusal::WrongType { field, expected, found }
             );
         }
     }
-    let text = refusal(
-        CallKind::Data,
-        &json!({"id": "a", "type": "t", "data": "x"}),
-    );
-    assert_eq!(
-        text.to_string(),
-        "field `data` must be an object, found a string"
-    );
+    let text = refusal(CallKind::Data, &json!({"id": "a", "type": "t", "data": "x"}));
+    assert_eq!(text.to_string(), "field `data` must be an object, found a string");
 }
 
 #[test]
 fn an_id_has_rules() {
     let ping = |id: &str| json!({"id": id});
-    for id in [
-        "a",
-        " ",
-        "é😀",
-        "\u{a0}",
-        &"x".repeat(256),
-        &"é".repeat(128),
-    ] {
+    for id in ["a", " ", "é😀", "\u{a0}", &"x".repeat(256), &"é".repeat(128)] {
         for (format, body) in both(&ping(id)) {
             let call = decode(CallKind::Ping, format, &body, &Limits::default()).unwrap();
             assert!(matches!(call, Call::Ping(ping) if ping.id == id));
@@ -204,23 +150,11 @@ fn an_id_has_rules() {
         &"é".repeat(129),
     ] {
         let refused = refusal(CallKind::Ping, &ping(id));
-        assert_eq!(
-            (refused.status(), refused.code()),
-            (422, "invalid_field"),
-            "{id:?}"
-        );
+        assert_eq!((refused.status(), refused.code()), (422, "invalid_field"), "{id:?}");
     }
     // The limit counts what the escapes mean, not how they are written.
     let escaped = format!(r#"{{"id":"{}"}}"#, r"\u0041".repeat(256));
-    assert!(
-        decode(
-            CallKind::Bye,
-            Format::Json,
-            escaped.as_bytes(),
-            &Limits::default()
-        )
-        .is_ok()
-    );
+    assert!(decode(CallKind::Bye, Format::Json, escaped.as_bytes(), &Limits::default()).is_ok());
 }
 
 #[test]
@@ -235,20 +169,15 @@ fn an_empty_json_body_is_an_object_without_fields() {
 
 #[test]
 fn a_body_that_is_no_object_is_refused() {
-    for (value, found) in [
-        (json!(1), Kind::Number),
-        (json!("x"), Kind::Text),
-        (json!(null), Kind::Null),
-    ] {
+    for (value, found) in
+        [(json!(1), Kind::Number), (json!("x"), Kind::Text), (json!(null), Kind::Null)]
+    {
         for kind in [CallKind::Ping, CallKind::Data, CallKind::Bye] {
             assert_eq!(refusal(kind, &value), Refusal::NotAnObject { found });
         }
     }
     for call in [CallKind::Ping, CallKind::Bye] {
-        assert_eq!(
-            refusal(call, &json!([{"id": "a"}])),
-            Refusal::NoBatch { call }
-        );
+        assert_eq!(refusal(call, &json!([{"id": "a"}])), Refusal::NoBatch { call });
     }
 }
 
@@ -302,29 +231,17 @@ fn a_batch_names_the_first_bad_item() {
     assert_eq!((expected.status(), expected.code()), (422, "missing_field"));
 
     let nested = refusal(CallKind::Data, &json!([[good]]));
-    assert_eq!(
-        nested,
-        Refusal::NotAnObject { found: Kind::Array }.in_batch(0)
-    );
+    assert_eq!(nested, Refusal::NotAnObject { found: Kind::Array }.in_batch(0));
 }
 
 #[test]
 fn the_array_of_a_batch_counts_as_a_level() {
     let call = |depth: usize| {
         let data = format!("{}{}", r#"{"k":"#.repeat(depth - 1), "}".repeat(depth - 1));
-        format!(
-            r#"{{"id":"a","type":"t","data":{}}}"#,
-            data.replace(":}", ":{}}")
-        )
+        format!(r#"{{"id":"a","type":"t","data":{}}}"#, data.replace(":}", ":{}}"))
     };
     assert_eq!(status(Format::Json, call(127).as_bytes()), 200);
     assert_eq!(status(Format::Json, call(128).as_bytes()), 400);
-    assert_eq!(
-        status(Format::Json, format!("[{}]", call(126)).as_bytes()),
-        200
-    );
-    assert_eq!(
-        status(Format::Json, format!("[{}]", call(127)).as_bytes()),
-        400
-    );
+    assert_eq!(status(Format::Json, format!("[{}]", call(126)).as_bytes()), 200);
+    assert_eq!(status(Format::Json, format!("[{}]", call(127)).as_bytes()), 400);
 }

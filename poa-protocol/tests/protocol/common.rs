@@ -7,9 +7,7 @@ use serde_json::Value;
 
 /// The objects of a file with one JSON object on each line.
 pub(crate) fn lines(file: &str) -> Vec<Value> {
-    file.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    file.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The bodies a real agent sent, with their paths. The long ones were recorded as JSON, because the
@@ -50,10 +48,7 @@ pub(crate) fn status(format: Format, body: &[u8]) -> u16 {
 /// Whether a body is one well-formed value, whatever else it is.
 pub(crate) fn well_formed(format: Format, body: &[u8]) -> bool {
     let limits = Limits::default();
-    !matches!(
-        decode_fields(format, body, &limits, []),
-        Err(Refusal::Malformed(_))
-    )
+    !matches!(decode_fields(format, body, &limits, []), Err(Refusal::Malformed(_)))
 }
 
 /// What every decoded call must satisfy: its parts are inside the body and stand on their own.

@@ -21,17 +21,11 @@ fn reads_text_and_flags_in_both_formats() {
         assert_eq!(active.clone().flag(), Ok(false));
         assert_eq!(active.text().unwrap_err().code(), "wrong_type");
         assert_eq!(password.value, FieldValue::Other(Kind::Null));
-        assert_eq!(
-            password.clone().optional_text().unwrap_err().code(),
-            "wrong_type"
-        );
+        assert_eq!(password.clone().optional_text().unwrap_err().code(), "wrong_type");
         assert_eq!(password.flag().unwrap_err().code(), "wrong_type");
         assert_eq!(token.value, FieldValue::Missing);
         assert_eq!(token.clone().optional_text(), Ok(None));
-        assert_eq!(
-            token.clone().flag(),
-            Err(Refusal::MissingField { field: "token" })
-        );
+        assert_eq!(token.clone().flag(), Err(Refusal::MissingField { field: "token" }));
         assert_eq!(token.text(), Err(Refusal::MissingField { field: "token" }));
     }
 }
@@ -55,12 +49,7 @@ fn the_body_must_be_one_object() {
         (b"[] 1", 400),
     ] {
         let refused = decode_fields(Format::Json, body, &Limits::default(), []).unwrap_err();
-        assert_eq!(
-            refused.status(),
-            status,
-            "{}",
-            String::from_utf8_lossy(body)
-        );
+        assert_eq!(refused.status(), status, "{}", String::from_utf8_lossy(body));
     }
 }
 
@@ -92,14 +81,8 @@ fn a_content_type_may_have_parameters_and_any_case() {
     ] {
         assert_eq!(read(value), Err(Refusal::UnsupportedMediaType), "{value}");
     }
-    assert_eq!(
-        Format::from_content_type(None),
-        Err(Refusal::UnsupportedMediaType)
-    );
-    assert_eq!(
-        Format::from_content_type(Some(b"\xff")),
-        Err(Refusal::UnsupportedMediaType)
-    );
+    assert_eq!(Format::from_content_type(None), Err(Refusal::UnsupportedMediaType));
+    assert_eq!(Format::from_content_type(Some(b"\xff")), Err(Refusal::UnsupportedMediaType));
     for format in [Format::Json, Format::MessagePack] {
         assert_eq!(read(format.content_type()), Ok(format));
     }

@@ -141,20 +141,11 @@ fn refuses_half_of_a_surrogate_pair() {
 
 #[test]
 fn refuses_what_is_not_utf8() {
-    let sequences: [&[u8]; 6] = [
-        b"\xff",
-        b"\xc0\x80",
-        b"\xed\xa0\x80",
-        b"\xf4\x90\x80\x80",
-        b"\xe2\x82",
-        b"\x80",
-    ];
+    let sequences: [&[u8]; 6] =
+        [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\x80"];
     for bytes in sequences {
         assert!(!accepts(&[b"\"", bytes, b"\""].concat()), "{bytes:x?}");
-        assert!(
-            !well_formed(Format::Json, &[b"{}", bytes].concat()),
-            "{bytes:x?}"
-        );
+        assert!(!well_formed(Format::Json, &[b"{}", bytes].concat()), "{bytes:x?}");
     }
 }
 
@@ -190,10 +181,7 @@ fn counts_depth_from_the_outermost() {
         };
         assert!(well_formed(Format::Json, nested(128).as_bytes()), "{open}");
         assert!(!well_formed(Format::Json, nested(129).as_bytes()), "{open}");
-        assert!(
-            !well_formed(Format::Json, nested(1_000_000).as_bytes()),
-            "{open}"
-        );
+        assert!(!well_formed(Format::Json, nested(1_000_000).as_bytes()), "{open}");
     }
 }
 
@@ -236,11 +224,7 @@ fn says_where_the_body_is_malformed() {
     for (body, offset, problem) in cases {
         let refusal = decode(CallKind::Ping, Format::Json, body, &Limits::default()).unwrap_err();
         let format = Format::Json;
-        let expected = Refusal::Malformed(Malformed {
-            format,
-            offset,
-            problem,
-        });
+        let expected = Refusal::Malformed(Malformed { format, offset, problem });
         assert_eq!(refusal, expected, "{}", String::from_utf8_lossy(body));
     }
 }

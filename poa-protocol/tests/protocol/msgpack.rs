@@ -48,10 +48,7 @@ fn samples() -> Vec<Vec<u8>> {
     ];
     let fixed = [(0xd4, 2), (0xd5, 3), (0xd6, 5), (0xd7, 9), (0xd8, 17)];
     samples.extend(
-        numbers
-            .into_iter()
-            .chain(fixed)
-            .map(|(marker, width)| with(marker, &vec![0xff; width])),
+        numbers.into_iter().chain(fixed).map(|(marker, width)| with(marker, &vec![0xff; width])),
     );
     samples.extend([0x00, 0x7f, 0xe0, 0xff].map(|marker| vec![marker]));
     samples
@@ -64,10 +61,7 @@ fn accepts_every_marker_whole_and_refuses_it_cut_short() {
         for end in 0..value.len() {
             assert!(!accepts(&value[..end]), "{value:x?} cut to {end}");
         }
-        assert!(
-            !accepts(&[&value[..], &[0]].concat()),
-            "{value:x?} and a byte"
-        );
+        assert!(!accepts(&[&value[..], &[0]].concat()), "{value:x?} and a byte");
     }
 }
 
@@ -118,11 +112,7 @@ fn refuses_lengths_that_cannot_be_true() {
 fn counts_depth_from_the_outermost() {
     for unit in [&b"\x91"[..], b"\x81\xa1k", b"\xdc\x00\x01", b"\x81"] {
         let nested = |depth: usize| {
-            let tail: &[u8] = if unit == b"\x81" {
-                &[0xc0; 1_000_000]
-            } else {
-                b"\xc0"
-            };
+            let tail: &[u8] = if unit == b"\x81" { &[0xc0; 1_000_000] } else { b"\xc0" };
             [
                 &b"\x81\xa1x"[..],
                 &unit.repeat(depth - 1),
@@ -132,10 +122,7 @@ fn counts_depth_from_the_outermost() {
         };
         assert!(well_formed(Format::MessagePack, &nested(128)), "{unit:x?}");
         assert!(!well_formed(Format::MessagePack, &nested(129)), "{unit:x?}");
-        assert!(
-            !well_formed(Format::MessagePack, &nested(900_000)),
-            "{unit:x?}"
-        );
+        assert!(!well_formed(Format::MessagePack, &nested(900_000)), "{unit:x?}");
     }
 }
 
@@ -151,19 +138,10 @@ fn says_where_the_body_is_malformed() {
         (b"\x81\xa2id\xcd\x00", 5, Problem::UnexpectedEnd),
     ];
     for (body, offset, problem) in cases {
-        let refusal = decode(
-            CallKind::Ping,
-            Format::MessagePack,
-            body,
-            &Limits::default(),
-        )
-        .unwrap_err();
+        let refusal =
+            decode(CallKind::Ping, Format::MessagePack, body, &Limits::default()).unwrap_err();
         let format = Format::MessagePack;
-        let expected = Refusal::Malformed(Malformed {
-            format,
-            offset,
-            problem,
-        });
+        let expected = Refusal::Malformed(Malformed { format, offset, problem });
         assert_eq!(refusal, expected, "{body:x?}");
     }
 }

@@ -34,9 +34,7 @@ fn body(recorded: &Value) -> Vec<u8> {
     match recorded {
         Value::String(text) => text.as_bytes().to_vec(),
         Value::Null => Vec::new(),
-        encoded => BASE64_STANDARD
-            .decode(encoded["b64"].as_str().unwrap())
-            .unwrap(),
+        encoded => BASE64_STANDARD.decode(encoded["b64"].as_str().unwrap()).unwrap(),
     }
 }
 
@@ -46,12 +44,7 @@ fn every_exchange_gets_the_expected_status() {
     assert_eq!(exchanges.len(), 65);
     for exchange in exchanges {
         let status = take(&exchange).map_or_else(|refusal| refusal.status(), |()| 200);
-        assert_eq!(
-            u64::from(status),
-            exchange["status"],
-            "{}",
-            exchange["name"]
-        );
+        assert_eq!(u64::from(status), exchange["status"], "{}", exchange["name"]);
     }
 }
 

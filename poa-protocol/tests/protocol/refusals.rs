@@ -8,63 +8,22 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
     let (offset, problem) = (3, Problem::ExpectedValue);
     let field = "id";
     vec![
-        (
-            Refusal::Malformed(Malformed {
-                format,
-                offset,
-                problem,
-            }),
-            400,
-            "malformed_body",
-        ),
+        (Refusal::Malformed(Malformed { format, offset, problem }), 400, "malformed_body"),
         (Refusal::Unauthorized, 401, "unauthorized"),
         (Refusal::TokenExpired, 401, "token_expired"),
         (Refusal::AgentMismatch, 403, "agent_mismatch"),
         (Refusal::NotFound { what: "path" }, 404, "not_found"),
-        (
-            Refusal::MethodNotAllowed { allow: "POST" },
-            405,
-            "method_not_allowed",
-        ),
+        (Refusal::MethodNotAllowed { allow: "POST" }, 405, "method_not_allowed"),
         (Refusal::NameTaken, 409, "name_taken"),
         (Refusal::TooLarge { limit: 8_000_000 }, 413, "too_large"),
         (Refusal::UnsupportedMediaType, 415, "unsupported_media_type"),
-        (
-            Refusal::NotAnObject { found: Kind::Null },
-            422,
-            "not_an_object",
-        ),
-        (
-            Refusal::NoBatch {
-                call: CallKind::Ping,
-            },
-            422,
-            "no_batch",
-        ),
+        (Refusal::NotAnObject { found: Kind::Null }, 422, "not_an_object"),
+        (Refusal::NoBatch { call: CallKind::Ping }, 422, "no_batch"),
         (Refusal::MissingField { field }, 422, "missing_field"),
-        (
-            Refusal::WrongType {
-                field,
-                expected: "a string",
-                found: Kind::Null,
-            },
-            422,
-            "wrong_type",
-        ),
-        (
-            Refusal::InvalidField {
-                field,
-                problem: "must not be empty",
-            },
-            422,
-            "invalid_field",
-        ),
+        (Refusal::WrongType { field, expected: "a string", found: Kind::Null }, 422, "wrong_type"),
+        (Refusal::InvalidField { field, problem: "must not be empty" }, 422, "invalid_field"),
         (Refusal::unknown_type("x", ["y"]), 422, "unknown_type"),
-        (
-            Refusal::unknown_type("x", ["y"]).in_batch(3),
-            422,
-            "unknown_type",
-        ),
+        (Refusal::unknown_type("x", ["y"]).in_batch(3), 422, "unknown_type"),
         (Refusal::Internal, 500, "internal"),
         (Refusal::BacklogFull { retry_after: 2 }, 503, "backlog_full"),
     ]
@@ -80,10 +39,7 @@ fn every_refusal_has_its_status_code_and_body() {
         if status == 401 {
             assert_eq!(members, 1);
         } else {
-            assert_eq!(
-                (members, &body["message"]),
-                (2, &Value::from(refusal.to_string()))
-            );
+            assert_eq!((members, &body["message"]), (2, &Value::from(refusal.to_string())));
         }
     }
 }
@@ -102,15 +58,9 @@ fn bodies_are_exact() {
 
 #[test]
 fn headers_that_a_refusal_needs() {
-    assert_eq!(
-        Refusal::BacklogFull { retry_after: 2 }.retry_after(),
-        Some(2)
-    );
+    assert_eq!(Refusal::BacklogFull { retry_after: 2 }.retry_after(), Some(2));
     assert_eq!(Refusal::Internal.retry_after(), None);
-    assert_eq!(
-        Refusal::MethodNotAllowed { allow: "POST" }.allow(),
-        Some("POST")
-    );
+    assert_eq!(Refusal::MethodNotAllowed { allow: "POST" }.allow(), Some("POST"));
     assert_eq!(Refusal::Internal.allow(), None);
 }
 
@@ -118,10 +68,9 @@ fn headers_that_a_refusal_needs() {
 fn an_unknown_type_names_the_known_ones_and_the_nearest() {
     let known = ["ethereum_metrics", "networking_metrics", "system_metrics"];
     let list = "known: ethereum_metrics, networking_metrics, system_metrics";
-    for (found, nearest) in [
-        ("system_metric", "system_metrics"),
-        ("ETHEREUM_METRICS", "ethereum_metrics"),
-    ] {
+    for (found, nearest) in
+        [("system_metric", "system_metrics"), ("ETHEREUM_METRICS", "ethereum_metrics")]
+    {
         let expected = format!("unknown type `{found}`; {list}; did you mean `{nearest}`?");
         assert_eq!(Refusal::unknown_type(found, known).to_string(), expected);
     }
@@ -129,19 +78,12 @@ fn an_unknown_type_names_the_known_ones_and_the_nearest() {
         let expected = format!("unknown type `{found}`; {list}");
         assert_eq!(Refusal::unknown_type(found, known).to_string(), expected);
     }
-    assert_eq!(
-        Refusal::unknown_type("x", []).to_string(),
-        "unknown type `x`; known: "
-    );
+    assert_eq!(Refusal::unknown_type("x", []).to_string(), "unknown type `x`; known: ");
 }
 
 #[test]
 fn little_of_what_a_stranger_sent_is_repeated() {
-    for word in [
-        "x".repeat(8_000_000),
-        "😀\n\"".repeat(1000),
-        "\0".repeat(1000),
-    ] {
+    for word in ["x".repeat(8_000_000), "😀\n\"".repeat(1000), "\0".repeat(1000)] {
         let refusal = Refusal::unknown_type(&word, ["system_metrics"]);
         assert!(refusal.to_string().contains('…'));
         assert!(refusal.body().len() < 700, "{}", refusal.body().len());

@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 use crate::common::to_message_pack;
 
 fn both(value: &Value) -> [(Format, Vec<u8>); 2] {
-    [
-        (Format::Json, value.to_string().into_bytes()),
-        (Format::MessagePack, to_message_pack(value)),
-    ]
+    [(Format::Json, value.to_string().into_bytes()), (Format::MessagePack, to_message_pack(value))]
 }
 
 #[test]
@@ -44,10 +41,7 @@ fn reads_every_call() {
 fn keeps_the_reference_as_given_even_when_the_call_is_refused() {
     let body = br#"{"ref": {"n":1e400, "s":"\u0041"} , "call":"ping"}"#;
     let request = decode_request(Format::Json, body, &Limits::default()).unwrap();
-    assert_eq!(
-        request.reference,
-        Reference::Json(Some(r#"{"n":1e400, "s":"\u0041"}"#.into()))
-    );
+    assert_eq!(request.reference, Reference::Json(Some(r#"{"n":1e400, "s":"\u0041"}"#.into())));
     assert_eq!(request.call, Err(Refusal::MissingField { field: "id" }));
 
     let body = b"\x82\xa3ref\xcd\x00\x01\xa4call\xa3bye";
@@ -66,14 +60,8 @@ fn refuses_what_is_no_call() {
         (json!({"call": 1}), "wrong_type"),
         (json!({"call": "pong", "id": "a"}), "unknown_call"),
         (json!({"call": "session", "user": "u"}), "missing_field"),
-        (
-            json!({"call": "session", "user": "u", "password": 1}),
-            "wrong_type",
-        ),
-        (
-            json!({"call": "data", "id": "a", "type": "t", "data": []}),
-            "wrong_type",
-        ),
+        (json!({"call": "session", "user": "u", "password": 1}), "wrong_type"),
+        (json!({"call": "data", "id": "a", "type": "t", "data": []}), "wrong_type"),
         (json!({"call": "ping", "id": ""}), "invalid_field"),
     ] {
         for (format, body) in both(&value) {
@@ -82,12 +70,9 @@ fn refuses_what_is_no_call() {
             assert_eq!((refused.status(), refused.code()), (422, code), "{value}");
         }
     }
-    for (body, status) in [
-        (&b""[..], 400),
-        (b"[]", 422),
-        (b"{\"call\":\"ping\",\"id\":1", 400),
-        (b"{}{}", 400),
-    ] {
+    for (body, status) in
+        [(&b""[..], 400), (b"[]", 422), (b"{\"call\":\"ping\",\"id\":1", 400), (b"{}{}", 400)]
+    {
         let refused = decode_request(Format::Json, body, &Limits::default()).unwrap_err();
         assert_eq!(refused.status(), status);
     }
@@ -97,8 +82,5 @@ fn refuses_what_is_no_call() {
 fn a_wrong_call_is_told_the_right_ones() {
     let request = decode_request(Format::Json, br#"{"call":"bey"}"#, &Limits::default()).unwrap();
     let text = request.call.unwrap_err().to_string();
-    assert_eq!(
-        text,
-        "unknown call `bey`; known: session, ping, data, bye; did you mean `bye`?"
-    );
+    assert_eq!(text, "unknown call `bey`; known: session, ping, data, bye; did you mean `bye`?");
 }
