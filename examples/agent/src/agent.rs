@@ -1,0 +1,154 @@
+//! The agent: measures, pings and sends at the same time, until it is told to stop.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, timeout};
+
+use crate::buffer::Buffer;
+use crate::pinger::Pinger;
+use crate::sender::Sender;
+use crate::{
+    CallError, Config, ErrorChain, Report, Rest, Settings, Source, SystemSource, TlsError,
+    Transport,
+};
+
+/// How long the server may take to hear that the agent leaves.
+const BYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// An agent: one [`Source`] of metrics, one [`Transport`] to a server.
+#[derive(Debug)]
+pub struct Agent<T = Rest, S = SystemSource> {
+    settings: Settings,
+    transport: T,
+    source: S,
+}
+
+/// Why an agent could not begin its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The server lets it in neither now nor later.
+    #[error("the agent cannot start")]
+    Connect(#[source] CallError),
+}
+
+impl Agent {
+    /// An agent that sends the load of this machine over REST.
+    ///
+    /// # Errors
+    /// If the certificates to believe in cannot be loaded.
+    pub fn new(config: Config) -> Result<Self, TlsError> {
+        let transport = Rest::new(&config)?;
+        Ok(Self::from_parts(config.settings, transport, SystemSource::new()))
+    }
+}
+
+impl<T: Transport, S: Source> Agent<T, S> {
+    /// An agent with another source of metrics, or another way to the server.
+    pub const fn from_parts(settings: Settings, transport: T, source: S) -> Self {
+        Self { settings, transport, source }
+    }
+
+    /// Works until `shutdown` is ready, then sends what still waits, for at most
+    /// [`Settings::flush_timeout`], says bye, and reports.
+    ///
+    /// A server that cannot be reached, now or later, is waited for. Each metric is sent at least once and in the order
+    /// measured; a repetition carries the same [`Metric::key`](crate::Metric::key).
+    ///
+    /// # Errors
+    /// The login was refused at the start. Once it has succeeded, a refusal may be the user being switched off for a
+    /// while, so the agent keeps trying.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops the agent at once. It leaves no task behind, and what waited is lost.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report, RunError> {
+        let Self { settings, transport, source } = self;
+        let buffer = Buffer::new(settings.buffer);
+        let mut sender = Sender::new(&transport, &buffer, settings.backoff.clone());
+        let mut pinger = Pinger::new(&transport, &buffer, settings.ping_interval);
+
+        work(&settings, &transport, source, &buffer, &mut sender, &mut pinger, shutdown).await?;
+
+        let left = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
+        let mut report = Report::new(buffer.tally(), sender.tally(), left, pinger.answered());
+        report.said_bye = say_bye(&transport).await;
+        tracing::info!(%report, "the agent has stopped");
+        Ok(report)
+    }
+}
+
+/// All of a life but the bye. One future drives all parts, so that none outlives the others.
+async fn work<T: Transport>(
+    settings: &Settings,
+    transport: &T,
+    source: impl Source,
+    buffer: &Buffer,
+    sender: &mut Sender<'_, T>,
+    pinger: &mut Pinger<'_, T>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    // It stands outside the blocks that stop the rest: a send that is under way is finished, not cut off and repeated.
+    let mut sending = pin!(sender.run());
+    {
+        let mut shutdown = pin!(shutdown);
+        let mut measuring = pin!(measure(source, settings.interval, buffer));
+        let connected = tokio::select! {
+            biased;
+            () = &mut shutdown => false,
+            connected = connect(transport, settings) => connected.map(|()| true).map_err(RunError::Connect)?,
+            never = &mut measuring => match never {},
+        };
+        if connected {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => {}
+                () = &mut sending => unreachable!("the buffer is still open"),
+                never = &mut measuring => match never {},
+                never = pinger.run() => match never {},
+            }
+        }
+    }
+    buffer.close();
+    if timeout(settings.flush_timeout, sending).await.is_err() {
+        tracing::warn!(waiting = buffer.len(), "the time to flush is over");
+    }
+    Ok(())
+}
+
+async fn connect<T: Transport>(transport: &T, settings: &Settings) -> Result<(), CallError> {
+    let mut backoff = settings.backoff.clone();
+    loop {
+        match transport.connect().await {
+            Err(failure) if failure.is_temporary() => {
+                let delay = backoff.delay(failure.retry_after());
+                tracing::warn!(error = %ErrorChain(&failure), ?delay, "cannot log in yet");
+                tokio::time::sleep(delay).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn measure(mut source: impl Source, interval: Duration, buffer: &Buffer) -> Infallible {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        ticks.tick().await;
+        match source.measure().await {
+            Ok(metrics) => metrics.into_iter().for_each(|metric| buffer.push(metric)),
+            Err(error) => tracing::error!(error = %ErrorChain(&*error), "a measurement failed"),
+        }
+    }
+}
+
+async fn say_bye<T: Transport>(transport: &T) -> bool {
+    match timeout(BYE_TIMEOUT, transport.bye()).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => tracing::warn!(error = %ErrorChain(&error), "could not say bye"),
+        Err(_) => tracing::warn!(limit = ?BYE_TIMEOUT, "the server did not answer the bye in time"),
+    }
+    false
+}

@@ -1,0 +1,112 @@
+//! The address of a server.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::Uri;
+
+/// The address of a server: `http://` or `https://`, host, port, and a path before the calls if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+/// Why a text is not a [`BaseUrl`].
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}; write it like http://127.0.0.1:4002 or https://poa.example:4003")]
+pub struct BaseUrlError {
+    problem: &'static str,
+}
+
+impl BaseUrl {
+    /// True for `https://`.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// The address of one call, `path` beginning with a slash.
+    pub(crate) fn join(&self, path: &'static str) -> Uri {
+        format!("{}{path}", self.0).parse().expect("a checked base and a constant path make a URL")
+    }
+
+    /// True where only programs on this machine can listen in.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let uri = self.join("/");
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for BaseUrl {
+    type Err = BaseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = |problem| Err(BaseUrlError { problem });
+        let Ok(uri) = text.parse::<Uri>() else {
+            return refuse("not a URL");
+        };
+        let Some(scheme @ ("http" | "https")) = uri.scheme_str() else {
+            return refuse("the URL must begin with http:// or https://");
+        };
+        let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty())
+        else {
+            return refuse("the URL has no host");
+        };
+        if authority.as_str().contains('@') {
+            // They would show in every log line that names the address.
+            return refuse("user and password do not belong into the URL");
+        }
+        if uri.query().is_some() {
+            return refuse("the URL must not have a query");
+        }
+        Ok(Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_joined_to_the_address_with_one_slash() {
+        for (base, call) in [
+            ("http://127.0.0.1:4002", "http://127.0.0.1:4002/data"),
+            ("http://127.0.0.1:4002/", "http://127.0.0.1:4002/data"),
+            ("HTTPS://poa.example/agents/", "https://poa.example/agents/data"),
+        ] {
+            let base: BaseUrl = base.parse().unwrap();
+            assert_eq!(base.join("/data").to_string(), call);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_address_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("127.0.0.1:4002", "begin with http"),
+            ("ftp://127.0.0.1", "begin with http"),
+            ("", "not a URL"),
+            ("http://u:secret@127.0.0.1", "do not belong"),
+            ("http://127.0.0.1?a=b", "query"),
+        ] {
+            let error = text.parse::<BaseUrl>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn loopback_is_told_from_the_rest_of_the_world() {
+        let loopback = |text: &str| text.parse::<BaseUrl>().unwrap().is_loopback();
+        assert!(
+            loopback("http://127.0.0.1:1")
+                && loopback("http://[::1]:1")
+                && loopback("http://localhost")
+        );
+        assert!(!loopback("http://192.0.2.1:1") && !loopback("http://localhost.example"));
+    }
+}

@@ -1,0 +1,92 @@
+//! The agent as a program.
+
+mod cli;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use poa_agent::{Agent, BoxError, ErrorChain};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match serve(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("poa-agent: {}", ErrorChain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(cli: cli::Cli) -> Result<(), BoxError> {
+    let agent = Agent::new(cli.into_config()?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = runtime.block_on(live(agent));
+    // A reading that hangs on a dead disk must not keep the program from ending.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+async fn live(agent: Agent) -> Result<(), BoxError> {
+    let mut signals = Signals::new()?;
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let life = agent.run(async { drop(stopped.await) });
+    tokio::pin!(life);
+    tokio::select! {
+        outcome = &mut life => return finish(outcome),
+        () = signals.next() => drop(stop),
+    }
+    tokio::select! {
+        outcome = life => finish(outcome),
+        () = signals.next() => Err("stopped at once by a second signal; what still waited is lost".into()),
+    }
+}
+
+fn finish(outcome: Result<poa_agent::Report, poa_agent::RunError>) -> Result<(), BoxError> {
+    println!("poa-agent: {}", outcome?);
+    Ok(())
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}

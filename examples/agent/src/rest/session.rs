@@ -1,0 +1,154 @@
+//! The token, and how to come by a new one (POA Protocol, section 3).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use super::{HttpClient, encode, post};
+use crate::{Backoff, CallError, Config, LoginError};
+
+#[derive(Debug)]
+pub(super) struct Session {
+    client: HttpClient,
+    uri: Uri,
+    user: String,
+    basic: HeaderValue,
+    body: Bytes,
+    /// Set once a call with the present token was not answered 401.
+    good: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    token: Option<Token>,
+    backoff: Backoff,
+    not_before: Option<Instant>,
+}
+
+/// A token, ready to be sent. Clones are the same token.
+#[derive(Debug, Clone)]
+pub(super) struct Token(Arc<HeaderValue>);
+
+/// The auth server hands out tokens that the REST handler does not take, or none at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the last login was of no use, so the next one has to wait")]
+struct TooSoon;
+
+#[derive(Serialize)]
+struct Login<'a> {
+    #[serde(rename = "agent-id")]
+    agent_id: &'a str,
+}
+
+#[derive(Deserialize)]
+struct Granted {
+    token: String,
+}
+
+impl Session {
+    pub(super) fn new(config: &Config, client: HttpClient) -> Self {
+        Self {
+            client,
+            uri: config.auth.join("/session"),
+            user: config.credentials.user().to_owned(),
+            basic: config.credentials.basic(),
+            body: encode(&Login { agent_id: config.id.as_str() }),
+            good: AtomicBool::new(false),
+            state: Mutex::new(State {
+                token: None,
+                backoff: config.settings.backoff.clone(),
+                not_before: None,
+            }),
+        }
+    }
+
+    /// A token other than the `refused` one: the present one if there is such, else a new one.
+    ///
+    /// Logs in at most once at a time, and after a login of no use only after a growing wait, whoever asks.
+    ///
+    /// Cancel safe: at worst a token is not used.
+    pub(super) async fn token(&self, refused: Option<&Token>) -> Result<Token, CallError> {
+        // Held while logging in, so that a ping and a metric refused together cost one login.
+        let mut state = self.state.lock().await;
+        if let Some(token) =
+            state.token.as_ref().filter(|token| !refused.is_some_and(|r| r.is(token)))
+        {
+            return Ok(token.clone());
+        }
+        state.token = None;
+        self.hold_back(&mut state)?;
+        let answer = self.client.send(post(&self.uri, self.body.clone(), &self.basic)).await?;
+        self.granted(&mut state, answer)
+    }
+
+    /// To be called after a call that was not answered 401: the next login need not wait.
+    pub(super) fn token_was_good(&self) {
+        self.good.store(true, Ordering::Relaxed);
+    }
+
+    fn hold_back(&self, state: &mut State) -> Result<(), CallError> {
+        if self.good.swap(false, Ordering::Relaxed) {
+            state.backoff.reset();
+            state.not_before = None;
+        }
+        let wait = state.not_before.map_or(std::time::Duration::ZERO, |then| then - Instant::now());
+        if wait.is_zero() {
+            return Ok(());
+        }
+        Err(CallError::Unavailable {
+            call: self.call(),
+            retry_after: Some(wait),
+            source: TooSoon.into(),
+        })
+    }
+
+    fn granted(&self, state: &mut State, answer: Answer) -> Result<Token, CallError> {
+        if !answer.status.is_success() && !answer.is_final() && !answer.is_unauthorized() {
+            return Err(answer.into_not_now(self.call()));
+        }
+        state.not_before = Some(Instant::now() + state.backoff.ceiling());
+        let token = self.read(&answer)?;
+        tracing::debug!(url = %self.uri, user = self.user, "logged in");
+        Ok(state.token.insert(token).clone())
+    }
+
+    fn read(&self, answer: &Answer) -> Result<Token, LoginError> {
+        let (url, status) = (self.uri.to_string(), answer.status.as_u16());
+        match answer.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(LoginError::Refused { url, user: self.user.clone(), status })
+            }
+            fine if fine.is_success() => Token::read(answer).ok_or(LoginError::NoToken { url }),
+            _ => Err(LoginError::Unexpected { url, status, message: answer.message() }),
+        }
+    }
+
+    fn call(&self) -> String {
+        format!("POST {}", self.uri)
+    }
+}
+
+impl Token {
+    pub(super) fn header(&self) -> &HeaderValue {
+        &self.0
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Servers answer in JSON whatever they were asked in.
+    fn read(answer: &Answer) -> Option<Self> {
+        let granted: Granted = serde_json::from_slice(&answer.body).ok()?;
+        let mut header = HeaderValue::try_from(format!("Bearer {}", granted.token)).ok()?;
+        header.set_sensitive(true);
+        Some(Self(Arc::new(header)))
+    }
+}
