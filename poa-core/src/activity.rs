@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::bus::Bus;
 use crate::{Activity, AgentId, Timestamp};
-use table::{Fate, Table};
+use table::Table;
 use wheel::Wheel;
 
 /// How exactly silence is noticed: this much late at most.
@@ -56,9 +56,9 @@ impl ActivityMonitor {
     /// The agent is alive: starts its timer or restarts it. An agent not known to be active becomes active.
     pub fn ping(&self, agent: &AgentId) {
         let deadline = self.ticks_until(self.0.timeout);
-        if let Some(generation) = self.0.table.ping(agent, deadline) {
+        let started = self.0.table.ping(agent, deadline, || self.publish(agent, true));
+        if let Some(generation) = started {
             self.watch(deadline, agent.clone(), generation);
-            self.publish(vec![change(agent.clone(), true)]);
         }
     }
 
@@ -70,9 +70,9 @@ impl ActivityMonitor {
     /// The agent leaves: inactive at once, unless it is known to be so already.
     pub fn bye(&self, agent: &AgentId) {
         let forget_at = self.ticks_until(REMEMBERED);
-        if let Some(generation) = self.0.table.bye(agent, forget_at) {
+        let left = self.0.table.bye(agent, forget_at, || self.publish(agent, false));
+        if let Some(generation) = left {
             self.watch(forget_at, agent.clone(), generation);
-            self.publish(vec![change(agent.clone(), false)]);
         }
     }
 
@@ -98,25 +98,19 @@ impl ActivityMonitor {
 
     fn report_silent(&self) {
         let now = self.tick_of(Instant::now());
+        let forget_at = self.ticks_until(REMEMBERED);
         let due = self.0.wheel.lock().advance(now);
-        let mut silent = Vec::new();
         for (agent, generation) in due {
-            match self.0.table.examine(&agent, generation, now, self.ticks_until(REMEMBERED)) {
-                Fate::Watch(at) => self.watch(at, agent, generation),
-                Fate::Silent(at) => {
-                    self.watch(at, agent.clone(), generation);
-                    silent.push(change(agent, false));
-                }
-                Fate::Forgotten => {}
+            let silent = || self.publish(&agent, false);
+            if let Some(at) = self.0.table.examine(&agent, generation, now, forget_at, silent) {
+                self.watch(at, agent, generation);
             }
-        }
-        if !silent.is_empty() {
-            self.publish(silent);
         }
     }
 
-    fn publish(&self, changes: Vec<Activity>) {
-        self.0.bus.publish_activity(changes);
+    /// Tells the receivers. Runs under the lock of the agent's entry, so that they hear of changes in their order.
+    fn publish(&self, agent: &AgentId, active: bool) {
+        self.0.bus.publish_activity(Activity::new(agent.clone(), active, Timestamp::now()));
     }
 
     fn watch(&self, tick: u64, agent: AgentId, generation: u32) {
@@ -138,12 +132,11 @@ impl ActivityMonitor {
     }
 }
 
-fn change(agent: AgentId, active: bool) -> Activity {
-    Activity::new(agent, active, Timestamp::now())
-}
-
 impl fmt::Debug for ActivityMonitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ActivityMonitor({} active)", self.active())
     }
 }
+
+#[cfg(test)]
+mod tests;

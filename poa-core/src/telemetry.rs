@@ -13,6 +13,7 @@ pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;
 
 type Labels = Vec<(String, String)>;
+type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// Bounds of the buckets of every histogram, in seconds: 100 µs to 30 s.
 const SECONDS: [f64; 16] = [
@@ -32,7 +33,7 @@ struct Metrics {
     registry: Registry,
     counters: HashMap<String, Family<Labels, Counter>>,
     gauges: HashMap<String, Family<Labels, Gauge>>,
-    histograms: HashMap<String, Family<Labels, Histogram, fn() -> Histogram>>,
+    histograms: HashMap<String, Histograms>,
 }
 
 impl Telemetry {
@@ -100,16 +101,16 @@ mod tests {
     #[test]
     fn same_name_and_labels_is_the_same_metric() {
         let telemetry = Telemetry::default();
-        telemetry.counter("requests", "Requests.", &[("handler", "a")]).inc();
-        telemetry.counter("requests", "Requests.", &[("handler", "a")]).inc();
-        telemetry.counter("requests", "Requests.", &[("handler", "b")]).inc();
-        telemetry.gauge("depth", "Depth.", &[]).set(7);
-        telemetry.histogram("wait_seconds", "Wait.", &[]).observe(0.2);
+        telemetry.counter("requests", "Requests", &[("handler", "a")]).inc();
+        telemetry.counter("requests", "Requests", &[("handler", "a")]).inc();
+        telemetry.counter("requests", "Requests", &[("handler", "b")]).inc();
+        telemetry.gauge("depth", "Depth", &[]).set(7);
+        telemetry.histogram("wait_seconds", "Wait", &[]).observe(0.2);
         let text = telemetry.encode();
         assert!(text.contains(r#"poa_requests_total{handler="a"} 2"#), "{text}");
         assert!(text.contains(r#"poa_requests_total{handler="b"} 1"#), "{text}");
         assert!(
-            text.contains("poa_depth 7") && text.contains("poa_wait_seconds_count 1"),
+            text.contains("poa_depth{} 7") && text.contains("poa_wait_seconds_count{} 1"),
             "{text}"
         );
         assert_eq!(text.matches("# TYPE poa_requests ").count(), 1, "{text}");

@@ -33,20 +33,15 @@ struct Agent {
     generation: u32,
 }
 
-/// What becomes of an agent whose time may have come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// Not yet: look again at this tick.
-    Watch(u64),
-    /// It fell silent just now; look again at this tick, to forget it.
-    Silent(u64),
-    /// Nothing more is to be done for it.
-    Forgotten,
-}
-
 impl Table {
-    /// Notes a ping. An agent that becomes active by it needs watching: its generation is returned.
-    pub(super) fn ping(&self, agent: &AgentId, deadline: u64) -> Option<u32> {
+    /// Notes a ping. When the agent becomes active by it, `changed` is called, and the generation of the entry to watch is
+    /// returned.
+    pub(super) fn ping(
+        &self,
+        agent: &AgentId,
+        deadline: u64,
+        changed: impl FnOnce(),
+    ) -> Option<u32> {
         let mut shard = self.shard(agent).lock();
         match shard.agents.get_mut(agent) {
             Some(known) if known.active => {
@@ -54,6 +49,7 @@ impl Table {
                 None
             }
             _ => {
+                changed();
                 shard.active += 1;
                 Some(shard.put(agent, true, deadline))
             }
@@ -71,41 +67,48 @@ impl Table {
         }
     }
 
-    /// Notes a leave. Unless the agent was known to be inactive, its new generation is returned.
-    pub(super) fn bye(&self, agent: &AgentId, forget_at: u64) -> Option<u32> {
+    /// Notes a leave. Unless the agent was known to be inactive, `changed` is called, and the generation of the entry to
+    /// watch is returned.
+    pub(super) fn bye(
+        &self,
+        agent: &AgentId,
+        forget_at: u64,
+        changed: impl FnOnce(),
+    ) -> Option<u32> {
         let mut shard = self.shard(agent).lock();
         match shard.agents.get(agent).map(|known| known.active) {
             Some(false) => return None,
             Some(true) => shard.active -= 1,
             None => {}
         }
+        changed();
         Some(shard.put(agent, false, forget_at))
     }
 
-    /// Decides what becomes of an agent that the wheel brought up.
+    /// Decides about an agent that the wheel brought up, and returns when to look at it again. When it fell silent, `silent`
+    /// is called.
     pub(super) fn examine(
         &self,
         agent: &AgentId,
         generation: u32,
         now: u64,
         forget_at: u64,
-    ) -> Fate {
+        silent: impl FnOnce(),
+    ) -> Option<u64> {
         let mut shard = self.shard(agent).lock();
-        let Some(known) = shard.agents.get_mut(agent) else { return Fate::Forgotten };
-        if known.generation != generation {
-            return Fate::Forgotten;
-        }
+        let known = shard.agents.get_mut(agent).filter(|known| known.generation == generation)?;
         if known.deadline > now {
-            return Fate::Watch(known.deadline);
+            return Some(known.deadline);
         }
         if known.active {
             known.active = false;
             known.deadline = forget_at;
             shard.active -= 1;
-            return Fate::Silent(forget_at);
+            silent();
+            return Some(forget_at);
         }
         shard.agents.remove(agent);
-        Fate::Forgotten
+        None
     }
 
     pub(super) fn active(&self) -> usize {

@@ -91,12 +91,10 @@ impl Bus {
         Ok(receipt)
     }
 
-    /// Tells every reader that agents changed their state. Never refused: there are at most as many of these as agents.
-    pub(crate) fn publish_activity(&self, changes: Vec<Activity>) {
+    /// Tells every reader that an agent changed its state. Never refused: there are at most as many of these as agents.
+    pub(crate) fn publish_activity(&self, change: Activity) {
         let mut queue = self.queue.lock();
-        for change in changes {
-            queue.push(&Event::Activity(change));
-        }
+        queue.push(&Event::Activity(change));
         queue.wake_readers();
     }
 
@@ -110,3 +108,6 @@ impl Bus {
         self.unrouted.get()
     }
 }
+
+#[cfg(test)]
+mod tests;

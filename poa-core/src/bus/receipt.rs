@@ -101,7 +101,8 @@ impl Confirmations {
 
     /// Everything before `up_to` is done with; `failed` lists, in order, what of it was not delivered.
     pub(super) fn settle(&mut self, up_to: u64, failed: &[u64]) {
-        while let Some((range, waiter)) = self.0.pop_front_if(|(range, _)| range.end <= up_to) {
+        while self.0.front().is_some_and(|(range, _)| range.end <= up_to) {
+            let Some((range, waiter)) = self.0.pop_front() else { return };
             let from = failed.partition_point(|seq| *seq < range.start);
             let delivered = failed.get(from).is_none_or(|seq| *seq >= range.end);
             waiter.confirm(delivered);

@@ -54,7 +54,6 @@ impl Drop for Host {
 
 impl Host {
     /// Begins to describe a host.
-    #[must_use]
     pub fn builder() -> HostBuilder {
         HostBuilder::new()
     }

@@ -1,0 +1,147 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, advance};
+
+use super::ActivityMonitor;
+use crate::bus::{Bus, Event, Reader};
+use crate::data_type::TypeSet;
+use crate::telemetry::Counter;
+use crate::{Ack, Activity, AgentId, Backlog, BatchLimits};
+
+const TIMEOUT: Duration = Duration::from_secs(7);
+
+fn monitor() -> (ActivityMonitor, Reader) {
+    let bus = Bus::new(Ack::Memory, Counter::default());
+    let reader = bus.subscribe("test", TypeSet::default(), Backlog::default(), Counter::default());
+    let monitor = ActivityMonitor::new(bus, TIMEOUT);
+    tokio::spawn({
+        let monitor = monitor.clone();
+        async move { monitor.run().await }
+    });
+    (monitor, reader)
+}
+
+fn agent(name: &str) -> AgentId {
+    AgentId::new(name).unwrap()
+}
+
+async fn next(reader: &Reader) -> Vec<Activity> {
+    let limits = BatchLimits { linger: Duration::ZERO.into(), ..BatchLimits::default() };
+    let batch = reader.next_batch(&limits).await.unwrap();
+    reader.confirm(Vec::new());
+    batch
+        .into_iter()
+        .map(|(_, event)| match event {
+            Event::Activity(change) => change,
+            Event::Message(message) => panic!("unexpected {message:?}"),
+        })
+        .collect()
+}
+
+fn nothing_said(reader: &Reader) -> bool {
+    reader.backlog().count == 0
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_100_000_silent_agents_is_reported_once_in_time() {
+    let (monitor, reader) = monitor();
+    let mut last_ping = HashMap::new();
+    // Every agent pings four times, each at its own times.
+    for round in 0..4 {
+        for n in 0..100_000 {
+            let agent = agent(&format!("agent-{n}"));
+            monitor.ping(&agent);
+            last_ping.insert(agent, Instant::now());
+            if n % 1000 == 0 {
+                advance(Duration::from_millis(30)).await;
+            }
+        }
+        assert_eq!(monitor.active(), 100_000, "round {round}");
+    }
+    let mut inactive = 0;
+    while inactive < 100_000 {
+        for change in next(&reader).await {
+            if change.active {
+                continue;
+            }
+            let silent = last_ping.remove(&change.agent_id).expect("reported once").elapsed();
+            assert!(silent >= TIMEOUT && silent <= Duration::from_millis(7500), "{silent:?}");
+            inactive += 1;
+        }
+    }
+    assert_eq!(monitor.active(), 0);
+    advance(Duration::from_secs(60)).await;
+    assert!(nothing_said(&reader));
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_restarts_a_timer_but_starts_none() {
+    let (monitor, reader) = monitor();
+    let (pinging, silent) = (agent("pinging"), agent("never pings"));
+    monitor.data(&silent);
+    monitor.ping(&pinging);
+    assert_eq!(next(&reader).await.len(), 1);
+    for _ in 0..5 {
+        advance(Duration::from_secs(6)).await;
+        monitor.data(&pinging);
+    }
+    assert!(nothing_said(&reader));
+    let since = Instant::now();
+    let changes = next(&reader).await;
+    assert_eq!(changes.len(), 1);
+    assert_eq!((&changes[0].agent_id, changes[0].active), (&pinging, false));
+    assert!(since.elapsed() >= TIMEOUT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bye_is_at_once_and_once() {
+    let (monitor, reader) = monitor();
+    let one = agent("one");
+    monitor.ping(&one);
+    monitor.bye(&one);
+    monitor.bye(&one);
+    let changes = next(&reader).await;
+    assert_eq!(changes.iter().map(|change| change.active).collect::<Vec<_>>(), [true, false]);
+    advance(Duration::from_secs(30)).await;
+    assert!(nothing_said(&reader));
+    monitor.ping(&one);
+    assert!(next(&reader).await[0].active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_said_once_is_not_said_again_by_bye() {
+    let (monitor, reader) = monitor();
+    let one = agent("one");
+    monitor.ping(&one);
+    assert!(next(&reader).await[0].active);
+    assert!(!next(&reader).await[0].active);
+    monitor.bye(&one);
+    assert!(nothing_said(&reader));
+    // Data makes receivers take it for active, so now it has something to say.
+    monitor.data(&one);
+    monitor.bye(&one);
+    assert!(!next(&reader).await[0].active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_never_pinged_can_leave() {
+    let (monitor, reader) = monitor();
+    monitor.bye(&agent("one"));
+    assert!(!next(&reader).await[0].active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_silent_for_long_is_forgotten() {
+    let (monitor, reader) = monitor();
+    monitor.ping(&agent("one"));
+    next(&reader).await;
+    next(&reader).await;
+    assert!(!monitor.0.wheel.lock().is_empty());
+    for _ in 0..400 {
+        advance(Duration::from_secs(10)).await;
+        tokio::task::yield_now().await;
+    }
+    assert!(monitor.0.wheel.lock().is_empty());
+    assert!(nothing_said(&reader));
+}

@@ -1,0 +1,208 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::{Batch, Bus, Event, Reader, Refused};
+use crate::config::Size;
+use crate::data_type::TypeSet;
+use crate::telemetry::Counter;
+use crate::{
+    Ack, AgentId, Backlog, BatchLimits, DataTypes, Draft, Payload, ReceiptError, WhenFull,
+};
+
+struct Fixture {
+    bus: Arc<Bus>,
+    types: DataTypes,
+    skipped: Counter,
+    unrouted: Counter,
+}
+
+fn fixture(ack: Ack) -> Fixture {
+    let unrouted = Counter::default();
+    Fixture {
+        bus: Bus::new(ack, unrouted.clone()),
+        types: DataTypes::new(["a", "b"]).unwrap(),
+        skipped: Counter::default(),
+        unrouted,
+    }
+}
+
+impl Fixture {
+    fn reader(&self, types: &[&str], backlog: Backlog) -> Reader {
+        let mut set = TypeSet::default();
+        types.iter().for_each(|name| set.insert(self.types.get(name).unwrap()));
+        self.bus.subscribe("reader", set, backlog, self.skipped.clone())
+    }
+
+    fn draft(&self, data_type: &str, n: usize) -> Draft {
+        let data_type = self.types.get(data_type).unwrap().clone();
+        let payload = Payload::json(&serde_json::json!({ "n": n })).unwrap();
+        Draft::new(AgentId::new("agent").unwrap(), data_type, payload)
+    }
+}
+
+fn room_for(drafts: &[Draft], when_full: WhenFull) -> Backlog {
+    let bytes: usize = drafts.iter().map(Draft::footprint).sum();
+    Backlog { max_bytes: Size::bytes(bytes as u64), when_full }
+}
+
+fn numbers(batch: &Batch) -> Vec<usize> {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        n: usize,
+    }
+    batch
+        .iter()
+        .map(|(_, event)| match event {
+            Event::Message(message) => message.payload().read::<Numbered>().unwrap().n,
+            Event::Activity(change) => panic!("unexpected {change:?}"),
+        })
+        .collect()
+}
+
+fn limits(size: usize, linger: Duration) -> BatchLimits {
+    BatchLimits { size, linger: linger.into(), ..BatchLimits::default() }
+}
+
+#[tokio::test]
+async fn readers_get_their_types_in_order() {
+    let fixture = fixture(Ack::Memory);
+    let both = fixture.reader(&["a", "b"], Backlog::default());
+    let only_b = fixture.reader(&["b"], Backlog::default());
+    for n in 0..4 {
+        let data_type = if n % 2 == 0 { "a" } else { "b" };
+        fixture.bus.publish([fixture.draft(data_type, n)]).unwrap().await.unwrap();
+    }
+    let limits = limits(10, Duration::ZERO);
+    assert_eq!(numbers(&both.next_batch(&limits).await.unwrap()), [0, 1, 2, 3]);
+    assert_eq!(numbers(&only_b.next_batch(&limits).await.unwrap()), [1, 3]);
+}
+
+#[tokio::test]
+async fn what_nobody_reads_is_counted() {
+    let fixture = fixture(Ack::Delivered);
+    let _reader = fixture.reader(&["a"], Backlog::default());
+    fixture.bus.publish([fixture.draft("b", 0)]).unwrap().await.unwrap();
+    assert_eq!(fixture.unrouted.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_ends_at_its_size_or_after_its_linger() {
+    let fixture = fixture(Ack::Memory);
+    let reader = fixture.reader(&["a"], Backlog::default());
+    let limits = limits(2, Duration::from_secs(5));
+    let begin = tokio::time::Instant::now();
+    for n in 0..3 {
+        let _receipt = fixture.bus.publish([fixture.draft("a", n)]).unwrap();
+    }
+    assert_eq!(numbers(&reader.next_batch(&limits).await.unwrap()), [0, 1]);
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+    assert_eq!(numbers(&reader.next_batch(&limits).await.unwrap()), [2]);
+    assert_eq!(begin.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_batch_ends_at_its_bytes() {
+    let fixture = fixture(Ack::Memory);
+    let reader = fixture.reader(&["a"], Backlog::default());
+    let drafts: Vec<_> = (0..3).map(|n| fixture.draft("a", n)).collect();
+    let bytes = Size::bytes(2 * drafts[0].footprint() as u64);
+    let _receipt = fixture.bus.publish(drafts).unwrap();
+    let limits = BatchLimits { bytes, ..limits(10, Duration::ZERO) };
+    assert_eq!(numbers(&reader.next_batch(&limits).await.unwrap()), [0, 1]);
+    assert_eq!(numbers(&reader.next_batch(&limits).await.unwrap()), [2]);
+}
+
+#[tokio::test]
+async fn a_full_backlog_refuses_all_of_a_batch() {
+    let fixture = fixture(Ack::Memory);
+    let drafts: Vec<_> = (0..3).map(|n| fixture.draft("a", n)).collect();
+    let full = fixture.reader(&["a"], room_for(&drafts[..2], WhenFull::Refuse));
+    let other = fixture.reader(&["a"], Backlog::default());
+    let _receipt = fixture.bus.publish([drafts[0].clone()]).unwrap();
+    let refused = fixture.bus.publish(drafts[1..].to_vec()).unwrap_err();
+    assert_eq!(refused, Refused::BacklogFull { receiver: "reader".into() });
+    assert_eq!(other.backlog().count, 1);
+
+    // What is in hand still counts; what was confirmed does not.
+    full.next_batch(&limits(1, Duration::ZERO)).await.unwrap();
+    fixture.bus.publish(drafts[1..].to_vec()).unwrap_err();
+    full.confirm(Vec::new());
+    let _receipt = fixture.bus.publish(drafts[1..].to_vec()).unwrap();
+}
+
+#[tokio::test]
+async fn a_message_larger_than_the_backlog_passes_when_nothing_waits() {
+    let fixture = fixture(Ack::Memory);
+    let tiny = Backlog { max_bytes: Size::bytes(1), when_full: WhenFull::Refuse };
+    let _reader = fixture.reader(&["a"], tiny);
+    let _receipt = fixture.bus.publish([fixture.draft("a", 0)]).unwrap();
+    fixture.bus.publish([fixture.draft("a", 1)]).unwrap_err();
+}
+
+#[tokio::test]
+async fn a_reader_that_skips_loses_its_oldest_and_counts_them() {
+    let fixture = fixture(Ack::Memory);
+    let drafts: Vec<_> = (0..5).map(|n| fixture.draft("a", n)).collect();
+    let skipping = fixture.reader(&["a"], room_for(&drafts[..2], WhenFull::Skip));
+    let _receipt = fixture.bus.publish(drafts).unwrap();
+    assert_eq!(fixture.skipped.get(), 3);
+    let batch = skipping.next_batch(&limits(10, Duration::ZERO)).await.unwrap();
+    assert_eq!(numbers(&batch), [3, 4]);
+}
+
+#[tokio::test]
+async fn delivered_waits_for_every_reader() {
+    let fixture = fixture(Ack::Delivered);
+    let one = fixture.reader(&["a"], Backlog::default());
+    let two = fixture.reader(&["a"], Backlog::default());
+    let mut receipt = fixture.bus.publish([fixture.draft("a", 0)]).unwrap();
+    let limits = limits(10, Duration::ZERO);
+    one.next_batch(&limits).await.unwrap();
+    one.confirm(Vec::new());
+    assert!((&mut receipt).now_or_never().is_none());
+    two.next_batch(&limits).await.unwrap();
+    two.confirm(Vec::new());
+    assert_eq!(receipt.await, Ok(()));
+}
+
+#[tokio::test]
+async fn delivered_is_not_said_of_what_failed_or_was_skipped() {
+    let fixture = fixture(Ack::Delivered);
+    let drafts: Vec<_> = (0..2).map(|n| fixture.draft("a", n)).collect();
+    let reader = fixture.reader(&["a"], room_for(&drafts[..1], WhenFull::Skip));
+    let [first, second] = drafts.try_into().unwrap();
+    let skipped = fixture.bus.publish([first.clone()]).unwrap();
+    let failed = fixture.bus.publish([second]).unwrap();
+    let limits = limits(10, Duration::ZERO);
+    let batch = reader.next_batch(&limits).await.unwrap();
+    reader.confirm(vec![batch[0].0]);
+    assert_eq!(skipped.await, Err(ReceiptError::NotDelivered));
+    assert_eq!(failed.await, Err(ReceiptError::NotDelivered));
+    let fine = fixture.bus.publish([first]).unwrap();
+    reader.next_batch(&limits).await.unwrap();
+    reader.confirm(Vec::new());
+    assert_eq!(fine.await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_closed_bus_refuses_and_gives_out_what_is_left() {
+    let fixture = fixture(Ack::Memory);
+    let reader = fixture.reader(&["a"], Backlog::default());
+    let _receipt = fixture.bus.publish([fixture.draft("a", 0)]).unwrap();
+    fixture.bus.close();
+    assert_eq!(fixture.bus.publish([fixture.draft("a", 1)]).unwrap_err(), Refused::Stopping);
+    let limits = limits(10, Duration::from_secs(3600));
+    assert_eq!(numbers(&reader.next_batch(&limits).await.unwrap()), [0]);
+    assert!(reader.next_batch(&limits).await.is_none());
+}
+
+#[tokio::test]
+async fn a_sleeping_reader_is_woken_by_close() {
+    let fixture = fixture(Ack::Memory);
+    let reader = fixture.reader(&["a"], Backlog::default());
+    let limits = limits(10, Duration::ZERO);
+    let (end, ()) = tokio::join!(reader.next_batch(&limits), async { fixture.bus.close() });
+    assert!(end.is_none());
+}
