@@ -166,6 +166,8 @@ async fn a_stop_is_bounded_and_names_what_it_left() {
     for _ in 0..3 {
         host.handle().send_to_receivers(draft(&host.handle(), "a")).unwrap().await.unwrap();
     }
+    // Every task runs once: the handler is in its `run`, the receiver has a batch in hand.
+    tokio::task::yield_now().await;
     let begin = tokio::time::Instant::now();
     let report = host.stop().await;
     assert_eq!(begin.elapsed().as_secs(), 8);
