@@ -192,12 +192,20 @@ pub(crate) fn id<'b>(scan: &impl Scan<'b>, field: Option<Node>) -> Result<Cow<'b
         "must not be empty"
     } else if id.len() > MAX_ID_BYTES {
         "must not be longer than 256 bytes"
-    } else if id.chars().any(char::is_control) {
+    } else if holds_control(&id) {
         "must not hold control characters"
     } else {
         return Ok(id);
     };
     Err(Refusal::InvalidField { field: "id", problem })
+}
+
+/// ASCII ids are the rule, and need no decoding.
+fn holds_control(id: &str) -> bool {
+    match id.is_ascii() {
+        true => id.bytes().any(|byte| byte.is_ascii_control()),
+        false => id.chars().any(char::is_control),
+    }
 }
 
 /// Reads a field that must be text.

@@ -30,11 +30,15 @@ impl<'b> MessagePack<'b> {
         Self { body, at: 0, depth: 0, max_depth: limits.max_depth }
     }
 
+    #[inline]
     fn skip(&mut self, length: usize, problem: Problem) -> Result<&'b [u8], Malformed> {
-        let bytes = self.body[self.at..].get(..length);
-        let bytes = bytes.ok_or(malformed(self.at, problem))?;
-        self.at += length;
-        Ok(bytes)
+        match self.body[self.at..].split_at_checked(length) {
+            Some((bytes, _)) => {
+                self.at += length;
+                Ok(bytes)
+            }
+            None => Err(malformed(self.at, problem)),
+        }
     }
 
     /// Reads a length field of 1, 2 or 4 bytes.
@@ -52,6 +56,9 @@ impl<'b> MessagePack<'b> {
     fn text(&mut self, length: usize) -> Result<Token, Malformed> {
         let start = self.at;
         let bytes = self.skip(length, Problem::Length)?;
+        if bytes.is_ascii() {
+            return Ok(Token::leaf(Kind::Text));
+        }
         match std::str::from_utf8(bytes) {
             Ok(_) => Ok(Token::leaf(Kind::Text)),
             Err(error) => Err(malformed(start + error.valid_up_to(), Problem::Utf8)),
@@ -80,6 +87,7 @@ impl<'b> MessagePack<'b> {
     }
 
     /// Steps over a scalar, or over the head of a container.
+    #[inline]
     fn token(&mut self) -> Result<Token, Malformed> {
         let marker = self.skip(1, Problem::UnexpectedEnd)?[0];
         match marker {

@@ -19,6 +19,14 @@ pub(crate) struct Json<'b> {
     max_depth: u8,
 }
 
+/// Where the name of a member stands, quotes included.
+#[derive(Debug, Clone, Copy)]
+struct Name {
+    start: usize,
+    end: usize,
+    escaped: bool,
+}
+
 pub(crate) const fn malformed(offset: usize, problem: Problem) -> Malformed {
     Malformed { format: Format::Json, offset, problem }
 }
@@ -32,10 +40,12 @@ impl<'b> Json<'b> {
         Ok(Self { text, at: 0, depth: 0, max_depth: limits.max_depth })
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn peek_past_blanks(&mut self) -> Option<u8> {
         while let Some(byte) = self.peek() {
             if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
@@ -46,6 +56,7 @@ impl<'b> Json<'b> {
         None
     }
 
+    #[cold]
     fn wrong(&self, problem: Problem) -> Malformed {
         let problem = match self.peek() {
             Some(_) => problem,
@@ -64,6 +75,7 @@ impl<'b> Json<'b> {
     }
 
     /// Steps over a closing bracket and says so, or over the comma that must stand before all but the first.
+    #[inline]
     fn closes(&mut self, in_object: bool, first: bool) -> Result<bool, Malformed> {
         let bracket = if in_object { b'}' } else { b']' };
         match self.peek_past_blanks() {
@@ -82,25 +94,36 @@ impl<'b> Json<'b> {
     }
 
     /// Steps over a member's name and colon.
-    fn name(&mut self) -> Result<string::Text<'b>, Malformed> {
+    #[inline]
+    fn name(&mut self) -> Result<Name, Malformed> {
         if self.peek_past_blanks() != Some(b'"') {
             return Err(self.wrong(Problem::ExpectedName));
         }
-        let name = self.string()?;
+        let start = self.at;
+        let escaped = self.string()?;
+        let end = self.at;
         if self.peek_past_blanks() != Some(b':') {
             return Err(self.wrong(Problem::ExpectedColon));
         }
         self.at += 1;
-        Ok(name)
+        Ok(Name { start, end, escaped })
     }
 
-    fn string(&mut self) -> Result<string::Text<'b>, Malformed> {
-        let text = string::scan(self.text, self.at + 1)?;
-        self.at += text.raw.len() + 2;
-        Ok(text)
+    /// Steps over a string and tells whether an escape stands in it.
+    #[inline]
+    fn string(&mut self) -> Result<bool, Malformed> {
+        let (end, escaped) = string::scan(self.text.as_bytes(), self.at)?;
+        self.at = end;
+        Ok(escaped)
+    }
+
+    /// What stands between the quotes at `start` and before `end`.
+    fn inside(&self, start: usize, end: usize) -> &'b str {
+        &self.text[start + 1..end - 1]
     }
 
     /// Steps over a scalar, or over the bracket that opens a container.
+    #[inline]
     fn token(&mut self) -> Result<Kind, Malformed> {
         match self.peek_past_blanks() {
             Some(b'"') => self.string().map(|_| Kind::Text),
@@ -167,7 +190,12 @@ impl<'b> Scan<'b> for Json<'b> {
             first = false;
             let name = self.name()?;
             let node = self.value()?;
-            member(name.unescaped().as_bytes(), node);
+            let raw = self.inside(name.start, name.end);
+            if name.escaped {
+                member(string::unescape(raw).as_bytes(), node);
+            } else {
+                member(raw.as_bytes(), node);
+            }
         }
         self.depth -= 1;
         Ok(())
@@ -205,8 +233,8 @@ impl<'b> Scan<'b> for Json<'b> {
     }
 
     fn text(&self, node: Node) -> Option<Cow<'b, str>> {
-        (node.kind == Kind::Text)
-            .then(|| string::Text::quoted(&self.text[node.start..node.end]).unescaped())
+        let is_text = node.kind == Kind::Text;
+        is_text.then(|| string::unescape(self.inside(node.start, node.end)))
     }
 
     fn raw(&self, node: Node) -> &'b [u8] {

@@ -6,34 +6,31 @@ use crate::{Malformed, Problem};
 const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// The inside of a JSON string that has been checked.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Text<'b> {
-    pub(super) raw: &'b str,
-    escaped: bool,
+/// Checks the string whose opening quote stands at `start` and returns where it ends, and whether
+/// an escape stands in it.
+#[inline]
+pub(super) fn scan(bytes: &[u8], start: usize) -> Result<(usize, bool), Malformed> {
+    let at = plain(bytes, start + 1);
+    match bytes.get(at) {
+        Some(b'"') => Ok((at + 1, false)),
+        _ => scan_escapes(bytes, at).map(|end| (end, true)),
+    }
 }
 
-/// Checks the string whose opening quote stands just before `start`.
-pub(super) fn scan(text: &str, start: usize) -> Result<Text<'_>, Malformed> {
-    let bytes = text.as_bytes();
-    let mut at = start;
-    let mut escaped = false;
+/// Goes on where something other than the closing quote ended the plain part of a string.
+fn scan_escapes(bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
     loop {
-        at = plain(bytes, at);
         match bytes.get(at) {
-            Some(b'"') => {
-                let raw = &text[start..at];
-                return Ok(Text { raw, escaped });
-            }
-            Some(b'\\') => at = escape(bytes, at)?,
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') => at = plain(bytes, escape(bytes, at)?),
             Some(_) => return Err(malformed(at, Problem::ControlCharacter)),
             None => return Err(malformed(at, Problem::UnexpectedEnd)),
         }
-        escaped = true;
     }
 }
 
 /// Steps over what needs no attention, eight bytes at a time.
+#[inline]
 fn plain(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes[at..].first_chunk::<8>() {
         let found = special(u64::from_le_bytes(*chunk));
@@ -95,29 +92,21 @@ fn unit(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
     })
 }
 
-impl<'b> Text<'b> {
-    /// A string that [`scan`] has accepted, quotes included.
-    pub(super) fn quoted(quoted: &'b str) -> Self {
-        let raw = &quoted[1..quoted.len() - 1];
-        Self { raw, escaped: raw.contains('\\') }
+/// What the inside of a string that [`scan`] has accepted means; borrowed unless an escape stands in it.
+pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
+    let mut rest = raw;
+    let mut text = String::new();
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let (character, end) = decode_escape(rest.as_bytes(), at);
+        text.push(character);
+        rest = &rest[end..];
     }
-
-    /// What the string means; borrowed unless an escape stands in it.
-    pub(super) fn unescaped(self) -> Cow<'b, str> {
-        if !self.escaped {
-            return Cow::Borrowed(self.raw);
-        }
-        let mut text = String::with_capacity(self.raw.len());
-        let mut rest = self.raw;
-        while let Some(at) = rest.find('\\') {
-            text.push_str(&rest[..at]);
-            let (character, end) = decode_escape(rest.as_bytes(), at);
-            text.push(character);
-            rest = &rest[end..];
-        }
-        text.push_str(rest);
-        Cow::Owned(text)
+    if rest.len() == raw.len() {
+        return Cow::Borrowed(raw);
     }
+    text.push_str(rest);
+    Cow::Owned(text)
 }
 
 fn decode_escape(bytes: &[u8], at: usize) -> (char, usize) {
