@@ -29,9 +29,9 @@ fn all_utf8(value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_str(),
         Value::Array(items) => items.iter().all(all_utf8),
-        Value::Map(members) => members
-            .iter()
-            .all(|(name, value)| all_utf8(name) && all_utf8(value)),
+        Value::Map(members) => {
+            members.iter().all(|(name, value)| all_utf8(name) && all_utf8(value))
+        }
         _ => true,
     }
 }
