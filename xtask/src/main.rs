@@ -1,2 +1,95 @@
-//! Runs the tests and benchmarks of poa
-fn main() {}
+//! `cargo xtask test` runs every test, `cargo xtask bench` every benchmark, `cargo xtask ci` what the CI runs.
+//!
+//! What a test needs is found or installed here; what cannot be had fails the run, with an explanation.
+
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use run::{Failure, cargo, has_nextest};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Runs the tests and benchmarks of poa")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs all tests: units, contracts, real processes, documentation.
+    Test {
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Runs benchmarks in release mode and prints Markdown tables, as in docs/benchmarks.md.
+    Bench {
+        /// `rest` or `agents`; all of them if absent.
+        which: Option<String>,
+    },
+    /// Checks formatting and lints, as the CI does before the tests.
+    Lint,
+    /// Runs the fuzz targets for a while. Needs a nightly toolchain and cargo-fuzz.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Writes the generated documentation anew.
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Test { filter } => test(filter.as_deref()),
+        Task::Bench { which } => bench(which.as_deref()),
+        Task::Lint => lint(),
+        Task::Fuzz { seconds } => fuzz(seconds),
+        Task::Docs => docs(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(filter: Option<&str>) -> Result<(), Failure> {
+    // Tests of whole processes run the binaries; build them first, with the same profile.
+    cargo(["build", "--workspace", "--bins", "--examples"])?;
+    let filter = filter.as_slice();
+    if has_nextest() {
+        cargo(["nextest", "run", "--workspace", "--no-fail-fast"].iter().chain(filter))?;
+    } else {
+        eprintln!("xtask: cargo-nextest is not installed; using cargo test, which is slower");
+        cargo(["test", "--workspace", "--all-targets", "--no-fail-fast"].iter().chain(filter))?;
+    }
+    cargo(["test", "--workspace", "--doc"].iter().chain(filter))
+}
+
+fn bench(which: Option<&str>) -> Result<(), Failure> {
+    cargo(["build", "--release", "--package", "poa-bench", "--bins"])?;
+    let bench = ["run", "--quiet", "--release", "--package", "poa-bench", "--bin", "poa-bench", "--"];
+    cargo(bench.iter().chain(which.as_slice()))
+}
+
+fn lint() -> Result<(), Failure> {
+    cargo(["fmt", "--all", "--check"])?;
+    cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+}
+
+fn fuzz(seconds: u32) -> Result<(), Failure> {
+    for target in ["json_calls", "msgpack_calls"] {
+        let time = format!("-max_total_time={seconds}");
+        cargo(["+nightly", "fuzz", "run", target, "--", &time])?;
+    }
+    Ok(())
+}
+
+fn docs() -> Result<(), Failure> {
+    cargo(["run", "--quiet", "--package", "poa-server", "--", "reference", "docs/configuration.md"])
+}

@@ -1,0 +1,50 @@
+//! Running other programs.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::process::{Command, Stdio};
+
+/// A program that did not do its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It could not be started.
+    NotStarted(String, std::io::Error),
+    /// It ended with this code, or by a signal.
+    Ended(String, Option<i32>),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotStarted(command, error) => write!(f, "cannot run `{command}`: {error}"),
+            Self::Ended(command, Some(code)) => write!(f, "`{command}` ended with code {code}"),
+            Self::Ended(command, None) => write!(f, "`{command}` was ended by a signal"),
+        }
+    }
+}
+
+/// Runs cargo with these arguments, in the workspace.
+pub(crate) fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<(), Failure> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // `cargo +nightly` is understood by rustup's proxy only, which is what PATH has.
+    let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    let toolchain = args.first().is_some_and(|arg| arg.to_string_lossy().starts_with('+'));
+    let program = if toolchain { "cargo".into() } else { cargo };
+    run(Command::new(program).args(args))
+}
+
+/// Whether `cargo nextest` is there.
+pub(crate) fn has_nextest() -> bool {
+    let quiet = |command: &mut Command| {
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    };
+    quiet(Command::new("cargo").args(["nextest", "--version"]))
+}
+
+fn run(command: &mut Command) -> Result<(), Failure> {
+    let shown = format!("{command:?}").replace('"', "");
+    eprintln!("xtask: {shown}");
+    let status =
+        command.status().map_err(|error| Failure::NotStarted(shown.clone(), error))?;
+    if status.success() { Ok(()) } else { Err(Failure::Ended(shown, status.code())) }
+}
