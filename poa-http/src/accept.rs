@@ -1,0 +1,86 @@
+//! Taking in connections, as many as there may be.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::pool::{Pool, Slot};
+
+/// How long to wait for a file descriptor, or for a connection that was asked to give way.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is said that there are too many connections, at most.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Accepts connections within a bound.
+pub(crate) struct Acceptor {
+    listener: TcpListener,
+    slots: Arc<Semaphore>,
+    metrics: Metrics,
+    said: Option<Instant>,
+}
+
+impl Acceptor {
+    pub(crate) fn new(listener: TcpListener, max: usize, metrics: Metrics) -> Self {
+        let slots = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        Self { listener, slots, metrics, said: None }
+    }
+
+    /// The next connection and its slot. While there is none, the pool is kept in order. Not cancel safe: a connection that
+    /// waits for a slot is lost.
+    pub(crate) async fn next(&mut self, pool: &mut Pool) -> (TcpStream, SocketAddr, Slot) {
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((tcp, peer)) => return (tcp, peer, self.slot(pool).await),
+                    Err(error) => self.pause(error, pool).await,
+                },
+                () = pool.ended() => {}
+            }
+        }
+    }
+
+    async fn slot(&mut self, pool: &mut Pool) -> Slot {
+        self.metrics.accepted.inc();
+        loop {
+            if let Ok(permit) = self.slots.clone().try_acquire_owned() {
+                return Slot::new(permit, self.metrics.open.clone());
+            }
+            self.say("all connections are in use; raise `max_connections` if this goes on");
+            if pool.close_idlest() {
+                self.metrics.gave_way.inc();
+            }
+            // The slot of an upgraded connection comes back without the pool's knowing.
+            let _ = tokio::time::timeout(PAUSE, pool.ended()).await;
+        }
+    }
+
+    /// An error concerns one connection, or the whole process, but never the listener.
+    async fn pause(&mut self, error: io::Error, pool: &mut Pool) {
+        use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
+        if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {
+            return;
+        }
+        self.say(&format!(
+            "cannot accept connections: {error}; is the limit of open files too low?"
+        ));
+        if pool.close_idlest() {
+            self.metrics.gave_way.inc();
+        }
+        let _ = tokio::time::timeout(PAUSE, pool.ended()).await;
+    }
+
+    fn say(&mut self, what: &str) {
+        let now = Instant::now();
+        if self.said.is_none_or(|said| now - said >= QUIET) {
+            self.said = Some(now);
+            tracing::warn!("{what}");
+        }
+    }
+}

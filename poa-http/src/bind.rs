@@ -1,0 +1,48 @@
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use poa_core::BuildError;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Connections the system takes in while the accepting task is busy.
+const PENDING: u32 = 1024;
+
+/// Listens on an address.
+pub(crate) fn listen(addr: SocketAddr) -> Result<TcpListener, BuildError> {
+    try_listen(addr).map_err(|error| {
+        let (cause, cure) = explain(&error);
+        let message = format!("cannot listen on {addr}: {cause}; {cure}");
+        if cause.is_empty() {
+            BuildError::failed(format!("cannot listen on {addr}; {cure}")).because(error)
+        } else {
+            BuildError::failed(message)
+        }
+    })
+}
+
+fn try_listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart must not wait for the connections of the last run to leave TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(PENDING)
+}
+
+/// Cause and cure; no cause when the system's own words must do.
+fn explain(error: &io::Error) -> (&'static str, &'static str) {
+    match error.kind() {
+        ErrorKind::AddrInUse => (
+            "address already in use",
+            "is another server running? choose another port with `listen`",
+        ),
+        ErrorKind::AddrNotAvailable => (
+            "this machine has no such address",
+            "name one of its own with `listen`, or 0.0.0.0 for all of them",
+        ),
+        ErrorKind::PermissionDenied => (
+            "permission denied",
+            "ports below 1024 need a privilege; choose another port with `listen`",
+        ),
+        _ => ("", "choose another address with `listen`"),
+    }
+}

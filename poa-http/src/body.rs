@@ -1,0 +1,145 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+
+use crate::state::Conn;
+
+/// A rest of a body that hyper reads by itself, if it is there, to keep the connection.
+const LITTLE: u64 = 4 << 10;
+
+/// The body of a request, within the [`Limits`](crate::Limits) of its listener.
+///
+/// Whoever reads it, with [`read`](Self::read) or as a [`hyper::body::Body`], gets an error as soon as it is too large or
+/// takes too long. A `Content-Length` over the limit is an error before anything is read; a client that sent
+/// `Expect: 100-continue` is told to go on when the body is first asked for.
+///
+/// Dropping a body before its end is fine at any time. The answer still reaches a client that is busy sending: the
+/// connection is closed after it, in a way that does not destroy it.
+pub struct Body {
+    incoming: Incoming,
+    conn: Arc<Conn>,
+    received: u64,
+    ended: bool,
+}
+
+/// Why a body could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BodyError {
+    /// The body is larger than [`Limits::body`](crate::Limits::body).
+    #[error("the body is larger than the limit of {limit} bytes")]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+    },
+    /// The client took longer than [`Limits::body_timeout`](crate::Limits::body_timeout).
+    #[error("the body did not arrive within {0}")]
+    Timeout(poa_core::config::Duration),
+    /// The bodies of all requests together take all the memory they may.
+    #[error("too much is being received at once; try again later")]
+    Busy,
+    /// The connection ended in the middle of the body, or its chunks are malformed.
+    #[error("the body is not complete")]
+    Incomplete(#[source] hyper::Error),
+}
+
+impl BodyError {
+    /// The status that tells a client: 413, 408, 503 or 400.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
+            Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Incomplete(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+impl Body {
+    pub(crate) fn new(incoming: Incoming, conn: Arc<Conn>) -> Self {
+        Self { incoming, conn, received: 0, ended: false }
+    }
+
+    /// Who sends it.
+    #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.conn.peer
+    }
+
+    fn too_large(&self) -> Option<BodyError> {
+        let limit = self.conn.limits.body.get();
+        let at_least = self.received.saturating_add(self.incoming.size_hint().lower());
+        (at_least > limit).then_some(BodyError::TooLarge { limit })
+    }
+
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(frame) = ready!(Pin::new(&mut self.incoming).poll_frame(cx)) else {
+            self.ended = true;
+            return Poll::Ready(None);
+        };
+        let frame = frame.map_err(BodyError::Incomplete)?;
+        self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+        self.ended = self.incoming.is_end_stream();
+        Poll::Ready(Some(match self.too_large() {
+            Some(error) => Err(error),
+            None => Ok(frame),
+        }))
+    }
+}
+
+impl hyper::body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(error) = self.too_large() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        if self.conn.body_expired() {
+            return Poll::Ready(Some(Err(BodyError::Timeout(self.conn.limits.body_timeout))));
+        }
+        let polled = self.poll_incoming(cx);
+        self.conn.await_body(!self.ended);
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.conn.await_body(false);
+        if !self.is_end_stream() {
+            let little = self.incoming.size_hint().upper().is_some_and(|left| left <= LITTLE);
+            self.conn.leave_body_unread(!little);
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("peer", &self.conn.peer)
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
+}

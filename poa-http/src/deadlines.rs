@@ -1,0 +1,73 @@
+//! When a connection has had its time.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use crate::state::{Conn, Phase};
+
+/// How long a client may take to send the rest of a request when the server is about to stop.
+const LAST_CALL: Duration = Duration::from_secs(5);
+
+/// One timer for all deadlines of a connection.
+///
+/// A deadline that moves away does not touch the timer: when it fires too early, it is set anew. So a connection that is
+/// busy costs about one timer per timeout, not several per request.
+pub(crate) struct Deadlines {
+    conn: Arc<Conn>,
+    timer: Pin<Box<Sleep>>,
+    seen: (Phase, u32),
+    since: Instant,
+    last_call: Option<Instant>,
+}
+
+impl Deadlines {
+    pub(crate) fn new(conn: Arc<Conn>) -> Self {
+        let now = Instant::now();
+        let timer = Box::pin(tokio::time::sleep_until(now + conn.limits.idle_timeout.get()));
+        conn.changed_at(now);
+        Self { seen: (Phase::Idle, conn.requests()), conn, timer, since: now, last_call: None }
+    }
+
+    /// From now on, clients get little time to complete their requests.
+    pub(crate) fn call_last(&mut self) {
+        self.last_call.get_or_insert_with(|| Instant::now() + LAST_CALL);
+    }
+
+    /// Looks where the connection is now. Ready with the phase whose time is over.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
+        let seen = (self.conn.phase(), self.conn.requests());
+        if seen != self.seen {
+            self.seen = seen;
+            self.since = Instant::now();
+            self.conn.changed_at(self.since);
+        }
+        let deadline = self.deadline();
+        if deadline < self.timer.deadline() {
+            self.timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(self.seen.0);
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let limits = &self.conn.limits;
+        let time = match self.seen.0 {
+            Phase::Idle => limits.idle_timeout,
+            Phase::Header => limits.header_timeout,
+            Phase::Body | Phase::Lingering => limits.body_timeout,
+            Phase::Serving => return self.since + limits.request_timeout.get(),
+        };
+        let deadline = self.since + time.get();
+        self.last_call.map_or(deadline, |last| last.min(deadline))
+    }
+}

@@ -1,0 +1,114 @@
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use poa_core::{BuildContext, BuildError};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::accept::Acceptor;
+use crate::metrics::Metrics;
+use crate::pool::{Pool, Slot};
+use crate::state::Conn;
+use crate::wire::Wire;
+use crate::{HttpService, Limits, Tls, bind, connection};
+
+/// An HTTP/1.1 listener: bound, and ready to serve.
+pub struct Server {
+    listener: TcpListener,
+    addr: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    limits: Arc<Limits>,
+    metrics: Metrics,
+}
+
+impl Server {
+    /// Listens on `addr`, over TLS if that is given. Clients that connect wait until [`serve`](Self::serve) is called.
+    ///
+    /// Spawns nothing. Reads the certificate, or makes it on the first start.
+    ///
+    /// # Errors
+    /// When the address is taken or not this machine's, or the certificate cannot be used. The text names the cure.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind(
+        addr: SocketAddr,
+        tls: Option<&Tls>,
+        limits: Limits,
+        cx: &BuildContext,
+    ) -> Result<Self, BuildError> {
+        let tls = tls.map(|tls| tls.acceptor(addr, cx)).transpose()?;
+        let listener = bind::listen(addr)?;
+        let addr = listener.local_addr().map_err(|error| {
+            BuildError::failed(format!("cannot tell the port listened on at {addr}")).because(error)
+        })?;
+        if tls.is_none() && !addr.ip().is_loopback() {
+            tracing::warn!(
+                handler = cx.name(),
+                "{addr} is served without TLS: what is sent can be read on the way; set `tls`, or listen on 127.0.0.1"
+            );
+        }
+        let metrics = Metrics::new(cx.telemetry(), cx.name());
+        Ok(Self { listener, addr, tls, limits: Arc::new(limits), metrics })
+    }
+
+    /// The address listened on, with the port that the system chose when it was asked for port 0.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Where clients reach this listener: `http://127.0.0.1:4002` or `https://…`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
+    }
+
+    /// Serves until `shutdown` fires; then accepts nothing more, closes idle connections, answers the requests that are
+    /// under way, and returns. Clients get 5 s to complete requests they have begun to send; how long an answer may take
+    /// is bounded by [`Limits::request_timeout`] alone, so bound the whole where less is wanted.
+    ///
+    /// Every connection is a task that ends with this future, at the latest when it is dropped. A connection that was
+    /// upgraded (to WebSocket) is from then on the service's own to keep and to end; it counts as a connection as long as
+    /// it is open.
+    pub async fn serve<S: HttpService>(self, service: S, shutdown: CancellationToken) {
+        let mut pool = Pool::default();
+        let metrics = &self.metrics;
+        let max = self.limits.max_connections;
+        let mut acceptor = Acceptor::new(self.listener, max, metrics.clone());
+        loop {
+            let (tcp, peer, slot) = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                accepted = acceptor.next(&mut pool) => accepted,
+            };
+            let (wire, conn) = wire(tcp, peer, slot, self.limits.clone());
+            let task = connection::run(
+                wire,
+                self.tls.clone(),
+                conn.clone(),
+                service.clone(),
+                metrics.clone(),
+            );
+            pool.spawn(conn, task);
+        }
+        drop(acceptor);
+        pool.finish().await;
+    }
+}
+
+fn wire(tcp: TcpStream, peer: SocketAddr, slot: Slot, limits: Arc<Limits>) -> (Wire, Arc<Conn>) {
+    // Without it, the system holds back an answer until the last one is confirmed. It only fails on a dead socket.
+    let _ = tcp.set_nodelay(true);
+    let conn = Conn::new(peer, limits);
+    (Wire::new(tcp, conn.clone(), slot), conn)
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({})", self.endpoint())
+    }
+}

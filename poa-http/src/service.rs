@@ -1,0 +1,104 @@
+//! Around the service of a handler: what it takes, and what becomes of its answers.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::Incoming;
+use hyper::service::Service;
+use poa_core::BoxError;
+
+use crate::Body;
+use crate::state::{Conn, InFlight};
+
+/// What a [`Server`](crate::Server) can serve: any [`hyper::service::Service`] from a request with a [`Body`] to a
+/// response, such as a [`service_fn`](hyper::service::service_fn), or a tower service inside
+/// [`TowerToHyperService`](crate::TowerToHyperService). Each connection gets a clone.
+///
+/// A panic while a request is answered is logged, and answered with 500. An error closes the connection.
+pub trait HttpService:
+    Service<
+        Request<Body>,
+        Response = Response<Self::Answer>,
+        Error: Into<BoxError>,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its answers.
+    type Answer: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<
+            Request<Body>,
+            Response = Response<B>,
+            Error: Into<BoxError>,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + 'static,
+    B: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Answer = B;
+}
+
+/// Hands a request over and waits for the answer.
+pub(crate) fn call<S: HttpService>(
+    service: &S,
+    request: Request<Incoming>,
+    conn: &Arc<Conn>,
+) -> impl Future<
+    Output = Result<
+        Response<impl hyper::body::Body<Data = Bytes, Error = BoxError> + Send + use<S>>,
+        BoxError,
+    >,
+> + Send
++ use<S> {
+    let in_flight = InFlight::begin(conn);
+    let conn = conn.clone();
+    let answer = service.call(request.map(|body| Body::new(body, conn.clone())));
+    async move {
+        let mut answer = match AssertUnwindSafe(answer).catch_unwind().await {
+            Ok(answer) => answer.map_err(Into::into)?.map(Either::Left),
+            Err(panic) => internal_error(&*panic, &conn).map(Either::Right),
+        };
+        if conn.is_spoilt() {
+            announce_close(&mut answer);
+        }
+        // Dropped together with the body: the request is under way until all of the answer was taken.
+        Ok(answer.map(|body| {
+            body.map_err(move |error| {
+                let _ = &in_flight;
+                error
+            })
+        }))
+    }
+}
+
+/// Tells the client not to send another request: hyper closes a connection with so much unread.
+fn announce_close<B>(answer: &mut Response<B>) {
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+}
+
+fn internal_error(panic: &(dyn Any + Send), conn: &Conn) -> Response<Full<Bytes>> {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    tracing::error!(
+        peer = %conn.peer,
+        "a request was not answered: panicked: {}",
+        text.unwrap_or("without a message")
+    );
+    let body = r#"{"error":"internal","message":"internal error; the server's log says more"}"#;
+    let mut answer = Response::new(Full::from(body));
+    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
