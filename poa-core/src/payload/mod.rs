@@ -61,7 +61,8 @@ impl Payload {
     ///
     /// Numbers keep every digit. What JSON cannot say is said like this: a float that is not finite as the text
     /// `"NaN"`, `"Infinity"` or `"-Infinity"`, binary data as text when it is UTF-8 and as base64 when not, an extension as
-    /// `{"ext": type, "data": base64}`, a map key that is no text as the text of its JSON.
+    /// `{"ext": type, "data": base64}`, a map key that is no text as the text of its JSON, or as base64 if it is an array or
+    /// a map.
     ///
     /// # Errors
     /// When the bytes are not well-formed, which a handler checks before it sends them.
