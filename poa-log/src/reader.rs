@@ -1,0 +1,172 @@
+//! The reading side.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::log::Shared;
+use crate::record::{FRAME, Parsed, parse};
+use crate::segment::{self, HEADER};
+use crate::storage::{ReadAt as _, Storage};
+use crate::{LogError, Position};
+
+/// How much is read from a file at once.
+const CHUNK: usize = 256 << 10;
+
+/// Reads a log from a position on, at its own pace.
+pub struct Reader<S: Storage> {
+    storage: Arc<S>,
+    shared: Arc<Shared>,
+    next: Position,
+    /// The segment that is being read: where it begins, and where the next one does.
+    open: Option<Open<S>>,
+    buffer: Vec<u8>,
+    /// Where the buffer's first byte stands.
+    buffered_from: Position,
+}
+
+struct Open<S: Storage> {
+    base: Position,
+    until: Option<Position>,
+    file: S::File,
+}
+
+/// A record that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Where it stands.
+    pub position: Position,
+    /// Where the next one stands.
+    pub next: Position,
+    /// What was written.
+    pub payload: &'a [u8],
+}
+
+impl<S: Storage> Reader<S> {
+    pub(crate) fn new(storage: Arc<S>, shared: Arc<Shared>, from: Position) -> Self {
+        Self { storage, shared, next: from, open: None, buffer: Vec::new(), buffered_from: from }
+    }
+
+    /// Where the next record to read stands.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.next
+    }
+
+    /// The next record; none at the end of what is durable. More may come later.
+    ///
+    /// # Errors
+    /// When the storage fails, or the log is damaged; in the second case [`skip_to`](Self::skip_to) may go on behind the
+    /// damage.
+    #[allow(clippy::should_implement_trait, reason = "an iterator cannot lend its items")]
+    pub fn next(&mut self) -> Result<Option<Entry<'_>>, LogError> {
+        if self.next >= self.shared.end() {
+            return Ok(None);
+        }
+        self.ensure_open()?;
+        // Opening may have jumped over what was discarded.
+        if self.next >= self.shared.end() {
+            return Ok(None);
+        }
+        self.ensure_buffered(FRAME)?;
+        if let Parsed::Short(length) = parse(self.unread()) {
+            self.ensure_buffered(length)?;
+        }
+        let position = self.next;
+        let length = match parse(self.unread()) {
+            Parsed::Whole(payload) => payload.len(),
+            Parsed::Short(_) => return Err(self.damaged("the file ends inside of a record")),
+            Parsed::Bad => return Err(self.damaged("the checksum of a record is wrong")),
+        };
+        self.next = position.plus((FRAME + length) as u64);
+        let start = position.since(self.buffered_from) as usize + FRAME;
+        let payload = &self.buffer[start..start + length];
+        Ok(Some(Entry { position, next: self.next, payload }))
+    }
+
+    /// Goes on at another position, which must be one that a record stands at.
+    pub fn skip_to(&mut self, position: Position) {
+        self.next = position;
+        self.open = None;
+        self.buffer.clear();
+        self.buffered_from = position;
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.next.since(self.buffered_from) as usize..]
+    }
+
+    fn damaged(&self, reason: &'static str) -> LogError {
+        let resume = self.open.as_ref().and_then(|open| open.until);
+        LogError::Damaged { position: self.next, resume, reason }
+    }
+
+    /// Opens the segment in which the next record stands.
+    fn ensure_open(&mut self) -> Result<(), LogError> {
+        let is_inside = |open: &Open<S>| open.until.is_none_or(|until| self.next < until);
+        // The last segment known may have got a successor since.
+        if self.open.as_ref().is_some_and(|open| is_inside(open) && open.until.is_some()) {
+            return Ok(());
+        }
+        if self.open.is_some() && !self.buffer.is_empty() && self.unread().len() >= FRAME {
+            return Ok(());
+        }
+        self.open_segment()
+    }
+
+    fn open_segment(&mut self) -> Result<(), LogError> {
+        let names = self.storage.list().map_err(LogError::io("list the files of", "the log"))?;
+        let mut bases: Vec<_> = names.iter().filter_map(|name| segment::base(name)).collect();
+        bases.sort_unstable();
+        let after = bases.partition_point(|base| *base <= self.next);
+        let (base, until) = match after.checked_sub(1) {
+            Some(inside) => (bases[inside], bases.get(after).copied()),
+            // The segment it stood in was discarded: go on with the oldest one kept.
+            None => {
+                let Some(oldest) = bases.first().copied() else {
+                    return Err(self.damaged("its segment is gone"));
+                };
+                self.skip_to(oldest);
+                (oldest, bases.get(1).copied())
+            }
+        };
+        let same = self.open.as_ref().is_some_and(|open| open.base == base);
+        if !same {
+            self.buffer.clear();
+            self.buffered_from = self.next;
+        }
+        let name = segment::name(base);
+        let file = self.storage.open(&name).map_err(LogError::io("open", &name))?;
+        self.open = Some(Open { base, until, file });
+        Ok(())
+    }
+
+    /// Reads on until this many bytes of the next record are in the buffer, or there are no more.
+    fn ensure_buffered(&mut self, length: usize) -> Result<(), LogError> {
+        if self.unread().len() >= length {
+            return Ok(());
+        }
+        let Some(open) = &self.open else { return Ok(()) };
+        let end = open.until.unwrap_or(Position::new(u64::MAX)).min(self.shared.end());
+        let consumed = self.next.since(self.buffered_from) as usize;
+        self.buffer.drain(..consumed);
+        self.buffered_from = self.next;
+        let have = self.buffer.len();
+        let available = usize::try_from(end.since(self.next)).unwrap_or(usize::MAX);
+        let wanted = length.max(CHUNK).min(available);
+        if wanted <= have {
+            return Ok(());
+        }
+        self.buffer.resize(wanted, 0);
+        let offset = HEADER + self.next.since(open.base) + have as u64;
+        let name = segment::name(open.base);
+        let read = open.file.read_at(&mut self.buffer[have..], offset);
+        self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
+        read.map(|_| ()).map_err(LogError::io("read", &name))
+    }
+}
+
+impl<S: Storage> fmt::Debug for Reader<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("next", &self.next).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,139 @@
+//! How records stand in a file: length, checksum, payload.
+
+/// Bytes before each payload: its length and a CRC-32 over length and payload, both little-endian.
+pub(crate) const FRAME: usize = 8;
+
+/// Records that are written together, and become durable together.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    bytes: Vec<u8>,
+    records: usize,
+}
+
+impl Group {
+    /// An empty group.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a record whose payload `write` appends to the buffer it is given, which may hold other records.
+    ///
+    /// Returns how many bytes after the group's first byte the record begins.
+    ///
+    /// # Panics
+    /// When the payload has 4 GiB or more.
+    pub fn push(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> u64 {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; FRAME]);
+        write(&mut self.bytes);
+        let payload = self.bytes.len() - start - FRAME;
+        let length = u32::try_from(payload).expect("a record has less than 4 GiB").to_le_bytes();
+        let checksum = checksum(length, &self.bytes[start + FRAME..]);
+        self.bytes[start..start + 4].copy_from_slice(&length);
+        self.bytes[start + 4..start + FRAME].copy_from_slice(&checksum.to_le_bytes());
+        self.records += 1;
+        start as u64
+    }
+
+    /// The bytes the group takes in the log.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// True when there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
+    /// Takes all records out, and keeps the memory unless it is large.
+    pub fn clear(&mut self) {
+        const KEPT: usize = 4 << 20;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+        self.records = 0;
+    }
+}
+
+/// The length is part of it, so that a run of zeros is not an empty record.
+fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new_with_initial(0x706f_6121);
+    hasher.update(&length);
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// What stands at the beginning of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parsed<'a> {
+    /// A whole record with this payload.
+    Whole(&'a [u8]),
+    /// The bytes end before the record does; it takes this many in all, as far as can be told.
+    Short(usize),
+    /// No record.
+    Bad,
+}
+
+pub(crate) fn parse(bytes: &[u8]) -> Parsed<'_> {
+    let Some((frame, rest)) = bytes.split_first_chunk::<FRAME>() else {
+        return Parsed::Short(FRAME);
+    };
+    let [l0, l1, l2, l3, c0, c1, c2, c3] = *frame;
+    let length = [l0, l1, l2, l3];
+    let payload = u32::from_le_bytes(length) as usize;
+    match rest.get(..payload) {
+        None => Parsed::Short(FRAME + payload),
+        Some(found) if checksum(length, found) == u32::from_le_bytes([c0, c1, c2, c3]) => {
+            Parsed::Whole(found)
+        }
+        Some(_) => Parsed::Bad,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_pushed_is_parsed() {
+        let mut group = Group::new();
+        assert_eq!(group.push(|bytes| bytes.extend_from_slice(b"one")), 0);
+        assert_eq!(group.push(|_| {}), 11);
+        assert_eq!(parse(group.bytes()), Parsed::Whole(b"one"));
+        assert_eq!(parse(&group.bytes()[11..]), Parsed::Whole(b""));
+        assert_eq!((group.len(), group.bytes().len()), (2, 19));
+    }
+
+    #[test]
+    fn zeros_are_no_record() {
+        assert_eq!(parse(&[0; 64]), Parsed::Bad);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let mut group = Group::new();
+        group.push(|bytes| bytes.extend_from_slice(b"payload"));
+        for bit in 0..group.bytes().len() * 8 {
+            let mut bytes = group.bytes().to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!matches!(parse(&bytes), Parsed::Whole(_)), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_short() {
+        let mut group = Group::new();
+        group.push(|bytes| bytes.extend_from_slice(b"payload"));
+        for end in 0..group.bytes().len() {
+            assert!(matches!(parse(&group.bytes()[..end]), Parsed::Short(_)), "{end}");
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Opening a log that may have been cut off at any moment.
+
+use crate::segment::{self, HEADER, Header};
+use crate::storage::{Append, ReadAt, Storage};
+use crate::{LogError, Position};
+
+/// What was found when a log was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Bytes behind the last whole record, which were cut: what was being written when the power went. Never acknowledged.
+    pub torn_bytes: u64,
+    /// The file these bytes were kept in, if they were anything but zeros.
+    pub kept_in: Option<String>,
+}
+
+pub(crate) struct Found<A> {
+    pub(crate) segments: Vec<Position>,
+    pub(crate) end: Position,
+    pub(crate) current: Option<A>,
+    pub(crate) report: Recovered,
+}
+
+/// Finds the segments and the end of the last one.
+pub(crate) fn recover<S: Storage>(storage: &S) -> Result<Found<S::Appender>, LogError> {
+    let names = storage.list().map_err(LogError::io("list the files of", "the log"))?;
+    let mut segments: Vec<_> = names.iter().filter_map(|name| segment::base(name)).collect();
+    segments.sort_unstable();
+    let Some(last) = segments.last().copied() else {
+        let (end, report) = (Position::START, Recovered::default());
+        return Ok(Found { segments, end, current: None, report });
+    };
+    for base in &segments[..segments.len() - 1] {
+        check_version(storage, *base)?;
+    }
+    let bytes = read_all(storage, last)?;
+    match segment::check_header(&segment::name(last), last, &bytes)? {
+        Header::Fine => recover_tail(storage, segments, last, &bytes),
+        // Nothing was ever written to it, so its position is the end.
+        Header::Unfinished => {
+            let report = Recovered { torn_bytes: bytes.len() as u64, kept_in: None };
+            segments.pop();
+            Ok(Found { segments, end: last, current: None, report })
+        }
+    }
+}
+
+fn check_version<S: Storage>(storage: &S, base: Position) -> Result<(), LogError> {
+    let name = segment::name(base);
+    let file = storage.open(&name).map_err(LogError::io("open", &name))?;
+    let mut header = [0; HEADER as usize];
+    let read = file.read_at(&mut header, 0).map_err(LogError::io("read", &name))?;
+    segment::check_header(&name, base, &header[..read]).map(|_| ())
+}
+
+fn read_all<S: Storage>(storage: &S, base: Position) -> Result<Vec<u8>, LogError> {
+    let name = segment::name(base);
+    let file = storage.open(&name).map_err(LogError::io("open", &name))?;
+    let length = file.len().map_err(LogError::io("read", &name))?;
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    let read = file.read_at(&mut bytes, 0).map_err(LogError::io("read", &name))?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Cuts the last segment behind its last whole record.
+fn recover_tail<S: Storage>(
+    storage: &S,
+    segments: Vec<Position>,
+    base: Position,
+    bytes: &[u8],
+) -> Result<Found<S::Appender>, LogError> {
+    let name = segment::name(base);
+    let records = &bytes[HEADER as usize..];
+    let whole = segment::whole_records(records);
+    let end = base.plus(whole as u64);
+    let torn = &records[whole..];
+    let kept_in = keep(storage, end, torn)?;
+    let mut file = storage.append(&name).map_err(LogError::io("open", &name))?;
+    if !torn.is_empty() {
+        file.set_len(HEADER + whole as u64).map_err(LogError::io("cut", &name))?;
+    }
+    // What was found, the name included, may only have been in the page cache; from now on it counts as durable.
+    file.sync().map_err(LogError::io("sync", &name))?;
+    storage.sync_names().map_err(LogError::io("sync the directory of", &name))?;
+    let report = Recovered { torn_bytes: torn.len() as u64, kept_in };
+    Ok(Found { segments, end, current: Some(file), report })
+}
+
+/// Keeps what is cut, so that a fault of the disk in the middle of a segment can be looked into.
+fn keep<S: Storage>(storage: &S, end: Position, torn: &[u8]) -> Result<Option<String>, LogError> {
+    if torn.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    let name = format!("torn-{:020}.bin", end.get());
+    let mut file = storage.create(&name).map_err(LogError::io("create", &name))?;
+    file.write(torn).map_err(LogError::io("write to", &name))?;
+    file.sync().map_err(LogError::io("sync", &name))?;
+    Ok(Some(name))
+}

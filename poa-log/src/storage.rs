@@ -1,0 +1,190 @@
+//! Where the log keeps its files. A trait, so that tests can cut the power.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// A flat directory of files.
+pub trait Storage: Send + Sync + 'static {
+    /// A file open for appending.
+    type Appender: Append;
+    /// A file open for reading.
+    type File: ReadAt;
+
+    /// The names of all files, in any order.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Makes an empty file, in place of one of the same name. The name need not survive a crash before
+    /// [`sync_names`](Self::sync_names).
+    ///
+    /// # Errors
+    /// When the file cannot be made.
+    fn create(&self, name: &str) -> io::Result<Self::Appender>;
+
+    /// Opens a file to append to it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    fn append(&self, name: &str) -> io::Result<Self::Appender>;
+
+    /// Opens a file to read it.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    fn open(&self, name: &str) -> io::Result<Self::File>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names of files durable: those made and those removed.
+    ///
+    /// # Errors
+    /// When it cannot be known that they are.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// A file that is appended to.
+pub trait Append: Send + 'static {
+    /// Writes all bytes at the end of the file.
+    ///
+    /// # Errors
+    /// When not all bytes were written; some may have been.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// When it cannot be known that it is.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Cuts the file.
+    ///
+    /// # Errors
+    /// When the file has not this length afterwards.
+    fn set_len(&mut self, len: u64) -> io::Result<()>;
+}
+
+/// A file that is read.
+pub trait ReadAt: Send + 'static {
+    /// Reads into the buffer from this offset on; fewer bytes only at the end of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// The length of the file.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn len(&self) -> io::Result<u64>;
+
+    /// True when the file is empty.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// A directory of the file system. Its files are for their owner alone.
+#[derive(Clone, Debug)]
+pub struct Directory(PathBuf);
+
+impl Directory {
+    /// Opens a directory, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path)?;
+        Ok(Self(path))
+    }
+
+    /// The path of the directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Storage for Directory {
+    type Appender = File;
+    type File = File;
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.0)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        let path = self.0.join(name);
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
+        self.append(name)
+    }
+
+    fn append(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().append(true).open(self.0.join(name))
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        File::open(self.0.join(name))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.0.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+}
+
+impl Append for File {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+}
+
+impl ReadAt for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut read = 0;
+        while read < buffer.len() {
+            match std::os::unix::fs::FileExt::read_at(
+                self,
+                &mut buffer[read..],
+                offset + read as u64,
+            ) {
+                Ok(0) => break,
+                Ok(n) => read += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
