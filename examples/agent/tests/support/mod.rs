@@ -87,6 +87,12 @@ impl FakeServer {
         self.calls.borrow().iter().filter(|call| call.path == path).cloned().collect()
     }
 
+    /// Waits until a call like this has come.
+    pub async fn wait_for_call(&self, wanted: impl Fn(&Call) -> bool) {
+        let mut calls = self.calls.subscribe();
+        calls.wait_for(|calls| calls.iter().any(&wanted)).await.unwrap();
+    }
+
     /// Waits until `count` calls of the path have come.
     pub async fn wait_for(&self, path: &str, count: usize) -> Vec<Call> {
         let mut calls = self.calls.subscribe();
