@@ -1,0 +1,90 @@
+//! Opens the database file and brings its tables up to date.
+
+mod migrations;
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::StoreError;
+
+/// Which file, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Location {
+    pub(crate) path: PathBuf,
+    pub(crate) busy_timeout: Duration,
+}
+
+/// The write-ahead log is cut back to this many bytes after a checkpoint, if a long reader let it grow.
+const KEPT_LOG: i64 = 64 << 20;
+
+/// How long to wait before asking again for what SQLite does not wait for by itself.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Opens the database, creating and migrating it if need be. Blocks.
+pub(crate) fn open(location: &Location) -> Result<Connection, StoreError> {
+    let path = &*location.path;
+    create_file(path)?;
+    let failed = |source| StoreError::new(path, source);
+    // Without the flag for URIs, so that a file may be called `file:x`.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(location.busy_timeout).map_err(failed)?;
+    migrations::refuse_unknown(&connection, path)?;
+    use_wal(&connection, location)?;
+    configure(&connection).map_err(failed)?;
+    migrations::apply(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Makes the file for its owner alone; SQLite gives its companions the same mode.
+fn create_file(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Err(StoreError::Directory(path.display().to_string()));
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+        .open(path)
+        .map(drop)
+        .map_err(|source| StoreError::CannotOpen { path: path.display().to_string(), source })
+}
+
+/// Turns the write-ahead log on. Needs the file for itself for a moment, and SQLite does not always wait for that.
+fn use_wal(connection: &Connection, location: &Location) -> Result<(), StoreError> {
+    let path = &*location.path;
+    let deadline = Instant::now() + location.busy_timeout;
+    loop {
+        let mode = connection
+            .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0));
+        let error = match mode {
+            Ok(mode) if mode == "wal" => return Ok(()),
+            Ok(mode) => return Err(StoreError::NoWal { path: path.display().to_string(), mode }),
+            Err(source) => StoreError::new(path, source),
+        };
+        if !matches!(error, StoreError::Busy { .. }) || Instant::now() >= deadline {
+            return Err(error);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    // The host forgets what was confirmed, so it must be on the disk by then; NORMAL would sync at checkpoints only.
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "journal_size_limit", KEPT_LOG)?;
+    // A receiver may be dropped on an async thread: closing must then cost no disk writes. `close` does that work.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
+/// Writes everything into the database file and closes it; the companion files go, unless another program has it open. Blocks.
+pub(crate) fn close(connection: Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    connection.close().map_err(|(_, error)| error)
+}

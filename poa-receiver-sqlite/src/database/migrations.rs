@@ -1,0 +1,104 @@
+//! The tables, and how older ones become these.
+
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::error::StoreError;
+
+/// Marks the file as ours: "poaM".
+const APPLICATION_ID: i64 = 0x706f_614d;
+
+/// Each brings the schema one version up; `user_version` counts those that were applied. Never change one that was published.
+///
+/// `hashrate` and `gas_price` have no type on purpose: any type with numeric affinity would turn digits beyond 64 bits into
+/// a double.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE eth_stats (
+        message_id     TEXT NOT NULL UNIQUE,
+        date           TEXT NOT NULL,
+        agent_id       TEXT NOT NULL,
+        active         INTEGER,
+        mining         INTEGER,
+        hashrate,
+        peers          INTEGER,
+        gas_price,
+        current_block  TEXT,
+        highest_block  TEXT,
+        starting_block TEXT
+    );
+    CREATE TABLE system_stats (
+        message_id   TEXT NOT NULL UNIQUE,
+        date         TEXT NOT NULL,
+        agent_id     TEXT NOT NULL,
+        cpu_load     REAL,
+        disk_usage   REAL,
+        memory_usage REAL
+    );
+    CREATE TABLE metrics (
+        message_id TEXT NOT NULL UNIQUE,
+        date       TEXT NOT NULL,
+        agent_id   TEXT NOT NULL,
+        data_type  TEXT NOT NULL,
+        type       TEXT,
+        body       TEXT NOT NULL
+    );
+    CREATE TABLE agent_activity (
+        agent_id TEXT NOT NULL PRIMARY KEY,
+        active   INTEGER NOT NULL,
+        since    TEXT NOT NULL
+    );
+"];
+
+/// Refuses a database that is not ours or is newer, before anything in it is changed.
+pub(super) fn refuse_unknown(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    version(connection, path).map(drop)
+}
+
+/// Applies what is missing. Safe when several programs do so at once: one migrates, the others wait and find it done.
+pub(super) fn apply(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    if version(connection, path)? == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let failed = |source| StoreError::new(path, source);
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let applied = version(&transaction, path)?;
+    if applied == 0 {
+        refuse_taken_names(&transaction, path)?;
+    }
+    for migration in MIGRATIONS.iter().skip(applied) {
+        transaction.execute_batch(migration).map_err(failed)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// How many migrations were applied.
+fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
+    let pragma = |name| {
+        connection
+            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map_err(|source| StoreError::new(path, source))
+    };
+    let (application, found) = (pragma("application_id")?, pragma("user_version")?);
+    let known = MIGRATIONS.len() as i64;
+    let path = || path.display().to_string();
+    match (application, found) {
+        (0, 0) => Ok(0),
+        (APPLICATION_ID, 0..) if found <= known => Ok(usize::try_from(found).unwrap_or(0)),
+        (APPLICATION_ID, _) => Err(StoreError::Newer { path: path(), found, known }),
+        _ => Err(StoreError::Foreign(path())),
+    }
+}
+
+/// A database without any mark may still hold somebody's tables.
+fn refuse_taken_names(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let taken = "SELECT EXISTS (SELECT 1 FROM sqlite_schema
+        WHERE name IN ('eth_stats', 'system_stats', 'metrics', 'agent_activity'))";
+    let taken: bool = connection
+        .query_row(taken, [], |row| row.get(0))
+        .map_err(|source| StoreError::new(path, source))?;
+    if taken { Err(StoreError::Foreign(path.display().to_string())) } else { Ok(()) }
+}

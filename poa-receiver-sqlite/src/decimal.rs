@@ -1,0 +1,151 @@
+//! Numbers as they were written, so that no digit is lost on the way to a column.
+
+use std::borrow::Cow;
+
+/// The most digits that a number written with an exponent may have when it is written out.
+///
+/// The largest double has 309; `1e999999999` would fill the memory.
+const MAX_WRITTEN_OUT: usize = 1000;
+
+/// The number that this text is, if it is one by the grammar of JSON and nothing stands around it.
+pub(crate) fn number(text: &str) -> Option<&str> {
+    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+        return None;
+    }
+    let raw: &serde_json::value::RawValue = serde_json::from_str(text).ok()?;
+    (raw.get().len() == text.len()).then_some(text)
+}
+
+/// The digits of a number that is an integer, however it is written: `2e10` is `20000000000`.
+pub(crate) fn integer(number: &str) -> Option<Cow<'_, str>> {
+    if is_plain(number) {
+        return Some(Cow::Borrowed(if number == "-0" { "0" } else { number }));
+    }
+    Decimal::parse(number)?.written_out().map(Cow::Owned)
+}
+
+/// The nearest double, if nothing is lost that the sender could have meant.
+///
+/// An integer must be exact. A number with a fraction or an exponent is taken for a double already, but must not turn
+/// into an infinity, nor into nothing.
+pub(crate) fn double(number: &str) -> Option<f64> {
+    let nearest: f64 = number.parse().ok()?;
+    if is_plain(number) {
+        let exact: i128 = number.parse().ok()?;
+        // A cast saturates, and the largest i128 is not a double.
+        return (nearest as i128 == exact && exact != i128::MAX).then_some(nearest);
+    }
+    let vanished = nearest == 0.0 && !Decimal::parse(number)?.digits.is_empty();
+    (nearest.is_finite() && !vanished).then_some(nearest)
+}
+
+/// The double that has exactly this decimal value as its shortest text, if there is one.
+pub(crate) fn same_double(number: &str) -> Option<f64> {
+    let nearest: f64 = number.parse().ok()?;
+    let same = Decimal::parse(&format!("{nearest:e}")) == Decimal::parse(number);
+    (nearest.is_finite() && same).then_some(nearest)
+}
+
+/// True for an integer without fraction or exponent.
+fn is_plain(number: &str) -> bool {
+    !number.contains(['.', 'e', 'E'])
+}
+
+/// A decimal number: `digits` times ten to the power of `exponent`, without zeros at either end.
+#[derive(Debug, PartialEq, Eq)]
+struct Decimal {
+    negative: bool,
+    digits: String,
+    exponent: i64,
+}
+
+impl Decimal {
+    fn parse(number: &str) -> Option<Self> {
+        let (negative, unsigned) = match number.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, number),
+        };
+        let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let written = format!("{whole}{fraction}");
+        let digits = written.trim_end_matches('0');
+        let shift = (written.len() - digits.len()) as i64 - fraction.len() as i64;
+        let digits = digits.trim_start_matches('0').to_owned();
+        if digits.is_empty() {
+            return Some(Self { negative: false, digits, exponent: 0 });
+        }
+        let exponent = exponent.parse::<i64>().ok()?.checked_add(shift)?;
+        Some(Self { negative, digits, exponent })
+    }
+
+    fn written_out(&self) -> Option<String> {
+        let zeros = usize::try_from(self.exponent).ok()?;
+        if self.digits.len().saturating_add(zeros) > MAX_WRITTEN_OUT {
+            return None;
+        }
+        let sign = if self.negative { "-" } else { "" };
+        let digits = if self.digits.is_empty() { "0" } else { &self.digits };
+        Some(format!("{sign}{digits}{}", "0".repeat(zeros)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_numbers_from_other_texts() {
+        for text in ["0", "-12", "1.5", "2e10", "1E-3", "-0.0"] {
+            assert_eq!(number(text), Some(text));
+        }
+        for text in ["", " 1", "1 ", "0x10", "01", "1.", ".5", "+1", "NaN", "1_0", "-", "١"] {
+            assert_eq!(number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn integers_are_written_out() {
+        let cases = [
+            ("12", "12"),
+            ("-0", "0"),
+            ("1e18", "1000000000000000000"),
+            ("1000000000000000000.0", "1000000000000000000"),
+            ("-2.50e1", "-25"),
+            ("0.0e5", "0"),
+            ("1267650600228229401496703205376", "1267650600228229401496703205376"),
+        ];
+        for (number, digits) in cases {
+            assert_eq!(integer(number).as_deref(), Some(digits), "{number}");
+        }
+        for number in ["1.5", "1e-1", "1e1000", "1e99999999999999999999"] {
+            assert_eq!(integer(number), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn doubles_lose_nothing() {
+        let cases = [
+            ("12", 12.0),
+            ("-9007199254740992", -9_007_199_254_740_992.0),
+            ("1267650600228229401496703205376", 2f64.powi(100)),
+            ("0.1", 0.1),
+            ("0e0", 0.0),
+            ("30.36418897967415", 30.364_188_979_674_15),
+        ];
+        for (number, expected) in cases {
+            assert_eq!(double(number), Some(expected), "{number}");
+        }
+        let i128_max = i128::MAX.to_string();
+        for number in ["9007199254740993", "1e999", "1e-999", &i128_max, &"9".repeat(60)] {
+            assert_eq!(double(number), None, "{number}");
+        }
+    }
+
+    #[test]
+    fn only_a_double_of_the_same_digits_is_the_same() {
+        assert_eq!(same_double("1234.50"), Some(1234.5));
+        assert_eq!(same_double("-1.5e-7"), Some(-1.5e-7));
+        assert_eq!(same_double("0.12345678901234567890"), None);
+        assert_eq!(same_double("1e999"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! What can go wrong with the database, and whether it may work later.
+
+use std::path::Path;
+
+use poa_core::{BuildError, DeliveryError};
+use rusqlite::ErrorCode;
+
+/// Why the database could not be opened, or messages not be stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("{path} is locked by another program; end that program, or raise `busy_timeout`")]
+    Busy { path: String, source: rusqlite::Error },
+    #[error("no space is left for {path}; free some")]
+    Full { path: String, source: rusqlite::Error },
+    #[error(
+        "{path} IS DAMAGED and nothing can be stored; stop the host, then restore the file from a backup, or move it and its \
+         -wal file away so that a new one is made"
+    )]
+    Damaged { path: String, source: rusqlite::Error },
+    #[error("{path} is not an SQLite database; name another file as `path`")]
+    NotADatabase { path: String, source: rusqlite::Error },
+    #[error(
+        "{path} cannot be used; check that its disk works, and that this user may write the file and its directory"
+    )]
+    Inaccessible { path: String, source: rusqlite::Error },
+    #[error(
+        "cannot open {path}; its directory must exist, and this user must be allowed to read and write there"
+    )]
+    CannotOpen { path: String, source: std::io::Error },
+    #[error("{0} is a directory; name a file as `path`")]
+    Directory(String),
+    #[error(
+        "{path} was made by a newer poa (schema {found}, this one knows {known}); use that one, or name another file as `path`"
+    )]
+    Newer { path: String, found: i64, known: i64 },
+    #[error("{0} is the database of another application; name another file as `path`")]
+    Foreign(String),
+    #[error("{path} cannot keep a write-ahead log, only `{mode}`; put it on a local disk")]
+    NoWal { path: String, mode: String },
+    #[error("{path} cannot hold the message")]
+    Rejected { path: String, items: Vec<usize>, source: poa_core::BoxError },
+    #[error(
+        "{path} does not work as it should; if tables were changed by hand, move the file away so that a new one is made"
+    )]
+    Other { path: String, source: rusqlite::Error },
+    #[error("the call was given up before it began")]
+    GivenUp,
+    #[error("the runtime is shutting down")]
+    RuntimeGone,
+}
+
+impl StoreError {
+    /// Sorts an error of SQLite by what can be done about it.
+    pub(crate) fn new(path: &Path, source: rusqlite::Error) -> Self {
+        use ErrorCode as Code;
+        let path = path.display().to_string();
+        let Some(code) = source.sqlite_error_code() else { return Self::Other { path, source } };
+        match code {
+            Code::DatabaseBusy | Code::DatabaseLocked => Self::Busy { path, source },
+            Code::DiskFull => Self::Full { path, source },
+            Code::DatabaseCorrupt => Self::Damaged { path, source },
+            Code::NotADatabase => Self::NotADatabase { path, source },
+            Code::SystemIoFailure | Code::CannotOpen | Code::ReadOnly | Code::PermissionDenied => {
+                Self::Inaccessible { path, source }
+            }
+            _ => Self::Other { path, source },
+        }
+    }
+
+    /// True when the connection is as good as before: another program or the content was to blame.
+    pub(crate) fn keeps_connection(&self) -> bool {
+        use StoreError as E;
+        matches!(self, E::Busy { .. } | E::Full { .. } | E::Rejected { .. } | E::GivenUp)
+    }
+}
+
+impl From<StoreError> for DeliveryError {
+    /// Only the content of a message makes an error permanent. A damaged database is not mended by waiting, but by people,
+    /// and what they restore shall get the messages; so that is transient.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Rejected { ref items, .. } => Self::permanent_for(items.clone(), error),
+            error => Self::transient(error),
+        }
+    }
+}
+
+impl From<StoreError> for BuildError {
+    fn from(error: StoreError) -> Self {
+        let message = error.to_string();
+        let build = match error {
+            StoreError::Busy { .. } | StoreError::Full { .. } | StoreError::RuntimeGone => {
+                Self::unavailable(message)
+            }
+            _ => Self::failed(message),
+        };
+        match std::error::Error::source(&error) {
+            Some(source) => build.because(source.to_string()),
+            None => build,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Which row a message becomes.
+
+mod envelope;
+
+use std::borrow::Cow;
+
+use poa_core::MessageType;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::cell::{Cell, Json, Unfit};
+use envelope::Envelope;
+
+/// The row of one message, without what all tables have: id, date and agent.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Row<'a> {
+    /// `active, mining, hashrate, peers, gas_price, current_block, highest_block, starting_block`.
+    Eth([Cell<'a>; 8]),
+    /// `cpu_load, disk_usage, memory_usage`.
+    System([Cell<'a>; 3]),
+    /// `type, body`.
+    Metric([Cell<'a>; 2]),
+}
+
+/// A row and what had to be done to get it.
+#[derive(Debug)]
+pub(crate) struct Mapped<'a> {
+    pub(crate) row: Row<'a>,
+    /// These are statistics that do not fit their table.
+    pub(crate) unmapped: bool,
+    /// A NUL character was replaced.
+    pub(crate) replaced_nul: bool,
+}
+
+/// The row for the data of a message, given as JSON.
+///
+/// # Errors
+/// When the text is not JSON, which a handler checks before it sends.
+pub(crate) fn map<'a>(
+    message_type: MessageType,
+    data_type: &str,
+    data: &'a str,
+) -> Result<Mapped<'a>, serde_json::Error> {
+    let Ok(envelope) = serde_json::from_str::<Envelope<'a>>(data) else {
+        // No object, or a key stands twice: nothing of it can be told apart, so all of it is kept.
+        let whole: &RawValue = serde_json::from_str(data)?;
+        return Ok(finish(Row::Metric([Cell::Null, Cell::Text(whole.get().into())]), false));
+    };
+    let statistics = envelope.kind.as_deref() == Some("statistics");
+    let table = match data_type {
+        _ if !statistics || message_type != MessageType::Data => None,
+        "ethereum_metrics" => Some(eth(envelope.body)),
+        "system_metrics" => Some(system(envelope.body)),
+        _ => None,
+    };
+    Ok(match table {
+        Some(Ok(row)) => finish(row, false),
+        Some(Err(Unfit)) => finish(metric(envelope, data), true),
+        None => finish(metric(envelope, data), false),
+    })
+}
+
+fn finish(mut row: Row<'_>, unmapped: bool) -> Mapped<'_> {
+    let cells = match &mut row {
+        Row::Eth(cells) => &mut cells[..],
+        Row::System(cells) => &mut cells[..],
+        Row::Metric(cells) => &mut cells[..],
+    };
+    let replaced_nul = cells.iter_mut().fold(false, |found, cell| cell.replace_nul() | found);
+    Mapped { row, unmapped, replaced_nul }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EthBody<'a> {
+    #[serde(borrow)]
+    active: Json<'a>,
+    #[serde(borrow)]
+    mining: Json<'a>,
+    #[serde(borrow)]
+    hashrate: Json<'a>,
+    #[serde(borrow)]
+    peers: Json<'a>,
+    #[serde(borrow)]
+    gas_price: Json<'a>,
+    #[serde(borrow)]
+    syncing: Json<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Syncing<'a> {
+    #[serde(borrow)]
+    current_block: Json<'a>,
+    #[serde(borrow)]
+    highest_block: Json<'a>,
+    #[serde(borrow)]
+    starting_block: Json<'a>,
+}
+
+#[derive(Deserialize)]
+struct SystemBody<'a> {
+    #[serde(borrow)]
+    cpu_load: Json<'a>,
+    #[serde(borrow)]
+    disk_usage: Json<'a>,
+    #[serde(borrow)]
+    memory_usage: Json<'a>,
+}
+
+fn eth(body: Json<'_>) -> Result<Row<'_>, Unfit> {
+    let body: EthBody<'_> = object(body)?;
+    let syncing = match body.syncing {
+        Some(json) if json.get().starts_with('{') => object(Some(json))?,
+        _ => Syncing::default(),
+    };
+    Ok(Row::Eth([
+        Cell::boolean(body.active)?,
+        Cell::boolean(body.mining)?,
+        Cell::exact(body.hashrate)?,
+        Cell::integer(body.peers)?,
+        Cell::exact(body.gas_price)?,
+        Cell::text(syncing.current_block)?,
+        Cell::text(syncing.highest_block)?,
+        Cell::text(syncing.starting_block)?,
+    ]))
+}
+
+fn system(body: Json<'_>) -> Result<Row<'_>, Unfit> {
+    let body: SystemBody<'_> = object(body)?;
+    Ok(Row::System([
+        Cell::double(body.cpu_load)?,
+        Cell::double(body.disk_usage)?,
+        Cell::double(body.memory_usage)?,
+    ]))
+}
+
+/// Reads an object; serde would take an array for one, too.
+fn object<'a, T: Deserialize<'a>>(json: Json<'a>) -> Result<T, Unfit> {
+    let json = json.ok_or(Unfit)?.get();
+    if !json.starts_with('{') {
+        return Err(Unfit);
+    }
+    serde_json::from_str(json).map_err(|_| Unfit)
+}
+
+/// A row of `metrics`. Its body is that of the data when nothing else is in the data, else the data whole.
+///
+/// Whoever reads the row can tell: the body is the whole data when `type` is NULL, or when it is an object with that same
+/// `type`. So a body that has its own type of the same name is kept whole as well.
+fn metric<'a>(envelope: Envelope<'a>, data: &'a str) -> Row<'a> {
+    let Some(kind) = envelope.kind else {
+        return Row::Metric([Cell::Null, Cell::Text(data.into())]);
+    };
+    let body = match envelope.body {
+        Some(body) if !envelope.others && !kind.contains('\0') && !looks_whole(body, &kind) => {
+            body.get()
+        }
+        _ => data,
+    };
+    Row::Metric([Cell::Text(kind), Cell::Text(body.into())])
+}
+
+/// True when this body would be taken for the whole data of a message of this type.
+fn looks_whole(body: &RawValue, kind: &str) -> bool {
+    let nested = serde_json::from_str::<Envelope<'_>>(body.get());
+    // A type with a NUL in it stands replaced in its column, and is compared so.
+    let shown = |nested: Cow<'_, str>| nested.replace('\0', "\u{fffd}");
+    match nested {
+        Ok(nested) => nested.kind.is_some_and(|nested| shown(nested) == kind),
+        // A key that stands twice may be taken for anything.
+        Err(_) => body.get().starts_with('{'),
+    }
+}

@@ -1,0 +1,93 @@
+//! What every receiver that stores must do.
+
+mod direct;
+mod hosted;
+
+use poa_core::{Message, ReceiverFactory};
+
+use crate::Samples;
+
+/// Checks a receiver that stores messages against the contract of [`poa_core::Receiver`].
+///
+/// `factory` makes the receiver, `stored` reads back the [ids](Message::id) of the messages it holds, as text, in the order
+/// in which it stored them. The store may hold other messages, too. What is checked:
+///
+/// - every message is stored, once, in order per agent;
+/// - the same batch again, one that overlaps, one whose confirmation got lost, one that was cut off: no message twice, none missing;
+/// - any object is accepted: empty, deep, with wide numbers, with any character, in both formats;
+/// - a payload that cannot be read is refused for good, with its index, and only that message is set aside;
+/// - changes of activity and control messages are accepted, twice as well as once;
+/// - it stops in time, and what was confirmed is still there when it is built anew.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// use std::collections::BTreeSet;
+/// use std::sync::{Arc, Mutex};
+///
+/// use poa_core::{DeliveryError, Message, Receiver, async_trait};
+/// use poa_testkit::receiver_contract;
+///
+/// /// Stores in memory what is JSON.
+/// struct Shelf(Arc<Mutex<BTreeSet<String>>>);
+///
+/// #[async_trait]
+/// impl Receiver for Shelf {
+///     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+///         for (index, message) in batch.iter().enumerate() {
+///             let json = message.payload().read::<Box<serde_json::value::RawValue>>();
+///             json.map_err(|error| DeliveryError::permanent_for(vec![index], error))?;
+///         }
+///         self.0.lock().unwrap().extend(batch.iter().map(|message| message.id().to_string()));
+///         Ok(())
+///     }
+/// }
+///
+/// let shelf = Arc::new(Mutex::new(BTreeSet::new()));
+/// let held = shelf.clone();
+/// let factory: poa_core::ReceiverFactory = Arc::new(move |_| {
+///     let receiver = Box::new(Shelf(held.clone())) as Box<dyn Receiver>;
+///     Box::pin(async { Ok(receiver) })
+/// });
+/// receiver_contract(factory, async || shelf.lock().unwrap().iter().cloned().collect()).await;
+/// # }
+/// ```
+///
+/// # Panics
+/// When the receiver breaks the contract; the message says how.
+pub async fn receiver_contract<S>(factory: ReceiverFactory, stored: S)
+where
+    S: AsyncFn() -> Vec<String>,
+{
+    let mut samples = Samples::from_now();
+    direct::takes_a_batch_again(&factory, &mut samples, &stored).await;
+    direct::keeps_what_was_confirmed(&factory, &mut samples, &stored).await;
+    direct::survives_a_call_cut_off(&factory, &mut samples, &stored).await;
+    direct::takes_any_object(&factory, &mut samples, &stored).await;
+    direct::refuses_the_unreadable_for_good(&factory, &mut samples, &stored).await;
+    direct::takes_activity_and_control(&factory).await;
+    hosted::stores_all_in_order(&factory, &stored).await;
+    hosted::stores_once_when_confirmations_get_lost(&factory, &stored).await;
+    hosted::sets_only_the_unreadable_aside(&factory, &stored).await;
+}
+
+/// Panics unless exactly these messages are stored, each once, in order per agent; others do not matter.
+async fn assert_stored<S: AsyncFn() -> Vec<String>>(what: &str, sent: &[Message], stored: &S) {
+    let all = stored().await;
+    for message in sent {
+        let id = message.id().to_string();
+        let times = all.iter().filter(|stored| **stored == id).count();
+        assert_eq!(times, 1, "{what}: message {id} is stored {times} times");
+    }
+    let place = |message: &Message| {
+        let id = message.id().to_string();
+        all.iter().position(|stored| *stored == id)
+    };
+    for (index, message) in sent.iter().enumerate() {
+        let same_agent = |later: &&Message| later.agent_id() == message.agent_id();
+        let Some(next) = sent[index + 1..].iter().find(same_agent) else { continue };
+        assert!(
+            place(message) < place(next),
+            "{what}: {next:?} is stored before {message:?} of the same agent"
+        );
+    }
+}

@@ -1,0 +1,186 @@
+//! Calls by hand, so that every step is known.
+
+use std::time::Duration;
+
+use poa_core::{
+    Activity, AgentId, BuildContext, ControlMessage, DeliveryError, Format, Message, Payload,
+    Receiver, ReceiverFactory, Timestamp,
+};
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::assert_stored;
+use crate::Samples;
+
+/// How long a single call may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A receiver outside of any host. The directory goes with it.
+struct Subject {
+    receiver: Box<dyn Receiver>,
+    _data_dir: TempDir,
+}
+
+impl Subject {
+    async fn build(factory: &ReceiverFactory) -> Self {
+        let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
+        let cx = BuildContext::detached("subject", data_dir.path());
+        let receiver = factory(&cx).await.unwrap_or_else(|error| panic!("not built: {error:?}"));
+        Self { receiver, _data_dir: data_dir }
+    }
+
+    async fn try_store(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        let call = self.receiver.metrics_received(batch);
+        tokio::time::timeout(PATIENCE, call).await.expect("`metrics_received` returns in time")
+    }
+
+    async fn store(&mut self, what: &str, batch: &[Message]) {
+        let result = self.try_store(batch).await;
+        result.unwrap_or_else(|error| panic!("{what}: {error:?} for {batch:#?}"));
+    }
+
+    async fn terminate(mut self) {
+        let call = self.receiver.terminate();
+        tokio::time::timeout(PATIENCE, call).await.expect("`terminate` returns in time");
+    }
+}
+
+/// Messages of two agents in turn.
+fn batch(samples: &mut Samples, count: usize) -> Vec<Message> {
+    (0..count)
+        .map(|n| {
+            let data = json!({"type": "contract", "body": {"n": n}});
+            samples.message(["even", "odd"][n % 2], "networking_metrics", &data)
+        })
+        .collect()
+}
+
+pub(super) async fn takes_a_batch_again<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    samples: &mut Samples,
+    stored: &S,
+) {
+    let what = "a batch delivered again";
+    let mut subject = Subject::build(factory).await;
+    let sent = batch(samples, 20);
+    subject.store(what, &sent[..10]).await;
+    subject.store(what, &sent[..10]).await;
+    subject.store(what, &sent[5..]).await;
+    assert_stored(what, &sent, stored).await;
+    subject.terminate().await;
+}
+
+pub(super) async fn keeps_what_was_confirmed<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    samples: &mut Samples,
+    stored: &S,
+) {
+    let what = "an instance dropped without being terminated";
+    let sent = batch(samples, 20);
+    let mut subject = Subject::build(factory).await;
+    subject.store(what, &sent[..10]).await;
+    drop(subject);
+    let mut subject = Subject::build(factory).await;
+    subject.store(what, &sent[5..]).await;
+    subject.terminate().await;
+    assert_stored(what, &sent, stored).await;
+}
+
+pub(super) async fn survives_a_call_cut_off<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    samples: &mut Samples,
+    stored: &S,
+) {
+    let what = "a call cut off";
+    let sent = batch(samples, 20);
+    let mut subject = Subject::build(factory).await;
+    // Polled once, so it has begun; then dropped, as the host does when the time is over.
+    let begun =
+        tokio::time::timeout(Duration::ZERO, subject.receiver.metrics_received(&sent[..10]));
+    let _ = begun.await;
+    drop(subject);
+    let mut subject = Subject::build(factory).await;
+    subject.store(what, &sent).await;
+    subject.terminate().await;
+    assert_stored(what, &sent, stored).await;
+}
+
+pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    samples: &mut Samples,
+    stored: &S,
+) {
+    let what = "an unusual object";
+    let deep = format!(r#"{{"body":{}{}}}"#, "[".repeat(120), "]".repeat(120));
+    let texts = [
+        "{}",
+        " { } ",
+        r#"{"type":"statistics"}"#,
+        r#"{"type":"statistics","body":null}"#,
+        r#"{"type":"statistics","body":[1,2]}"#,
+        r#"{"type":7,"body":{}}"#,
+        r#"{"type":"statistics","body":{"gasPrice":1267650600228229401496703205376,"peers":"many"}}"#,
+        r#"{"type":"statistics","body":{"cpu_load":1e999,"memory_usage":-1e-999}}"#,
+        r#"{"type":"a\u0000b","body":{"text":"\u0000","emoji":"🦀","quote":"\"'\\"}}"#,
+        r#"{"":1,"a":[],"a":{}}"#,
+        &deep,
+    ];
+    let mut sent: Vec<Message> = Vec::new();
+    for data_type in crate::METRICS {
+        for (n, text) in texts.iter().enumerate() {
+            // An agent for each: unlike messages may go to places that have no order among them.
+            sent.push(samples.json(&format!("{n} ☃ ' \" \\ {data_type}"), data_type, text));
+        }
+        let packed = Payload::new(
+            Format::MessagePack,
+            b"\x82\xa4type\xc4\x01t\xa4body\xcb\x7f\xf0\0\0\0\0\0\0"[..].into(),
+        );
+        sent.push(samples.message_of(&format!("packed {data_type}"), data_type, packed));
+    }
+    let mut subject = Subject::build(factory).await;
+    for message in &sent {
+        subject.store(what, std::slice::from_ref(message)).await;
+    }
+    subject.terminate().await;
+    assert_stored(what, &sent, stored).await;
+}
+
+pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    samples: &mut Samples,
+    stored: &S,
+) {
+    let what = "a payload that cannot be read";
+    let mut sent = batch(samples, 3);
+    sent.insert(1, samples.json("even", "networking_metrics", r#"{"type":"#));
+    let mut subject = Subject::build(factory).await;
+    match subject.try_store(&sent).await {
+        // A receiver that never looks into a payload has nothing to refuse.
+        Ok(()) => {}
+        Err(DeliveryError::Permanent { items, .. }) => {
+            assert!(
+                items.is_empty() || items == [1],
+                "{what}: blamed are the items {items:?}, not 1"
+            );
+        }
+        Err(error) => panic!("{what}: {error:?} would be repeated for ever"),
+    }
+    sent.remove(1);
+    subject.store(what, &sent).await;
+    subject.terminate().await;
+    assert_stored(what, &sent, stored).await;
+}
+
+pub(super) async fn takes_activity_and_control(factory: &ReceiverFactory) {
+    let mut subject = Subject::build(factory).await;
+    let agent = AgentId::new("contract-activity").expect("a valid id");
+    let change = |active| [Activity::new(agent.clone(), active, Timestamp::now())];
+    let receiver = &mut subject.receiver;
+    for _ in 0..2 {
+        receiver.handle_active(&change(true)).await.expect("`handle_active` succeeds");
+        receiver.handle_inactive(&change(false)).await.expect("`handle_inactive` succeeds");
+    }
+    let stopping = receiver.handle_message(ControlMessage::Stopping).await;
+    stopping.expect("`handle_message` succeeds");
+    subject.terminate().await;
+}

@@ -1,0 +1,88 @@
+//! The same receiver behind a real host.
+
+use poa_core::{Draft, Format, Message, Payload, Receipt, ReceiptError, ReceiverFactory};
+use serde_json::json;
+
+use super::assert_stored;
+use crate::{Fault, Faults, Recording, TestHost};
+
+const AGENTS: [&str; 3] = ["contract-a", "contract-b", "contract-c"];
+const MESSAGES: usize = 90;
+
+/// A host with the receiver and a recording beside it, which tells the ids.
+async fn host(factory: ReceiverFactory) -> (TestHost, Recording) {
+    let recording = Recording::new();
+    let host = TestHost::start(|host| {
+        let options = TestHost::options().batch(7, std::time::Duration::ZERO);
+        host.receiver_from("subject", options, factory).receiver_from(
+            "beside",
+            TestHost::options(),
+            recording.factory(),
+        )
+    });
+    (host.await, recording)
+}
+
+fn send(host: &TestHost, draft: Draft) -> Receipt {
+    host.handle().send_to_receivers(draft).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn send_all(host: &TestHost) -> Vec<Receipt> {
+    let numbered = |n: usize| {
+        let data = json!({"type": "contract", "body": {"n": n}});
+        host.draft(AGENTS[n % AGENTS.len()], "networking_metrics", &data)
+    };
+    (0..MESSAGES).map(|n| send(host, numbered(n))).collect()
+}
+
+async fn stop(what: &str, host: TestHost) {
+    let report = host.stop().await;
+    assert!(report.is_clean(), "{what}: not stopped in order: {report:?}");
+}
+
+/// Sends messages through a host, awaits them, stops it, and checks what is stored.
+async fn run<S: AsyncFn() -> Vec<String>>(what: &str, factory: ReceiverFactory, stored: &S) {
+    let (host, recording) = host(factory).await;
+    for receipt in send_all(&host) {
+        receipt.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    let sent: Vec<Message> = recording.messages(MESSAGES).await;
+    assert_stored(what, &sent, stored).await;
+    stop(what, host).await;
+    assert_stored(what, &sent, stored).await;
+}
+
+pub(super) async fn stores_all_in_order<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    stored: &S,
+) {
+    run("messages through a host", factory.clone(), stored).await;
+}
+
+pub(super) async fn stores_once_when_confirmations_get_lost<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    stored: &S,
+) {
+    let faults = Faults::every(2, Fault::Unconfirmed);
+    run("every other confirmation lost", faults.around(factory.clone()), stored).await;
+}
+
+pub(super) async fn sets_only_the_unreadable_aside<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    stored: &S,
+) {
+    let what = "a payload that cannot be read, through a host";
+    let (host, recording) = host(factory.clone()).await;
+    let broken = Payload::new(Format::Json, b"{\"type\":"[..].into());
+    let bad = send(&host, host.draft_of(AGENTS[0], "networking_metrics", broken));
+    let good = send_all(&host);
+    for receipt in good {
+        receipt.await.unwrap_or_else(|error| panic!("{what}: another one is affected: {error}"));
+    }
+    let refused = bad.await == Err(ReceiptError::NotDelivered);
+    let dead = host.status("subject").delivery.map_or(0, |delivery| delivery.dead_lettered);
+    assert_eq!(dead, u64::from(refused), "{what}: {dead} messages were set aside");
+    let sent = recording.messages(MESSAGES + 1).await;
+    assert_stored(what, &sent[1..], stored).await;
+    stop(what, host).await;
+}

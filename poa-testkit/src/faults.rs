@@ -1,0 +1,208 @@
+//! A receiver that fails as it is told to.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use poa_core::{
+    Activity, BuildError, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory,
+};
+
+/// What goes wrong with a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// An error that may not come again. The receiver behind is not called.
+    Transient,
+    /// A permanent error that names no item. The receiver behind is not called.
+    Permanent,
+    /// A permanent error for these items. The receiver behind is not called.
+    PermanentFor(Vec<usize>),
+    /// A panic. The receiver behind is not called.
+    Panic,
+    /// The call never returns. The receiver behind is not called.
+    Hang,
+    /// The call takes this long, then succeeds.
+    Slow(Duration),
+    /// The receiver behind does its work, but a transient error is returned: the confirmation got lost.
+    Unconfirmed,
+}
+
+/// Which call of a receiver a fault may befall.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Step<'a> {
+    /// A receiver is built.
+    Build,
+    /// It gets these messages.
+    Batch(&'a [Message]),
+    /// It is told of these agents.
+    Activity(&'a [Activity]),
+    /// It is terminated.
+    Terminate,
+}
+
+type Plan = dyn Fn(u64, Step<'_>) -> Option<Fault> + Send + Sync;
+
+/// A plan of what goes wrong. Cloning is cheap; clones count their calls together, over all instances of the receiver.
+#[derive(Clone)]
+pub struct Faults(Arc<Inner>);
+
+struct Inner {
+    plan: Box<Plan>,
+    builds: AtomicU64,
+    batches: AtomicU64,
+    activities: AtomicU64,
+    terminations: AtomicU64,
+}
+
+impl Faults {
+    /// Asks before every step which fault befalls it. The number counts the steps of that kind, from 1.
+    pub fn new(plan: impl Fn(u64, Step<'_>) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Inner {
+            plan: Box::new(plan),
+            builds: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            activities: AtomicU64::new(0),
+            terminations: AtomicU64::new(0),
+        }))
+    }
+
+    /// Every `n`th batch fails like this.
+    #[must_use]
+    pub fn every(n: u64, fault: Fault) -> Self {
+        Self::batches(move |count, _| count.is_multiple_of(n).then(|| fault.clone()))
+    }
+
+    /// The first `n` batches fail like this.
+    #[must_use]
+    pub fn first(n: u64, fault: Fault) -> Self {
+        Self::batches(move |count, _| (count <= n).then(|| fault.clone()))
+    }
+
+    /// Every batch fails like this that holds a message of this kind.
+    pub fn poison(
+        is_poison: impl Fn(&Message) -> bool + Send + Sync + 'static,
+        fault: Fault,
+    ) -> Self {
+        Self::batches(move |_, batch| batch.iter().any(&is_poison).then(|| fault.clone()))
+    }
+
+    fn batches(plan: impl Fn(u64, &[Message]) -> Option<Fault> + Send + Sync + 'static) -> Self {
+        Self::new(move |count, step| match step {
+            Step::Batch(batch) => plan(count, batch),
+            _ => None,
+        })
+    }
+
+    /// A factory of receivers as `factory` makes them, with these faults.
+    #[must_use]
+    pub fn around(&self, factory: ReceiverFactory) -> ReceiverFactory {
+        let faults = self.clone();
+        Arc::new(move |cx| {
+            let (faults, building) = (faults.clone(), factory(cx));
+            Box::pin(async move {
+                faults
+                    .before(Step::Build)
+                    .await
+                    .map_err(|error| BuildError::unavailable("injected").because(error))?;
+                let receiver = FaultyReceiver { receiver: building.await?, faults };
+                Ok(Box::new(receiver) as Box<dyn Receiver>)
+            })
+        })
+    }
+
+    /// How many batches were tried up to now.
+    #[must_use]
+    pub fn batches_tried(&self) -> u64 {
+        self.0.batches.load(Ordering::SeqCst)
+    }
+
+    /// Suffers the fault of this step; true when another one follows after it.
+    async fn before(&self, step: Step<'_>) -> Result<bool, DeliveryError> {
+        let count = self.0.counter(step).fetch_add(1, Ordering::SeqCst) + 1;
+        let Some(fault) = (self.0.plan)(count, step) else { return Ok(false) };
+        match fault {
+            Fault::Transient => Err(DeliveryError::transient("injected")),
+            Fault::Permanent => Err(DeliveryError::permanent("injected")),
+            Fault::PermanentFor(items) => Err(DeliveryError::permanent_for(items, "injected")),
+            Fault::Panic => panic!("injected"),
+            Fault::Hang => std::future::pending().await,
+            Fault::Slow(time) => {
+                tokio::time::sleep(time).await;
+                Ok(false)
+            }
+            Fault::Unconfirmed => Ok(true),
+        }
+    }
+}
+
+impl Inner {
+    fn counter(&self, step: Step<'_>) -> &AtomicU64 {
+        match step {
+            Step::Build => &self.builds,
+            Step::Batch(_) => &self.batches,
+            Step::Activity(_) => &self.activities,
+            Step::Terminate => &self.terminations,
+        }
+    }
+}
+
+impl fmt::Debug for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Faults({} batches tried)", self.batches_tried())
+    }
+}
+
+/// A receiver with faults before and after another one; made by [`Faults::around`].
+pub struct FaultyReceiver {
+    receiver: Box<dyn Receiver>,
+    faults: Faults,
+}
+
+fn confirmed(lost: bool) -> Result<(), DeliveryError> {
+    if lost { Err(DeliveryError::transient("injected")) } else { Ok(()) }
+}
+
+#[async_trait]
+impl Receiver for FaultyReceiver {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        let lost = self.faults.before(Step::Batch(batch)).await?;
+        self.receiver.metrics_received(batch).await?;
+        confirmed(lost)
+    }
+
+    async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        let lost = self.faults.before(Step::Activity(agents)).await?;
+        self.receiver.handle_inactive(agents).await?;
+        confirmed(lost)
+    }
+
+    async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        let lost = self.faults.before(Step::Activity(agents)).await?;
+        self.receiver.handle_active(agents).await?;
+        confirmed(lost)
+    }
+
+    async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
+        self.receiver.handle_message(message).await
+    }
+
+    async fn terminate(&mut self) {
+        // An error has nobody to go to here.
+        let _ = self.faults.before(Step::Terminate).await;
+        self.receiver.terminate().await;
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        self.receiver.endpoints()
+    }
+}
+
+impl fmt::Debug for FaultyReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyReceiver").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
