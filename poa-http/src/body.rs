@@ -130,7 +130,7 @@ impl Drop for Body {
         self.conn.await_body(false);
         if !self.is_end_stream() {
             let little = self.incoming.size_hint().upper().is_some_and(|left| left <= LITTLE);
-            self.conn.leave_body_unread(!little);
+            self.conn.leave_body_unread(!little || self.conn.body_expired());
         }
     }
 }

@@ -71,3 +71,60 @@ impl Deadlines {
         self.last_call.map_or(deadline, |last| last.min(deadline))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::Limits;
+    use crate::state::InFlight;
+
+    fn conn() -> Arc<Conn> {
+        Conn::new(([127, 0, 0, 1], 1).into(), Arc::new(Limits::default()))
+    }
+
+    async fn over(deadlines: &mut Deadlines) -> (Phase, Duration) {
+        let begin = Instant::now();
+        let phase = poll_fn(|cx| deadlines.poll(cx)).await;
+        (phase, begin.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_phase_has_its_time() {
+        let conn = conn();
+        let mut deadlines = Deadlines::new(conn.clone());
+        assert_eq!(over(&mut deadlines).await, (Phase::Idle, Duration::from_secs(60)));
+        conn.note_bytes();
+        assert_eq!(over(&mut deadlines).await, (Phase::Header, Duration::from_secs(10)));
+        let _in_flight = InFlight::begin(&conn);
+        conn.await_body(true);
+        assert_eq!(over(&mut deadlines).await, (Phase::Body, Duration::from_secs(30)));
+        conn.expire_body();
+        assert_eq!(over(&mut deadlines).await, (Phase::Serving, Duration::from_secs(60)));
+        conn.linger();
+        assert_eq!(over(&mut deadlines).await, (Phase::Lingering, Duration::from_secs(30)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_busy_connection_is_never_over() {
+        let conn = conn();
+        let mut deadlines = Deadlines::new(conn.clone());
+        for _ in 0..100 {
+            drop(InFlight::begin(&conn));
+            let busy = tokio::time::timeout(Duration::from_secs(59), over(&mut deadlines));
+            assert!(busy.await.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_the_last_call_only_answers_have_time() {
+        let conn = conn();
+        let mut deadlines = Deadlines::new(conn.clone());
+        deadlines.call_last();
+        conn.note_bytes();
+        assert_eq!(over(&mut deadlines).await, (Phase::Header, LAST_CALL));
+        let _in_flight = InFlight::begin(&conn);
+        assert_eq!(over(&mut deadlines).await, (Phase::Serving, Duration::from_secs(60)));
+    }
+}
