@@ -1,1 +1,29 @@
-//! Users, admins, tokens and the handler that manages them
+#![doc = include_str!("../README.md")]
+
+mod admins;
+mod auth;
+mod config;
+mod directory;
+mod handler;
+mod mac;
+mod metrics;
+mod name;
+mod open;
+mod password;
+mod secret_file;
+mod store;
+mod throttle;
+mod token;
+mod users;
+mod verdict;
+mod watch;
+
+pub use admins::GeneratedAdmin;
+pub use auth::Auth;
+pub use config::{AdminConfig, AuthConfig};
+pub use handler::{AuthHandler, AuthHandlerConfig};
+pub use name::InvalidName;
+pub use open::OpenError;
+#[doc(hidden)]
+pub use password::HashCost;
+pub use users::{Credentials, NewUser, User, UserError};

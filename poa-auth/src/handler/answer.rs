@@ -1,0 +1,164 @@
+use std::borrow::Cow;
+use std::error::Error;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use poa_core::InvalidAgentId;
+use poa_core::auth::AuthError;
+use poa_http::BodyError;
+use poa_protocol::Refusal;
+use serde::Serialize;
+
+use crate::UserError;
+
+pub(super) type Answer = Response<Full<Bytes>>;
+
+/// Seconds after which a client that came at a busy time may come again.
+const RETRY: u32 = 2;
+
+/// Why a request gets no positive answer.
+pub(super) enum Refused {
+    Protocol(Refusal),
+    /// What the protocol has no word for.
+    Other {
+        status: StatusCode,
+        code: &'static str,
+        message: String,
+    },
+}
+
+/// 200 with a body. Nobody may keep it: it holds tokens and passwords.
+pub(super) fn ok(body: &impl Serialize) -> Answer {
+    let body = serde_json::to_vec(body).expect("texts, flags and times always encode");
+    let mut answer = json(StatusCode::OK, body.into());
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// 200 without news.
+pub(super) fn success() -> Answer {
+    json(StatusCode::OK, Bytes::from_static(poa_protocol::SUCCESS.as_bytes()))
+}
+
+/// 204.
+pub(super) fn no_content() -> Answer {
+    let mut answer = Response::default();
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+fn json(status: StatusCode, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+impl Refused {
+    pub(super) fn into_answer(self) -> Answer {
+        match self {
+            Self::Protocol(refusal) => refusal_answer(&refusal),
+            Self::Other { status, code, message } => {
+                let body = serde_json::json!({"error": code, "message": message});
+                let mut answer = json(status, body.to_string().into());
+                if status == StatusCode::SERVICE_UNAVAILABLE {
+                    answer.headers_mut().insert(RETRY_AFTER, RETRY.into());
+                }
+                answer
+            }
+        }
+    }
+
+    fn busy(message: String) -> Self {
+        Self::Other { status: StatusCode::SERVICE_UNAVAILABLE, code: "busy", message }
+    }
+
+    /// What happened is for the log; the client only learns that it is not its fault.
+    fn internal(error: &(dyn Error + 'static)) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+        tracing::error!(error = text, "a request could not be answered");
+        Self::Protocol(Refusal::Internal)
+    }
+}
+
+fn refusal_answer(refusal: &Refusal) -> Answer {
+    let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let body = match refusal.body() {
+        Cow::Borrowed(body) => Bytes::from_static(body.as_bytes()),
+        Cow::Owned(body) => body.into(),
+    };
+    let mut answer = json(status, body);
+    if let Some((name, value)) = header_of(refusal) {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+/// The header that HTTP asks for with this refusal.
+fn header_of(refusal: &Refusal) -> Option<(HeaderName, &'static str)> {
+    match refusal {
+        Refusal::Unauthorized => Some((WWW_AUTHENTICATE, r#"Basic realm="poa", charset="UTF-8""#)),
+        _ => Some((ALLOW, refusal.allow()?)),
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Protocol(refusal)
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(error: BodyError) -> Self {
+        let (status, message) = (error.status(), error.to_string());
+        match error {
+            BodyError::TooLarge { limit } => Refusal::TooLarge { limit }.into(),
+            BodyError::Busy => Self::busy(message),
+            BodyError::Timeout(_) => Self::Other { status, code: "timeout", message },
+            _ => Self::Other { status, code: "malformed_body", message },
+        }
+    }
+}
+
+impl From<AuthError> for Refused {
+    fn from(error: AuthError) -> Self {
+        match error {
+            AuthError::Expired | AuthError::Unauthorized => Refusal::Unauthorized.into(),
+            AuthError::Busy => Self::busy("too many logins at once; try again later".to_owned()),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<UserError> for Refused {
+    fn from(error: UserError) -> Self {
+        match error {
+            UserError::NameTaken => Refusal::NameTaken.into(),
+            UserError::NotFound => Refusal::NotFound { what: "user" }.into(),
+            UserError::InvalidToken => Refusal::NotFound { what: "token" }.into(),
+            UserError::InvalidName(name) => {
+                Refusal::InvalidField { field: "user-name", problem: name.rule() }.into()
+            }
+            UserError::PasswordTooShort => {
+                let problem = "must have at least 8 characters";
+                Refusal::InvalidField { field: "password", problem }.into()
+            }
+            UserError::Busy => Self::busy(error.to_string()),
+            error @ UserError::Unavailable(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<InvalidAgentId> for Refused {
+    fn from(invalid: InvalidAgentId) -> Self {
+        let problem = match invalid {
+            InvalidAgentId::Empty => "must not be empty",
+            InvalidAgentId::TooLong(_) => "must have at most 256 bytes",
+            _ => "must not hold control characters",
+        };
+        Refusal::InvalidField { field: "agent-id", problem }.into()
+    }
+}

@@ -1,0 +1,138 @@
+use http::Method;
+use poa_protocol::Refusal;
+
+/// One row of the table in protocol section 3.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// For users.
+    Session,
+    /// For admins.
+    Admin(Task),
+}
+
+/// What only admins may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    AddUser,
+    ListUsers,
+    /// `None` stands for a name that cannot exist: it is not UTF-8.
+    DeleteUser(Option<String>),
+    ChangeUser(Option<String>),
+    BanUser,
+    BanToken,
+}
+
+impl Route {
+    /// What is asked for, or 404, or 405.
+    pub(super) fn find(method: &Method, path: &str) -> Result<Self, Refusal> {
+        let not_allowed = |allow| Err(Refusal::MethodNotAllowed { allow });
+        match (method, path) {
+            (&Method::POST, "/session") => Ok(Self::Session),
+            (&Method::POST, "/user") => Ok(Self::Admin(Task::AddUser)),
+            (&Method::GET, "/user") => Ok(Self::Admin(Task::ListUsers)),
+            (&Method::POST, "/blacklist/user") => Ok(Self::Admin(Task::BanUser)),
+            (&Method::POST, "/blacklist/token") => Ok(Self::Admin(Task::BanToken)),
+            (_, "/session" | "/blacklist/user" | "/blacklist/token") => not_allowed("POST"),
+            (_, "/user") => not_allowed("GET, POST"),
+            _ => match (method, user(path)) {
+                (_, None) => Err(Refusal::NotFound { what: "path" }),
+                (&Method::DELETE, Some(name)) => {
+                    Ok(Self::Admin(Task::DeleteUser(percent_decode(name))))
+                }
+                (&Method::PATCH, Some(name)) => {
+                    Ok(Self::Admin(Task::ChangeUser(percent_decode(name))))
+                }
+                (_, Some(_)) => not_allowed("DELETE, PATCH"),
+            },
+        }
+    }
+}
+
+/// The `:name` of `/user/:name`.
+fn user(path: &str) -> Option<&str> {
+    path.strip_prefix("/user/").filter(|name| !name.is_empty() && !name.contains('/'))
+}
+
+/// Decodes `%41`; a `%` that begins no such triple stands for itself. Nothing, when the bytes are not UTF-8.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let (byte, remaining) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, after),
+                _ => (b'%', &rest[1..]),
+            },
+            _ => (*first, after),
+        };
+        bytes.push(byte);
+        rest = remaining;
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn found(method: &str, path: &str) -> Result<Route, u16> {
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        Route::find(&method, path).map_err(|refusal| refusal.status())
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        assert_eq!(found("POST", "/session"), Ok(Route::Session));
+        assert_eq!(found("POST", "/user"), Ok(Route::Admin(Task::AddUser)));
+        assert_eq!(found("GET", "/user"), Ok(Route::Admin(Task::ListUsers)));
+        assert_eq!(
+            found("DELETE", "/user/a"),
+            Ok(Route::Admin(Task::DeleteUser(Some("a".to_owned()))))
+        );
+        assert_eq!(
+            found("PATCH", "/user/a"),
+            Ok(Route::Admin(Task::ChangeUser(Some("a".to_owned()))))
+        );
+        assert_eq!(found("POST", "/blacklist/user"), Ok(Route::Admin(Task::BanUser)));
+        assert_eq!(found("POST", "/blacklist/token"), Ok(Route::Admin(Task::BanToken)));
+    }
+
+    #[test]
+    fn other_paths_are_404_and_other_methods_405() {
+        for path in
+            ["/", "", "/nope", "/user/", "/user/a/b", "/User", "/session/", "/blacklist", "*"]
+        {
+            assert_eq!(found("POST", path), Err(404), "{path}");
+        }
+        for path in ["/session", "/user", "/blacklist/user", "/blacklist/token", "/user/a"] {
+            for method in ["PUT", "HEAD", "OPTIONS", "BREW"] {
+                assert_eq!(found(method, path), Err(405), "{method} {path}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_percent_decoded() {
+        let decoded = |name: &str| percent_decode(name);
+        assert_eq!(decoded("jos%C3%a9").as_deref(), Some("josé"));
+        assert_eq!(decoded("a%2Fb%20c+d").as_deref(), Some("a/b c+d"));
+        assert_eq!(decoded("100%").as_deref(), Some("100%"));
+        assert_eq!(decoded("%zz%4").as_deref(), Some("%zz%4"));
+        assert_eq!(decoded("%+1").as_deref(), Some("%+1"));
+        assert_eq!(decoded("%ff"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_survives_encoding(name in ".{1,50}") {
+            let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            prop_assert_eq!(percent_decode(&encoded), Some(name));
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! From a configuration to a working [`Auth`].
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+use poa_core::BoxError;
+use poa_core::config::Problem;
+use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
+
+use crate::admins::Admins;
+use crate::auth::{Auth, Inner};
+use crate::directory::Directory;
+use crate::name::url_safe;
+use crate::secret_file::{make_directory, read_or_generate};
+use crate::store::{Store, StoreError};
+use crate::throttle::Throttle;
+use crate::token::Tokens;
+use crate::{AuthConfig, verdict};
+
+const DATABASE_FILE: &str = "auth.db";
+const KEY_FILE: &str = "secret_key";
+/// The length of a generated key: 64 random bytes as Base64, as much as HS512 can use.
+const KEY_LENGTH: usize = 86;
+/// Shorter keys are within reach of those who guess on their own machines.
+const SHORT_KEY: usize = 32;
+
+/// Why authentication is not available. The text names the thing, the cause and the cure.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The configuration has these problems.
+    #[error("the configuration of [auth] is not valid: {}", list(.0))]
+    Config(Vec<Problem>),
+    /// The data directory cannot be made.
+    #[error("cannot create the data directory {path}; is its parent writable?")]
+    DataDir {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file in the data directory cannot be read or made.
+    #[error("cannot read or create {path}; is it yours?")]
+    SecretFile {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The password file of an admin cannot be read.
+    #[error("cannot read the password of admin `{admin}` from {path}")]
+    PasswordFile {
+        /// The admin.
+        admin: String,
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database was written by a newer version of this program.
+    #[error(
+        "{path} has version {found}, and this program knows versions up to {known}; use a newer program"
+    )]
+    NewerDatabase {
+        /// The database.
+        path: String,
+        /// Its version.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the database {path}; is the disk full, or the file damaged or not yours?")]
+    Database {
+        /// The database.
+        path: String,
+        /// Why.
+        #[source]
+        source: BoxError,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    problems.iter().enumerate().fold(String::new(), |mut text, (index, problem)| {
+        let _ = write!(text, "{}{problem}", if index == 0 { "" } else { "; " });
+        text
+    })
+}
+
+impl Auth {
+    /// Opens the database in `data_dir`; makes directory, database and secrets at the first start. Spawns nothing.
+    ///
+    /// Blocks for some milliseconds; on an async thread, call it by `spawn_blocking`, or before there is anything to delay.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(config: AuthConfig, data_dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let problems = config.validate();
+        if !problems.is_empty() {
+            return Err(OpenError::Config(problems));
+        }
+        let data_dir = data_dir.as_ref();
+        make_directory(data_dir).map_err(|source| OpenError::DataDir {
+            path: data_dir.display().to_string(),
+            source,
+        })?;
+        let key = secret_key(&config, data_dir)?;
+        let admins = Admins::open(&config.admins, data_dir)?;
+        let (store, directory) = open_store(&data_dir.join(DATABASE_FILE))?;
+        Ok(Self(Arc::new(Inner {
+            tokens: Tokens::new(&config.issuer, &key, config.token_ttl.get()),
+            directory,
+            verified: Cache::new(verdict::CACHED),
+            store: Mutex::new(store),
+            admins,
+            throttle: Throttle::new(),
+            hashing: Arc::new(Semaphore::new(concurrent_hashes())),
+            hash_cost: config.hash_cost,
+            dummy_hash: config.hash_cost.dummy(),
+            metrics: OnceLock::new(),
+        })))
+    }
+}
+
+/// One hash keeps one core busy, and 19 MiB.
+fn concurrent_hashes() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn secret_key(config: &AuthConfig, data_dir: &Path) -> Result<String, OpenError> {
+    let Some(key) = &config.secret_key else {
+        let path = data_dir.join(KEY_FILE);
+        return read_or_generate(&path, || url_safe(KEY_LENGTH))
+            .map_err(|source| OpenError::SecretFile { path: path.display().to_string(), source });
+    };
+    if key.expose().len() < SHORT_KEY {
+        tracing::warn!(
+            "auth.secret_key is short and may be guessed; use at least 64 random characters"
+        );
+    }
+    Ok(key.expose().to_owned())
+}
+
+fn open_store(path: &Path) -> Result<(Store, Directory), OpenError> {
+    let failed = |error| {
+        let path = path.display().to_string();
+        match error {
+            StoreError::Newer { found, known } => OpenError::NewerDatabase { path, found, known },
+            StoreError::File(source) => OpenError::Database { path, source: source.into() },
+            StoreError::Database(source) => OpenError::Database { path, source: source.into() },
+        }
+    };
+    let store = Store::open(path).map_err(failed)?;
+    let members = store.members().map_err(|error| failed(error.into()))?;
+    Ok((store, Directory::new(members)))
+}

@@ -1,0 +1,120 @@
+//! Secrets made once and kept in files that only their owner can read.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// The text in the file at `path`. When there is no file, it is made with what `generate` gives.
+///
+/// Two processes that start at once agree: the file appears whole, or not at all, and is never replaced.
+pub(crate) fn read_or_generate(
+    path: &Path,
+    generate: impl FnOnce() -> String,
+) -> io::Result<String> {
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            create(path, &generate())?;
+            read(path)
+        }
+        read => read,
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(path)?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        let message = "the file is empty; delete it to have a new secret made";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    owner_only(path)?;
+    Ok(text.to_owned())
+}
+
+fn create(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
+    // Made with mode 0600.
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    writeln!(file, "{text}")?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_directory(directory),
+        Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(failed) => Err(failed.error),
+    }
+}
+
+/// Makes the name of a new file as durable as its content, where a directory can be opened.
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    if cfg!(unix) { fs::File::open(directory)?.sync_all() } else { Ok(()) }
+}
+
+/// Takes the file away from everybody but its owner.
+pub(crate) fn owner_only(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = fs::metadata(path)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a directory, and those above it, for their owner alone.
+pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        assert_eq!(read_or_generate(&path, || "one".to_owned()).unwrap(), "one");
+        assert_eq!(read_or_generate(&path, || unreachable!("it exists")).unwrap(), "one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays behind");
+    }
+
+    #[test]
+    fn of_two_who_make_it_at_once_one_wins_and_both_agree() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let made = read_or_generate(&path, || {
+            create(&path, "theirs").unwrap();
+            "ours".to_owned()
+        });
+        assert_eq!(made.unwrap(), "theirs");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn is_readable_by_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        read_or_generate(&path, || "one".to_owned()).unwrap();
+        assert_eq!(mode(), 0o600);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        read_or_generate(&path, || unreachable!("it exists")).unwrap();
+        assert_eq!(mode(), 0o600);
+    }
+
+    #[test]
+    fn an_empty_file_is_an_error_with_the_cure() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "\n").unwrap();
+        let error = read_or_generate(&path, || unreachable!("it exists")).unwrap_err();
+        assert!(error.to_string().contains("delete it"), "{error}");
+    }
+}

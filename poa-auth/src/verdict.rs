@@ -1,0 +1,50 @@
+//! Whether a token is good, asked for with every request and nearly always answered from memory.
+
+use std::sync::Arc;
+
+use poa_core::Timestamp;
+use poa_core::auth::{AuthError, Principal};
+
+use crate::auth::Inner;
+use crate::token::Facts;
+
+/// How many tokens are remembered: a fleet of agents with one each. A token costs about 600 bytes.
+pub(crate) const CACHED: usize = 131_072;
+
+/// A token that was found good. Only such are remembered, so strangers cannot fill the cache.
+pub(crate) struct Verdict {
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) principal: Principal,
+    /// When the directory has another epoch, user and ban must be looked up again; the signature need not.
+    epoch: u64,
+}
+
+impl Inner {
+    /// What to think of a token at this time.
+    ///
+    /// Only a token that would be good but for its age is [`AuthError::Expired`].
+    pub(crate) fn verdict(&self, token: &str, now: Timestamp) -> Result<Arc<Verdict>, AuthError> {
+        let known = self.verified.get(token);
+        let verdict = match known {
+            Some(verdict) if verdict.epoch == self.directory.epoch() => verdict,
+            known => self.judge(token, known.map(|verdict| verdict.facts.clone()), now)?,
+        };
+        verdict.facts.check_time(now)?;
+        Ok(verdict)
+    }
+
+    fn judge(
+        &self,
+        token: &str,
+        known: Option<Arc<Facts>>,
+        now: Timestamp,
+    ) -> Result<Arc<Verdict>, AuthError> {
+        let read = || self.tokens.read(token).map(Arc::new);
+        let facts = known.or_else(read).ok_or(AuthError::Unauthorized)?;
+        let (principal, epoch) = self.directory.admit(&facts).ok_or(AuthError::Unauthorized)?;
+        facts.check_time(now)?;
+        let verdict = Arc::new(Verdict { facts, principal, epoch });
+        self.verified.insert(token.into(), verdict.clone());
+        Ok(verdict)
+    }
+}
