@@ -49,6 +49,9 @@ impl fmt::Display for DataType {
 #[derive(Clone, Debug, Default)]
 pub struct DataTypes(Arc<[DataType]>);
 
+/// The longest name of a data type, in bytes.
+const MAX_NAME: usize = 255;
+
 /// The most data types one host can have.
 const MAX_TYPES: usize = 128;
 
@@ -56,7 +59,7 @@ impl DataTypes {
     /// Interns the given names.
     ///
     /// # Errors
-    /// When a name is empty, holds a control character or stands twice, or when there are more than 128.
+    /// When a name is empty, longer than 255 bytes, holds a control character or stands twice, or when there are more than 128.
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, InvalidDataType> {
         let mut types: Vec<DataType> = Vec::new();
         for name in names {
@@ -90,7 +93,7 @@ impl<'a> IntoIterator for &'a DataTypes {
 }
 
 fn check(name: &str, known: &[DataType]) -> Result<(), InvalidDataType> {
-    if name.is_empty() || name.chars().any(char::is_control) {
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return Err(InvalidDataType::Name(name.into()));
     }
     if known.iter().any(|other| other.name() == name) {
@@ -103,8 +106,10 @@ fn check(name: &str, known: &[DataType]) -> Result<(), InvalidDataType> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDataType {
-    /// The name is empty or holds a control character.
-    #[error("{0:?} cannot name a data type: a name is not empty and holds no control characters")]
+    /// The name is empty, longer than 255 bytes, or holds a control character.
+    #[error(
+        "{0:?} cannot name a data type: a name has 1 to {MAX_NAME} bytes and no control characters"
+    )]
     Name(String),
     /// The name stands twice.
     #[error("data type `{0}` is declared twice")]
@@ -125,6 +130,10 @@ impl TypeSet {
 
     pub(crate) fn contains(self, data_type: &DataType) -> bool {
         self.0 >> data_type.index() & 1 == 1
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     pub(crate) fn intersects(self, other: Self) -> bool {

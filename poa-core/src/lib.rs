@@ -23,11 +23,13 @@ pub mod telemetry;
 mod timestamp;
 
 pub use budget::{MemoryBudget, Reservation};
-pub use bus::{Backlog, BatchLimits, Receipt, ReceiptError, Refused, WhenFull};
+pub use bus::{Backlog, BatchLimits, LogOpenError, Receipt, ReceiptError, Refused, WhenFull};
 pub use data_type::{DataType, DataTypes, InvalidDataType};
 pub use extensions::Extensions;
 pub use handler::{CustomHandler, HandlerContext};
-pub use host::{Ack, Host, HostBuilder, HostHandle, ReceiverOptions, StartError, StopReport};
+pub use host::{
+    Ack, Engine, Host, HostBuilder, HostHandle, ReceiverOptions, StartError, StopReport,
+};
 pub use id::{AgentId, InvalidAgentId, MessageId};
 pub use message::{Draft, Message, MessageType};
 pub use payload::{Format, Payload, PayloadError};

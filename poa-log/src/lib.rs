@@ -10,7 +10,7 @@ mod segment;
 pub mod storage;
 
 pub use error::LogError;
-pub use log::{Log, Options};
+pub use log::{Log, Options, Readers};
 pub use position::Position;
 pub use reader::{Entry, Reader};
 pub use record::Group;

@@ -57,6 +57,27 @@ impl Shared {
     }
 }
 
+/// Makes readers of one log. Cloning is cheap.
+#[derive(Debug)]
+pub struct Readers<S> {
+    storage: Arc<S>,
+    shared: Arc<Shared>,
+}
+
+impl<S> Clone for Readers<S> {
+    fn clone(&self) -> Self {
+        Self { storage: self.storage.clone(), shared: self.shared.clone() }
+    }
+}
+
+impl<S: Storage> Readers<S> {
+    /// A reader that begins at this position, or at the oldest record kept if that is later.
+    #[must_use]
+    pub fn reader(&self, from: Position) -> Reader<S> {
+        Reader::new(self.storage.clone(), self.shared.clone(), from)
+    }
+}
+
 impl<S: Storage> Log<S> {
     /// Opens the log in this storage, or begins one. A torn tail is cut; see [`Recovered`].
     ///
@@ -145,7 +166,13 @@ impl<S: Storage> Log<S> {
     /// A reader that begins at this position, or at the oldest record kept if that is later.
     #[must_use]
     pub fn reader(&self, from: Position) -> Reader<S> {
-        Reader::new(self.storage.clone(), self.shared.clone(), from)
+        self.readers().reader(from)
+    }
+
+    /// Makes readers where the log itself is out of reach.
+    #[must_use]
+    pub fn readers(&self) -> Readers<S> {
+        Readers { storage: self.storage.clone(), shared: self.shared.clone() }
     }
 
     /// Gives back the space of segments that lie wholly before this position. Returns the bytes given back.

@@ -12,8 +12,9 @@ use crate::{Ack, Activity, AgentId, Backlog, BatchLimits};
 const TIMEOUT: Duration = Duration::from_secs(7);
 
 fn monitor() -> (ActivityMonitor, Reader) {
-    let bus = Bus::new(Ack::Memory, Counter::default());
-    let reader = bus.subscribe("test", TypeSet::default(), Backlog::default(), Counter::default());
+    let bus = Bus::in_memory(Ack::Memory, Counter::default());
+    let reader =
+        bus.subscribe("test", TypeSet::default(), Backlog::default(), Counter::default(), None);
     let monitor = ActivityMonitor::new(bus, TIMEOUT);
     tokio::spawn({
         let monitor = monitor.clone();

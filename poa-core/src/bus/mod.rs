@@ -1,9 +1,14 @@
 //! Carries messages from handlers to receivers.
 //!
-//! Every message is held once and queued for each of its readers. A reader that is slow keeps its own messages alive, up to
-//! the bound of its backlog, and costs the other readers nothing.
+//! Every message is held once and queued for each of its readers. With a log behind it, a message is queued once it is on the disk,
+//! and a reader that falls behind reads from there.
 
+mod codec;
+mod commit;
+mod cursors;
+mod disk;
 mod limits;
+mod pending;
 mod place;
 mod queue;
 mod reader;
@@ -11,14 +16,19 @@ mod receipt;
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+pub use commit::LogOpenError;
+pub(crate) use commit::OpenLog;
+pub(crate) use cursors::Cursors;
 pub use limits::{Backlog, BatchLimits, WhenFull};
+use pending::Pending;
 pub(crate) use place::Load;
 pub(crate) use queue::Event;
 use queue::Queue;
 pub(crate) use reader::{Batch, Reader};
 pub(crate) use receipt::Confirmations;
+use receipt::Waiter;
 pub use receipt::{Receipt, ReceiptError};
 
 use crate::data_type::TypeSet;
@@ -35,33 +45,58 @@ pub enum Refused {
         /// The receiver that is behind.
         receiver: Arc<str>,
     },
+    /// More is waiting to be written to the log than memory may hold.
+    #[error("the disk is too slow; try again later")]
+    LogBusy,
     /// The host is stopping.
     #[error("the host is stopping; try again later")]
     Stopping,
 }
 
-/// The way from handlers to receivers, inside one process and in memory.
+/// The way from handlers to receivers.
 #[derive(Debug)]
 pub(crate) struct Bus {
     queue: Mutex<Queue>,
+    /// Told when the committer has something to do.
+    work: Condvar,
     ack: Ack,
     unrouted: Counter,
+    log: Option<disk::LogReaders>,
 }
 
 impl Bus {
-    pub(crate) fn new(ack: Ack, unrouted: Counter) -> Arc<Self> {
-        Arc::new(Self { queue: Mutex::new(Queue::new()), ack, unrouted })
+    /// A bus in memory.
+    pub(crate) fn in_memory(ack: Ack, unrouted: Counter) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::new(Queue::new(0, None)),
+            work: Condvar::new(),
+            ack,
+            unrouted,
+            log: None,
+        })
     }
 
-    /// Adds a reader of these types, which starts at the end of the queue.
+    /// A bus on a log. It carries nothing until [`OpenLog::commit_for`] runs.
+    pub(crate) fn on_log(ack: Ack, unrouted: Counter, log: &OpenLog) -> Arc<Self> {
+        Arc::new(Self {
+            queue: Mutex::new(Queue::new(log.end(), Some(Pending::default()))),
+            work: Condvar::new(),
+            ack,
+            unrouted,
+            log: Some(log.readers()),
+        })
+    }
+
+    /// Adds a reader of these types. It starts where it left the log, or at the end.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         name: &str,
         types: TypeSet,
         backlog: Backlog,
         skipped: Counter,
+        left: Option<cursors::Cursor>,
     ) -> Reader {
-        let (place, wake) = self.queue.lock().add_reader(name, types, backlog, skipped);
+        let (place, wake) = self.queue.lock().add_reader(name, types, backlog, skipped, left);
         Reader::new(self.clone(), place, wake)
     }
 
@@ -73,34 +108,51 @@ impl Bus {
         let mut queue = self.queue.lock();
         queue.admit(messages.as_ref())?;
         let now = Timestamp::now();
-        let from = queue.end();
+        let mark = queue.mark();
         let mut routed = TypeSet::default();
         for draft in messages {
             if queue.has_reader_of(&draft.data_type) {
                 routed.insert(&draft.data_type);
-                queue.push_message(draft, now);
+                queue.accept_message(draft, now);
             } else {
                 self.unrouted.inc();
             }
         }
-        let receipt = match self.ack {
-            Ack::Delivered => queue.await_confirmation(routed, from),
-            Ack::Memory | Ack::Stored => Receipt::ready(),
-        };
-        queue.wake_readers();
+        let receipt = queue.promise(self.ack, routed, mark);
+        self.after_accept(&mut queue);
         Ok(receipt)
     }
 
     /// Tells every reader that an agent changed its state. Never refused: there are at most as many of these as agents.
     pub(crate) fn publish_activity(&self, change: Activity) {
         let mut queue = self.queue.lock();
-        queue.push(&Event::Activity(change));
-        queue.wake_readers();
+        queue.accept(Event::Activity(change));
+        self.after_accept(&mut queue);
+    }
+
+    fn after_accept(&self, queue: &mut Queue) {
+        if self.log.is_some() {
+            self.work.notify_one();
+        } else {
+            queue.wake_readers();
+        }
     }
 
     /// Takes nothing more. Readers get what is left, then the end.
     pub(crate) fn close(&self) {
-        self.queue.lock().close();
+        let mut queue = self.queue.lock();
+        queue.closing = true;
+        if self.log.is_some() {
+            self.work.notify_one();
+        } else {
+            queue.close();
+        }
+    }
+
+    /// Readers have ended: what they have confirmed is all they will.
+    pub(crate) fn finish(&self) {
+        self.queue.lock().finished = true;
+        self.work.notify_one();
     }
 
     /// Messages that went to nobody, because no receiver subscribed to their type.

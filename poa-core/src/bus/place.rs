@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::cursors::Cursor;
+use super::disk::Chunk;
 use super::{Backlog, Confirmations, Event, WhenFull};
 use crate::Draft;
 use crate::data_type::TypeSet;
@@ -18,24 +20,28 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    fn of(bytes: usize) -> Self {
+    pub(super) fn of(bytes: usize) -> Self {
         Self { count: 1, bytes }
     }
 
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.count += other.count;
         self.bytes += other.bytes;
     }
 
+    /// Counts that come from before a restart may be too low, so this stops at zero.
     fn subtract(&mut self, other: Self) {
-        self.count -= other.count;
-        self.bytes -= other.bytes;
+        self.count = self.count.saturating_sub(other.count);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
     }
 
-    fn reaches(self, other: Self) -> bool {
+    pub(super) fn reaches(self, other: Self) -> bool {
         self.count >= other.count || self.bytes >= other.bytes
     }
 }
+
+/// What a reader may have in memory before it reads the rest from the log.
+const WINDOW: usize = 8 << 20;
 
 /// The queue of one reader. Events are shared between queues, so that a reader costs a pointer for each.
 #[derive(Debug)]
@@ -45,8 +51,15 @@ pub(crate) struct Place {
     backlog: Backlog,
     unread: VecDeque<(u64, Event)>,
     unread_load: Load,
-    /// What was read and not confirmed.
+    /// How much of `unread` memory may hold; what comes after it is on the disk alone.
+    window: usize,
+    /// Where in the log the reader has to go on once `unread` is empty; none when it has everything in memory.
+    behind: Option<u64>,
+    /// What waits there.
+    behind_load: Load,
+    /// What was read and not confirmed, and where it begins.
     in_hand: Load,
+    in_hand_from: Option<u64>,
     /// The position after the last event read.
     read_to: u64,
     /// The reader sleeps until this much is unread.
@@ -66,13 +79,30 @@ impl Place {
             backlog,
             unread: VecDeque::new(),
             unread_load: Load::default(),
+            window: usize::MAX,
+            behind: None,
+            behind_load: Load::default(),
             in_hand: Load::default(),
+            in_hand_from: None,
             read_to: 0,
             wanted: None,
             wake: Arc::default(),
             confirmations: Confirmations::default(),
             skipped,
             skips: Vec::new(),
+        }
+    }
+
+    /// Memory holds only so much of what waits; the log has the rest.
+    pub(super) fn read_from_disk_when_behind(&mut self) {
+        self.window = WINDOW;
+    }
+
+    /// Goes on where the reader was before a restart.
+    pub(super) fn resume(&mut self, left: Cursor, end: u64) {
+        if left.position < end {
+            self.behind = Some(left.position);
+            self.behind_load = Load { count: left.messages, bytes: left.bytes };
         }
     }
 
@@ -89,7 +119,11 @@ impl Place {
     fn has_room(&self, bytes: usize) -> bool {
         let waiting = self.load().bytes;
         // A message larger than the whole backlog must pass when nothing else waits, or it never would.
-        waiting == 0 || (waiting + bytes) as u64 <= self.backlog.max_bytes.get()
+        waiting == 0 || (waiting + bytes) as u64 <= self.max_bytes()
+    }
+
+    fn max_bytes(&self) -> u64 {
+        self.backlog.max_bytes.get()
     }
 
     pub(super) fn push(&mut self, position: u64, event: Event) {
@@ -99,8 +133,13 @@ impl Place {
                 break;
             }
         }
-        self.unread_load.add(load);
-        self.unread.push_back((position, event));
+        if self.behind.is_some() || self.unread_load.bytes + load.bytes > self.window {
+            self.behind.get_or_insert(position);
+            self.behind_load.add(load);
+        } else {
+            self.unread_load.add(load);
+            self.unread.push_back((position, event));
+        }
     }
 
     /// False when nothing can be skipped, because all that waits is in the reader's hand.
@@ -114,19 +153,23 @@ impl Place {
 
     /// Whether this much is unread. If not, the reader is woken once it is.
     pub(super) fn want(&mut self, load: Load) -> bool {
-        let enough = self.unread_load.reaches(load);
+        let enough = self.has(load);
         self.wanted = (!enough).then_some(load);
         enough
     }
 
+    fn has(&self, load: Load) -> bool {
+        self.behind.is_some() || self.unread_load.reaches(load)
+    }
+
     pub(super) fn wake_if_wanted(&mut self) {
-        if self.wanted.is_some_and(|wanted| self.unread_load.reaches(wanted)) {
+        if self.wanted.is_some_and(|wanted| self.has(wanted)) {
             self.wanted = None;
             self.wake.notify_one();
         }
     }
 
-    /// Takes as many events as fit into `limit`, at least one if there is one.
+    /// Takes as many events from memory as fit into `limit`, at least one if there is one.
     pub(super) fn read(&mut self, limit: Load) -> Vec<(u64, Event)> {
         let mut taken = Vec::with_capacity(limit.count.min(self.unread.len()));
         let mut load = Load::default();
@@ -138,17 +181,75 @@ impl Place {
                 break;
             }
             load.add(size);
-            self.read_to = position + 1;
             taken.push((position, event));
         }
         self.unread_load.subtract(load);
-        self.in_hand.add(load);
+        self.take_in_hand(&taken, load);
         taken
+    }
+
+    /// Where the reader has to read from the log, because it has nothing in memory and is behind.
+    pub(super) fn next_on_disk(&self) -> Option<u64> {
+        if self.unread.is_empty() { self.behind } else { None }
+    }
+
+    /// Takes what was read from the log; `end` is where the log ends now. Returns it, but for what had to be skipped.
+    pub(super) fn read_from_disk(&mut self, chunk: Chunk, end: u64) -> Vec<(u64, Event)> {
+        let mut load = Load::default();
+        chunk.events.iter().for_each(|(_, event)| load.add(Load::of(event.footprint())));
+        self.behind_load.subtract(load);
+        self.behind = (chunk.next < end).then_some(chunk.next);
+        if self.behind.is_none() {
+            self.behind_load = Load::default();
+        }
+        let mut events = chunk.events;
+        if self.backlog.when_full == WhenFull::Skip {
+            let kept = self.skip_what_is_over(&events, load);
+            events.drain(..events.len() - kept);
+        }
+        let mut kept = Load::default();
+        events.iter().for_each(|(_, event)| kept.add(Load::of(event.footprint())));
+        self.take_in_hand(&events, kept);
+        events
+    }
+
+    /// Skips the first of these events for as long as too much waits; returns how many are left.
+    fn skip_what_is_over(&mut self, events: &[(u64, Event)], mut load: Load) -> usize {
+        let mut left = events.len();
+        for (position, event) in events {
+            let waiting = self.load().bytes + load.bytes;
+            if waiting as u64 <= self.max_bytes() {
+                break;
+            }
+            load.subtract(Load::of(event.footprint()));
+            self.skipped.inc();
+            self.skips.push(*position);
+            self.read_to = position + 1;
+            left -= 1;
+        }
+        left
+    }
+
+    fn take_in_hand(&mut self, events: &[(u64, Event)], load: Load) {
+        if let (Some((first, _)), Some((last, _))) = (events.first(), events.last()) {
+            self.in_hand_from.get_or_insert(*first);
+            self.read_to = last + 1;
+        }
+        self.in_hand.add(load);
+    }
+
+    /// How far the reader has come; `end` is where the log ends.
+    pub(super) fn cursor(&self, end: u64) -> Cursor {
+        let unread = self.unread.front().map(|(position, _)| *position);
+        let position = self.in_hand_from.or(unread).or(self.behind).unwrap_or(end);
+        let Load { count, bytes } = self.load();
+        Cursor { position, messages: count, bytes }
     }
 
     /// Everything read is done with; `failed` lists the positions of what was not delivered.
     pub(super) fn confirm(&mut self, mut failed: Vec<u64>) {
         self.in_hand = Load::default();
+        self.in_hand_from = None;
         failed.append(&mut self.skips);
         failed.sort_unstable();
         self.confirmations.settle(self.read_to, &failed);
@@ -165,6 +266,7 @@ impl Place {
     /// What waits, what is in hand included.
     pub(super) fn load(&self) -> Load {
         let mut load = self.unread_load;
+        load.add(self.behind_load);
         load.add(self.in_hand);
         load
     }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use super::cursors::{Cursor, Cursors};
+use super::pending::{Mark, Pending, Promise};
 use super::place::Place;
 use super::{Backlog, Receipt, Refused};
 use crate::data_type::TypeSet;
 use crate::id::IdGenerator;
 use crate::telemetry::Counter;
-use crate::{Activity, DataType, Draft, Message, Timestamp};
+use crate::{Ack, Activity, DataType, Draft, Message, Timestamp};
 
 /// What readers read.
 #[derive(Clone, Debug)]
@@ -36,18 +38,33 @@ impl Event {
     }
 }
 
-/// All readers, and what gives every event its position. Positions count from the start of the process.
+/// All readers, and what gives every event its position: its place in the log, or its number if there is none.
 #[derive(Debug)]
 pub(crate) struct Queue {
     end: u64,
     ids: IdGenerator,
     pub(super) places: Vec<Place>,
+    /// What waits for the log, if there is one.
+    pub(super) pending: Option<Pending>,
+    /// Nothing more is taken.
+    pub(super) closing: bool,
+    /// Nothing more comes.
     pub(super) closed: bool,
+    /// No reader confirms anything any more.
+    pub(super) finished: bool,
 }
 
 impl Queue {
-    pub(super) fn new() -> Self {
-        Self { end: 0, ids: IdGenerator::new(), places: Vec::new(), closed: false }
+    pub(super) fn new(end: u64, pending: Option<Pending>) -> Self {
+        Self {
+            end,
+            ids: IdGenerator::new(),
+            places: Vec::new(),
+            pending,
+            closing: false,
+            closed: false,
+            finished: false,
+        }
     }
 
     /// The position of the next event to come.
@@ -61,8 +78,15 @@ impl Queue {
         types: TypeSet,
         backlog: Backlog,
         skipped: Counter,
+        left: Option<Cursor>,
     ) -> (usize, Arc<Notify>) {
-        let place = Place::new(name, types, backlog, skipped);
+        let mut place = Place::new(name, types, backlog, skipped);
+        if self.pending.is_some() {
+            place.read_from_disk_when_behind();
+        }
+        if let Some(cursor) = left {
+            place.resume(cursor, self.end);
+        }
         let wake = place.wake.clone();
         self.places.push(place);
         (self.places.len() - 1, wake)
@@ -72,10 +96,13 @@ impl Queue {
         self.places.iter().any(|place| place.types.contains(data_type))
     }
 
-    /// Whether these messages may be pushed.
+    /// Whether these messages may be accepted.
     pub(super) fn admit(&self, drafts: &[Draft]) -> Result<(), Refused> {
-        if self.closed {
+        if self.closing {
             return Err(Refused::Stopping);
+        }
+        if self.pending.as_ref().is_some_and(Pending::is_full) {
+            return Err(Refused::LogBusy);
         }
         match self.places.iter().find(|place| !place.admits(drafts)) {
             Some(full) => Err(Refused::BacklogFull { receiver: full.name.clone() }),
@@ -83,31 +110,87 @@ impl Queue {
         }
     }
 
-    pub(super) fn push_message(&mut self, draft: Draft, now: Timestamp) {
+    pub(super) fn accept_message(&mut self, draft: Draft, now: Timestamp) {
         let id = self.ids.next(now);
-        self.push(&Event::Message(Message::stamp(draft, id, now)));
+        self.accept(Event::Message(Message::stamp(draft, id, now)));
     }
 
-    pub(super) fn push(&mut self, event: &Event) {
-        for place in &mut self.places {
-            if event.is_for(place.types) {
-                place.push(self.end, event.clone());
+    /// Takes an event: to the log if there is one, else to the readers.
+    pub(super) fn accept(&mut self, event: Event) {
+        match &mut self.pending {
+            Some(pending) => pending.push(event),
+            None => {
+                self.release(self.end, &event);
+                self.end += 1;
             }
         }
-        self.end += 1;
     }
 
-    /// A receipt for the messages pushed since `from`, good once every reader of `routed` confirmed them.
-    pub(super) fn await_confirmation(&mut self, routed: TypeSet, from: u64) -> Receipt {
-        let range = from..self.end;
-        let concerned = |place: &Place| place.types.intersects(routed);
-        let readers = self.places.iter().filter(|place| concerned(place)).count();
-        if readers == 0 {
+    /// Gives an event to its readers.
+    fn release(&mut self, position: u64, event: &Event) {
+        for place in &mut self.places {
+            if event.is_for(place.types) {
+                place.push(position, event.clone());
+            }
+        }
+    }
+
+    /// Gives what has become durable to its readers, and settles what was promised of it. `begin` is where it stands in the
+    /// log, `end` where the next group will.
+    pub(super) fn release_all(&mut self, durable: &mut Pending, begin: u64, end: u64) {
+        for (offset, event) in &durable.entries {
+            self.release(begin + offset, event);
+        }
+        for promise in durable.promises.drain(..) {
+            let from = begin + durable.entries[promise.entries.start].0;
+            let last = begin + durable.entries[promise.entries.end - 1].0;
+            self.await_readers(promise, from..last + 1);
+        }
+        self.end = end;
+        self.wake_readers();
+    }
+
+    fn await_readers(&mut self, promise: Promise, range: std::ops::Range<u64>) {
+        // Those who only wait for the disk are told here.
+        if promise.readers.is_empty() {
+            promise.waiter.confirm(true);
+        }
+        for place in self.places.iter_mut().filter(|place| place.types.intersects(promise.readers))
+        {
+            place.confirmations.push(range.clone(), promise.waiter.clone());
+        }
+    }
+
+    /// Where the next accepted event goes; see [`promise`](Self::promise).
+    pub(super) fn mark(&self) -> Mark {
+        match &self.pending {
+            Some(pending) => Mark::Entry(pending.entries.len()),
+            None => Mark::Position(self.end),
+        }
+    }
+
+    /// A receipt for the messages accepted since `mark`, which went to the readers of `routed`.
+    pub(super) fn promise(&mut self, ack: Ack, routed: TypeSet, mark: Mark) -> Receipt {
+        let readers = match ack {
+            Ack::Memory => return Receipt::ready(),
+            Ack::Stored => TypeSet::default(),
+            Ack::Delivered => routed,
+        };
+        if routed.is_empty() {
             return Receipt::ready();
         }
-        let (receipt, waiter) = Receipt::waiting_for(readers);
-        for place in self.places.iter_mut().filter(|place| concerned(place)) {
-            place.confirmations.push(range.clone(), waiter.clone());
+        let concerned = self.places.iter().filter(|place| place.types.intersects(readers)).count();
+        let (receipt, waiter) = Receipt::waiting_for(concerned.max(1));
+        match (mark, &mut self.pending) {
+            (Mark::Entry(from), Some(pending)) => {
+                let entries = from..pending.entries.len();
+                pending.promises.push(Promise { entries, readers, waiter });
+            }
+            (Mark::Position(from), _) => {
+                let promise = Promise { entries: 0..0, readers, waiter };
+                self.await_readers(promise, from..self.end);
+            }
+            (Mark::Entry(_), None) => unreachable!("marks are made by this queue"),
         }
         receipt
     }
@@ -122,5 +205,12 @@ impl Queue {
             place.wanted = None;
             place.wake.notify_one();
         }
+    }
+
+    /// How far each reader has come.
+    pub(super) fn cursors(&self) -> Cursors {
+        let cursors =
+            self.places.iter().map(|place| (place.name.to_string(), place.cursor(self.end)));
+        Cursors::new(cursors.collect())
     }
 }

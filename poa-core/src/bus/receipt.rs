@@ -27,6 +27,9 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
+    /// The log could not be written. The message was given to nobody.
+    #[error("the message could not be stored")]
+    NotStored,
     /// A receiver could not deliver the message and set it aside, or skipped it.
     #[error("a receiver could not deliver the message")]
     NotDelivered,
@@ -75,17 +78,24 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    fn confirm(&self, delivered: bool) {
+    pub(super) fn confirm(&self, delivered: bool) {
         if !delivered {
             self.failed.store(true, Ordering::Relaxed);
         }
-        if self.missing.fetch_sub(1, Ordering::AcqRel) > 1 {
-            return;
+        if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let failed = self.failed.load(Ordering::Relaxed);
+            self.answer(if failed { Err(ReceiptError::NotDelivered) } else { Ok(()) });
         }
-        let failed = self.failed.load(Ordering::Relaxed);
-        if let Some(answer) = self.answer.lock().take() {
+    }
+
+    pub(super) fn not_stored(&self) {
+        self.answer(Err(ReceiptError::NotStored));
+    }
+
+    fn answer(&self, answer: Result<(), ReceiptError>) {
+        if let Some(waiting) = self.answer.lock().take() {
             // A handler that no longer waits has dropped its receipt.
-            let _ = answer.send(if failed { Err(ReceiptError::NotDelivered) } else { Ok(()) });
+            let _ = waiting.send(answer);
         }
     }
 }

@@ -21,7 +21,7 @@ struct Fixture {
 fn fixture(ack: Ack) -> Fixture {
     let unrouted = Counter::default();
     Fixture {
-        bus: Bus::new(ack, unrouted.clone()),
+        bus: Bus::in_memory(ack, unrouted.clone()),
         types: DataTypes::new(["a", "b"]).unwrap(),
         skipped: Counter::default(),
         unrouted,
@@ -32,7 +32,7 @@ impl Fixture {
     fn reader(&self, types: &[&str], backlog: Backlog) -> Reader {
         let mut set = TypeSet::default();
         types.iter().for_each(|name| set.insert(self.types.get(name).unwrap()));
-        self.bus.subscribe("reader", set, backlog, self.skipped.clone())
+        self.bus.subscribe("reader", set, backlog, self.skipped.clone(), None)
     }
 
     fn draft(&self, data_type: &str, n: usize) -> Draft {

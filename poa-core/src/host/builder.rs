@@ -10,10 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::start::{self, Built};
 use super::stop::Limits;
-use super::{Ack, Host, HostHandle, ReceiverOptions, Shared, Task};
+use super::{Ack, Engine, Host, HostHandle, ReceiverOptions, Shared, Task};
 use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
-use crate::bus::Bus;
+use crate::bus::{Bus, LogOpenError, OpenLog};
 use crate::handler::Services;
 use crate::plugin::{handler_factory, receiver_factory};
 use crate::telemetry::Telemetry;
@@ -27,6 +27,7 @@ use crate::{
 pub struct HostBuilder {
     metrics: Vec<String>,
     data_dir: PathBuf,
+    engine: Engine,
     ack: Ack,
     memory: u64,
     inactive_after: Duration,
@@ -64,6 +65,12 @@ pub enum StartError {
         "ack = \"stored\" needs a log on disk, and this host's bus is in memory; use `memory` or `delivered`"
     )]
     AckNotPossible,
+    /// The log cannot be opened.
+    #[error("bus")]
+    Log(#[from] LogOpenError),
+    /// The thread that writes the log cannot be started.
+    #[error("cannot start a thread")]
+    Thread(#[source] std::io::Error),
     /// The data directory cannot be made.
     #[error("cannot create the data directory {path}; is its parent writable?")]
     DataDir {
@@ -96,6 +103,7 @@ impl HostBuilder {
         Self {
             metrics: Vec::new(),
             data_dir: "poa-data".into(),
+            engine: Engine::Memory,
             ack: Ack::Memory,
             memory: 256 << 20,
             inactive_after: Duration::from_secs(7),
@@ -118,6 +126,12 @@ impl HostBuilder {
     /// The directory for everything the host writes; created if missing, with mode 0700. `poa-data` if not set.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = path.into();
+        self
+    }
+
+    /// Where messages wait for their receivers; [`Engine::Memory`] if not set.
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = engine;
         self
     }
 
@@ -204,10 +218,11 @@ impl HostBuilder {
     pub async fn start(mut self) -> Result<Host, StartError> {
         start::check_names(&self)?;
         let data_types = DataTypes::new(&self.metrics)?;
-        if self.ack == Ack::Stored {
+        if self.ack == Ack::Stored && self.engine == Engine::Memory {
             return Err(StartError::AckNotPossible);
         }
         start::make_data_dir(&self.data_dir)?;
+        let log = self.open_log(&data_types)?;
         let build = BuildContext {
             name: "".into(),
             data_dir: std::mem::take(&mut self.data_dir).into(),
@@ -216,17 +231,37 @@ impl HostBuilder {
             telemetry: self.telemetry.clone(),
         };
         let built = start::build_plugins(&mut self, &build).await?;
-        Ok(self.run(build, built))
+        self.run(build, built, log)
     }
 
-    /// Spawns everything. Cannot fail.
-    fn run(self, build: BuildContext, built: Built) -> Host {
+    fn open_log(&self, types: &DataTypes) -> Result<Option<OpenLog>, StartError> {
+        match self.engine {
+            Engine::Memory => Ok(None),
+            Engine::Log => {
+                let log = OpenLog::open(&self.data_dir.join("log"), types.clone())?;
+                log.warn_of_removed(self.receivers.iter().map(|(name, ..)| name.as_str()));
+                Ok(Some(log))
+            }
+        }
+    }
+
+    /// Spawns everything.
+    fn run(
+        self,
+        build: BuildContext,
+        built: Built,
+        log: Option<OpenLog>,
+    ) -> Result<Host, StartError> {
         let unrouted = self.telemetry.counter(
             "unrouted_messages",
             "Messages of types that no receiver subscribed to",
             &[],
         );
-        let bus = Bus::new(self.ack, unrouted);
+        let cursors = log.as_ref().map(|log| log.cursors().clone()).unwrap_or_default();
+        let bus = match &log {
+            Some(log) => Bus::on_log(self.ack, unrouted, log),
+            None => Bus::in_memory(self.ack, unrouted),
+        };
         let activity = ActivityMonitor::new(bus.clone(), self.inactive_after);
         let services = Arc::new(Services {
             bus: bus.clone(),
@@ -243,10 +278,14 @@ impl HostBuilder {
         let mut receiver_status = Vec::new();
         let mut receivers = Vec::new();
         for receiver in built.receivers {
-            let (state, delivery) = receiver.subscribe(&services, stop_receivers.clone());
+            let (state, delivery) = receiver.subscribe(&services, &cursors, stop_receivers.clone());
             receivers.push(Task { name: state.name.clone(), task: tokio::spawn(delivery.run()) });
             receiver_status.push(state);
         }
+        let committer = match log {
+            Some(log) => Some(log.commit_for(bus).map_err(StartError::Thread)?),
+            None => None,
+        };
         let mut handler_status = Vec::new();
         let mut handlers = Vec::new();
         for handler in built.handlers {
@@ -262,18 +301,20 @@ impl HostBuilder {
             ready: AtomicBool::new(true),
             started_at: Timestamp::now(),
             ack: self.ack,
+            engine: self.engine,
             handler_status,
             receiver_status,
             stop_handlers,
             stop_receivers,
         };
-        Host {
+        Ok(Host {
             handle: HostHandle(Arc::new(shared)),
+            committer,
             handlers,
             receivers,
             monitor: tokio::spawn(async move { activity.run().await }),
             limits: self.limits,
-        }
+        })
     }
 }
 

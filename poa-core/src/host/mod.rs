@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{HostBuilder, StartError};
-pub use options::{Ack, ReceiverOptions};
+pub use options::{Ack, Engine, ReceiverOptions};
 pub use stop::StopReport;
 
 use crate::bus::Reader;
@@ -32,6 +32,8 @@ pub struct Host {
     handlers: Vec<Task>,
     receivers: Vec<Task>,
     monitor: JoinHandle<()>,
+    /// The thread that writes the log, if there is one.
+    committer: Option<std::thread::JoinHandle<()>>,
     limits: stop::Limits,
 }
 
@@ -49,6 +51,8 @@ impl Drop for Host {
         for plugin in self.handlers.iter().chain(&self.receivers) {
             plugin.task.abort();
         }
+        self.handle.0.services.bus.close();
+        self.handle.0.services.bus.finish();
     }
 }
 
@@ -74,6 +78,7 @@ struct Shared {
     ready: AtomicBool,
     started_at: Timestamp,
     ack: Ack,
+    engine: Engine,
     handler_status: Vec<StatusCell>,
     receiver_status: Vec<ReceiverState>,
     stop_handlers: CancellationToken,
@@ -125,7 +130,7 @@ impl HostHandle {
             ready: self.is_ready(),
             started_at: shared.started_at,
             ack: shared.ack.name(),
-            engine: "memory",
+            engine: shared.engine.name(),
             active_agents: shared.services.activity.active(),
             unrouted: shared.services.bus.unrouted(),
             plugins: handlers.chain(receivers).collect(),

@@ -4,6 +4,27 @@ use serde::{Deserialize, Serialize};
 use crate::config::Duration;
 use crate::{Backlog, BatchLimits, Retry};
 
+/// Where messages wait for their receivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Engine {
+    /// In a log on the disk. What waits there survives the process.
+    Log,
+    /// In memory. What waits there is lost when the process ends before it is delivered.
+    #[default]
+    Memory,
+}
+
+impl Engine {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 /// What a positive answer to an agent means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

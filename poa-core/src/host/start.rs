@@ -11,6 +11,7 @@ use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
 
 use super::{HostBuilder, ReceiverOptions, ReceiverState, StartError};
+use crate::bus::Cursors;
 use crate::data_type::TypeSet;
 use crate::delivery::{Counts, Delivery, chain, panic_message};
 use crate::handler::Services;
@@ -156,6 +157,7 @@ impl BuiltReceiver {
     pub(super) fn subscribe(
         self,
         services: &Services,
+        cursors: &Cursors,
         stopping: CancellationToken,
     ) -> (ReceiverState, Delivery) {
         let name = self.build.name().to_owned();
@@ -166,6 +168,7 @@ impl BuiltReceiver {
             self.types,
             self.options.backlog,
             counts.skipped.clone(),
+            cursors.get(&name),
         ));
         let labels = [("receiver", name.as_str())];
         let gauge = |what, help| telemetry.gauge(what, help, &labels);

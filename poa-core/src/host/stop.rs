@@ -20,7 +20,8 @@ pub(super) struct Limits {
 pub struct StopReport {
     /// Plugins that did not end in time.
     pub abandoned: Vec<String>,
-    /// Receivers with messages they did not get, and how many.
+    /// Receivers with messages they did not get, and how many. With [`Engine::Log`](crate::Engine::Log) they are kept, and
+    /// delivered after the next start.
     pub undelivered: Vec<(String, u64)>,
 }
 
@@ -52,6 +53,11 @@ impl Host {
         let abandoned = join(&mut self.receivers, self.limits.drain).await;
         report.abandoned.extend(abandoned.into_iter().map(|name| format!("receivers.{name}")));
 
+        shared.services.bus.finish();
+        if let Some(committer) = self.committer.take() {
+            // It ends by itself; a panic in it has been reported by its hook.
+            let _ = tokio::task::spawn_blocking(move || committer.join()).await;
+        }
         for receiver in &shared.receiver_status {
             let left = receiver.reader.backlog().count as u64;
             if left > 0 {

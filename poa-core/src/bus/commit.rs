@@ -1,0 +1,216 @@
+//! The thread that writes the log: whatever was accepted while it wrote goes to the disk with its next write.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use poa_log::{Directory, Log, LogError, Options, Position};
+
+use super::cursors::{CursorFile, Cursors};
+use super::disk::LogReaders;
+use super::pending::Pending;
+use super::{Bus, Queue};
+use crate::DataTypes;
+
+/// How often cursors are written and space is given back, and how soon a log that failed is tried again.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(200);
+
+/// A log that was opened and that nobody writes to yet.
+#[derive(Debug)]
+pub(crate) struct OpenLog {
+    log: Log<Directory>,
+    cursors: CursorFile,
+    types: DataTypes,
+    /// Held as long as the log is open, so that a second process is refused.
+    _lock: File,
+}
+
+/// Why the log could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogOpenError {
+    /// The directory or a file in it cannot be used.
+    #[error("cannot open {path}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process writes this log.
+    #[error("{path} is in use; is another server running with this data directory?")]
+    InUse {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// The log itself cannot be read.
+    #[error("cannot read the log in {path}")]
+    Log {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: LogError,
+    },
+}
+
+impl OpenLog {
+    /// Opens the log in this directory, and makes it if it is not there.
+    pub(crate) fn open(path: &Path, types: DataTypes) -> Result<Self, LogOpenError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LogOpenError::Io { path, source }
+        };
+        let directory = Directory::open(path).map_err(io(path))?;
+        let lock_path = path.join("lock");
+        let lock = File::create(&lock_path).map_err(io(&lock_path))?;
+        lock.try_lock().map_err(|_| LogOpenError::InUse { path: lock_path })?;
+        let cursors = CursorFile::open(path).map_err(io(&path.join("cursors.json")))?;
+        let (log, recovered) = Log::open(directory, Options::default())
+            .map_err(|source| LogOpenError::Log { path: path.to_owned(), source })?;
+        if recovered.torn_bytes > 0 {
+            let (bytes, kept_in) = (recovered.torn_bytes, recovered.kept_in);
+            tracing::warn!(
+                bytes,
+                ?kept_in,
+                "cut the torn tail of the log; none of it was acknowledged"
+            );
+        }
+        Ok(Self { log, cursors, types, _lock: lock })
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.log.end().get()
+    }
+
+    pub(super) fn readers(&self) -> LogReaders {
+        LogReaders { readers: self.log.readers(), types: self.types.clone() }
+    }
+
+    /// How far the receivers had come.
+    pub(crate) fn cursors(&self) -> &Cursors {
+        self.cursors.written()
+    }
+
+    /// Warns of receivers that left something and are no longer there.
+    pub(crate) fn warn_of_removed<'a>(&self, receivers: impl IntoIterator<Item = &'a str>) {
+        let receivers: Vec<_> = receivers.into_iter().collect();
+        for gone in self.cursors().names().filter(|name| !receivers.contains(name)) {
+            let messages = self.cursors().get(gone).map_or(0, |cursor| cursor.messages);
+            tracing::warn!(
+                receiver = gone,
+                messages,
+                "no longer configured; what it had left is given up"
+            );
+        }
+    }
+
+    /// Writes what this bus accepts, in a thread of its own, until the bus is closed.
+    pub(crate) fn commit_for(self, bus: Arc<Bus>) -> io::Result<std::thread::JoinHandle<()>> {
+        let committer = Committer { bus, open: self, housekept: Instant::now() };
+        std::thread::Builder::new().name("poa-log".into()).spawn(move || committer.run())
+    }
+}
+
+struct Committer {
+    bus: Arc<Bus>,
+    open: OpenLog,
+    housekept: Instant,
+}
+
+impl Committer {
+    fn run(mut self) {
+        let mut writing = Pending::default();
+        while self.next_group(&mut writing) {
+            if !writing.is_empty() {
+                self.commit(&mut writing);
+            }
+            if self.housekept.elapsed() >= HOUSEKEEPING {
+                self.housekeep();
+            }
+        }
+        self.bus.queue.lock().close();
+        self.wait_for_readers();
+        self.housekeep();
+    }
+
+    /// Takes what was accepted; waits when there is nothing. False once the bus is closing and nothing is left.
+    fn next_group(&self, writing: &mut Pending) -> bool {
+        let mut queue = self.bus.queue.lock();
+        if is_idle(&queue) && writing.is_empty() {
+            if queue.closing {
+                return false;
+            }
+            self.bus.work.wait_for(&mut queue, HOUSEKEEPING);
+        }
+        if let Some(pending) = &mut queue.pending {
+            if writing.is_empty() {
+                std::mem::swap(pending, writing);
+            } else {
+                writing.append(pending);
+            }
+        }
+        true
+    }
+
+    /// Writes a group. What failed and was promised to nobody stays in it.
+    fn commit(&mut self, writing: &mut Pending) {
+        match self.open.log.append(&writing.group) {
+            Ok(begin) => {
+                let end = self.open.log.end();
+                self.bus.queue.lock().release_all(writing, begin.get(), end.get());
+                writing.clear();
+            }
+            Err(error) => {
+                let error = crate::delivery::chain(&error);
+                tracing::error!("messages are refused, the log cannot be written: {error}");
+                writing.fail();
+                if self.bus.queue.lock().closing {
+                    let messages = writing.entries.len();
+                    tracing::error!(
+                        messages,
+                        "lost, because the host stops and the log cannot be written"
+                    );
+                    writing.clear();
+                } else {
+                    std::thread::sleep(RETRY);
+                }
+            }
+        }
+    }
+
+    fn housekeep(&mut self) {
+        self.housekept = Instant::now();
+        let cursors = self.bus.queue.lock().cursors();
+        let oldest = cursors.oldest().map_or(self.open.log.end(), Position::new);
+        // Space goes only once it is on the disk that nobody needs it.
+        let written = self.open.cursors.write(cursors).map_err(|error| error.to_string());
+        let freed = written.and_then(|_| {
+            self.open.log.discard_before(oldest).map_err(|error| crate::delivery::chain(&error))
+        });
+        if let Err(error) = freed {
+            tracing::warn!("cannot write how far receivers have come, or give back space: {error}");
+        }
+    }
+
+    /// Readers still drain; what they confirm is kept, until they have ended.
+    fn wait_for_readers(&mut self) {
+        loop {
+            let mut queue = self.bus.queue.lock();
+            if queue.finished {
+                return;
+            }
+            self.bus.work.wait_for(&mut queue, HOUSEKEEPING);
+            drop(queue);
+            self.housekeep();
+        }
+    }
+}
+
+fn is_idle(queue: &Queue) -> bool {
+    queue.pending.as_ref().is_none_or(Pending::is_empty)
+}

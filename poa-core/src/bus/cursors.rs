@@ -1,0 +1,88 @@
+//! How far each receiver has come in the log, kept across restarts.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Where a receiver goes on, and what waits for it there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    /// Everything before this position is done with.
+    pub(super) position: u64,
+    /// About how many messages wait. Exact again once the receiver has caught up.
+    pub(super) messages: usize,
+    /// About how many bytes they take in memory.
+    pub(super) bytes: usize,
+}
+
+/// The cursors of all receivers, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursors {
+    version: u32,
+    cursors: BTreeMap<String, Cursor>,
+}
+
+const VERSION: u32 = 1;
+
+impl Cursors {
+    pub(super) fn new(cursors: BTreeMap<String, Cursor>) -> Self {
+        Self { version: VERSION, cursors }
+    }
+
+    pub(crate) fn get(&self, receiver: &str) -> Option<Cursor> {
+        self.cursors.get(receiver).copied()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.cursors.keys().map(String::as_str)
+    }
+
+    /// What lies before this position is needed by nobody.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.cursors.values().map(|cursor| cursor.position).min()
+    }
+}
+
+/// The file the cursors are kept in.
+#[derive(Debug)]
+pub(super) struct CursorFile {
+    path: PathBuf,
+    written: Cursors,
+}
+
+impl CursorFile {
+    /// Opens the file in this directory; without one, nobody has come anywhere.
+    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+        let path = directory.join("cursors.json");
+        let written = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Cursors::default(),
+            Err(error) => return Err(error),
+        };
+        if written.version > VERSION {
+            return Err(io::Error::other("it was written by a newer version of this program"));
+        }
+        Ok(Self { path, written })
+    }
+
+    pub(super) fn written(&self) -> &Cursors {
+        &self.written
+    }
+
+    /// Replaces the file, whole or not at all, if anything has changed. True if it was replaced.
+    pub(super) fn write(&mut self, cursors: Cursors) -> io::Result<bool> {
+        if cursors == self.written {
+            return Ok(false);
+        }
+        let temporary = self.path.with_extension("tmp");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serde_json::to_vec(&cursors)?)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, &self.path)?;
+        self.written = cursors;
+        Ok(true)
+    }
+}

@@ -1,0 +1,201 @@
+//! The bus on a log: what is acknowledged survives, and whoever is behind reads from the disk.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use poa_core::{
+    Ack, AgentId, BuildContext, DeliveryError, Draft, Engine, Format, Host, HostHandle, Message,
+    Payload, Receiver, ReceiverFactory, ReceiverOptions, StartError, async_trait,
+};
+use tokio::sync::{Semaphore, mpsc};
+
+/// Passes on the numbers it receives, one batch for each permit.
+struct Gated {
+    permits: Arc<Semaphore>,
+    numbers: mpsc::UnboundedSender<u64>,
+}
+
+#[async_trait]
+impl Receiver for Gated {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        self.permits.acquire().await.unwrap().forget();
+        for message in batch {
+            self.numbers.send(number(message)).map_err(DeliveryError::transient)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Numbered {
+    n: u64,
+    padding: String,
+}
+
+fn number(message: &Message) -> u64 {
+    message.payload().read::<Numbered>().unwrap().n
+}
+
+fn draft(host: &HostHandle, n: u64, padding: usize) -> Draft {
+    let data_type = host.data_types().get("a").unwrap().clone();
+    let payload = Payload::json(&Numbered { n, padding: "x".repeat(padding) }).unwrap();
+    assert_eq!(payload.format(), Format::Json);
+    Draft::new(AgentId::new("agent").unwrap(), data_type, payload)
+}
+
+struct Gate {
+    permits: Arc<Semaphore>,
+    got: mpsc::UnboundedReceiver<u64>,
+    factory: ReceiverFactory,
+}
+
+fn gate(permits: usize) -> Gate {
+    let permits = Arc::new(Semaphore::new(permits));
+    let (numbers, got) = mpsc::unbounded_channel();
+    let make = permits.clone();
+    let factory: ReceiverFactory = Arc::new(move |_: &BuildContext| {
+        let gated = Gated { permits: make.clone(), numbers: numbers.clone() };
+        Box::pin(async { Ok(Box::new(gated) as Box<dyn Receiver>) })
+    });
+    Gate { permits, got, factory }
+}
+
+const OPEN: usize = Semaphore::MAX_PERMITS / 2;
+
+async fn start(dir: &Path, ack: Ack, receivers: &[(&str, &Gate)]) -> Host {
+    let mut builder = Host::builder()
+        .metrics(["a"])
+        .data_dir(dir)
+        .engine(Engine::Log)
+        .ack(ack)
+        .stop_timeouts(Duration::from_secs(1), Duration::from_millis(300));
+    for (name, gate) in receivers {
+        let options = ReceiverOptions::subscribe(["a"]).batch(7, Duration::ZERO);
+        builder = builder.receiver_from(name, options, gate.factory.clone());
+    }
+    builder.start().await.unwrap()
+}
+
+async fn take(gate: &mut Gate, count: u64) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        numbers.push(gate.got.recv().await.unwrap());
+    }
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_is_delivered_after_a_restart_and_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut open, stuck) = (gate(OPEN), gate(0));
+    let host = start(dir.path(), Ack::Stored, &[("open", &open), ("stuck", &stuck)]).await;
+    for n in 0..50 {
+        host.handle().send_to_receivers(draft(&host.handle(), n, 0)).unwrap().await.unwrap();
+    }
+    assert_eq!(take(&mut open, 50).await, (0..50).collect::<Vec<_>>());
+    let report = host.stop().await;
+    assert_eq!(report.abandoned, ["receivers.stuck"]);
+    assert_eq!(report.undelivered, [("stuck".to_owned(), 50)]);
+
+    let (mut open, mut released) = (gate(OPEN), gate(OPEN));
+    let host = start(dir.path(), Ack::Stored, &[("open", &open), ("stuck", &released)]).await;
+    host.handle().send_to_receivers(draft(&host.handle(), 50, 0)).unwrap().await.unwrap();
+    assert_eq!(take(&mut released, 51).await, (0..51).collect::<Vec<_>>());
+    assert_eq!(take(&mut open, 1).await, [50]);
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_behind_reads_from_the_disk_in_order_and_memory_stays_bounded() {
+    const COUNT: u64 = 3000;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut open, mut late) = (gate(OPEN), gate(0));
+    let host = start(dir.path(), Ack::Memory, &[("open", &open), ("late", &late)]).await;
+    let handle = host.handle();
+    // 30 MB: several times what a reader keeps in memory.
+    for n in 0..COUNT {
+        handle.send_to_receivers(draft(&handle, n, 10_000)).unwrap().await.unwrap();
+    }
+    assert_eq!(take(&mut open, COUNT).await, (0..COUNT).collect::<Vec<_>>());
+    late.permits.add_permits(OPEN);
+    assert_eq!(take(&mut late, COUNT).await, (0..COUNT).collect::<Vec<_>>());
+    // It has caught up, so what comes now comes from memory, behind everything else.
+    handle.send_to_receivers(draft(&handle, COUNT, 0)).unwrap().await.unwrap();
+    assert_eq!(take(&mut late, 1).await, [COUNT]);
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_publishers_all_get_their_receipts() {
+    const COUNT: u64 = 2000;
+    for ack in [Ack::Memory, Ack::Stored, Ack::Delivered] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut open = gate(OPEN);
+        let host = start(dir.path(), ack, &[("open", &open)]).await;
+        let publishers: Vec<_> = (0..COUNT)
+            .map(|n| {
+                let handle = host.handle();
+                tokio::spawn(async move {
+                    handle.send_to_receivers(draft(&handle, n, 10)).unwrap().await
+                })
+            })
+            .collect();
+        for publisher in publishers {
+            publisher.await.unwrap().unwrap();
+        }
+        let mut numbers = take(&mut open, COUNT).await;
+        numbers.sort_unstable();
+        assert_eq!(numbers, (0..COUNT).collect::<Vec<_>>());
+        assert!(host.stop().await.is_clean());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn delivered_means_confirmed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stuck = gate(0);
+    let host = start(dir.path(), Ack::Delivered, &[("stuck", &stuck)]).await;
+    let receipt = host.handle().send_to_receivers(draft(&host.handle(), 1, 0)).unwrap();
+    let mut receipt = tokio::spawn(receipt);
+    assert!(tokio::time::timeout(Duration::from_millis(50), &mut receipt).await.is_err());
+    stuck.permits.add_permits(1);
+    receipt.await.unwrap().unwrap();
+    assert_eq!(take(&mut stuck, 1).await, [1]);
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_was_dropped_keeps_what_was_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let stuck = gate(0);
+    let host = start(dir.path(), Ack::Stored, &[("r", &stuck)]).await;
+    host.handle().send_to_receivers(draft(&host.handle(), 7, 0)).unwrap().await.unwrap();
+    drop(host);
+    let mut open = gate(OPEN);
+    // The dropped host's thread gives the log back in its own time.
+    let host = loop {
+        let builder = Host::builder().metrics(["a"]).data_dir(dir.path()).engine(Engine::Log);
+        let options = ReceiverOptions::subscribe(["a"]);
+        match builder.receiver_from("r", options, open.factory.clone()).start().await {
+            Ok(host) => break host,
+            Err(StartError::Log(_)) => tokio::task::yield_now().await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!(take(&mut open, 1).await, [7]);
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_host_in_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = gate(OPEN);
+    let host = start(dir.path(), Ack::Stored, &[("r", &open)]).await;
+    let second = Host::builder().metrics(["a"]).data_dir(dir.path()).engine(Engine::Log);
+    let StartError::Log(error) = second.start().await.unwrap_err() else { panic!("started") };
+    assert!(error.to_string().contains("is another server running"), "{error}");
+    assert!(host.stop().await.is_clean());
+}
