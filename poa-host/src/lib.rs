@@ -1,1 +1,21 @@
-//! From a TOML file to a running poa host: configuration, admin listener, commands
+#![doc = include_str!("../README.md")]
+
+mod admin;
+mod config;
+mod error;
+mod outcome;
+mod reference;
+mod running;
+mod schema;
+mod server;
+mod signal;
+mod source;
+
+pub use config::{Config, Located, Position, Problems};
+pub use error::{Chain, ServerError};
+pub use outcome::Outcome;
+pub use reference::reference;
+pub use schema::schema;
+pub use server::{Server, run};
+pub use signal::{Signal, signals};
+pub use source::Source;

@@ -1,0 +1,26 @@
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::{Admin, Phase, View};
+
+#[tokio::test]
+async fn is_alive_but_not_ready_while_starting() {
+    let view = View { phase: Phase::Starting, host: None, warnings: Vec::new() };
+    let admin = Admin::start("127.0.0.1:0".parse().unwrap(), view).unwrap();
+    let expected = [
+        ("/health/live", "HTTP/1.1 200", "true"),
+        ("/health/ready", "HTTP/1.1 503", "starting: the plugins are being built"),
+        ("/status", "HTTP/1.1 200", "\"phase\":\"starting\""),
+        ("/metrics", "HTTP/1.1 200", "# EOF"),
+    ];
+    for (path, status, part) in expected {
+        let mut stream =
+            TcpStream::connect(admin.endpoint().trim_start_matches("http://")).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(status) && answer.contains(part), "{path}: {answer}");
+    }
+    admin.stop().await;
+}

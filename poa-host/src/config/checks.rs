@@ -1,0 +1,149 @@
+//! What no section can know on its own.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use poa_core::{DataTypes, InvalidDataType};
+use serde_json::Value;
+
+use super::document::Part;
+use super::engine;
+use super::suggest::{closest, hint};
+use super::top::Top;
+use super::walk::Found;
+
+/// Looks at the whole: `top` as far as it could be read, and everything as it was written.
+pub(crate) fn check(found: &mut Vec<Found>, top: &Top, written: &Value) {
+    let mut say =
+        |path: Vec<String>, message: String| found.push(Found { path, part: Part::Value, message });
+    for problem in top.auth.validate() {
+        let problem = problem.under("auth");
+        say(super::path::normal(&problem.path), problem.message);
+    }
+    if let Some(message) = engine::problem(&top.bus) {
+        say(path(&["bus", "ack"]), message);
+    }
+    data_types(written, &mut say);
+    presence(written, &mut say);
+    subscriptions(written, &mut say);
+    listeners(top.admin.listen, written, &mut say);
+    for index in 0..top.plugins.len() {
+        let message = "shared libraries are not supported by this build yet; remove this entry, and use a kind compiled in (`poa-server list` names them)";
+        say(path(&["plugins", &index.to_string()]), message.to_owned());
+    }
+}
+
+type Say<'a> = dyn FnMut(Vec<String>, String) + 'a;
+
+fn path(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+fn texts(value: &Value) -> impl Iterator<Item = (usize, &str)> {
+    let items = value.as_array().into_iter().flatten().enumerate();
+    items.filter_map(|(index, item)| Some((index, item.as_str()?)))
+}
+
+fn sections<'v>(written: &'v Value, role: &str) -> impl Iterator<Item = (&'v str, &'v Value)> {
+    written[role].as_object().into_iter().flatten().map(|(name, section)| (name.as_str(), section))
+}
+
+fn data_types(written: &Value, say: &mut Say<'_>) {
+    let names: Vec<_> = texts(&written["metrics"]).collect();
+    let Err(error) = DataTypes::new(names.iter().map(|(_, name)| *name)) else { return };
+    let culprit = match &error {
+        InvalidDataType::Name(bad) | InvalidDataType::Duplicate(bad) => {
+            names.iter().rev().find(|(_, name)| name == bad).map(|(index, _)| *index)
+        }
+        _ => None,
+    };
+    match culprit {
+        Some(index) => {
+            say(path(&["metrics", &index.to_string()]), format!("{error}; remove it here"))
+        }
+        None => say(path(&["metrics"]), error.to_string()),
+    }
+}
+
+fn presence(written: &Value, say: &mut Say<'_>) {
+    let misspelt = |role: &str| {
+        let keys = written.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+        keys.filter(|key| *key != role && *key != "handlers" && *key != "receivers")
+            .any(|key| closest(key, [role]).is_some())
+    };
+    if sections(written, "handlers").next().is_none() && !misspelt("handlers") {
+        let cure = "add a section such as [handlers.rest] with kind = \"rest\" and listen = \"127.0.0.1:4002\"";
+        say(path(&["handlers"]), format!("there is no handler, so nothing could come in; {cure}"));
+    }
+    if sections(written, "receivers").next().is_none() && !misspelt("receivers") {
+        let cure = "add a section such as [receivers.local] with kind = \"sqlite\" and subscribe = [\"…\"]";
+        say(
+            path(&["receivers"]),
+            format!("there is no receiver, so every message would be lost; {cure}"),
+        );
+    }
+}
+
+fn subscriptions(written: &Value, say: &mut Say<'_>) {
+    let known: Vec<_> = texts(&written["metrics"]).map(|(_, name)| name).collect();
+    // Without any there is nothing to compare with, and that was reported already.
+    let comparable = !known.is_empty();
+    let mut subscribed = BTreeSet::new();
+    for (receiver, section) in sections(written, "receivers") {
+        if section["subscribe"].as_array().is_some_and(Vec::is_empty) {
+            let message = "subscribes to nothing; name the data types this receiver is to get, or remove the receiver";
+            say(path(&["receivers", receiver, "subscribe"]), message.to_owned());
+        }
+        for (index, name) in texts(&section["subscribe"]) {
+            subscribed.insert(name);
+            if comparable && !known.contains(&name) {
+                let hint = hint(name, "metrics", known.iter().copied());
+                let message = format!("`{name}` is not among the metrics of this server; {hint}");
+                say(path(&["receivers", receiver, "subscribe", &index.to_string()]), message);
+            }
+        }
+    }
+    // Only when all that is subscribed to can be read, something can be missing from it.
+    let mut receivers = sections(written, "receivers").peekable();
+    if receivers.peek().is_none() || !receivers.all(|(_, section)| section["subscribe"].is_array())
+    {
+        return;
+    }
+    // A misspelt subscription was reported already; its metric is not to be reported as well.
+    let meant = |metric: &str| subscribed.iter().any(|name| closest(name, [metric]).is_some());
+    for (index, name) in texts(&written["metrics"]).filter(|(_, name)| !meant(name)) {
+        let message = format!(
+            "no receiver subscribes to `{name}`, so its messages would be acknowledged and go nowhere; add it to `subscribe` of a receiver, or remove it here"
+        );
+        say(path(&["metrics", &index.to_string()]), message);
+    }
+}
+
+/// Two listeners cannot share a port.
+fn listeners(admin: SocketAddr, written: &Value, say: &mut Say<'_>) {
+    let mut taken: Vec<(SocketAddr, String)> = vec![(admin, "admin.listen".to_owned())];
+    for role in ["handlers", "receivers"] {
+        for (name, section) in sections(written, role) {
+            let Some(address) = section["listen"].as_str().and_then(|text| text.parse().ok())
+            else {
+                continue;
+            };
+            let here = path(&[role, name, "listen"]);
+            if let Some((_, other)) = taken.iter().find(|(other, _)| clash(address, *other)) {
+                say(
+                    here.clone(),
+                    format!(
+                        "{address} is already the address of {other}; give one of the two another port"
+                    ),
+                );
+            }
+            taken.push((address, here.join(".")));
+        }
+    }
+}
+
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_host =
+        one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && same_host
+}

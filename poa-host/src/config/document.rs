@@ -1,0 +1,218 @@
+//! TOML text as a JSON tree that remembers where everything stood.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use serde_json::{Map, Number, Value};
+use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
+
+use super::path::{KeyPath, show};
+use super::{Located, Position};
+
+/// A parsed file.
+pub(crate) struct Document {
+    pub(crate) root: Value,
+    pub(crate) marks: Marks,
+}
+
+/// Where keys and values stood in the text.
+pub(crate) struct Marks {
+    text: String,
+    keys: HashMap<KeyPath, Range<usize>>,
+    values: HashMap<KeyPath, Range<usize>>,
+}
+
+/// Which part of an entry a problem is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Key,
+    Value,
+}
+
+impl Marks {
+    /// The place of an entry; of the nearest table that holds it when it was not written.
+    pub(crate) fn position(&self, path: &[String], part: Part) -> Position {
+        let spans = match part {
+            Part::Key => &self.keys,
+            Part::Value => &self.values,
+        };
+        if let Some(span) = spans.get(path) {
+            return Position::of(&self.text, span.start);
+        }
+        match path.split_last() {
+            Some((_, parent)) => self.position(parent, Part::Value),
+            None => Position::START,
+        }
+    }
+}
+
+/// Reads TOML. Repeated keys are reported next to whatever else is wrong; other mistakes of syntax hide the rest.
+///
+/// # Errors
+/// Every mistake of syntax, when the tree cannot be relied on.
+pub(crate) fn parse(text: &str) -> Result<(Document, Vec<Located>), Vec<Located>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let (twice, broken): (Vec<_>, Vec<_>) =
+        errors.iter().partition(|error| error.message() == DUPLICATE);
+    let mut found: Vec<_> = twice.into_iter().map(|error| repeated(text, error)).collect();
+    if !broken.is_empty() {
+        found.extend(syntax(text, &broken));
+        return Err(found);
+    }
+    let marks = Marks { text: text.to_owned(), keys: HashMap::new(), values: HashMap::new() };
+    let mut reader = Reader { marks, found: Vec::new() };
+    let root = reader.table(table.get_ref(), &mut Vec::new());
+    found.append(&mut reader.found);
+    Ok((Document { root, marks: reader.marks }, found))
+}
+
+/// What the parser says of a key that stands twice.
+const DUPLICATE: &str = "duplicate key";
+
+fn repeated(text: &str, error: &toml::de::Error) -> Located {
+    let span = error.span().unwrap_or_default();
+    let key = text.get(span.clone()).unwrap_or_default();
+    let message = format!("`{key}` is defined twice; rename one of the two or remove it");
+    Located { position: Position::of(text, span.start), path: String::new(), message }
+}
+
+/// The first mistake of each line; of the whole text when the parser lost its way, and all later ones follow from it.
+fn syntax(text: &str, errors: &[&toml::de::Error]) -> Vec<Located> {
+    let mut found: Vec<Located> = errors
+        .iter()
+        .map(|error| Located {
+            position: Position::of(text, error.span().unwrap_or_default().start),
+            path: String::new(),
+            message: format!("not valid TOML: {}", error.message()),
+        })
+        .collect();
+    found.sort_by_key(|mistake| mistake.position);
+    found.dedup_by_key(|mistake| mistake.position.line);
+    let header = |line: usize| {
+        text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('['))
+    };
+    if found.iter().any(|mistake| header(mistake.position.line)) {
+        found.truncate(1);
+    }
+    found
+}
+
+struct Reader {
+    marks: Marks,
+    found: Vec<Located>,
+}
+
+impl Reader {
+    fn table(&mut self, table: &DeTable<'_>, path: &mut KeyPath) -> Value {
+        let mut object = Map::new();
+        for (key, value) in table {
+            path.push(key.get_ref().to_string());
+            self.marks.keys.insert(path.clone(), key.span());
+            let value = self.entry(value, path);
+            object.insert(key.get_ref().to_string(), value);
+            path.pop();
+        }
+        Value::Object(object)
+    }
+
+    fn entry(&mut self, value: &toml::Spanned<DeValue<'_>>, path: &mut KeyPath) -> Value {
+        self.marks.values.insert(path.clone(), value.span());
+        match value.get_ref() {
+            DeValue::Table(table) => self.table(table, path),
+            DeValue::Array(items) => {
+                let item = |(index, item): (usize, &_)| {
+                    path.push(index.to_string());
+                    let item = self.entry(item, path);
+                    path.pop();
+                    item
+                };
+                Value::Array(items.iter().enumerate().map(item).collect())
+            }
+            DeValue::String(text) => Value::String(text.to_string()),
+            DeValue::Boolean(value) => Value::Bool(*value),
+            DeValue::Datetime(value) => Value::String(value.to_string()),
+            DeValue::Integer(value) => self.number(integer(value), path),
+            DeValue::Float(value) => self.number(float(value), path),
+        }
+    }
+
+    fn number(&mut self, number: Option<Number>, path: &KeyPath) -> Value {
+        let Some(number) = number else {
+            let position = self.marks.position(path, Part::Value);
+            let message =
+                "this number is too large, or no number; write one of at most 64 bits".to_owned();
+            self.found.push(Located { position, path: show(path), message });
+            return Value::Null;
+        };
+        Value::Number(number)
+    }
+}
+
+fn integer(value: &DeInteger<'_>) -> Option<Number> {
+    let (digits, radix) = (value.as_str(), value.radix());
+    let signed = i64::from_str_radix(digits, radix).map(Number::from);
+    signed.or_else(|_| u64::from_str_radix(digits, radix).map(Number::from)).ok()
+}
+
+fn float(value: &DeFloat<'_>) -> Option<Number> {
+    Number::from_f64(value.as_str().parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(document: &Document, path: &[&str], part: Part) -> String {
+        let path: KeyPath = path.iter().map(|key| (*key).to_owned()).collect();
+        document.marks.position(&path, part).to_string()
+    }
+
+    #[test]
+    fn remembers_where_things_stood() {
+        let text = "a = 1\n[handlers.rest]\n  listen = \"x\"\ntls = { cert = \"c\" }\n[[plugins]]\npath = \"p\"\n";
+        let (document, found) = parse(text).unwrap();
+        assert_eq!(found, []);
+        assert_eq!(document.root["handlers"]["rest"]["listen"], "x");
+        assert_eq!(at(&document, &["handlers", "rest", "listen"], Part::Key), "3:3");
+        assert_eq!(at(&document, &["handlers", "rest", "listen"], Part::Value), "3:12");
+        assert_eq!(at(&document, &["handlers", "rest", "tls", "cert"], Part::Value), "4:16");
+        assert_eq!(at(&document, &["handlers", "rest"], Part::Value), "2:1");
+        assert_eq!(at(&document, &["handlers", "rest", "absent"], Part::Key), "2:1");
+        assert_eq!(at(&document, &["plugins", "0", "path"], Part::Value), "6:8");
+        assert_eq!(at(&document, &["absent"], Part::Key), "1:1");
+    }
+
+    #[test]
+    fn numbers_of_all_bases() {
+        let (document, found) =
+            parse("a = 0xff\nb = 1_000\nc = -7\nd = 0.5\ne = 18446744073709551615\nf = nan\n")
+                .unwrap();
+        let root = &document.root;
+        assert_eq!((&root["a"], &root["b"], &root["c"]), (&255.into(), &1000.into(), &(-7).into()));
+        assert_eq!((&root["d"], &root["e"]), (&0.5.into(), &u64::MAX.into()));
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].position.line, found[0].path.as_str()), (6, "f"));
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_hides_nothing() {
+        let (document, found) = parse("a = 1\n a = 2\n[t]\nb = 3\n[t]\nc = 4\n").unwrap();
+        assert_eq!(document.root["t"]["b"], 3);
+        let places: Vec<_> = found.iter().map(|p| p.position.to_string()).collect();
+        assert_eq!(places, ["2:2", "5:2"], "{found:?}");
+        assert!(found[0].message.contains("`a` is defined twice"), "{found:?}");
+    }
+
+    #[test]
+    fn broken_syntax_is_located() {
+        let found = parse("a = 1\nb = = 2\n[t]\nc = 127.0.0.1\n").err().unwrap();
+        let lines: Vec<_> = found.iter().map(|mistake| mistake.position.line).collect();
+        assert_eq!(lines, [2, 4], "{found:?}");
+    }
+
+    #[test]
+    fn what_follows_from_a_mistake_is_none() {
+        let found = parse("a = [\n[t]\nb = 1\nc = 2\n").err().unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+}

@@ -1,0 +1,120 @@
+//! From a TOML file to what a host is built from, or to everything that is wrong with the file.
+
+mod checks;
+mod document;
+mod engine;
+mod path;
+mod position;
+mod problems;
+mod read;
+pub(crate) mod shape;
+mod substitute;
+mod suggest;
+mod top;
+mod walk;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use poa_auth::{Auth, AuthConfig};
+use poa_core::{HandlerFactory, Host, HostBuilder, ReceiverFactory, ReceiverOptions, Registry};
+
+pub use position::Position;
+pub use problems::{Located, Problems};
+use substitute::Sources;
+pub(crate) use top::Top;
+
+/// A configuration without a problem: every section was read, and its plugin accepted it.
+#[derive(Clone)]
+pub struct Config {
+    top: Top,
+    handlers: Vec<(String, HandlerFactory)>,
+    receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
+    warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks a file. Touches nothing else, except the files it names as `${file:PATH}`.
+    ///
+    /// # Errors
+    /// Every problem that can be found without building a plugin. An unreadable file is one, too.
+    pub fn load(file: &Path, registry: &Registry) -> Result<Self, Problems> {
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            let message =
+                format!("cannot read the file: {error}; name a readable file with --config");
+            Problems::whole(file, message)
+        })?;
+        Self::parse(&text, file, registry)
+    }
+
+    /// Reads and checks a text. `file` names it in problems, and its directory is what `${file:PATH}` is relative to.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(text: &str, file: &Path, registry: &Registry) -> Result<Self, Problems> {
+        let env = |name: &str| std::env::var(name).ok();
+        let dir = file.parent().unwrap_or(Path::new(""));
+        read::read(text, registry, &Sources { env: &env, dir })
+            .map_err(|items| Problems::new(file, items))
+    }
+
+    /// The directory for everything the server writes.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.top.data_dir
+    }
+
+    /// Where the admin listener is to listen.
+    #[must_use]
+    pub fn admin(&self) -> SocketAddr {
+        self.top.admin.listen
+    }
+
+    /// Who may send, and who manages them.
+    #[must_use]
+    pub fn auth(&self) -> &AuthConfig {
+        &self.top.auth
+    }
+
+    /// What an operator should know before trusting a server of this configuration with data.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Describes the host, with `auth` deciding who may speak.
+    pub fn host(&self, auth: &Auth) -> HostBuilder {
+        let top = &self.top;
+        let host = Host::builder()
+            .metrics(&top.metrics)
+            .data_dir(&top.data_dir)
+            .ack(engine::ack(&top.bus))
+            .memory_limit(top.memory_limit.get())
+            .inactive_after(top.inactive_after.get())
+            .start_timeout(top.start_timeout.get())
+            .stop_timeouts(top.stop.handlers.get(), top.stop.drain.get())
+            .authenticator(Arc::new(auth.clone()))
+            .resource(auth.clone());
+        let handlers = self.handlers.iter();
+        let host =
+            handlers.fold(host, |host, (name, factory)| host.handler_from(name, factory.clone()));
+        self.receivers.iter().fold(host, |host, (name, options, factory)| {
+            host.receiver_from(name, options.clone(), factory.clone())
+        })
+    }
+}
+
+/// Names only: values may be secret.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handlers: Vec<_> = self.handlers.iter().map(|(name, _)| name).collect();
+        let receivers: Vec<_> = self.receivers.iter().map(|(name, ..)| name).collect();
+        f.debug_struct("Config")
+            .field("metrics", &self.top.metrics)
+            .field("handlers", &handlers)
+            .field("receivers", &receivers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! The steps from text to configuration. Each goes on after a problem, so that one run finds them all.
+
+use poa_core::config::Problem;
+use poa_core::{HandlerFactory, ReceiverFactory, ReceiverOptions, Registry};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::document::{self, Document, Marks};
+use super::path::{KeyPath, normal, show};
+use super::substitute::{Sources, Substitutions, substitute};
+use super::walk::{Found, Walk};
+use super::{Config, Located, Position, Top, checks, engine};
+use crate::schema::{option_keys, schema};
+
+/// Reads a whole configuration.
+///
+/// # Errors
+/// Every problem.
+pub(crate) fn read(
+    text: &str,
+    registry: &Registry,
+    sources: &Sources<'_>,
+) -> Result<Config, Vec<Located>> {
+    let (Document { mut root, marks }, mut located) = document::parse(text)?;
+    located.extend(registry.duplicates().iter().map(|twice| Located {
+        position: Position::START,
+        path: String::new(),
+        message: twice.to_string(),
+    }));
+    let (substitutions, unresolved) = substitute(&mut root, sources);
+    let written = root.clone();
+
+    let schema = schema(registry);
+    let mut walk = Walk::new(&schema);
+    walk.document(&mut root);
+    for (path, message) in unresolved {
+        walk.report(&mut root, &path, message);
+    }
+    let config = configure(&mut walk, root, registry);
+    if let Some(config) = &config {
+        checks::check(&mut walk.found, &config.top, &written);
+    }
+    located.extend(walk.found.into_iter().map(|found| locate(found, &marks, &substitutions)));
+    match config {
+        Some(config) if located.is_empty() => Ok(config),
+        _ => Err(located),
+    }
+}
+
+fn locate(found: Found, marks: &Marks, substitutions: &Substitutions) -> Located {
+    Located {
+        position: marks.position(&found.path, found.part),
+        message: substitutions.hide(&found.path, found.message),
+        path: show(&found.path),
+    }
+}
+
+/// Turns the tree into types and factories; `None` when not even stand-ins made that possible.
+fn configure(walk: &mut Walk<'_>, mut root: Value, registry: &Registry) -> Option<Config> {
+    let top: Option<Top> = settle(walk, &mut root, &[], |whole| {
+        deserialize(without(whole, &["handlers".to_owned(), "receivers".to_owned()]))
+    });
+    let mut handlers = Vec::new();
+    for name in names(&root, "handlers") {
+        if let Some(factory) = handler(walk, &mut root, &name, registry) {
+            handlers.push((name, factory));
+        }
+    }
+    let mut receivers = Vec::new();
+    for name in names(&root, "receivers") {
+        if let Some((options, factory)) = receiver(walk, &mut root, &name, registry) {
+            receivers.push((name, options, factory));
+        }
+    }
+    let top = top?;
+    let warnings = engine::warning(&top.bus).into_iter().collect();
+    Some(Config { top, handlers, receivers, warnings })
+}
+
+fn names(root: &Value, role: &str) -> Vec<String> {
+    root[role].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+}
+
+fn handler(
+    walk: &mut Walk<'_>,
+    root: &mut Value,
+    name: &str,
+    registry: &Registry,
+) -> Option<HandlerFactory> {
+    let path = ["handlers".to_owned(), name.to_owned()];
+    let kind = root["handlers"][name]["kind"]
+        .as_str()
+        .and_then(|kind| registry.handlers().get(kind))?
+        .clone();
+    settle(walk, root, &path, |section| kind.configure(without(section, &["kind".to_owned()])))
+}
+
+fn receiver(
+    walk: &mut Walk<'_>,
+    root: &mut Value,
+    name: &str,
+    registry: &Registry,
+) -> Option<(ReceiverOptions, ReceiverFactory)> {
+    let path = ["receivers".to_owned(), name.to_owned()];
+    let kind = root["receivers"][name]["kind"]
+        .as_str()
+        .and_then(|kind| registry.receivers().get(kind))?
+        .clone();
+    let mut common = option_keys();
+    let options = settle(walk, root, &path, |section| deserialize(only(section, &common)));
+    common.push("kind".to_owned());
+    let factory = settle(walk, root, &path, |section| kind.configure(without(section, &common)));
+    options.zip(factory)
+}
+
+fn only(section: Map<String, Value>, keys: &[String]) -> Value {
+    Value::Object(section.into_iter().filter(|(key, _)| keys.contains(key)).collect())
+}
+
+fn without(section: Map<String, Value>, keys: &[String]) -> Value {
+    Value::Object(section.into_iter().filter(|(key, _)| !keys.contains(key)).collect())
+}
+
+/// Reads the section at `path` again and again, each time with what was wrong replaced, until nothing new is found.
+fn settle<T>(
+    walk: &mut Walk<'_>,
+    root: &mut Value,
+    path: &[String],
+    read: impl Fn(Map<String, Value>) -> Result<T, Vec<Problem>>,
+) -> Option<T> {
+    loop {
+        let section = super::walk::at(root, path)?.as_object()?.clone();
+        let problems = match read(section) {
+            Ok(read) => return Some(read),
+            Err(problems) => problems,
+        };
+        let mut replaced = false;
+        for problem in problems {
+            let place: KeyPath = path.iter().cloned().chain(normal(&problem.path)).collect();
+            if !walk.is_replaced(&place) {
+                replaced |= walk.report(root, &place, problem.message);
+            }
+        }
+        if !replaced {
+            return None;
+        }
+    }
+}
+
+fn deserialize<T: DeserializeOwned>(section: impl Into<Value>) -> Result<T, Vec<Problem>> {
+    serde_path_to_error::deserialize(section.into()).map_err(|error| {
+        let path = error.path().to_string();
+        let path = if path == "." { "" } else { &path };
+        vec![Problem::new(path, error.inner().to_string())]
+    })
+}

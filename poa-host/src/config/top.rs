@@ -1,0 +1,123 @@
+//! What stands outside the sections of the plugins. Their schemas come from the registry.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use poa_auth::AuthConfig;
+use poa_core::Ack;
+use poa_core::config::{Duration, Size};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The configuration of a poa server.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Top {
+    /// The directory for everything the server writes; made if missing. Relative to where the server is started.
+    #[serde(default = "data_dir")]
+    pub(crate) data_dir: PathBuf,
+    /// The data types that are accepted. Each needs a receiver that subscribes to it.
+    #[schemars(length(min = 1), example = ["system_metrics"])]
+    pub(crate) metrics: Vec<String>,
+    /// How long an agent that has pinged may be silent before it counts as inactive.
+    #[serde(default = "inactive_after")]
+    pub(crate) inactive_after: Duration,
+    /// The most memory that the bodies of all requests in hand may take together.
+    #[serde(default = "memory_limit")]
+    pub(crate) memory_limit: Size,
+    /// How long each plugin may take to be ready when the server starts.
+    #[serde(default = "start_timeout")]
+    pub(crate) start_timeout: Duration,
+    /// How long the server may take to stop.
+    #[serde(default)]
+    pub(crate) stop: Stop,
+    /// The listener for those who run the server: health, metrics, status.
+    #[serde(default)]
+    pub(crate) admin: Admin,
+    /// How messages get from handlers to receivers.
+    #[serde(default)]
+    pub(crate) bus: Bus,
+    /// Who may send, and who may manage those who may send.
+    #[serde(default)]
+    pub(crate) auth: AuthConfig,
+    /// Shared libraries with more kinds of handlers and receivers.
+    #[serde(default)]
+    pub(crate) plugins: Vec<Library>,
+}
+
+fn data_dir() -> PathBuf {
+    "poa-data".into()
+}
+
+const fn inactive_after() -> Duration {
+    Duration::from_secs(7)
+}
+
+const fn memory_limit() -> Size {
+    Size::bytes(256 << 20)
+}
+
+const fn start_timeout() -> Duration {
+    Duration::from_secs(15)
+}
+
+/// The listener for those who run the server: health, metrics, status.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admin {
+    /// Address and port. Whoever reaches it may read it, so keep it on loopback or in a private network.
+    pub(crate) listen: SocketAddr,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 4000)) }
+    }
+}
+
+/// How long the server may take to stop.
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Stop {
+    /// How long handlers may take to answer what they have taken.
+    pub(crate) handlers: Duration,
+    /// How long receivers may take, after that, to get what is queued.
+    pub(crate) drain: Duration,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { handlers: Duration::from_secs(10), drain: Duration::from_secs(20) }
+    }
+}
+
+/// How messages get from handlers to receivers.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Bus {
+    /// What holds the messages.
+    pub(crate) engine: Engine,
+    /// What a positive answer to an agent means. The strongest the engine can promise, if not written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ack: Option<Ack>,
+}
+
+/// What holds the messages between handlers and receivers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Engine {
+    /// A log on disk.
+    #[default]
+    Log,
+    /// The memory of the server.
+    Memory,
+}
+
+/// A shared library with plugins.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Library {
+    /// The file.
+    #[serde(rename = "path")]
+    pub(crate) _path: PathBuf,
+}

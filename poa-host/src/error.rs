@@ -1,0 +1,51 @@
+//! Why a server does not run.
+
+use std::error::Error;
+use std::fmt;
+
+use poa_auth::OpenError;
+use poa_core::{BuildError, StartError};
+
+use crate::Problems;
+
+/// Why a server does not run. Each text, with its causes, names the thing, the cause and the cure.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerError {
+    /// The configuration has problems.
+    #[error("{0}")]
+    Config(Problems),
+    /// The admin listener cannot listen.
+    #[error("admin")]
+    Admin(#[source] BuildError),
+    /// The users and their secrets cannot be read.
+    #[error("auth")]
+    Auth(#[source] OpenError),
+    /// The host does not start.
+    #[error(transparent)]
+    Host(#[from] StartError),
+}
+
+impl ServerError {
+    /// What a program that ends with this error returns: 2 for problems of the configuration, 1 for all else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::Config(_)) { 2 } else { 1 }
+    }
+}
+
+/// Shows an error and all its causes on one line.
+#[derive(Debug)]
+pub struct Chain<'e>(pub &'e (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

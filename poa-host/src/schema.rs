@@ -1,0 +1,141 @@
+//! The JSON Schema of a whole configuration.
+
+use poa_core::{ReceiverOptions, Registry};
+use serde_json::{Map, Value, json};
+
+use crate::config::Top;
+
+/// The JSON Schema (draft 2020-12) of the configuration of a server that knows these kinds of plugins.
+#[must_use]
+pub fn schema(registry: &Registry) -> Value {
+    let mut root = schemars::schema_for!(Top).to_value();
+    root["title"] = "poa server configuration".into();
+    let mut definitions = take_definitions(&mut root);
+    let handlers = registry.handlers().iter().map(|(kind, plugin)| section(kind, plugin.schema()));
+    let receivers = registry
+        .receivers()
+        .iter()
+        .map(|(kind, plugin)| with_options(section(kind, plugin.schema())));
+    let roles = [
+        ("handlers", "What takes messages in", handlers.collect::<Vec<_>>()),
+        ("receivers", "What takes messages out", receivers.collect()),
+    ];
+    for (role, does, sections) in roles {
+        let forms: Vec<_> = sections
+            .into_iter()
+            .map(|(kind, form)| adopt(form, &format!("{role}.{kind}"), &mut definitions))
+            .collect();
+        root["properties"][role] = json!({
+            "type": "object",
+            "description": format!("{does}: one table for each, under a name of your choice."),
+            "additionalProperties": { "type": "object", "oneOf": forms },
+        });
+    }
+    root["$defs"] = Value::Object(definitions);
+    root
+}
+
+/// The keys that every receiver has.
+pub(crate) fn option_keys() -> Vec<String> {
+    let options = schemars::schema_for!(ReceiverOptions).to_value();
+    options["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
+}
+
+/// The schema of a plugin with the key that names its kind.
+fn section(kind: &str, mut schema: Value) -> (String, Value) {
+    if let Some(object) = schema.as_object_mut() {
+        object.remove("$schema");
+        object.insert("title".into(), kind.into());
+        object.insert("type".into(), "object".into());
+    }
+    let kind_schema = json!({ "const": kind, "description": "Which kind of plugin this is." });
+    property(&mut schema, "kind", kind_schema);
+    require(&mut schema, &["kind".into()]);
+    (kind.to_owned(), schema)
+}
+
+/// The same with the keys common to all receivers, which go before keys of the same name.
+fn with_options((kind, mut own): (String, Value)) -> (String, Value) {
+    let mut options = schemars::schema_for!(ReceiverOptions).to_value();
+    let definitions = take_definitions(&mut options);
+    let mut adopted = take_definitions(&mut own);
+    let options = adopt_with(options, "common", &mut adopted, definitions);
+    for (key, schema) in options["properties"].as_object().into_iter().flatten() {
+        property(&mut own, key, schema.clone());
+    }
+    require(&mut own, options["required"].as_array().map_or(&[][..], Vec::as_slice));
+    own["$defs"] = Value::Object(adopted);
+    (kind, own)
+}
+
+fn property(schema: &mut Value, key: &str, value: Value) {
+    if !schema["properties"].is_object() {
+        schema["properties"] = json!({});
+    }
+    schema["properties"][key] = value;
+}
+
+fn require(schema: &mut Value, keys: &[Value]) {
+    let mut all = schema["required"].as_array().cloned().unwrap_or_default();
+    for key in keys {
+        if !all.contains(key) {
+            all.push(key.clone());
+        }
+    }
+    schema["required"] = Value::Array(all);
+}
+
+fn take_definitions(schema: &mut Value) -> Map<String, Value> {
+    match schema.as_object_mut().and_then(|object| object.remove("$defs")) {
+        Some(Value::Object(definitions)) => definitions,
+        _ => Map::new(),
+    }
+}
+
+/// Moves the definitions of `schema` into those of the document.
+fn adopt(mut schema: Value, prefix: &str, into: &mut Map<String, Value>) -> Value {
+    let own = take_definitions(&mut schema);
+    adopt_with(schema, prefix, into, own)
+}
+
+/// Two plugins may use one name for different things: the second then gets a prefix.
+fn adopt_with(
+    mut schema: Value,
+    prefix: &str,
+    into: &mut Map<String, Value>,
+    own: Map<String, Value>,
+) -> Value {
+    let clashes: Vec<String> = own
+        .iter()
+        .filter(|(name, of)| into.get(*name).is_some_and(|other| other != *of))
+        .map(|(name, _)| name.clone())
+        .collect();
+    let rename = |name: &str| {
+        if clashes.iter().any(|clash| clash == name) {
+            format!("{prefix}.{name}")
+        } else {
+            name.to_owned()
+        }
+    };
+    redirect(&mut schema, &rename);
+    for (name, mut definition) in own {
+        redirect(&mut definition, &rename);
+        into.insert(rename(&name), definition);
+    }
+    schema
+}
+
+fn redirect(schema: &mut Value, rename: &dyn Fn(&str) -> String) {
+    match schema {
+        Value::Object(entries) => {
+            if let Some(Value::String(pointer)) = entries.get_mut("$ref")
+                && let Some(name) = pointer.strip_prefix("#/$defs/")
+            {
+                *pointer = format!("#/$defs/{}", rename(name));
+            }
+            entries.values_mut().for_each(|entry| redirect(entry, rename));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| redirect(item, rename)),
+        _ => {}
+    }
+}

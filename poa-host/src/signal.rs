@@ -1,0 +1,59 @@
+//! What the operating system tells a server.
+
+use std::io;
+
+use tokio::sync::mpsc;
+
+/// What a server can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signal {
+    /// Ctrl-C: drain and stop; the second time, stop at once.
+    Interrupt,
+    /// As [`Interrupt`](Self::Interrupt).
+    Terminate,
+    /// Read the configuration again.
+    Hangup,
+}
+
+/// Takes SIGINT, SIGTERM and SIGHUP from now on. They reach the receiver as long as the runtime lives.
+///
+/// # Errors
+/// When the operating system does not allow it.
+///
+/// # Panics
+/// Outside a tokio runtime.
+#[cfg(unix)]
+pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (send, receive) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let signal = tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+                _ = hangup.recv() => Signal::Hangup,
+                () = send.closed() => return,
+            };
+            // A full queue holds enough signals to act on.
+            let _ = send.try_send(signal);
+        }
+    });
+    Ok(receive)
+}
+
+/// Takes Ctrl-C from now on.
+///
+/// # Errors
+/// Never; there is nothing to allow.
+#[cfg(not(unix))]
+pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
+    let (send, receive) = mpsc::channel(4);
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() && send.send(Signal::Interrupt).await.is_ok() {}
+    });
+    Ok(receive)
+}

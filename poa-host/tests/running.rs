@@ -1,0 +1,277 @@
+//! A running server: what the admin listener tells, and what signals do.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::path::Path;
+
+use poa_core::{AgentId, Draft, Payload};
+use poa_host::{Outcome, Server, ServerError, Signal, Source};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// A server in its own directory, told by messages instead of signals.
+struct Served {
+    folder: TempDir,
+    admin: String,
+    ear: Option<String>,
+    tell: mpsc::Sender<Signal>,
+    run: JoinHandle<Result<Outcome, ServerError>>,
+}
+
+/// A configuration with this handler and these keys of the receiver.
+fn config(folder: &Path, handler: &str, receiver: &str) -> String {
+    let data_dir = toml::Value::String(folder.join("data").display().to_string());
+    format!(
+        "data_dir = {data_dir}\nmetrics = [\"blocks\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[bus]\nengine = \"memory\"\n\
+         [stop]\nhandlers = \"5s\"\ndrain = \"100ms\"\n[handlers.front]\n{handler}\n\
+         [receivers.local]\nkind = \"box\"\npath = \"x\"\nsubscribe = [\"blocks\"]\n{receiver}\n"
+    )
+}
+
+const EAR: &str = "kind = \"ear\"\nlisten = \"127.0.0.1:0\"";
+const GATED: &str = "kind = \"ear\"\nlisten = \"127.0.0.1:0\"\ngate = \"closed\"";
+
+fn address(server: &Server, name: &str) -> Option<String> {
+    let (_, endpoint) = server.addresses().into_iter().find(|(of, _)| of == name)?;
+    Some(endpoint.split_once("://").unwrap().1.to_owned())
+}
+
+async fn start(handler: &str, receiver: &str) -> (TempDir, Server) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("poa.toml");
+    std::fs::write(&file, config(folder.path(), handler, receiver)).unwrap();
+    let server = Server::start(Source::File(file), support::registry()).await.unwrap();
+    (folder, server)
+}
+
+impl Served {
+    async fn new(handler: &str) -> Self {
+        let (folder, server) = start(handler, "").await;
+        Self::serve(folder, server)
+    }
+
+    fn serve(folder: TempDir, server: Server) -> Self {
+        let admin = address(&server, "admin").unwrap();
+        let ear = address(&server, "front");
+        let (tell, signals) = mpsc::channel(4);
+        let run = tokio::spawn(server.run(signals));
+        Self { folder, admin, ear, tell, run }
+    }
+
+    async fn reload(&self, text: &str) {
+        std::fs::write(self.folder.path().join("poa.toml"), text).unwrap();
+        self.tell.send(Signal::Hangup).await.unwrap();
+    }
+
+    async fn status(&self) -> Value {
+        let (_, body) = ask(&self.admin, "GET", "/status").await;
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Asks until the status is as it should become.
+    async fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let status = self.status().await;
+            if is(&status) {
+                return status;
+            }
+        }
+    }
+
+    async fn stop(self) -> Outcome {
+        self.tell.send(Signal::Terminate).await.unwrap();
+        self.run.await.unwrap().unwrap()
+    }
+}
+
+async fn ask(address: &str, method: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+}
+
+fn warning(status: &Value) -> &str {
+    status["warnings"][0].as_str().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers() {
+    let served = Served::new(EAR).await;
+    assert_eq!(ask(&served.admin, "GET", "/health/live").await, (200, "{\"live\":true}".into()));
+    assert_eq!(ask(&served.admin, "GET", "/health/ready").await, (200, "{\"ready\":true}".into()));
+    let (code, metrics) = ask(&served.admin, "GET", "/metrics").await;
+    assert_eq!(code, 200);
+    for part in [
+        "poa_receiver_backlog_messages{receiver=\"local\"} 0",
+        "poa_unrouted_messages_total{} 0",
+        "# EOF\n",
+    ] {
+        assert_eq!(metrics.matches(part).count(), 1, "{part} in {metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+    let (code, body) = ask(&served.admin, "GET", "/nothing").await;
+    assert!(code == 404 && body.contains("/health/ready"), "{code} {body}");
+    let (code, body) = ask(&served.admin, "POST", "/status").await;
+    assert!(code == 405 && body.contains("read with GET"), "{code} {body}");
+    assert_eq!(served.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn the_status_tells_what_runs_and_no_secret() {
+    let served = Served::new(&format!("{EAR}\npassword = \"topsecret\"")).await;
+    let status = served.status().await;
+    assert_eq!(status["phase"], "ready");
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(status["warnings"], serde_json::json!([]));
+    assert_eq!(status["plugins"][0]["name"], "front");
+    assert_eq!(status["plugins"][1]["delivery"]["backlog_messages"], 0);
+    let (_, metrics) = ask(&served.admin, "GET", "/metrics").await;
+    assert!(!format!("{status}{metrics}").contains("topsecret"));
+}
+
+#[tokio::test]
+async fn what_the_engine_cannot_promise_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(folder.path(), EAR, "").replace("engine = \"memory\"", "");
+    let source = Source::Text { name: "test", text };
+    let server = Server::start(source, support::registry()).await.unwrap();
+    let served = Served::serve(folder, server);
+    let status = served.status().await;
+    assert!(warning(&status).contains("THE BUS IS IN MEMORY"), "{status}");
+    assert_eq!((&status["ack"], &status["engine"]), (&"memory".into(), &"memory".into()));
+}
+
+#[tokio::test]
+async fn it_stays_up_and_is_not_ready_while_draining() {
+    let served = Served::new(GATED).await;
+    served.tell.send(Signal::Terminate).await.unwrap();
+    served.until(|status| status["phase"] == "draining").await;
+    let (code, body) = ask(&served.admin, "GET", "/health/ready").await;
+    assert!(code == 503 && body.contains("draining"), "{code} {body}");
+    assert_eq!(ask(&served.admin, "GET", "/health/live").await.0, 200);
+    TcpStream::connect(served.ear.as_ref().unwrap()).await.unwrap();
+    let outcome = served.run.await.unwrap().unwrap();
+    assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
+    assert!(TcpStream::connect(&served.admin).await.is_err());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    for (signal, code) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {
+        let served = Served::new(GATED).await;
+        served.tell.send(Signal::Terminate).await.unwrap();
+        served.until(|status| status["phase"] == "draining").await;
+        served.tell.send(Signal::Hangup).await.unwrap();
+        served.tell.send(signal).await.unwrap();
+        let outcome = served.run.await.unwrap().unwrap();
+        assert_eq!(outcome, Outcome::Aborted(signal));
+        assert_eq!(outcome.exit_code(), code);
+    }
+}
+
+#[tokio::test]
+async fn messages_that_are_left_show_in_the_exit_code() {
+    let (folder, server) = start("kind = \"mute\"", "hang = true").await;
+    let host = server.handle();
+    let blocks = host.data_types().get("blocks").unwrap().clone();
+    let payload = Payload::json(&serde_json::json!({})).unwrap();
+    let receipt = host.send_to_receivers(Draft::new(AgentId::new("a").unwrap(), blocks, payload));
+    assert!(receipt.is_ok());
+    let outcome = Served::serve(folder, server).stop().await;
+    let Outcome::Stopped(report) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(report.undelivered, [("local".to_owned(), 1)]);
+    assert_eq!(outcome.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_signal_while_it_starts_ends_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(folder.path(), "kind = \"never\"", "");
+    let (tell, signals) = mpsc::channel(4);
+    tell.send(Signal::Interrupt).await.unwrap();
+    let ready = |_: &Server| panic!("it cannot be ready");
+    let outcome =
+        poa_host::run(Source::Text { name: "test", text }, support::registry(), signals, ready)
+            .await;
+    assert_eq!(outcome.unwrap().exit_code(), 0);
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = taken.local_addr().unwrap();
+    let cases = [
+        (
+            config(folder.path(), &format!("kind = \"ear\"\nlisten = \"{at}\""), ""),
+            "handlers.front: cannot listen on",
+        ),
+        (
+            config(folder.path(), EAR, "").replacen("127.0.0.1:0", &at.to_string(), 1),
+            "admin: cannot listen on",
+        ),
+    ];
+    for (text, said) in cases {
+        let source = Source::Text { name: "test", text };
+        let error = Server::start(source, support::registry()).await.unwrap_err();
+        let line = poa_host::Chain(&error).to_string();
+        assert!(line.starts_with(&format!("{said} {at}")), "{line}");
+        assert_eq!(error.exit_code(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_reload_replaces_the_host_and_keeps_the_admin_listener() {
+    let served = Served::new(EAR).await;
+    let more = config(served.folder.path(), EAR, "") + "[handlers.second]\nkind = \"mute\"\n";
+    served.reload(&more).await;
+    let status = served.until(|status| status["plugins"][1]["name"] == "second").await;
+    assert_eq!(status["warnings"], serde_json::json!([]));
+    served.until(|status| status["phase"] == "ready").await;
+    assert_eq!(served.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn a_reload_with_problems_changes_nothing() {
+    let served = Served::new(EAR).await;
+    let before = served.status().await;
+    let bad = config(served.folder.path(), EAR, "")
+        .replace("\"blocks\"", "\"block\"")
+        .replace("drain", "dain");
+    served.reload(&bad).await;
+    let after = served.until(|status| !warning(status).is_empty()).await;
+    assert!(warning(&after).contains("unknown key `dain`"), "{after}");
+    assert_eq!((&after["phase"], &after["started_at"]), (&"ready".into(), &before["started_at"]));
+    TcpStream::connect(served.ear.as_ref().unwrap()).await.unwrap();
+
+    served.reload(&config(served.folder.path(), EAR, "")).await;
+    served.until(|status| status["phase"] == "ready" && warning(status).is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_reload_that_does_not_start_falls_back() {
+    let served = Served::new(EAR).await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = taken.local_addr().unwrap();
+    served
+        .reload(&config(served.folder.path(), &format!("kind = \"ear\"\nlisten = \"{at}\""), ""))
+        .await;
+    let status =
+        served.until(|status| status["phase"] == "ready" && !warning(status).is_empty()).await;
+    assert!(
+        warning(&status).contains(&format!("handlers.front: cannot listen on {at}")),
+        "{status}"
+    );
+    let endpoint = status["plugins"][0]["endpoints"][0].as_str().unwrap();
+    TcpStream::connect(endpoint.trim_start_matches("tcp://")).await.unwrap();
+}
