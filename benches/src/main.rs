@@ -1,0 +1,46 @@
+//! Measures poa against its yardsticks, side by side in one run.
+//!
+//! `cargo xtask bench` builds and runs this. Servers run as processes of their own, so that what they use of the processor can
+//! be told from what the load takes. The two sides of a comparison take turns, and medians are printed as Markdown.
+
+mod agents;
+mod load;
+mod process;
+mod report;
+mod rest;
+mod server;
+
+use clap::{Parser, Subcommand};
+
+/// Any error; a benchmark that fails says so and ends.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+#[derive(Parser)]
+#[command(name = "poa-bench", about = "Measures poa against its yardsticks")]
+struct Arguments {
+    #[command(subcommand)]
+    which: Option<Which>,
+}
+
+#[derive(Clone, Copy, Subcommand)]
+enum Which {
+    /// POST /data against a bare hyper server that does the same.
+    Rest,
+    /// Memory and processor time of 100,000 agents that ping.
+    Agents,
+    /// Serves as one of the servers measured; used by the others.
+    #[command(hide = true)]
+    Serve { kind: server::Kind },
+}
+
+fn main() -> Result<(), Failure> {
+    match Arguments::parse().which {
+        Some(Which::Rest) => rest::run(),
+        Some(Which::Agents) => agents::run(),
+        Some(Which::Serve { kind }) => server::run(kind),
+        None => {
+            rest::run()?;
+            agents::run()
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Servers as child processes, and what they use.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::Failure;
+
+/// A server under measurement. Ended on drop.
+pub(crate) struct Server {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+    /// A token it accepts.
+    pub(crate) token: String,
+}
+
+impl Server {
+    /// Starts this program again as `kind`, and waits for the line that tells its address and token.
+    pub(crate) fn start(kind: &str) -> Result<Self, Failure> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["serve", kind])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the server has no stdout")?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let (address, token) = line.trim().split_once(' ').ok_or("the server did not start")?;
+        Ok(Self { child, address: address.to_owned(), token: token.to_owned() })
+    }
+
+    /// Processor time the server has used so far.
+    pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
+        cpu_of(self.child.id())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It ends when its stdin closes, and removes what it wrote.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// User and system time of a process.
+pub(crate) fn cpu_of(pid: u32) -> Result<Duration, Failure> {
+    /// The kernel counts in these, whatever the machine.
+    const TICKS_PER_SECOND: u64 = 100;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let (_, fields) = stat.rsplit_once(')').ok_or("cannot read /proc/…/stat")?;
+    let ticks: Vec<&str> = fields.split_whitespace().skip(11).take(2).collect();
+    let mut total = 0;
+    for ticks in ticks {
+        total += ticks.parse::<u64>()?;
+    }
+    Ok(Duration::from_millis(total * 1000 / TICKS_PER_SECOND))
+}
+
+/// Resident memory of this process, in bytes.
+pub(crate) fn resident() -> Result<u64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
+    let kib = line.split_whitespace().nth(1).ok_or("no VmRSS")?;
+    Ok(kib.parse::<u64>()? * 1024)
+}

@@ -1,0 +1,45 @@
+//! The servers that are measured.
+
+mod floor;
+mod poa;
+
+use poa_core::{Ack, Engine};
+
+use crate::Failure;
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// Bare hyper: a token looked up among those verified, one parse, one queue.
+    Floor,
+    /// The same, with the token verified each time.
+    FloorHmac,
+    /// poa with the memory engine.
+    PoaMemory,
+    /// poa with the log engine, answering before the disk.
+    PoaLog,
+    /// poa with the log engine, answering once the disk has it.
+    PoaStored,
+}
+
+/// The data types all servers accept.
+const TYPES: [&str; 3] = ["ethereum_metrics", "networking_metrics", "system_metrics"];
+
+/// Serves until its stdin closes or it is killed.
+pub(crate) fn run(kind: Kind) -> Result<(), Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        match kind {
+            Kind::Floor => floor::serve(true).await,
+            Kind::FloorHmac => floor::serve(false).await,
+            Kind::PoaMemory => poa::serve(Engine::Memory, Ack::Memory).await,
+            Kind::PoaLog => poa::serve(Engine::Log, Ack::Memory).await,
+            Kind::PoaStored => poa::serve(Engine::Log, Ack::Stored).await,
+        }
+    })
+}
+
+/// Tells the parent where to send what.
+fn announce(address: &str, token: &str) {
+    println!("{address} {token}");
+}
