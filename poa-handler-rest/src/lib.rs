@@ -1,1 +1,12 @@
-//! The POA Protocol over REST
+#![doc = include_str!("../README.md")]
+
+mod answer;
+mod config;
+mod handler;
+mod metrics;
+mod refused;
+mod service;
+mod take;
+
+pub use config::Config;
+pub use handler::Rest;

@@ -1,0 +1,71 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hyper::service::service_fn;
+use poa_core::config::Problem;
+use poa_core::{
+    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
+};
+use poa_http::Server;
+
+use crate::Config;
+use crate::service::Service;
+
+/// The POA Protocol over REST: `POST /ping`, `POST /data`, `POST /bye`.
+#[derive(Debug)]
+pub struct Rest {
+    server: Option<Server>,
+    endpoint: String,
+    anonymous: bool,
+}
+
+#[async_trait]
+impl HandlerPlugin for Rest {
+    type Config = Config;
+
+    fn validate(config: &Config) -> Vec<Problem> {
+        config.problems()
+    }
+
+    async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        // An embedder's configuration has not been through `validate`.
+        if let Some(problem) = config.problems().first() {
+            return Err(BuildError::failed(problem.to_string()));
+        }
+        let server = Server::bind(config.listen, config.tls.as_ref(), config.limits, cx)?;
+        let endpoint = server.endpoint();
+        Ok(Self { server: Some(server), endpoint, anonymous: config.anonymous })
+    }
+}
+
+#[async_trait]
+impl CustomHandler for Rest {
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+        let authenticator = match (cx.authenticator(), self.anonymous) {
+            (_, true) => None,
+            (Some(authenticator), false) => Some(authenticator.clone()),
+            (None, false) => return Err(nobody_decides()),
+        };
+        let server = self.server.take().ok_or_else(|| PluginError::new("was run already"))?;
+        let shutdown = cx.shutdown().clone();
+        let service = Arc::new(Service::new(cx, authenticator));
+        let answer = service_fn(move |request| {
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(service.answer(request).await) }
+        });
+        server.serve(answer, shutdown).await;
+        Ok(())
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        vec![self.endpoint.clone()]
+    }
+}
+
+fn nobody_decides() -> PluginError {
+    PluginError::new(
+        "nobody decides who may speak: give the host an authenticator, \
+         or set `anonymous = true` to take messages without tokens, on loopback",
+    )
+}

@@ -1,0 +1,88 @@
+//! What a decoded call does to the host.
+
+use poa_core::auth::Principal;
+use poa_core::{AgentId, DataType, Draft, HandlerContext, Payload, Receipt};
+use poa_http::Received;
+use poa_protocol::{Call, Data, Format, Refusal};
+
+use crate::answer::Accepted;
+use crate::refused::Refused;
+
+/// A call to be taken, with all that is known about it.
+pub(crate) struct Taking<'r> {
+    pub(crate) cx: &'r HandlerContext,
+    /// Who calls; anybody when absent.
+    pub(crate) caller: Option<&'r Principal>,
+    pub(crate) format: Format,
+    pub(crate) body: &'r Received,
+}
+
+/// What was taken, and for messages what tells whether they are safe.
+type Taken = (Accepted, Option<Receipt>);
+
+impl Taking<'_> {
+    /// Takes all of the call or nothing.
+    pub(crate) fn take(&self, call: Call<'_>) -> Result<Taken, Refused> {
+        match call {
+            Call::Ping(ping) => self.cx.activity().ping(&self.agent(&ping.id)?),
+            Call::Bye(bye) => self.cx.publish_inactive(&self.agent(&bye.id)?),
+            Call::Data(data) => return self.take_data(&data),
+            Call::Batch(items) => return self.take_batch(&items),
+        }
+        Ok((Accepted::One, None))
+    }
+
+    fn take_data(&self, data: &Data<'_>) -> Result<Taken, Refused> {
+        let data_type = self.data_type(data)?;
+        let agent = self.agent(&data.id)?;
+        self.cx.activity().data(&agent);
+        let receipt = self.cx.send_to_receivers(self.draft(agent, data_type, data))?;
+        Ok((Accepted::One, Some(receipt)))
+    }
+
+    /// Every item passes one check before any item comes to the next, so that the answer does not depend on their order.
+    fn take_batch(&self, items: &[Data<'_>]) -> Result<Taken, Refused> {
+        let types = check_all(items, |item| self.data_type(item))?;
+        let agents = check_all(items, |item| self.agent(&item.id))?;
+        let mut drafts = Vec::with_capacity(items.len());
+        for ((item, data_type), agent) in items.iter().zip(types).zip(agents) {
+            self.cx.activity().data(&agent);
+            drafts.push(self.draft(agent, data_type, item));
+        }
+        let receipt = self.cx.send_all_to_receivers(drafts)?;
+        Ok((Accepted::Batch(items.len()), Some(receipt)))
+    }
+
+    fn data_type(&self, data: &Data<'_>) -> Result<DataType, Refusal> {
+        let types = self.cx.data_types();
+        let unknown = || Refusal::unknown_type(&data.data_type, types.iter().map(DataType::name));
+        types.get(&data.data_type).cloned().ok_or_else(unknown)
+    }
+
+    /// The agent of this id, if the caller may speak for it.
+    fn agent(&self, id: &str) -> Result<AgentId, Refusal> {
+        if self.caller.is_some_and(|caller| !caller.may_speak_for(id)) {
+            return Err(Refusal::AgentMismatch);
+        }
+        // The decoder has checked the same rules already.
+        AgentId::new(id)
+            .map_err(|_| Refusal::InvalidField { field: "id", problem: "is no agent id" })
+    }
+
+    fn draft(&self, agent: AgentId, data_type: DataType, data: &Data<'_>) -> Draft {
+        let format = match self.format {
+            Format::Json => poa_core::Format::Json,
+            Format::MessagePack => poa_core::Format::MessagePack,
+        };
+        Draft::new(agent, data_type, Payload::new(format, self.body.keep(data.range())))
+    }
+}
+
+/// The outcome of a check for every item, or the refusal of the first that fails.
+fn check_all<T>(
+    items: &[Data<'_>],
+    check: impl Fn(&Data<'_>) -> Result<T, Refusal>,
+) -> Result<Vec<T>, Refusal> {
+    let numbered = items.iter().enumerate();
+    numbered.map(|(index, item)| check(item).map_err(|refusal| refusal.in_batch(index))).collect()
+}
