@@ -1,6 +1,6 @@
 //! How a server ended.
 
-use poa_core::StopReport;
+use poa_core::{Engine, StopReport};
 
 use crate::Signal;
 
@@ -8,20 +8,35 @@ use crate::Signal;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It was told to stop, and this is what it had to leave.
-    Stopped(StopReport),
+    /// It was told to stop.
+    Stopped {
+        /// What the stop had to leave.
+        report: StopReport,
+        /// How many messages are gone. With a log on the disk none are: what was not delivered is, after the next start.
+        lost: u64,
+    },
     /// It was told twice, and left everything.
     Aborted(Signal),
 }
 
 impl Outcome {
-    /// What a program that ends so returns: 0 when nothing was left, 3 when messages or plugins were, 130 or 143 when a
-    /// second signal ended it at once.
+    pub(crate) fn stopped(report: StopReport, engine: Engine) -> Self {
+        let left = report.undelivered.iter().map(|(_, messages)| messages).sum();
+        let lost = if engine == Engine::Log { 0 } else { left };
+        Self::Stopped { report, lost }
+    }
+
+    pub(crate) fn nothing_left() -> Self {
+        Self::Stopped { report: StopReport::default(), lost: 0 }
+    }
+
+    /// What a program that ends so returns: 0 when nothing was lost, 3 when messages were or a plugin had to be abandoned,
+    /// 130 or 143 when a second signal ended it at once.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Stopped(report) if report.is_clean() => 0,
-            Self::Stopped(_) => 3,
+            Self::Stopped { report, lost: 0 } if report.abandoned.is_empty() => 0,
+            Self::Stopped { .. } => 3,
             Self::Aborted(Signal::Interrupt) => 130,
             Self::Aborted(_) => 143,
         }
@@ -29,14 +44,33 @@ impl Outcome {
 }
 
 /// Tells what a stop had to leave.
-pub(crate) fn log(report: &StopReport) {
+pub(crate) fn log(report: &StopReport, engine: Engine) {
     for plugin in &report.abandoned {
         tracing::error!(plugin, "did not stop in time and was abandoned");
     }
     for (receiver, messages) in &report.undelivered {
-        tracing::error!(receiver, messages, "messages were left undelivered");
+        if engine == Engine::Log {
+            tracing::warn!(receiver, messages, "messages wait in the log for the next start");
+        } else {
+            tracing::error!(receiver, messages, "messages were lost: not delivered in time");
+        }
     }
     if report.is_clean() {
         tracing::info!("stopped; every message was delivered");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_log_keeps_is_not_lost() {
+        let mut report = StopReport::default();
+        report.undelivered.push(("store".to_owned(), 7));
+        assert_eq!(Outcome::stopped(report.clone(), Engine::Log).exit_code(), 0);
+        assert_eq!(Outcome::stopped(report.clone(), Engine::Memory).exit_code(), 3);
+        report.abandoned.push("receivers.store".to_owned());
+        assert_eq!(Outcome::stopped(report, Engine::Log).exit_code(), 3);
     }
 }

@@ -47,7 +47,7 @@ impl Running {
     /// Stops the host, and gives its configuration back.
     pub(crate) async fn stop(self) -> (Config, StopReport) {
         let report = self.host.stop().await;
-        crate::outcome::log(&report);
+        crate::outcome::log(&report, self.config.engine());
         (self.config, report)
     }
 }

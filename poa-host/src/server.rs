@@ -1,7 +1,7 @@
 //! A server: a configuration, the host made of it, and the admin listener, through reloads to the end.
 
 use poa_auth::Auth;
-use poa_core::{HostHandle, Registry, StopReport};
+use poa_core::{HostHandle, Registry};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Phase, View};
@@ -29,7 +29,7 @@ pub async fn run(
 ) -> Result<Outcome, ServerError> {
     let server = tokio::select! {
         server = Server::start(source, registry) => server?,
-        _ = told_to_stop(&mut signals) => return Ok(Outcome::Stopped(StopReport::default())),
+        _ = told_to_stop(&mut signals) => return Ok(Outcome::nothing_left()),
     };
     ready(&server);
     server.run(signals).await
@@ -44,11 +44,7 @@ impl Server {
     /// When the configuration has problems, or something cannot be built. Nothing runs then.
     pub async fn start(source: Source, registry: Registry) -> Result<Self, ServerError> {
         let config = source.load(&registry).map_err(ServerError::Config)?;
-        let view =
-            View { phase: Phase::Starting, host: None, warnings: config.warnings().to_vec() };
-        for warning in config.warnings() {
-            tracing::warn!("{warning}");
-        }
+        let view = View { phase: Phase::Starting, host: None, warnings: Vec::new() };
         let admin = Admin::start(config.admin(), view).map_err(ServerError::Admin)?;
         let running = Running::start(config).await?;
         let server = Self { source, registry, admin, running };
@@ -95,10 +91,10 @@ impl Server {
         tracing::info!("draining");
         self.admin.show(|view| view.phase = Phase::Draining);
         let outcome = tokio::select! {
-            (_, report) = self.running.stop() => Outcome::Stopped(report),
+            (config, report) = self.running.stop() => Outcome::stopped(report, config.engine()),
             signal = told_to_stop(&mut signals) => Outcome::Aborted(signal),
         };
-        if matches!(outcome, Outcome::Stopped(_)) {
+        if matches!(outcome, Outcome::Stopped { .. }) {
             self.admin.stop().await;
         }
         Ok(outcome)
@@ -120,37 +116,34 @@ impl Server {
         let Self { source, registry, admin, running } = self;
         admin.show(|view| view.phase = Phase::Reloading);
         let (old, _) = running.stop().await;
+        let moved = config.admin() != admin.listen();
         let (running, failed) = start_either(config, old).await?;
+        let failed = failed.or_else(|| moved.then(|| ADMIN_STAYS.to_owned()));
+        failed.iter().for_each(|failed| tracing::warn!("{failed}"));
         let server = Self { source, registry, admin, running };
         server.show_ready(failed);
         tracing::info!(addresses = ?server.addresses(), "running");
         Ok(server)
     }
 
-    fn show_ready(&self, failed: Option<String>) {
-        let warnings = self.config().warnings().iter().cloned().chain(failed).collect();
-        let host = Some(self.handle());
+    fn show_ready(&self, warning: Option<String>) {
+        let (host, warnings) = (Some(self.handle()), Vec::from_iter(warning));
         self.admin.show(|view| *view = View { phase: Phase::Ready, host, warnings });
     }
 }
 
+const ADMIN_STAYS: &str =
+    "[admin] listen has changed; that needs a restart, until then the admin listener stays";
+
 /// Starts a host of the new configuration, or of the old one; then with what went wrong.
 async fn start_either(new: Config, old: Config) -> Result<(Running, Option<String>), ServerError> {
-    let moved = new.admin() != old.admin();
-    match Running::start(new).await {
-        Ok(running) => {
-            let stays = "[admin] listen has changed; that needs a restart, until then the admin listener stays";
-            let warning = moved.then(|| stays.to_owned());
-            warning.iter().for_each(|warning| tracing::warn!("{warning}"));
-            Ok((running, warning))
-        }
-        Err(error) => {
-            let failed =
-                format!("the last reload failed, the old configuration runs on: {}", Chain(&error));
-            tracing::error!("{failed}");
-            Ok((Running::start(old).await?, Some(failed)))
-        }
-    }
+    let error = match Running::start(new).await {
+        Ok(running) => return Ok((running, None)),
+        Err(error) => Chain(&error).to_string(),
+    };
+    tracing::error!("{error}");
+    let failed = format!("the last reload failed, the old configuration runs on: {error}");
+    Ok((Running::start(old).await?, Some(failed)))
 }
 
 /// The next signal to stop. Never, when nobody can send one any more.

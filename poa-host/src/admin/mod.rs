@@ -19,6 +19,7 @@ pub(crate) use view::{Phase, View};
 /// The admin listener, serving. It goes on while hosts come and go, and ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Admin {
+    listen: SocketAddr,
     endpoint: String,
     view: watch::Sender<View>,
     task: JoinHandle<()>,
@@ -38,7 +39,12 @@ impl Admin {
         let shutdown = CancellationToken::new();
         let service = TowerToHyperService::new(routes::router(seen));
         let task = tokio::spawn(server.serve(service, shutdown.clone()));
-        Ok(Self { endpoint, view, task, shutdown })
+        Ok(Self { listen, endpoint, view, task, shutdown })
+    }
+
+    /// Where it was told to listen.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.listen
     }
 
     /// Where it is reached: `http://127.0.0.1:4000`.

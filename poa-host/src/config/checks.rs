@@ -3,11 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use poa_core::{DataTypes, InvalidDataType};
+use poa_core::{Ack, DataTypes, Engine, InvalidDataType};
 use serde_json::Value;
 
 use super::document::Part;
-use super::engine;
 use super::suggest::{closest, hint};
 use super::top::Top;
 use super::walk::Found;
@@ -20,8 +19,9 @@ pub(crate) fn check(found: &mut Vec<Found>, top: &Top, written: &Value) {
         let problem = problem.under("auth");
         say(super::path::normal(&problem.path), problem.message);
     }
-    if let Some(message) = engine::problem(&top.bus) {
-        say(path(&["bus", "ack"]), message);
+    if top.bus.ack() == Ack::Stored && top.bus.engine == Engine::Memory {
+        let message = "`stored` needs the log on the disk, and `engine = \"memory\"` has none; write `engine = \"log\"`, or `ack = \"memory\"`, or `ack = \"delivered\"`";
+        say(path(&["bus", "ack"]), message.to_owned());
     }
     data_types(written, &mut say);
     presence(written, &mut say);

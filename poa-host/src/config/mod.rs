@@ -2,7 +2,6 @@
 
 mod checks;
 mod document;
-mod engine;
 mod path;
 mod position;
 mod problems;
@@ -19,7 +18,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use poa_auth::{Auth, AuthConfig};
-use poa_core::{HandlerFactory, Host, HostBuilder, ReceiverFactory, ReceiverOptions, Registry};
+use poa_core::{
+    Engine, HandlerFactory, Host, HostBuilder, ReceiverFactory, ReceiverOptions, Registry,
+};
 
 pub use position::Position;
 pub use problems::{Located, Problems};
@@ -32,7 +33,6 @@ pub struct Config {
     top: Top,
     handlers: Vec<(String, HandlerFactory)>,
     receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
-    warnings: Vec<String>,
 }
 
 impl Config {
@@ -78,10 +78,10 @@ impl Config {
         &self.top.auth
     }
 
-    /// What an operator should know before trusting a server of this configuration with data.
+    /// Where messages wait for their receivers.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    pub fn engine(&self) -> Engine {
+        self.top.bus.engine
     }
 
     /// Describes the host, with `auth` deciding who may speak.
@@ -90,7 +90,8 @@ impl Config {
         let host = Host::builder()
             .metrics(&top.metrics)
             .data_dir(&top.data_dir)
-            .ack(engine::ack(&top.bus))
+            .engine(top.bus.engine)
+            .ack(top.bus.ack())
             .memory_limit(top.memory_limit.get())
             .inactive_after(top.inactive_after.get())
             .start_timeout(top.start_timeout.get())

@@ -9,7 +9,7 @@ use super::document::{self, Document, Marks};
 use super::path::{KeyPath, normal, show};
 use super::substitute::{Sources, Substitutions, substitute};
 use super::walk::{Found, Walk};
-use super::{Config, Located, Position, Top, checks, engine};
+use super::{Config, Located, Position, Top, checks};
 use crate::schema::{option_keys, schema};
 
 /// Reads a whole configuration.
@@ -72,9 +72,7 @@ fn configure(walk: &mut Walk<'_>, mut root: Value, registry: &Registry) -> Optio
             receivers.push((name, options, factory));
         }
     }
-    let top = top?;
-    let warnings = engine::warning(&top.bus).into_iter().collect();
-    Some(Config { top, handlers, receivers, warnings })
+    Some(Config { top: top?, handlers, receivers })
 }
 
 fn names(root: &Value, role: &str) -> Vec<String> {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use poa_auth::AuthConfig;
-use poa_core::Ack;
 use poa_core::config::{Duration, Size};
+use poa_core::{Ack, Engine};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -92,25 +92,26 @@ impl Default for Stop {
 }
 
 /// How messages get from handlers to receivers.
-#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Bus {
-    /// What holds the messages.
+    /// Where messages wait for their receivers.
     pub(crate) engine: Engine,
-    /// What a positive answer to an agent means. The strongest the engine can promise, if not written.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What a positive answer to an agent means; if not written, `stored` with the log and `memory` without.
     pub(crate) ack: Option<Ack>,
 }
 
-/// What holds the messages between handlers and receivers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Engine {
-    /// A log on disk.
-    #[default]
-    Log,
-    /// The memory of the server.
-    Memory,
+impl Default for Bus {
+    fn default() -> Self {
+        Self { engine: Engine::Log, ack: None }
+    }
+}
+
+impl Bus {
+    /// What a positive answer means, in place of what was not written.
+    pub(crate) fn ack(&self) -> Ack {
+        self.ack.unwrap_or(if self.engine == Engine::Log { Ack::Stored } else { Ack::Memory })
+    }
 }
 
 /// A shared library with plugins.
