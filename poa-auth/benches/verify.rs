@@ -1,5 +1,7 @@
 //! What a request pays for its token: found in memory, seen for the first time, or forged.
 
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot run has to stop")]
+
 use std::hint::black_box;
 use std::path::Path;
 

@@ -243,3 +243,39 @@ impl fmt::Debug for Auth {
         f.write_str("Auth")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{AuthConfig, NewUser, UserError};
+
+    fn open() -> (TempDir, Auth) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = AuthConfig { hash_cost: HashCost::for_tests(), ..AuthConfig::default() };
+        let auth = Auth::open(config, dir.path()).unwrap();
+        (dir, auth)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_every_core_hashes_the_next_waits_a_while_and_is_sent_away() {
+        let (_dir, auth) = open();
+        let all = u32::try_from(auth.0.hashing.available_permits()).unwrap();
+        let held = auth.0.hashing.clone().acquire_many_owned(all).await.unwrap();
+        let begin = Instant::now();
+        assert!(matches!(auth.login("alice", "password").await, Err(AuthError::Busy)));
+        assert_eq!(begin.elapsed(), QUEUED);
+        let added = auth.add_user(NewUser::default()).await;
+        assert!(matches!(added, Err(UserError::Busy)));
+        drop(held);
+        assert!(matches!(auth.login("alice", "password").await, Err(AuthError::Unauthorized)));
+    }
+
+    #[test]
+    fn names_that_cannot_exist_are_counted_together() {
+        assert_eq!(Who::User.key("alice"), "user:alice");
+        assert_eq!(Who::Admin.key("alice"), "admin:alice");
+        assert_eq!(Who::User.key(&"x".repeat(256)), Who::User.key("a:b"));
+    }
+}

@@ -48,3 +48,41 @@ impl Inner {
         Ok(verdict)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Auth, AuthConfig, HashCost, NewUser};
+
+    const HOUR: u64 = 3_600_000_000;
+
+    #[tokio::test]
+    async fn time_passes_for_tokens_in_memory_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = AuthConfig { hash_cost: HashCost::for_tests(), ..AuthConfig::default() };
+        let auth = Auth::open(config, dir.path()).unwrap();
+        let alice = NewUser { name: Some("alice".to_owned()), ..NewUser::default() };
+        auth.add_user(alice).await.unwrap();
+        let now = Timestamp::now();
+        let token = auth.0.tokens.issue("alice", now, 0);
+        let at = |micros| auth.0.verdict(&token, Timestamp::from_micros(micros)).map(|_| ());
+
+        let now = now.as_micros();
+        assert!(at(now).is_ok());
+        assert_eq!(auth.0.verified.len(), 1);
+        assert!(matches!(at(now + HOUR), Err(AuthError::Expired)));
+        assert!(matches!(at(now - HOUR), Err(AuthError::Unauthorized)));
+        assert!(at(now).is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_good_is_not_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let auth = Auth::open(AuthConfig::default(), dir.path()).unwrap();
+        let token = auth.0.tokens.issue("nobody", Timestamp::now(), 0);
+        for text in [&*token, "a.b.c", ""] {
+            assert!(auth.0.verdict(text, Timestamp::now()).is_err());
+        }
+        assert_eq!(auth.0.verified.len(), 0);
+    }
+}

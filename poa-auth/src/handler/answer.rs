@@ -162,3 +162,41 @@ impl From<InvalidAgentId> for Refused {
         Refusal::InvalidField { field: "agent-id", problem }.into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(refused: impl Into<Refused>) -> (u16, Option<HeaderValue>) {
+        let answer = refused.into().into_answer();
+        (answer.status().as_u16(), answer.headers().get(RETRY_AFTER).cloned())
+    }
+
+    #[test]
+    fn who_comes_at_a_busy_time_is_told_when_to_come_again() {
+        let later = Some(HeaderValue::from(RETRY));
+        assert_eq!(answered(AuthError::Busy), (503, later.clone()));
+        assert_eq!(answered(UserError::Busy), (503, later.clone()));
+        assert_eq!(answered(BodyError::Busy), (503, later));
+    }
+
+    #[test]
+    fn a_fault_of_ours_is_not_explained_to_strangers() {
+        let error = || "the disk is on fire".into();
+        assert_eq!(answered(AuthError::Unavailable(error())), (500, None));
+        let body = Refused::from(UserError::Unavailable(error())).into_answer();
+        assert!(!format!("{body:?}").contains("fire"));
+    }
+
+    #[test]
+    fn a_slow_or_broken_body_is_the_clients_fault() {
+        let slow = BodyError::Timeout(poa_core::config::Duration::from_secs(30));
+        assert_eq!(answered(slow), (408, None));
+        assert_eq!(answered(BodyError::TooLarge { limit: 5 }), (413, None));
+    }
+
+    #[test]
+    fn an_old_token_is_no_better_than_none_here() {
+        assert_eq!(answered(AuthError::Expired).0, 401);
+    }
+}
