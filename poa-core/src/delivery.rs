@@ -1,10 +1,13 @@
 //! Brings what a reader reads to its receiver: at least once, in order, whatever the receiver does.
 
 mod attempt;
+mod in_hand;
 mod narrow;
+mod set_aside;
 
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -13,10 +16,12 @@ use crate::restart::Restarts;
 use crate::status::{Phase, StatusCell};
 use crate::telemetry::{Counter, Histogram, Telemetry};
 use crate::{
-    Activity, BuildContext, ControlMessage, Message, Receiver, ReceiverFactory, ReceiverOptions,
+    Activity, BuildContext, ControlMessage, DeadLetters, Message, MessageId, Receiver,
+    ReceiverFactory, ReceiverOptions,
 };
 use attempt::{Failure, attempt};
 pub(crate) use attempt::{chain, panic_message};
+pub(crate) use in_hand::InHand;
 
 /// One receiver and everything needed to keep it going.
 pub(crate) struct Delivery {
@@ -30,6 +35,18 @@ pub(crate) struct Delivery {
     /// The running instance; none while it is down.
     pub(crate) receiver: Option<Box<dyn Receiver>>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(crate) in_hand: InHand,
+    /// Messages to deliver again, out of turn.
+    pub(crate) replays: mpsc::Receiver<Replay>,
+}
+
+/// Messages that shall be delivered again, and who wants to know how it went.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) messages: Vec<Message>,
+    /// Told the ids of those that were set aside again.
+    pub(crate) done: oneshot::Sender<Vec<MessageId>>,
 }
 
 /// What a receiver has done, for `/metrics` and `/status`.
@@ -68,6 +85,12 @@ impl Counts {
     }
 }
 
+/// What a receiver is given to do.
+enum Work {
+    Batch(Batch),
+    Replay(Replay),
+}
+
 /// Events of the same kind, which go to the receiver in one call.
 enum Run {
     Messages(Vec<(u64, Message)>),
@@ -83,9 +106,14 @@ impl Delivery {
         } else {
             self.ensure_running().await;
         }
-        while let Some(batch) = self.next_batch().await {
-            let failed = self.deliver(batch).await;
-            self.reader.confirm(failed);
+        while let Some(work) = self.next().await {
+            match work {
+                Work::Batch(batch) => {
+                    let failed = self.deliver(batch).await;
+                    self.reader.confirm(failed);
+                }
+                Work::Replay(replay) => self.replay(replay).await,
+            }
         }
         self.status.enter(Phase::Stopping);
         if let Some(mut receiver) = self.receiver.take() {
@@ -100,20 +128,27 @@ impl Delivery {
         self.status.enter(Phase::Stopped);
     }
 
-    /// The next batch; tells the receiver once that the host is stopping.
-    async fn next_batch(&mut self) -> Option<Batch> {
-        if self.stopping.is_cancelled() {
-            return self.reader.next_batch(&self.options.batch).await;
+    /// What comes next; tells the receiver once that the host is stopping.
+    async fn next(&mut self) -> Option<Work> {
+        if !self.stopping.is_cancelled() {
+            tokio::select! {
+                biased;
+                () = self.stopping.cancelled() => {}
+                Some(replay) = self.replays.recv() => return Some(Work::Replay(replay)),
+                batch = self.reader.next_batch(&self.options.batch) => return batch.map(Work::Batch),
+            }
+            self.tell(ControlMessage::Stopping).await;
         }
-        let stopping = self.stopping.clone();
-        let reader = self.reader.clone();
-        tokio::select! {
-            biased;
-            () = stopping.cancelled() => {}
-            batch = reader.next_batch(&self.options.batch) => return batch,
-        }
-        self.tell(ControlMessage::Stopping).await;
-        self.reader.next_batch(&self.options.batch).await
+        self.reader.next_batch(&self.options.batch).await.map(Work::Batch)
+    }
+
+    /// Delivers dead letters again.
+    async fn replay(&mut self, replay: Replay) {
+        let numbered = (0..).zip(replay.messages.iter().cloned()).collect();
+        let failed = self.deliver_messages(numbered).await;
+        let failed = failed.into_iter().map(|n| replay.messages[n as usize].id()).collect();
+        // Whoever asked may have gone; the letters that failed are kept all the same.
+        let _ = replay.done.send(failed);
     }
 
     async fn tell(&mut self, message: ControlMessage) {
@@ -172,9 +207,12 @@ impl Delivery {
     /// One call of `metrics_received`, with everything that can go wrong with it.
     async fn try_messages(&mut self, messages: &[Message]) -> Result<(), Failure> {
         let timeout = self.options.timeout.get();
+        self.ensure_running().await;
         let begin = Instant::now();
+        self.in_hand.begin(messages);
         let receiver = self.ensure_running().await;
         let result = attempt(timeout, receiver.metrics_received(messages)).await;
+        self.in_hand.end();
         self.counts.seconds.observe(begin.elapsed().as_secs_f64());
         if let Err(failure) = &result {
             self.note(failure);

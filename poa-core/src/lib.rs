@@ -6,6 +6,7 @@ mod budget;
 mod bus;
 pub mod config;
 mod data_type;
+mod dead_letter;
 mod delivery;
 mod extensions;
 mod handler;
@@ -25,6 +26,7 @@ mod timestamp;
 pub use budget::{MemoryBudget, Reservation};
 pub use bus::{Backlog, BatchLimits, LogOpenError, Receipt, ReceiptError, Refused, WhenFull};
 pub use data_type::{DataType, DataTypes, InvalidDataType};
+pub use dead_letter::{DeadLetter, DeadLetters};
 pub use extensions::Extensions;
 pub use handler::{CustomHandler, HandlerContext};
 pub use host::{

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::config::Duration;
 
-/// How deliveries that failed for now are repeated: for ever, each wait drawn at random between nothing and a bound that
+/// How deliveries that failed for now are repeated: for ever unless `max_age` is set, each wait drawn at random between nothing and a bound that
 /// doubles from `initial` to `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -19,11 +19,14 @@ pub struct Retry {
     pub initial: Duration,
     /// The bound of the longest wait.
     pub max: Duration,
+    /// Messages older than this are not tried again but go to the dead letters. Without it they are tried for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { initial: Duration::from_millis(100), max: Duration::from_secs(30) }
+        Self { initial: Duration::from_millis(100), max: Duration::from_secs(30), max_age: None }
     }
 }
 

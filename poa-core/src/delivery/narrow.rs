@@ -2,12 +2,27 @@
 
 use super::Delivery;
 use super::attempt::Failure;
-use crate::Message;
+use crate::{Message, Timestamp};
 
 /// How often a message on its own may make the receiver panic before the message is blamed for it.
 pub(super) const PANICS: u32 = 2;
 
 type Messages = Vec<(u64, Message)>;
+
+/// Messages that are delivered together, and what was tried with them so far.
+struct Part {
+    messages: Messages,
+    attempts: u32,
+}
+
+/// What becomes of a part.
+enum Outcome {
+    Delivered,
+    /// One of these is poison; deliver the halves.
+    Split,
+    /// These items cannot be delivered, for this reason.
+    Without(Vec<usize>, String),
+}
 
 impl Delivery {
     /// Delivers the messages, oldest first; returns the positions of those that were set aside.
@@ -15,22 +30,26 @@ impl Delivery {
     /// A batch that fails for good is halved until the poison stands alone. The part before it is delivered first, so the
     /// order is kept.
     pub(super) async fn deliver_messages(&mut self, messages: Messages) -> Vec<u64> {
+        let begin = Timestamp::now();
         let mut failed = Vec::new();
-        let mut parts = vec![messages];
-        while let Some(part) = parts.pop() {
-            match self.deliver_part(&part).await {
+        let mut parts = self.suspects_apart(messages);
+        parts.reverse();
+        while let Some(mut part) = parts.pop() {
+            match self.deliver_part(&mut part).await {
                 Outcome::Delivered => {
-                    self.counts.delivered.inc_by(part.len() as u64);
+                    self.counts.delivered.inc_by(part.messages.len() as u64);
                 }
                 Outcome::Split => {
-                    let mut first = part;
-                    let second = first.split_off(first.len() / 2);
-                    parts.extend([second, first]);
+                    let second = part.messages.split_off(part.messages.len() / 2);
+                    let attempts = part.attempts;
+                    parts.extend([Part { messages: second, attempts }, part]);
                 }
                 Outcome::Without(items, reason) => {
-                    let rest = self.set_aside(part, &items, &reason, &mut failed);
+                    let (dead, rest) = separate(part.messages, &items);
+                    failed.extend(dead.iter().map(|(position, _)| *position));
+                    self.set_aside(dead, &reason, part.attempts, begin).await;
                     if !rest.is_empty() {
-                        parts.push(rest);
+                        parts.push(Part { messages: rest, attempts: part.attempts });
                     }
                 }
             }
@@ -38,19 +57,46 @@ impl Delivery {
         failed
     }
 
+    /// Messages that were in hand when the process ended come one at a time, because one of them may have ended it.
+    fn suspects_apart(&self, messages: Messages) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut last_suspect = true;
+        for (position, message) in messages {
+            let suspect = self.in_hand.suspects(message.id());
+            match parts.last_mut() {
+                Some(part) if !suspect && !last_suspect => part.messages.push((position, message)),
+                _ => parts.push(Part { messages: vec![(position, message)], attempts: 0 }),
+            }
+            last_suspect = suspect;
+        }
+        parts
+    }
+
     /// Tries until it is clear what to do with these messages.
-    async fn deliver_part(&mut self, part: &[(u64, Message)]) -> Outcome {
-        let messages: Vec<Message> = part.iter().map(|(_, message)| message.clone()).collect();
+    async fn deliver_part(&mut self, part: &mut Part) -> Outcome {
+        let messages: Vec<Message> =
+            part.messages.iter().map(|(_, message)| message.clone()).collect();
         let alone = messages.len() == 1;
-        let (mut attempts, mut panics) = (0, 0);
+        if alone && self.in_hand.convicts(messages[0].id()) {
+            return Outcome::Without(
+                vec![0],
+                "the process ended each time it was delivered".into(),
+            );
+        }
+        let (mut repeats, mut panics) = (0, 0);
         loop {
+            let expired = self.expired(&messages, part.attempts > 0);
+            if !expired.is_empty() {
+                return Outcome::Without(expired, "older than `max_age`".into());
+            }
+            part.attempts += 1;
             let Err(failure) = self.try_messages(&messages).await else {
-                self.succeeded(attempts);
+                self.succeeded(repeats);
                 return Outcome::Delivered;
             };
             match failure {
                 Failure::Permanent { items, reason } => {
-                    let items: Vec<_> = items.into_iter().filter(|i| *i < part.len()).collect();
+                    let items: Vec<_> = items.into_iter().filter(|i| *i < messages.len()).collect();
                     match (items.is_empty(), alone) {
                         (false, _) => return Outcome::Without(items, reason),
                         (true, true) => return Outcome::Without(vec![0], reason),
@@ -64,48 +110,30 @@ impl Delivery {
                 Failure::Panicked(_) => panics += 1,
                 Failure::Transient(_) | Failure::TimedOut(_) => {}
             }
-            self.wait_before_retry(attempts).await;
-            attempts += 1;
+            self.wait_before_retry(repeats).await;
+            repeats += 1;
         }
     }
 
-    /// Counts and reports these items as dead letters; returns the other messages.
-    fn set_aside(
-        &self,
-        part: Messages,
-        items: &[usize],
-        reason: &str,
-        failed: &mut Vec<u64>,
-    ) -> Messages {
-        let mut rest = Vec::with_capacity(part.len());
-        for (index, (position, message)) in part.into_iter().enumerate() {
-            if items.contains(&index) {
-                self.report_dead(&message, reason);
-                failed.push(position);
-            } else {
-                rest.push((position, message));
-            }
-        }
-        rest
-    }
-
-    fn report_dead(&self, message: &Message, reason: &str) {
-        self.counts.dead_lettered.inc();
-        tracing::error!(
-            receiver = self.build.name(),
-            message_id = %message.id(),
-            agent_id = %message.agent_id(),
-            data_type = %message.data_type(),
-            bytes = message.payload().bytes().len(),
-            "message set aside, it can never be delivered: {reason}"
-        );
+    /// The items that are too old to be tried again.
+    fn expired(&self, messages: &[Message], tried: bool) -> Vec<usize> {
+        let Some(max_age) = self.options.retry.max_age.filter(|_| tried) else { return Vec::new() };
+        let too_old = |message: &Message| message.received_at().elapsed() > max_age.get();
+        messages
+            .iter()
+            .enumerate()
+            .filter(|(_, message)| too_old(message))
+            .map(|(i, _)| i)
+            .collect()
     }
 }
 
-enum Outcome {
-    Delivered,
-    /// One of these is poison; deliver the halves.
-    Split,
-    /// These items are poison, for this reason.
-    Without(Vec<usize>, String),
+/// These items, and the others.
+fn separate(messages: Messages, items: &[usize]) -> (Messages, Messages) {
+    let mut dead = vec![false; messages.len()];
+    items.iter().for_each(|item| dead[*item] = true);
+    let (with, without): (Vec<_>, Vec<_>) =
+        messages.into_iter().zip(dead).partition(|(_, dead)| *dead);
+    let plain = |pairs: Vec<(_, bool)>| pairs.into_iter().map(|(message, _)| message).collect();
+    (plain(with), plain(without))
 }

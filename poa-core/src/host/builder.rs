@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::start::{self, Built};
+use super::start::{self, Built, Common};
 use super::stop::Limits;
 use super::{Ack, Engine, Host, HostHandle, ReceiverOptions, Shared, Task};
 use crate::activity::ActivityMonitor;
@@ -18,8 +18,8 @@ use crate::handler::Services;
 use crate::plugin::{handler_factory, receiver_factory};
 use crate::telemetry::Telemetry;
 use crate::{
-    BoxError, BuildContext, DataTypes, Extensions, HandlerContext, HandlerFactory, HandlerPlugin,
-    InvalidDataType, MemoryBudget, ReceiverFactory, ReceiverPlugin, Timestamp,
+    BoxError, BuildContext, DataTypes, DeadLetters, Extensions, HandlerContext, HandlerFactory,
+    HandlerPlugin, InvalidDataType, MemoryBudget, ReceiverFactory, ReceiverPlugin, Timestamp,
 };
 
 /// Describes a host. Nothing happens before [`start`](Self::start).
@@ -35,6 +35,7 @@ pub struct HostBuilder {
     pub(super) start_timeout: Duration,
     resources: Extensions,
     authenticator: Option<Arc<dyn Authenticator>>,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
     telemetry: Telemetry,
     pub(super) handlers: Vec<(String, HandlerFactory)>,
     pub(super) receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
@@ -111,6 +112,7 @@ impl HostBuilder {
             start_timeout: Duration::from_secs(15),
             resources: Extensions::new(),
             authenticator: None,
+            dead_letters: None,
             telemetry: Telemetry::default(),
             handlers: Vec::new(),
             receivers: Vec::new(),
@@ -168,6 +170,12 @@ impl HostBuilder {
     /// Who decides who may speak.
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);
+        self
+    }
+
+    /// Who keeps the messages that can never be delivered. If not set, they are reported in the log and gone.
+    pub fn dead_letters(mut self, store: Arc<dyn DeadLetters>) -> Self {
+        self.dead_letters = Some(store);
         self
     }
 
@@ -277,8 +285,15 @@ impl HostBuilder {
         // Receivers subscribe before any handler runs, so that no message finds nobody.
         let mut receiver_status = Vec::new();
         let mut receivers = Vec::new();
+        let common = Common {
+            services: &services,
+            cursors: &cursors,
+            stopping: &stop_receivers,
+            dead_letters: self.dead_letters.as_ref(),
+            durable: self.engine == Engine::Log,
+        };
         for receiver in built.receivers {
-            let (state, delivery) = receiver.subscribe(&services, &cursors, stop_receivers.clone());
+            let (state, delivery) = receiver.subscribe(&common);
             receivers.push(Task { name: state.name.clone(), task: tokio::spawn(delivery.run()) });
             receiver_status.push(state);
         }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -17,11 +18,13 @@ pub use options::{Ack, Engine, ReceiverOptions};
 pub use stop::StopReport;
 
 use crate::bus::Reader;
-use crate::delivery::Counts;
+use crate::delivery::{Counts, Replay};
 use crate::handler::Services;
 use crate::status::{DeliveryStatus, PluginStatus, Status, StatusCell};
 use crate::telemetry::{Gauge, Telemetry};
-use crate::{AgentId, DataTypes, Draft, HandlerContext, Receipt, Refused, Timestamp};
+use crate::{
+    AgentId, DataTypes, Draft, HandlerContext, Message, MessageId, Receipt, Refused, Timestamp,
+};
 
 /// A running host, on the runtime that started it.
 ///
@@ -69,6 +72,18 @@ impl Host {
     }
 }
 
+/// Why messages were not delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The host has no receiver of this name.
+    #[error("there is no such receiver")]
+    NoSuchReceiver,
+    /// The host is stopping; what was not delivered stays where it was.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
 /// Asks a running host about itself, and sends messages into it. Cloning is cheap.
 #[derive(Clone)]
 pub struct HostHandle(Arc<Shared>);
@@ -93,6 +108,7 @@ struct ReceiverState {
     counts: Arc<Counts>,
     backlog_messages: Gauge,
     backlog_bytes: Gauge,
+    replay: mpsc::Sender<Replay>,
 }
 
 impl ReceiverState {
@@ -171,6 +187,29 @@ impl HostHandle {
     /// Tells every receiver that an agent is inactive, unless that is known already.
     pub fn publish_inactive(&self, agent: &AgentId) {
         self.0.services.activity.bye(agent);
+    }
+
+    /// Delivers messages to one receiver again, out of turn: dead letters whose cause was mended.
+    ///
+    /// Returns the ids of those that were set aside once more; the others were delivered. Waits while the receiver is
+    /// busy or down.
+    ///
+    /// Cancel safe: messages that the receiver has got are delivered whether anybody waits or not.
+    ///
+    /// # Errors
+    /// When there is no such receiver, or the host is stopping.
+    pub async fn replay(
+        &self,
+        receiver: &str,
+        messages: Vec<Message>,
+    ) -> Result<Vec<MessageId>, ReplayError> {
+        let mut states = self.0.receiver_status.iter();
+        let state =
+            states.find(|state| state.name == receiver).ok_or(ReplayError::NoSuchReceiver)?;
+        let (done, failed) = oneshot::channel();
+        let sent = state.replay.send(Replay { messages, done }).await;
+        sent.map_err(|_| ReplayError::Stopping)?;
+        failed.await.map_err(|_| ReplayError::Stopping)
     }
 
     /// What a handler of this name would get: lets code outside any plugin act as a handler.

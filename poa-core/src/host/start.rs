@@ -8,19 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{HostBuilder, ReceiverOptions, ReceiverState, StartError};
 use crate::bus::Cursors;
 use crate::data_type::TypeSet;
-use crate::delivery::{Counts, Delivery, chain, panic_message};
+use crate::delivery::{Counts, Delivery, InHand, chain, panic_message};
 use crate::handler::Services;
 use crate::restart::Restarts;
 use crate::status::{Role, StatusCell};
 use crate::supervise::Supervised;
 use crate::{
-    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerFactory, PluginError, Receiver,
-    ReceiverFactory, RestartPolicy,
+    BuildContext, BuildError, CustomHandler, DeadLetters, HandlerContext, HandlerFactory,
+    PluginError, Receiver, ReceiverFactory, RestartPolicy,
 };
 
 /// Plugins that were built and do not run yet. Receivers come first, because dropping a handler frees its port last.
@@ -152,26 +153,36 @@ async fn bounded<T>(
     }
 }
 
+/// What all receivers of a host have in common.
+pub(super) struct Common<'a> {
+    pub(super) services: &'a Services,
+    pub(super) cursors: &'a Cursors,
+    pub(super) stopping: &'a CancellationToken,
+    pub(super) dead_letters: Option<&'a Arc<dyn DeadLetters>>,
+    /// Whether what a receiver left is given to it again after a crash.
+    pub(super) durable: bool,
+}
+
+/// Replays that wait for a receiver; whoever asks for more waits too.
+const REPLAYS: usize = 4;
+
 impl BuiltReceiver {
     /// Gives the receiver its place in the bus.
-    pub(super) fn subscribe(
-        self,
-        services: &Services,
-        cursors: &Cursors,
-        stopping: CancellationToken,
-    ) -> (ReceiverState, Delivery) {
+    pub(super) fn subscribe(self, common: &Common<'_>) -> (ReceiverState, Delivery) {
         let name = self.build.name().to_owned();
-        let telemetry = &services.telemetry;
+        let telemetry = &common.services.telemetry;
         let counts = Counts::new(telemetry, &name);
-        let reader = Arc::new(services.bus.subscribe(
+        let reader = Arc::new(common.services.bus.subscribe(
             &name,
             self.types,
             self.options.backlog,
             counts.skipped.clone(),
-            cursors.get(&name),
+            common.cursors.get(&name),
         ));
         let labels = [("receiver", name.as_str())];
         let gauge = |what, help| telemetry.gauge(what, help, &labels);
+        let (replay, replays) = mpsc::channel(REPLAYS);
+        let in_hand = if common.durable { self.remember(&name) } else { InHand::default() };
         let state = ReceiverState {
             backlog_messages: gauge("receiver_backlog_messages", "Messages waiting"),
             backlog_bytes: gauge("receiver_backlog_bytes", "Bytes waiting"),
@@ -179,6 +190,7 @@ impl BuiltReceiver {
             reader: reader.clone(),
             counts: counts.clone(),
             name,
+            replay,
         };
         let delivery = Delivery {
             reader,
@@ -189,9 +201,20 @@ impl BuiltReceiver {
             counts,
             restarts: Restarts::new(RestartPolicy::default()),
             receiver: self.receiver,
-            stopping,
+            stopping: common.stopping.clone(),
+            dead_letters: common.dead_letters.cloned(),
+            in_hand,
+            replays,
         };
         (state, delivery)
+    }
+
+    /// What the receiver had in hand when the last process ended.
+    fn remember(&self, name: &str) -> InHand {
+        InHand::open(&self.build.data_dir.join("log"), name).unwrap_or_else(|error| {
+            tracing::warn!(receiver = name, "cannot remember what is in hand: {error}");
+            InHand::default()
+        })
     }
 }
 
