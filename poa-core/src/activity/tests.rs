@@ -4,17 +4,18 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 
 use super::ActivityMonitor;
-use crate::bus::{Bus, Event, Reader};
+use crate::bus::{Acks, Bus, Event, Reader};
 use crate::data_type::TypeSet;
 use crate::telemetry::Counter;
-use crate::{Ack, Activity, AgentId, Backlog, BatchLimits};
+use crate::{Ack, Activity, AgentId, BatchLimits, ReceiverOptions};
 
 const TIMEOUT: Duration = Duration::from_secs(7);
 
 fn monitor() -> (ActivityMonitor, Reader) {
-    let bus = Bus::in_memory(Ack::Memory, Counter::default());
-    let reader =
-        bus.subscribe("test", TypeSet::default(), Backlog::default(), Counter::default(), None);
+    let acks = Acks { by_type: [Ack::Memory].into(), delivered_within: TIMEOUT };
+    let bus = Bus::in_memory(acks, Counter::default());
+    let options = ReceiverOptions::subscribe(["a"]);
+    let reader = bus.subscribe("test", TypeSet::default(), &options, Counter::default(), None);
     let monitor = ActivityMonitor::new(bus, TIMEOUT);
     tokio::spawn({
         let monitor = monitor.clone();

@@ -88,7 +88,8 @@ impl OpenLog {
     }
 
     pub(super) fn readers(&self) -> LogReaders {
-        LogReaders { readers: self.log.readers(), types: self.types.clone() }
+        let begin = self.log.begin().get();
+        LogReaders { readers: self.log.readers(), types: self.types.clone(), begin }
     }
 
     /// How far the receivers had come.

@@ -3,6 +3,7 @@
 use poa_log::{Directory, LogError, Position, Readers};
 
 use super::codec::{Decoded, decode};
+use super::cursors::Cursor;
 use super::{Event, Load};
 use crate::DataTypes;
 use crate::data_type::TypeSet;
@@ -12,6 +13,8 @@ use crate::data_type::TypeSet;
 pub(crate) struct LogReaders {
     pub(super) readers: Readers<Directory>,
     pub(super) types: DataTypes,
+    /// Where the log began when it was opened.
+    pub(super) begin: u64,
 }
 
 /// A log reader that is kept between reads, because it has a file open and bytes read ahead.
@@ -31,6 +34,11 @@ pub(super) struct Chunk {
 const STRETCH: u64 = 8 << 20;
 
 impl LogReaders {
+    /// The oldest place in the log. What waits there, nobody has counted.
+    pub(super) fn begin(&self) -> Cursor {
+        Cursor { position: self.begin, ..Cursor::default() }
+    }
+
     /// Reads events of these types from `from` on, up to `limit` and before `end`.
     pub(super) fn read(
         &self,

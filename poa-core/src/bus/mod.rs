@@ -15,15 +15,18 @@ mod reader;
 mod receipt;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 pub use commit::LogOpenError;
 pub(crate) use commit::OpenLog;
+use cursors::Cursor;
 pub(crate) use cursors::Cursors;
 pub use limits::{Backlog, BatchLimits, WhenFull};
 use pending::Pending;
 pub(crate) use place::Load;
+use place::Place;
 pub(crate) use queue::Event;
 use queue::Queue;
 pub(crate) use reader::{Batch, Reader};
@@ -32,8 +35,9 @@ use receipt::Waiter;
 pub use receipt::{Receipt, ReceiptError};
 
 use crate::data_type::TypeSet;
+use crate::host::ReadFrom;
 use crate::telemetry::Counter;
-use crate::{Ack, Activity, Draft, Timestamp};
+use crate::{Ack, Activity, DataType, Draft, ReceiverOptions, Timestamp};
 
 /// Why the bus does not take a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,35 +57,50 @@ pub enum Refused {
     Stopping,
 }
 
+/// What is promised of which messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Acks {
+    /// By the index of the data type.
+    pub(crate) by_type: Box<[Ack]>,
+    /// How long `delivered` may take.
+    pub(crate) delivered_within: Duration,
+}
+
+impl Acks {
+    fn of(&self, data_type: &DataType) -> Ack {
+        self.by_type.get(data_type.index()).copied().unwrap_or_default()
+    }
+}
+
 /// The way from handlers to receivers.
 #[derive(Debug)]
 pub(crate) struct Bus {
     queue: Mutex<Queue>,
     /// Told when the committer has something to do.
     work: Condvar,
-    ack: Ack,
+    acks: Acks,
     unrouted: Counter,
     log: Option<disk::LogReaders>,
 }
 
 impl Bus {
     /// A bus in memory.
-    pub(crate) fn in_memory(ack: Ack, unrouted: Counter) -> Arc<Self> {
+    pub(crate) fn in_memory(acks: Acks, unrouted: Counter) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue::new(0, None)),
             work: Condvar::new(),
-            ack,
+            acks,
             unrouted,
             log: None,
         })
     }
 
     /// A bus on a log. It carries nothing until [`OpenLog::commit_for`] runs.
-    pub(crate) fn on_log(ack: Ack, unrouted: Counter, log: &OpenLog) -> Arc<Self> {
+    pub(crate) fn on_log(acks: Acks, unrouted: Counter, log: &OpenLog) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue::new(log.end(), Some(Pending::default()))),
             work: Condvar::new(),
-            ack,
+            acks,
             unrouted,
             log: Some(log.readers()),
         })
@@ -92,11 +111,16 @@ impl Bus {
         self: &Arc<Self>,
         name: &str,
         types: TypeSet,
-        backlog: Backlog,
+        options: &ReceiverOptions,
         skipped: Counter,
-        left: Option<cursors::Cursor>,
+        left: Option<Cursor>,
     ) -> Reader {
-        let (place, wake) = self.queue.lock().add_reader(name, types, backlog, skipped, left);
+        let begin = match (&self.log, options.from) {
+            (Some(log), ReadFrom::Start) => Some(log.begin()),
+            _ => None,
+        };
+        let place = Place::new(name, types, options, skipped);
+        let (place, wake) = self.queue.lock().add_reader(place, left.or(begin));
         Reader::new(self.clone(), place, wake)
     }
 
@@ -110,17 +134,20 @@ impl Bus {
         let now = Timestamp::now();
         let mark = queue.mark();
         let mut routed = TypeSet::default();
+        let mut ack = Ack::Memory;
         for draft in messages {
             if queue.has_reader_of(&draft.data_type) {
                 routed.insert(&draft.data_type);
+                ack = ack.max(self.acks.of(&draft.data_type));
                 queue.accept_message(draft, now);
             } else {
                 self.unrouted.inc();
             }
         }
-        let receipt = queue.promise(self.ack, routed, mark);
+        let receipt = queue.promise(ack, routed, mark);
         self.after_accept(&mut queue);
-        Ok(receipt)
+        drop(queue);
+        Ok(if ack == Ack::Delivered { receipt.within(self.acks.delivered_within) } else { receipt })
     }
 
     /// Tells every reader that an agent changed its state. Never refused: there are at most as many of these as agents.

@@ -8,9 +8,9 @@ use tokio::sync::Notify;
 use super::cursors::Cursor;
 use super::disk::Chunk;
 use super::{Backlog, Confirmations, Event, WhenFull};
-use crate::Draft;
 use crate::data_type::TypeSet;
 use crate::telemetry::Counter;
+use crate::{Draft, ReceiverOptions};
 
 /// A number of events and their size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,7 @@ const WINDOW: usize = 8 << 20;
 pub(crate) struct Place {
     pub(super) name: Arc<str>,
     pub(super) types: TypeSet,
+    pub(super) critical: bool,
     backlog: Backlog,
     unread: VecDeque<(u64, Event)>,
     unread_load: Load,
@@ -72,11 +73,17 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(name: &str, types: TypeSet, backlog: Backlog, skipped: Counter) -> Self {
+    pub(super) fn new(
+        name: &str,
+        types: TypeSet,
+        options: &ReceiverOptions,
+        skipped: Counter,
+    ) -> Self {
         Self {
             name: name.into(),
             types,
-            backlog,
+            critical: options.critical,
+            backlog: options.backlog,
             unread: VecDeque::new(),
             unread_load: Load::default(),
             window: usize::MAX,
@@ -91,6 +98,11 @@ impl Place {
             skipped,
             skips: Vec::new(),
         }
+    }
+
+    /// Whether a message of these types is only delivered once this reader has confirmed it.
+    pub(super) fn has_to_confirm(&self, types: TypeSet, some_are_critical: bool) -> bool {
+        self.types.intersects(types) && (self.critical || !some_are_critical)
     }
 
     /// Memory holds only so much of what waits; the log has the rest.

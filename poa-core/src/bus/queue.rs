@@ -7,10 +7,9 @@ use tokio::sync::Notify;
 use super::cursors::{Cursor, Cursors};
 use super::pending::{Mark, Pending, Promise};
 use super::place::Place;
-use super::{Backlog, Receipt, Refused};
+use super::{Receipt, Refused};
 use crate::data_type::TypeSet;
 use crate::id::IdGenerator;
-use crate::telemetry::Counter;
 use crate::{Ack, Activity, DataType, Draft, Message, Timestamp};
 
 /// What readers read.
@@ -72,19 +71,16 @@ impl Queue {
         self.end
     }
 
+    /// Adds a reader, which begins here, or at the end. Returns its number, and what wakes it.
     pub(super) fn add_reader(
         &mut self,
-        name: &str,
-        types: TypeSet,
-        backlog: Backlog,
-        skipped: Counter,
-        left: Option<Cursor>,
+        mut place: Place,
+        begin: Option<Cursor>,
     ) -> (usize, Arc<Notify>) {
-        let mut place = Place::new(name, types, backlog, skipped);
         if self.pending.is_some() {
             place.read_from_disk_when_behind();
         }
-        if let Some(cursor) = left {
+        if let Some(cursor) = begin {
             place.resume(cursor, self.end);
         }
         let wake = place.wake.clone();
@@ -179,8 +175,12 @@ impl Queue {
         if routed.is_empty() {
             return Receipt::ready();
         }
-        let concerned = self.places.iter().filter(|place| place.types.intersects(readers)).count();
-        let (receipt, waiter) = Receipt::waiting_for(concerned.max(1));
+        let critical = self.some_are_critical();
+        let places = self.places.iter();
+        let count = places.filter(|place| place.has_to_confirm(readers, critical)).count();
+        // Without anybody to wait for, it waits for the disk alone.
+        let readers = if count == 0 { TypeSet::default() } else { readers };
+        let (receipt, waiter) = Receipt::waiting_for(count.max(1));
         match (mark, &mut self.pending) {
             (Mark::Entry(from), Some(pending)) => {
                 let entries = from..pending.entries.len();
@@ -193,6 +193,10 @@ impl Queue {
             (Mark::Entry(_), None) => unreachable!("marks are made by this queue"),
         }
         receipt
+    }
+
+    fn some_are_critical(&self) -> bool {
+        self.places.iter().any(|place| place.critical)
     }
 
     pub(super) fn wake_readers(&mut self) {

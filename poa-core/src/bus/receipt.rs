@@ -6,9 +6,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 /// Tells when a message that was accepted has reached the level that `ack` promises.
 ///
@@ -20,7 +22,10 @@ pub struct Receipt(State);
 #[derive(Debug)]
 enum State {
     Ready,
-    Waiting(oneshot::Receiver<Result<(), ReceiptError>>),
+    Waiting {
+        answer: oneshot::Receiver<Result<(), ReceiptError>>,
+        deadline: Option<Pin<Box<Sleep>>>,
+    },
 }
 
 /// Why an accepted message did not reach the level that `ack` promises.
@@ -33,6 +38,9 @@ pub enum ReceiptError {
     /// A receiver could not deliver the message and set it aside, or skipped it.
     #[error("a receiver could not deliver the message")]
     NotDelivered,
+    /// Not every receiver confirmed in time. The message is kept, and will be delivered.
+    #[error("the message was not delivered in time; it is kept")]
+    TimedOut,
     /// The host stopped before it was known.
     #[error("the host stopped before the message was delivered")]
     Stopped,
@@ -44,6 +52,14 @@ impl Receipt {
         Self(State::Ready)
     }
 
+    /// The same receipt, which waits no longer than this.
+    pub(super) fn within(mut self, timeout: Duration) -> Self {
+        if let State::Waiting { deadline, .. } = &mut self.0 {
+            *deadline = Some(Box::pin(tokio::time::sleep(timeout)));
+        }
+        self
+    }
+
     /// A receipt for what `readers` readers have to confirm, and their share of it.
     pub(super) fn waiting_for(readers: usize) -> (Self, Arc<Waiter>) {
         let (answer, receiver) = oneshot::channel();
@@ -52,7 +68,7 @@ impl Receipt {
             failed: AtomicBool::new(false),
             answer: Mutex::new(Some(answer)),
         };
-        (Self(State::Waiting(receiver)), Arc::new(waiter))
+        (Self(State::Waiting { answer: receiver, deadline: None }), Arc::new(waiter))
     }
 }
 
@@ -62,8 +78,16 @@ impl Future for Receipt {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
             State::Ready => Poll::Ready(Ok(())),
-            State::Waiting(answer) => {
-                Pin::new(answer).poll(cx).map(|said| said.unwrap_or(Err(ReceiptError::Stopped)))
+            State::Waiting { answer, deadline } => {
+                if let Poll::Ready(said) = Pin::new(answer).poll(cx) {
+                    return Poll::Ready(said.unwrap_or(Err(ReceiptError::Stopped)));
+                }
+                match deadline {
+                    Some(deadline) => {
+                        deadline.as_mut().poll(cx).map(|()| Err(ReceiptError::TimedOut))
+                    }
+                    None => Poll::Pending,
+                }
             }
         }
     }

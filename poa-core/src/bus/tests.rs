@@ -3,12 +3,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::{Batch, Bus, Event, Reader, Refused};
+use super::{Acks, Batch, Bus, Event, Reader, Refused};
 use crate::config::Size;
 use crate::data_type::TypeSet;
 use crate::telemetry::Counter;
 use crate::{
-    Ack, AgentId, Backlog, BatchLimits, DataTypes, Draft, Payload, ReceiptError, WhenFull,
+    Ack, AgentId, Backlog, BatchLimits, DataTypes, Draft, Payload, ReceiptError, ReceiverOptions,
+    WhenFull,
 };
 
 struct Fixture {
@@ -20,8 +21,9 @@ struct Fixture {
 
 fn fixture(ack: Ack) -> Fixture {
     let unrouted = Counter::default();
+    let acks = Acks { by_type: [ack, ack].into(), delivered_within: Duration::from_secs(30) };
     Fixture {
-        bus: Bus::in_memory(ack, unrouted.clone()),
+        bus: Bus::in_memory(acks, unrouted.clone()),
         types: DataTypes::new(["a", "b"]).unwrap(),
         skipped: Counter::default(),
         unrouted,
@@ -30,9 +32,18 @@ fn fixture(ack: Ack) -> Fixture {
 
 impl Fixture {
     fn reader(&self, types: &[&str], backlog: Backlog) -> Reader {
+        self.reader_with(types, |options| ReceiverOptions { backlog, ..options })
+    }
+
+    fn reader_with(
+        &self,
+        types: &[&str],
+        change: impl FnOnce(ReceiverOptions) -> ReceiverOptions,
+    ) -> Reader {
         let mut set = TypeSet::default();
         types.iter().for_each(|name| set.insert(self.types.get(name).unwrap()));
-        self.bus.subscribe("reader", set, backlog, self.skipped.clone(), None)
+        let options = change(ReceiverOptions::subscribe(types.to_vec()));
+        self.bus.subscribe("reader", set, &options, self.skipped.clone(), None)
     }
 
     fn draft(&self, data_type: &str, n: usize) -> Draft {
@@ -205,4 +216,28 @@ async fn a_sleeping_reader_is_woken_by_close() {
     let limits = limits(10, Duration::ZERO);
     let (end, ()) = tokio::join!(reader.next_batch(&limits), async { fixture.bus.close() });
     assert!(end.is_none());
+}
+
+#[tokio::test]
+async fn delivered_waits_for_the_critical_readers_alone_if_there_are_any() {
+    let fixture = fixture(Ack::Delivered);
+    let critical = fixture.reader_with(&["a"], ReceiverOptions::critical);
+    let _other = fixture.reader_with(&["a", "b"], |options| options);
+    let receipt = fixture.bus.publish([fixture.draft("a", 0)]).unwrap();
+    critical.next_batch(&limits(10, Duration::ZERO)).await.unwrap();
+    critical.confirm(Vec::new());
+    assert_eq!(receipt.await, Ok(()));
+    // Nobody critical gets this type, so nobody is waited for.
+    fixture.bus.publish([fixture.draft("b", 0)]).unwrap().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_waits_only_so_long() {
+    let fixture = fixture(Ack::Delivered);
+    let reader = fixture.reader(&["a"], Backlog::default());
+    let receipt = fixture.bus.publish([fixture.draft("a", 0)]).unwrap();
+    let begin = tokio::time::Instant::now();
+    assert_eq!(receipt.await, Err(ReceiptError::TimedOut));
+    assert_eq!(begin.elapsed().as_secs(), 30);
+    assert_eq!(reader.backlog().count, 1);
 }

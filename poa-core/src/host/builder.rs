@@ -1,5 +1,6 @@
 //! From a description to a running host.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use super::stop::Limits;
 use super::{Ack, Engine, Host, HostHandle, ReceiverOptions, Shared, Task};
 use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
-use crate::bus::{Bus, LogOpenError, OpenLog};
+use crate::bus::{Acks, Bus, LogOpenError, OpenLog};
 use crate::handler::Services;
 use crate::plugin::{handler_factory, receiver_factory};
 use crate::telemetry::Telemetry;
 use crate::{
-    BoxError, BuildContext, DataTypes, DeadLetters, Extensions, HandlerContext, HandlerFactory,
-    HandlerPlugin, InvalidDataType, MemoryBudget, ReceiverFactory, ReceiverPlugin, Timestamp,
+    BoxError, BuildContext, DataType, DataTypes, DeadLetters, Extensions, HandlerContext,
+    HandlerFactory, HandlerPlugin, InvalidDataType, MemoryBudget, ReceiverFactory, ReceiverPlugin,
+    Timestamp,
 };
 
 /// Describes a host. Nothing happens before [`start`](Self::start).
@@ -29,6 +31,8 @@ pub struct HostBuilder {
     data_dir: PathBuf,
     engine: Engine,
     ack: Ack,
+    ack_for: BTreeMap<String, Ack>,
+    delivered_within: Duration,
     memory: u64,
     inactive_after: Duration,
     limits: Limits,
@@ -61,6 +65,9 @@ pub enum StartError {
         /// What it subscribes to.
         data_type: String,
     },
+    /// An ack is set for a data type that the host does not accept.
+    #[error("an ack is set for `{0}`, which is not among the host's metrics; declare it there")]
+    UnknownDataTypeInAck(String),
     /// This engine cannot give the promise that `ack` makes.
     #[error(
         "ack = \"stored\" needs a log on disk, and this host's bus is in memory; use `memory` or `delivered`"
@@ -106,6 +113,8 @@ impl HostBuilder {
             data_dir: "poa-data".into(),
             engine: Engine::Memory,
             ack: Ack::Memory,
+            ack_for: BTreeMap::new(),
+            delivered_within: Duration::from_secs(30),
             memory: 256 << 20,
             inactive_after: Duration::from_secs(7),
             limits: Limits { handlers: Duration::from_secs(10), drain: Duration::from_secs(20) },
@@ -140,6 +149,18 @@ impl HostBuilder {
     /// What a positive answer to an agent means; [`Ack::Memory`] if not set.
     pub fn ack(mut self, ack: Ack) -> Self {
         self.ack = ack;
+        self
+    }
+
+    /// What a positive answer means for messages of one data type, in place of what [`ack`](Self::ack) says.
+    pub fn ack_for(mut self, data_type: &str, ack: Ack) -> Self {
+        self.ack_for.insert(data_type.to_owned(), ack);
+        self
+    }
+
+    /// How long an answer may wait for the receivers when the ack is [`Ack::Delivered`]; 30 s if not set.
+    pub fn delivered_within(mut self, timeout: Duration) -> Self {
+        self.delivered_within = timeout;
         self
     }
 
@@ -226,9 +247,7 @@ impl HostBuilder {
     pub async fn start(mut self) -> Result<Host, StartError> {
         start::check_names(&self)?;
         let data_types = DataTypes::new(&self.metrics)?;
-        if self.ack == Ack::Stored && self.engine == Engine::Memory {
-            return Err(StartError::AckNotPossible);
-        }
+        self.check_acks(&data_types)?;
         start::make_data_dir(&self.data_dir)?;
         let log = self.open_log(&data_types)?;
         let build = BuildContext {
@@ -240,6 +259,25 @@ impl HostBuilder {
         };
         let built = start::build_plugins(&mut self, &build).await?;
         self.run(build, built, log)
+    }
+
+    fn acks(&self, types: &DataTypes) -> Acks {
+        let ack = |data_type: &DataType| self.ack_for.get(data_type.name()).unwrap_or(&self.ack);
+        let by_type = types.iter().map(ack).copied().collect();
+        Acks { by_type, delivered_within: self.delivered_within }
+    }
+
+    /// Refuses promises that cannot be kept.
+    fn check_acks(&self, types: &DataTypes) -> Result<(), StartError> {
+        if let Some(unknown) = self.ack_for.keys().find(|name| types.get(name).is_none()) {
+            return Err(StartError::UnknownDataTypeInAck(unknown.clone()));
+        }
+        let stored = self.acks(types).by_type.contains(&Ack::Stored);
+        if stored && self.engine == Engine::Memory {
+            Err(StartError::AckNotPossible)
+        } else {
+            Ok(())
+        }
     }
 
     fn open_log(&self, types: &DataTypes) -> Result<Option<OpenLog>, StartError> {
@@ -266,9 +304,10 @@ impl HostBuilder {
             &[],
         );
         let cursors = log.as_ref().map(|log| log.cursors().clone()).unwrap_or_default();
+        let acks = self.acks(&build.data_types);
         let bus = match &log {
-            Some(log) => Bus::on_log(self.ack, unrouted, log),
-            None => Bus::in_memory(self.ack, unrouted),
+            Some(log) => Bus::on_log(acks, unrouted, log),
+            None => Bus::in_memory(acks, unrouted),
         };
         let activity = ActivityMonitor::new(bus.clone(), self.inactive_after);
         let services = Arc::new(Services {

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use builder::{HostBuilder, StartError};
-pub use options::{Ack, Engine, ReceiverOptions};
+pub use options::{Ack, Engine, ReadFrom, ReceiverOptions};
 pub use stop::StopReport;
 
 use crate::bus::Reader;

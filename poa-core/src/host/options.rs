@@ -26,7 +26,11 @@ impl Engine {
 }
 
 /// What a positive answer to an agent means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+///
+/// The levels are ordered: each promises what those before it do.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Ack {
@@ -35,7 +39,7 @@ pub enum Ack {
     Memory,
     /// The message is in the log, and the log on the disk. Needs `engine = "log"`.
     Stored,
-    /// Every receiver subscribed to it has confirmed the message.
+    /// Every `critical` receiver subscribed to it has confirmed the message; every receiver, if none is critical.
     Delivered,
 }
 
@@ -71,6 +75,24 @@ pub struct ReceiverOptions {
     /// Whether the host refuses to start while this receiver is not available. Otherwise it is retried in the background.
     #[serde(default)]
     pub required: bool,
+    /// Whether `ack = "delivered"` waits for this receiver. If no receiver is critical, it waits for all.
+    #[serde(default)]
+    pub critical: bool,
+    /// Where a receiver begins that the log does not know yet.
+    #[serde(default)]
+    pub from: ReadFrom,
+}
+
+/// Where a receiver begins that the log does not know yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ReadFrom {
+    /// With what comes after it was added.
+    #[default]
+    End,
+    /// With the oldest message that is still in the log.
+    Start,
 }
 
 const fn default_timeout() -> Duration {
@@ -88,6 +110,8 @@ impl ReceiverOptions {
             backlog: Backlog::default(),
             timeout: default_timeout(),
             required: false,
+            critical: false,
+            from: ReadFrom::End,
         }
     }
 
@@ -109,6 +133,20 @@ impl ReceiverOptions {
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Duration>) -> Self {
         self.timeout = timeout.into();
+        self
+    }
+
+    /// The same, and `ack = "delivered"` waits for this receiver.
+    #[must_use]
+    pub fn critical(mut self) -> Self {
+        self.critical = true;
+        self
+    }
+
+    /// The same, beginning with the oldest message in the log.
+    #[must_use]
+    pub fn from_start(mut self) -> Self {
+        self.from = ReadFrom::Start;
         self
     }
 

@@ -175,7 +175,7 @@ impl BuiltReceiver {
         let reader = Arc::new(common.services.bus.subscribe(
             &name,
             self.types,
-            self.options.backlog,
+            &self.options,
             counts.skipped.clone(),
             common.cursors.get(&name),
         ));
