@@ -20,6 +20,7 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Accepts connections within a bound.
 pub(crate) struct Acceptor {
+    name: Arc<str>,
     listener: TcpListener,
     slots: Arc<Semaphore>,
     metrics: Metrics,
@@ -27,9 +28,9 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) fn new(listener: TcpListener, max: usize, metrics: Metrics) -> Self {
+    pub(crate) fn new(name: Arc<str>, listener: TcpListener, max: usize, metrics: Metrics) -> Self {
         let slots = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Self { listener, slots, metrics, said: None }
+        Self { name, listener, slots, metrics, said: None }
     }
 
     /// The next connection and its slot. While there is none, the pool is kept in order. Not cancel safe: a connection that
@@ -80,7 +81,7 @@ impl Acceptor {
         let now = Instant::now();
         if self.said.is_none_or(|said| now - said >= QUIET) {
             self.said = Some(now);
-            tracing::warn!("{what}");
+            tracing::warn!(handler = &*self.name, "{what}");
         }
     }
 }

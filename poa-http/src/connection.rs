@@ -86,11 +86,12 @@ where
                 metrics.timeouts.inc();
                 tracing::debug!(peer = %conn.peer, "timed out: {late:?}");
             }
-            if late != Phase::Body {
-                return Poll::Ready(());
+            match late {
+                // The service is polled once more, so that the client hears why.
+                Phase::Body => conn.expire_body(),
+                Phase::Serving => conn.expire_request(),
+                _ => return Poll::Ready(()),
             }
-            // The service is polled once more, so that it can say why it refuses.
-            conn.expire_body();
         }
     })
     .await;

@@ -10,7 +10,8 @@ use tokio::time::{Instant, Sleep};
 
 use crate::state::{Conn, Phase};
 
-/// How long a client may take to send the rest of a request when the server is about to stop.
+/// How long a client may take to send the rest of a request when the server is about to stop, and a service to end an answer
+/// that is overdue.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// One timer for all deadlines of a connection.
@@ -66,6 +67,7 @@ impl Deadlines {
             Phase::Header => limits.header_timeout,
             Phase::Body | Phase::Lingering => limits.body_timeout,
             Phase::Serving => return self.since + limits.request_timeout.get(),
+            Phase::Overdue => return self.since + LAST_CALL,
         };
         let deadline = self.since + time.get();
         self.last_call.map_or(deadline, |last| last.min(deadline))
@@ -102,6 +104,8 @@ mod tests {
         assert_eq!(over(&mut deadlines).await, (Phase::Body, Duration::from_secs(30)));
         conn.expire_body();
         assert_eq!(over(&mut deadlines).await, (Phase::Serving, Duration::from_secs(60)));
+        conn.expire_request();
+        assert_eq!(over(&mut deadlines).await, (Phase::Overdue, LAST_CALL));
         conn.linger();
         assert_eq!(over(&mut deadlines).await, (Phase::Lingering, Duration::from_secs(30)));
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a client may cost a listener.
 ///
-/// A client that exceeds a time is cut off; others never notice.
+/// A client that exceeds a limit is refused or cut off; others never notice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -17,7 +17,7 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a client may take to send a whole body.
     pub body_timeout: Duration,
-    /// How long the answer to a request that has arrived may take, until its last byte is handed over.
+    /// How long the answer to a request that has arrived may take, until its last byte is handed over; 503 when longer.
     pub request_timeout: Duration,
     /// How long a connection stays open between requests.
     pub idle_timeout: Duration,

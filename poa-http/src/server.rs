@@ -16,6 +16,7 @@ use crate::{HttpService, Limits, Tls, bind, connection};
 
 /// An HTTP/1.1 listener: bound, and ready to serve.
 pub struct Server {
+    name: Arc<str>,
     listener: TcpListener,
     addr: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -51,7 +52,7 @@ impl Server {
             );
         }
         let metrics = Metrics::new(cx.telemetry(), cx.name());
-        Ok(Self { listener, addr, tls, limits: Arc::new(limits), metrics })
+        Ok(Self { name: cx.name().into(), listener, addr, tls, limits: Arc::new(limits), metrics })
     }
 
     /// The address listened on, with the port that the system chose when it was asked for port 0.
@@ -78,7 +79,7 @@ impl Server {
         let mut pool = Pool::default();
         let metrics = &self.metrics;
         let max = self.limits.max_connections;
-        let mut acceptor = Acceptor::new(self.listener, max, metrics.clone());
+        let mut acceptor = Acceptor::new(self.name, self.listener, max, metrics.clone());
         loop {
             let (tcp, peer, slot) = tokio::select! {
                 biased;

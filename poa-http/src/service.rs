@@ -1,12 +1,15 @@
 //! Around the service of a handler: what it takes, and what becomes of its answers.
 
 use std::any::Any;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, CONTENT_TYPE};
+use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
@@ -20,7 +23,8 @@ use crate::state::{Conn, InFlight};
 /// response, such as a [`service_fn`](hyper::service::service_fn), or a tower service inside
 /// [`TowerToHyperService`](crate::TowerToHyperService). Each connection gets a clone.
 ///
-/// A panic while a request is answered is logged, and answered with 500. An error closes the connection.
+/// A panic while a request is answered is logged, and answered with 500. An answer that takes too long is given up, and 503
+/// sent instead. An error closes the connection.
 pub trait HttpService:
     Service<
         Request<Body>,
@@ -66,9 +70,10 @@ pub(crate) fn call<S: HttpService>(
     let conn = conn.clone();
     let answer = service.call(request.map(|body| Body::new(body, conn.clone())));
     async move {
-        let mut answer = match AssertUnwindSafe(answer).catch_unwind().await {
-            Ok(answer) => answer.map_err(Into::into)?.map(Either::Left),
-            Err(panic) => internal_error(&*panic, &conn).map(Either::Right),
+        let mut answer = match in_time(AssertUnwindSafe(answer).catch_unwind(), &conn).await {
+            Some(Ok(answer)) => answer.map_err(Into::into)?.map(Either::Left),
+            Some(Err(panic)) => internal_error(&*panic, &conn).map(Either::Right),
+            None => overdue().map(Either::Right),
         };
         if conn.is_spoilt() {
             announce_close(&mut answer);
@@ -81,6 +86,17 @@ pub(crate) fn call<S: HttpService>(
             })
         }))
     }
+}
+
+/// What `future` gives; nothing when it is not ready while the request has had its time.
+async fn in_time<F: Future>(future: F, conn: &Conn) -> Option<F::Output> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if conn.request_expired() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Tells the client not to send another request: hyper closes a connection with so much unread.
@@ -97,8 +113,19 @@ fn internal_error(panic: &(dyn Any + Send), conn: &Conn) -> Response<Full<Bytes>
         text.unwrap_or("without a message")
     );
     let body = r#"{"error":"internal","message":"internal error; the server's log says more"}"#;
+    json(StatusCode::INTERNAL_SERVER_ERROR, body)
+}
+
+fn overdue() -> Response<Full<Bytes>> {
+    let body = r#"{"error":"timeout","message":"the answer took too long; try again later"}"#;
+    let mut answer = json(StatusCode::SERVICE_UNAVAILABLE, body);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
+    answer
+}
+
+fn json(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
     let mut answer = Response::new(Full::from(body));
-    *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }

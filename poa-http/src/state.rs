@@ -21,6 +21,8 @@ pub(crate) enum Phase {
     Body,
     /// The request is answered.
     Serving,
+    /// The service was told that it takes too long.
+    Overdue,
     /// All is said, and what the client still sends is thrown away.
     Lingering,
 }
@@ -37,6 +39,7 @@ pub(crate) struct Conn {
     in_flight: AtomicBool,
     awaits_body: AtomicBool,
     body_expired: AtomicBool,
+    request_expired: AtomicBool,
     body_left_unread: AtomicBool,
     /// So much of the body was left that the connection cannot be used again.
     spoilt: AtomicBool,
@@ -47,7 +50,7 @@ pub(crate) struct Conn {
     upgraded: AtomicBool,
     requests: AtomicU32,
     created: Instant,
-    /// When the phase changed last, in milliseconds since `created`.
+    /// When the phase changed last, in microseconds since `created`.
     idle_since: AtomicU64,
     finish: AtomicBool,
     waker: AtomicWaker,
@@ -62,6 +65,7 @@ impl Conn {
             in_flight: AtomicBool::new(false),
             awaits_body: AtomicBool::new(false),
             body_expired: AtomicBool::new(false),
+            request_expired: AtomicBool::new(false),
             body_left_unread: AtomicBool::new(false),
             spoilt: AtomicBool::new(false),
             lingering: AtomicBool::new(false),
@@ -79,12 +83,21 @@ impl Conn {
         if self.lingering.load(Relaxed) {
             Phase::Lingering
         } else if self.in_flight.load(Relaxed) {
-            let reads = self.awaits_body.load(Relaxed) && !self.body_expired();
-            if reads { Phase::Body } else { Phase::Serving }
+            self.phase_in_flight()
         } else if self.received.load(Relaxed) {
             Phase::Header
         } else {
             Phase::Idle
+        }
+    }
+
+    fn phase_in_flight(&self) -> Phase {
+        if self.request_expired() {
+            Phase::Overdue
+        } else if self.awaits_body.load(Relaxed) && !self.body_expired() {
+            Phase::Body
+        } else {
+            Phase::Serving
         }
     }
 
@@ -122,6 +135,14 @@ impl Conn {
         self.body_expired.load(Relaxed)
     }
 
+    pub(crate) fn expire_request(&self) {
+        self.request_expired.store(true, Relaxed);
+    }
+
+    pub(crate) fn request_expired(&self) -> bool {
+        self.request_expired.load(Relaxed)
+    }
+
     /// The service has done with a body that has not ended; `much` of it may still come.
     pub(crate) fn leave_body_unread(&self, much: bool) {
         self.body_left_unread.store(true, Relaxed);
@@ -145,17 +166,17 @@ impl Conn {
 
     /// Notes the moment of a change of phase.
     pub(crate) fn changed_at(&self, now: Instant) {
-        self.idle_since.store(self.millis(now), Relaxed);
+        self.idle_since.store(self.micros(now), Relaxed);
     }
 
-    /// How long this connection has been idle, if it is.
+    /// How long this connection has been idle, in microseconds, if it is.
     pub(crate) fn idle_for(&self, now: Instant) -> Option<u64> {
         let idle = self.phase() == Phase::Idle && !self.finish.load(Relaxed);
-        idle.then(|| self.millis(now).saturating_sub(self.idle_since.load(Relaxed)))
+        idle.then(|| self.micros(now).saturating_sub(self.idle_since.load(Relaxed)))
     }
 
-    fn millis(&self, now: Instant) -> u64 {
-        u64::try_from((now - self.created).as_millis()).unwrap_or(u64::MAX)
+    fn micros(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.created).as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Asks the connection to take no further request.
@@ -178,6 +199,7 @@ impl InFlight {
     pub(crate) fn begin(conn: &Arc<Conn>) -> Self {
         conn.requests.fetch_add(1, Relaxed);
         conn.body_expired.store(false, Relaxed);
+        conn.request_expired.store(false, Relaxed);
         conn.body_left_unread.store(false, Relaxed);
         conn.spoilt.store(false, Relaxed);
         conn.in_flight.store(true, Relaxed);

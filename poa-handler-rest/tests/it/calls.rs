@@ -211,6 +211,20 @@ async fn delivered_means_delivered() {
 }
 
 #[tokio::test]
+async fn a_delivery_that_takes_too_long_is_told() {
+    let mut config = any_port();
+    config.limits.request_timeout = poa_core::config::Duration::from_millis(200);
+    let server = start_with(config, |host| host.ack(Ack::Delivered), 64 << 20).await;
+    server.open.send(false).unwrap();
+    let mut client = server.client().await;
+    let answer = client.post("/data", &metric("a", "{}")).await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "timeout"));
+    assert!(answer.has("retry-after: 5"), "{}", answer.head);
+    assert_eq!(client.post("/ping", r#"{"id":"a"}"#).await.status, 200);
+    server.open.send(true).unwrap();
+}
+
+#[tokio::test]
 async fn a_panic_costs_one_request() {
     let server = start().await;
     let mut client = server.client().await;

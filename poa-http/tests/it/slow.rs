@@ -78,8 +78,10 @@ async fn an_idle_connection_is_closed() {
 async fn an_answer_that_takes_too_long_is_given_up() {
     let server = start(long_but(|limits| limits.request_timeout = SHORT));
     let mut client = server.client().await;
-    client.send("GET /gate HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert_eq!(client.end().await, "");
+    let answer = client.post("/gate", "").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.has("retry-after: 5") && answer.body.contains("timeout"), "{answer:?}");
+    assert_eq!(client.post("/echo", "next").await.body, "next");
     assert!(server.counts(r#"poa_http_timeouts_total{handler="test"} 1"#));
 }
 
