@@ -12,6 +12,7 @@ mod extensions;
 mod handler;
 mod host;
 mod id;
+mod idempotency;
 mod message;
 mod payload;
 mod plugin;
@@ -30,9 +31,11 @@ pub use dead_letter::{DeadLetter, DeadLetters};
 pub use extensions::Extensions;
 pub use handler::{CustomHandler, HandlerContext};
 pub use host::{
-    Ack, Engine, Host, HostBuilder, HostHandle, ReceiverOptions, StartError, StopReport,
+    Ack, Engine, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError, StartError,
+    StopReport,
 };
 pub use id::{AgentId, InvalidAgentId, MessageId};
+pub use idempotency::{IdempotencyKey, InvalidKey};
 pub use message::{Draft, Message, MessageType};
 pub use payload::{Format, Payload, PayloadError};
 pub use plugin::{

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{AgentId, DataType, Extensions, MessageId, Payload, Timestamp};
+use crate::{AgentId, DataType, Extensions, IdempotencyKey, MessageId, Payload, Timestamp};
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,6 +23,7 @@ pub struct Draft {
     pub(crate) data_type: DataType,
     pub(crate) message_type: MessageType,
     pub(crate) payload: Payload,
+    pub(crate) key: Option<IdempotencyKey>,
     assigns: Option<Box<Extensions>>,
 }
 
@@ -30,13 +31,21 @@ impl Draft {
     /// A metric of `agent_id`.
     #[must_use]
     pub fn new(agent_id: AgentId, data_type: DataType, payload: Payload) -> Self {
-        Self { agent_id, data_type, message_type: MessageType::Data, payload, assigns: None }
+        let message_type = MessageType::Data;
+        Self { agent_id, data_type, message_type, payload, key: None, assigns: None }
     }
 
     /// The same message with another type.
     #[must_use]
     pub fn with_message_type(mut self, message_type: MessageType) -> Self {
         self.message_type = message_type;
+        self
+    }
+
+    /// The same message with a key. The host takes only one message of each key, for as long as it remembers it.
+    #[must_use]
+    pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.key = Some(key);
         self
     }
 
@@ -105,6 +114,12 @@ impl Message {
     #[must_use]
     pub fn message_type(&self) -> MessageType {
         self.0.draft.message_type
+    }
+
+    /// What tells this message from one that is sent again.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
+        self.0.draft.key
     }
 
     /// The metric itself, as the agent sent it.

@@ -23,6 +23,8 @@ pub struct Status {
     pub active_agents: usize,
     /// Messages of types that no receiver subscribed to.
     pub unrouted: u64,
+    /// Messages that were sent again with the same idempotency key, and taken once.
+    pub repeated: u64,
     /// Every handler and receiver.
     pub plugins: Vec<PluginStatus>,
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poa_core::{
-    Ack, AgentId, BuildContext, DeliveryError, Draft, Engine, Format, Host, HostHandle, Message,
-    Payload, Receiver, ReceiverFactory, ReceiverOptions, StartError, async_trait,
+    Ack, AgentId, BuildContext, DeliveryError, Draft, Engine, Format, Host, HostHandle,
+    IdempotencyKey, Message, Payload, Receiver, ReceiverFactory, ReceiverOptions, StartError,
+    async_trait,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -198,4 +199,33 @@ async fn a_second_host_in_the_same_directory_is_refused() {
     let StartError::Log(error) = second.start().await.unwrap_err() else { panic!("started") };
     assert!(error.to_string().contains("is another server running"), "{error}");
     assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_sent_again_is_stored_once_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut numbers = Vec::new();
+    for round in 0..3 {
+        let mut open = gate(OPEN);
+        let host = start(dir.path(), Ack::Stored, &[("r", &open)]).await;
+        let handle = host.handle();
+        let keyed = |n, key: &str| {
+            let agent = AgentId::new("agent").unwrap();
+            draft(&handle, n, 0).with_idempotency_key(IdempotencyKey::new(&agent, key).unwrap())
+        };
+        // The same key from many at once, and again in every round.
+        let sent: Vec<_> = (0..20)
+            .map(|n| tokio::spawn(handle.send_to_receivers(keyed(n, "same")).unwrap()))
+            .collect();
+        for receipt in sent {
+            receipt.await.unwrap().unwrap();
+        }
+        let own = handle.send_to_receivers(keyed(100 + round, &format!("round {round}")));
+        own.unwrap().await.unwrap();
+        assert!(host.stop().await.is_clean());
+        while let Ok(number) = open.got.try_recv() {
+            numbers.push(number);
+        }
+    }
+    assert_eq!(numbers, [0, 100, 101, 102]);
 }

@@ -1,20 +1,23 @@
 //! How events stand in the log.
 //!
-//! A record is: what it is (1 byte), the time in microseconds (8, little-endian), then for a message its format (1), id (16), data
-//! type (length in 1 byte, name), agent id (length in 2 bytes, text) and the payload; for a change of activity the agent id.
+//! A record is: what it is (1 byte), the time in microseconds (8, little-endian), then for a message its idempotency key if it has
+//! one (16), its format (1), id (16), data type (length in 1 byte, name), agent id (length in 2 bytes, text) and the payload; for a
+//! change of activity the agent id.
 
 use bytes::Bytes;
 
 use super::Event;
 use crate::{
-    Activity, AgentId, DataTypes, Draft, Format, Message, MessageId, MessageType, Payload,
-    Timestamp,
+    Activity, AgentId, DataTypes, Draft, Format, IdempotencyKey, Message, MessageId, MessageType,
+    Payload, Timestamp,
 };
 
 const DATA: u8 = 1;
 const BYE: u8 = 2;
 const ACTIVE: u8 = 3;
 const INACTIVE: u8 = 4;
+/// Added to the kind of a message that has an idempotency key.
+const KEYED: u8 = 0x80;
 
 const JSON: u8 = 0;
 const MESSAGE_PACK: u8 = 1;
@@ -31,11 +34,16 @@ pub(super) fn encode(event: &Event, out: &mut Vec<u8>) {
 }
 
 fn encode_message(message: &Message, out: &mut Vec<u8>) {
-    out.push(match message.message_type() {
+    let kind = match message.message_type() {
         MessageType::Data => DATA,
         MessageType::Bye => BYE,
-    });
+    };
+    let key = message.idempotency_key();
+    out.push(if key.is_some() { kind | KEYED } else { kind });
     out.extend_from_slice(&message.received_at().as_micros().to_le_bytes());
+    if let Some(key) = key {
+        out.extend_from_slice(key.as_bytes());
+    }
     out.push(match message.payload().format() {
         Format::Json => JSON,
         Format::MessagePack => MESSAGE_PACK,
@@ -62,13 +70,11 @@ pub(super) enum Decoded {
 
 pub(super) fn decode(record: &[u8], types: &DataTypes) -> Decoded {
     let mut input = Input(record);
-    let parts = (input.take(1), input.take(8));
-    let (Some(&[kind]), Some(time)) = parts else { return Decoded::Unreadable };
-    let micros = time.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte));
-    let time = Timestamp::from_micros(micros);
-    match kind {
-        DATA => decode_message(input, types, time, MessageType::Data),
-        BYE => decode_message(input, types, time, MessageType::Bye),
+    let Some((kind, time)) = input.head() else { return Decoded::Unreadable };
+    let message = |message_type| decode_message(input, kind, types, time, message_type);
+    match kind & !KEYED {
+        DATA => message(MessageType::Data),
+        BYE => message(MessageType::Bye),
         ACTIVE | INACTIVE => match agent_id(input.0) {
             Some(agent) => {
                 Decoded::Event(Event::Activity(Activity::new(agent, kind == ACTIVE, time)))
@@ -79,17 +85,27 @@ pub(super) fn decode(record: &[u8], types: &DataTypes) -> Decoded {
     }
 }
 
+/// The idempotency key of a record that has one, and when its message was received.
+pub(super) fn decode_key(record: &[u8]) -> Option<(IdempotencyKey, Timestamp)> {
+    let mut input = Input(record);
+    let (kind, time) = input.head()?;
+    Some((input.key(kind)??, time))
+}
+
 fn decode_message(
     mut input: Input<'_>,
+    kind: u8,
     types: &DataTypes,
     time: Timestamp,
     message_type: MessageType,
 ) -> Decoded {
+    let Some(key) = input.key(kind) else { return Decoded::Unreadable };
     let Some(parts) = message_parts(&mut input) else { return Decoded::Unreadable };
     let (format, id, data_type, agent) = parts;
     let Some(data_type) = types.get(data_type).cloned() else { return Decoded::UnknownType };
     let payload = Payload::new(format, Bytes::copy_from_slice(input.0));
-    let draft = Draft::new(agent, data_type, payload).with_message_type(message_type);
+    let mut draft = Draft::new(agent, data_type, payload).with_message_type(message_type);
+    draft.key = key;
     Decoded::Event(Event::Message(Message::stamp(draft, id, time)))
 }
 
@@ -111,9 +127,26 @@ fn agent_id(bytes: &[u8]) -> Option<AgentId> {
     AgentId::new(std::str::from_utf8(bytes).ok()?).ok()
 }
 
+#[derive(Clone, Copy)]
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
+    /// What every record begins with: its kind and its time.
+    fn head(&mut self) -> Option<(u8, Timestamp)> {
+        let kind = self.take(1)?[0];
+        let micros = u64::from_le_bytes(self.take(8)?.try_into().ok()?);
+        Some((kind, Timestamp::from_micros(micros)))
+    }
+
+    /// The key, if a record of this kind has one; none at all if it is cut off.
+    fn key(&mut self, kind: u8) -> Option<Option<IdempotencyKey>> {
+        if kind & KEYED == 0 {
+            return Some(None);
+        }
+        let bytes = self.take(16)?.try_into().ok()?;
+        Some(Some(IdempotencyKey::from_bytes(bytes)))
+    }
+
     fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
@@ -155,6 +188,28 @@ mod tests {
             assert_eq!(format!("{found:?}"), format!("{message:?}"));
             assert_eq!(found.payload(), message.payload());
         }
+    }
+
+    #[test]
+    fn keys_come_back() {
+        let plain = message(Format::Json, MessageType::Data);
+        let key = IdempotencyKey::new(plain.agent_id(), "k").unwrap();
+        let draft = Draft::new(
+            plain.agent_id().clone(),
+            plain.data_type().clone(),
+            plain.payload().clone(),
+        );
+        let keyed =
+            Message::stamp(draft.with_idempotency_key(key), plain.id(), plain.received_at());
+        let [mut with, mut without] = [Vec::new(), Vec::new()];
+        encode(&Event::Message(keyed), &mut with);
+        encode(&Event::Message(plain.clone()), &mut without);
+        assert_eq!(decode_key(&with), Some((key, plain.received_at())));
+        assert_eq!(decode_key(&without), None);
+        let Decoded::Event(Event::Message(found)) = decode(&with, &types()) else {
+            panic!("no message")
+        };
+        assert_eq!((found.idempotency_key(), found.id()), (Some(key), plain.id()));
     }
 
     #[test]

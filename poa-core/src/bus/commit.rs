@@ -10,8 +10,9 @@ use poa_log::{Directory, Log, LogError, Options, Position};
 
 use super::cursors::{CursorFile, Cursors};
 use super::disk::LogReaders;
+use super::keys::{KeyWindow, Keys};
 use super::pending::Pending;
-use super::{Bus, Queue};
+use super::{Bus, Queue, codec};
 use crate::DataTypes;
 
 /// How often cursors are written and space is given back, and how soon a log that failed is tried again.
@@ -97,6 +98,31 @@ impl OpenLog {
         self.cursors.written()
     }
 
+    /// The idempotency keys of the messages that are still in the log.
+    pub(super) fn keys(&self, window: KeyWindow) -> Keys {
+        let mut keys = Keys::new(window);
+        let Some(from) = self.cursors().keys_from() else { return keys };
+        let mut reader = self.log.reader(Position::new(from));
+        loop {
+            match reader.next() {
+                Ok(Some(entry)) => {
+                    if let Some((key, time)) = codec::decode_key(entry.payload) {
+                        keys.store(key, time, entry.position.get());
+                    }
+                }
+                Ok(None) => break,
+                Err(LogError::Damaged { resume: Some(resume), .. }) => reader.skip_to(resume),
+                Err(error) => {
+                    let error = crate::delivery::chain(&error);
+                    tracing::warn!("messages sent again may be stored twice: {error}");
+                    break;
+                }
+            }
+        }
+        keys.forget_old(self.end());
+        keys
+    }
+
     /// Warns of receivers that left something and are no longer there.
     pub(crate) fn warn_of_removed<'a>(&self, receivers: impl IntoIterator<Item = &'a str>) {
         let receivers: Vec<_> = receivers.into_iter().collect();
@@ -169,8 +195,12 @@ impl Committer {
             Err(error) => {
                 let error = crate::delivery::chain(&error);
                 tracing::error!("messages are refused, the log cannot be written: {error}");
-                writing.fail();
-                if self.bus.queue.lock().closing {
+                let failed = writing.fail();
+                let mut queue = self.bus.queue.lock();
+                failed.into_iter().for_each(|key| queue.keys.fail(key));
+                let closing = queue.closing;
+                drop(queue);
+                if closing {
                     let messages = writing.entries.len();
                     tracing::error!(
                         messages,

@@ -23,13 +23,16 @@ pub(crate) struct Cursor {
 pub(crate) struct Cursors {
     version: u32,
     cursors: BTreeMap<String, Cursor>,
+    /// Where in the log the messages begin whose idempotency keys are remembered.
+    #[serde(default)]
+    keys_from: Option<u64>,
 }
 
 const VERSION: u32 = 1;
 
 impl Cursors {
-    pub(super) fn new(cursors: BTreeMap<String, Cursor>) -> Self {
-        Self { version: VERSION, cursors }
+    pub(super) fn new(cursors: BTreeMap<String, Cursor>, keys_from: Option<u64>) -> Self {
+        Self { version: VERSION, cursors, keys_from }
     }
 
     pub(crate) fn get(&self, receiver: &str) -> Option<Cursor> {
@@ -42,7 +45,11 @@ impl Cursors {
 
     /// What lies before this position is needed by nobody.
     pub(super) fn oldest(&self) -> Option<u64> {
-        self.cursors.values().map(|cursor| cursor.position).min()
+        self.cursors.values().map(|cursor| cursor.position).chain(self.keys_from).min()
+    }
+
+    pub(super) fn keys_from(&self) -> Option<u64> {
+        self.keys_from
     }
 }
 

@@ -7,6 +7,7 @@ mod codec;
 mod commit;
 mod cursors;
 mod disk;
+mod keys;
 mod limits;
 mod pending;
 mod place;
@@ -23,6 +24,7 @@ pub use commit::LogOpenError;
 pub(crate) use commit::OpenLog;
 use cursors::Cursor;
 pub(crate) use cursors::Cursors;
+use keys::{KeyWindow, Keys, Seen};
 pub use limits::{Backlog, BatchLimits, WhenFull};
 use pending::Pending;
 pub(crate) use place::Load;
@@ -37,7 +39,7 @@ pub use receipt::{Receipt, ReceiptError};
 use crate::data_type::TypeSet;
 use crate::host::ReadFrom;
 use crate::telemetry::Counter;
-use crate::{Ack, Activity, DataType, Draft, ReceiverOptions, Timestamp};
+use crate::{Ack, Activity, DataType, Draft, IdempotencyKey, ReceiverOptions, Timestamp};
 
 /// Why the bus does not take a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +74,26 @@ impl Acks {
     }
 }
 
+/// What was not taken.
+#[derive(Debug, Default)]
+pub(crate) struct BusCounts {
+    /// Messages that went to nobody, because no receiver subscribed to their type.
+    pub(crate) unrouted: Counter,
+    /// Messages that had been taken before, by their idempotency key.
+    pub(crate) repeated: Counter,
+}
+
+/// What came of the messages of one call.
+#[derive(Debug, Default)]
+struct Taken {
+    /// The types of those that were accepted.
+    routed: TypeSet,
+    /// The strongest promise among them.
+    ack: Ack,
+    /// Those that had been accepted before, and are on their way to the log.
+    repeated: Vec<IdempotencyKey>,
+}
+
 /// The way from handlers to receivers.
 #[derive(Debug)]
 pub(crate) struct Bus {
@@ -79,29 +101,33 @@ pub(crate) struct Bus {
     /// Told when the committer has something to do.
     work: Condvar,
     acks: Acks,
-    unrouted: Counter,
+    counts: BusCounts,
     log: Option<disk::LogReaders>,
 }
 
 impl Bus {
     /// A bus in memory.
-    pub(crate) fn in_memory(acks: Acks, unrouted: Counter) -> Arc<Self> {
+    pub(crate) fn in_memory(acks: Acks, counts: BusCounts) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::new(Queue::new(0, None)),
+            queue: Mutex::new(Queue::new(0, None, Keys::default())),
             work: Condvar::new(),
             acks,
-            unrouted,
+            counts,
             log: None,
         })
     }
 
     /// A bus on a log. It carries nothing until [`OpenLog::commit_for`] runs.
-    pub(crate) fn on_log(acks: Acks, unrouted: Counter, log: &OpenLog) -> Arc<Self> {
+    pub(crate) fn on_log(acks: Acks, counts: BusCounts, log: &OpenLog) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::new(Queue::new(log.end(), Some(Pending::default()))),
+            queue: Mutex::new(Queue::new(
+                log.end(),
+                Some(Pending::default()),
+                log.keys(KeyWindow::default()),
+            )),
             work: Condvar::new(),
             acks,
-            unrouted,
+            counts,
             log: Some(log.readers()),
         })
     }
@@ -133,21 +159,34 @@ impl Bus {
         queue.admit(messages.as_ref())?;
         let now = Timestamp::now();
         let mark = queue.mark();
-        let mut routed = TypeSet::default();
-        let mut ack = Ack::Memory;
+        let mut taken = Taken::default();
         for draft in messages {
-            if queue.has_reader_of(&draft.data_type) {
-                routed.insert(&draft.data_type);
-                ack = ack.max(self.acks.of(&draft.data_type));
-                queue.accept_message(draft, now);
-            } else {
-                self.unrouted.inc();
-            }
+            self.take(&mut queue, draft, now, &mut taken);
         }
-        let receipt = queue.promise(ack, routed, mark);
+        let receipt = queue.promise(&taken, mark);
         self.after_accept(&mut queue);
         drop(queue);
-        Ok(if ack == Ack::Delivered { receipt.within(self.acks.delivered_within) } else { receipt })
+        let delivered = taken.ack == Ack::Delivered;
+        Ok(if delivered { receipt.within(self.acks.delivered_within) } else { receipt })
+    }
+
+    /// Takes a message, unless nobody wants it or it was taken before.
+    fn take(&self, queue: &mut Queue, draft: Draft, now: Timestamp, taken: &mut Taken) {
+        if !queue.has_reader_of(&draft.data_type) {
+            self.counts.unrouted.inc();
+            return;
+        }
+        taken.ack = taken.ack.max(self.acks.of(&draft.data_type));
+        match draft.key.map_or(Seen::Never, |key| queue.note_key(key)) {
+            Seen::Never => {
+                taken.routed.insert(&draft.data_type);
+                queue.accept_message(draft, now);
+            }
+            seen => {
+                self.counts.repeated.inc();
+                taken.repeated.extend(draft.key.filter(|_| seen == Seen::Pending));
+            }
+        }
     }
 
     /// Tells every reader that an agent changed its state. Never refused: there are at most as many of these as agents.
@@ -182,9 +221,8 @@ impl Bus {
         self.work.notify_one();
     }
 
-    /// Messages that went to nobody, because no receiver subscribed to their type.
-    pub(crate) fn unrouted(&self) -> u64 {
-        self.unrouted.get()
+    pub(crate) fn counts(&self) -> &BusCounts {
+        &self.counts
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use poa_log::Group;
 
 use super::{Event, Waiter, codec};
+use crate::IdempotencyKey;
 use crate::data_type::TypeSet;
 
 /// More than this many bytes never wait for the log.
@@ -59,20 +60,24 @@ impl Pending {
     }
 
     /// After the log failed: tells those who wait that their messages are not stored, and keeps the others, which were
-    /// promised no more than memory.
-    pub(super) fn fail(&mut self) {
+    /// promised no more than memory. Returns the keys of those that are not stored.
+    pub(super) fn fail(&mut self) -> Vec<IdempotencyKey> {
         let mut refused = vec![false; self.entries.len()];
         for promise in self.promises.drain(..) {
             refused[promise.entries].fill(true);
             promise.waiter.not_stored();
         }
         let entries = std::mem::take(&mut self.entries);
+        let mut keys = Vec::new();
         self.group.clear();
         for ((_, event), refused) in entries.into_iter().zip(refused) {
-            if !refused {
-                self.push(event);
+            match &event {
+                _ if !refused => self.push(event),
+                Event::Message(message) => keys.extend(message.idempotency_key()),
+                Event::Activity(_) => {}
             }
         }
+        keys
     }
 
     /// Puts these events behind the ones kept here.

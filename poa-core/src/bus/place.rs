@@ -68,7 +68,7 @@ pub(crate) struct Place {
     pub(super) wake: Arc<Notify>,
     pub(super) confirmations: Confirmations,
     skipped: Counter,
-    /// Positions that were skipped since the last confirmation.
+    /// Positions that were skipped, and nobody was told yet.
     skips: Vec<u64>,
 }
 
@@ -175,6 +175,8 @@ impl Place {
     }
 
     pub(super) fn wake_if_wanted(&mut self) {
+        // Only now, because a message may be skipped before it is known who waits for it.
+        self.report_skips();
         if self.wanted.is_some_and(|wanted| self.has(wanted)) {
             self.wanted = None;
             self.wake.notify_one();
@@ -259,13 +261,26 @@ impl Place {
     }
 
     /// Everything read is done with; `failed` lists the positions of what was not delivered.
-    pub(super) fn confirm(&mut self, mut failed: Vec<u64>) {
+    pub(super) fn confirm(&mut self, failed: &[u64]) {
         self.in_hand = Load::default();
         self.in_hand_from = None;
-        failed.append(&mut self.skips);
-        failed.sort_unstable();
-        self.confirmations.settle(self.read_to, &failed);
+        self.report_skips();
+        failed.iter().for_each(|position| self.confirmations.lose(*position));
+        // Not `read_to`: what lies between that and the next unread is for other readers, and never comes here.
+        let next = self.unread.front().map(|(position, _)| *position).or(self.behind);
+        self.confirmations.settle(next.unwrap_or(u64::MAX));
         self.give_back_memory();
+    }
+
+    fn report_skips(&mut self) {
+        for position in self.skips.drain(..) {
+            self.confirmations.lose(position);
+        }
+    }
+
+    /// Nothing will be confirmed any more; whoever waits for it is told that the host has stopped.
+    pub(super) fn abandon(&mut self) {
+        self.confirmations = Confirmations::default();
     }
 
     fn give_back_memory(&mut self) {

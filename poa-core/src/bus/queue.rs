@@ -5,12 +5,13 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::cursors::{Cursor, Cursors};
+use super::keys::{Keys, Seen};
 use super::pending::{Mark, Pending, Promise};
 use super::place::Place;
-use super::{Receipt, Refused};
+use super::{Receipt, Refused, Taken, Waiter};
 use crate::data_type::TypeSet;
 use crate::id::IdGenerator;
-use crate::{Ack, Activity, DataType, Draft, Message, Timestamp};
+use crate::{Ack, Activity, DataType, Draft, IdempotencyKey, Message, Timestamp};
 
 /// What readers read.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ pub(crate) struct Queue {
     end: u64,
     ids: IdGenerator,
     pub(super) places: Vec<Place>,
+    pub(super) keys: Keys,
     /// What waits for the log, if there is one.
     pub(super) pending: Option<Pending>,
     /// Nothing more is taken.
@@ -54,11 +56,12 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(end: u64, pending: Option<Pending>) -> Self {
+    pub(super) fn new(end: u64, pending: Option<Pending>, keys: Keys) -> Self {
         Self {
             end,
             ids: IdGenerator::new(),
             places: Vec::new(),
+            keys,
             pending,
             closing: false,
             closed: false,
@@ -122,8 +125,23 @@ impl Queue {
         }
     }
 
+    /// What is known of the key of a message that is about to be accepted. A new key is noted.
+    pub(super) fn note_key(&mut self, key: IdempotencyKey) -> Seen {
+        let seen = self.keys.seen(key);
+        if seen == Seen::Never {
+            self.keys.forget_old(self.end);
+            self.keys.take(key);
+        }
+        seen
+    }
+
     /// Gives an event to its readers.
     fn release(&mut self, position: u64, event: &Event) {
+        if let Event::Message(message) = event
+            && let Some(key) = message.idempotency_key()
+        {
+            self.keys.store(key, message.received_at(), position);
+        }
         for place in &mut self.places {
             if event.is_for(place.types) {
                 place.push(position, event.clone());
@@ -165,22 +183,34 @@ impl Queue {
         }
     }
 
-    /// A receipt for the messages accepted since `mark`, which went to the readers of `routed`.
-    pub(super) fn promise(&mut self, ack: Ack, routed: TypeSet, mark: Mark) -> Receipt {
-        let readers = match ack {
+    /// A receipt for the messages accepted since `mark`, and for those that were accepted before and are still on their way to
+    /// the log.
+    pub(super) fn promise(&mut self, taken: &Taken, mark: Mark) -> Receipt {
+        let readers = match taken.ack {
             Ack::Memory => return Receipt::ready(),
             Ack::Stored => TypeSet::default(),
-            Ack::Delivered => routed,
+            Ack::Delivered => taken.routed,
         };
-        if routed.is_empty() {
-            return Receipt::ready();
-        }
         let critical = self.some_are_critical();
         let places = self.places.iter();
         let count = places.filter(|place| place.has_to_confirm(readers, critical)).count();
         // Without anybody to wait for, it waits for the disk alone.
         let readers = if count == 0 { TypeSet::default() } else { readers };
-        let (receipt, waiter) = Receipt::waiting_for(count.max(1));
+        let accepted = if taken.routed.is_empty() { 0 } else { count.max(1) };
+        if accepted + taken.repeated.len() == 0 {
+            return Receipt::ready();
+        }
+        let (receipt, waiter) = Receipt::waiting_for(accepted + taken.repeated.len());
+        for key in &taken.repeated {
+            self.keys.wait(*key, waiter.clone());
+        }
+        if accepted > 0 {
+            self.add_promise(readers, mark, waiter);
+        }
+        receipt
+    }
+
+    fn add_promise(&mut self, readers: TypeSet, mark: Mark, waiter: Arc<Waiter>) {
         match (mark, &mut self.pending) {
             (Mark::Entry(from), Some(pending)) => {
                 let entries = from..pending.entries.len();
@@ -192,7 +222,6 @@ impl Queue {
             }
             (Mark::Entry(_), None) => unreachable!("marks are made by this queue"),
         }
-        receipt
     }
 
     fn some_are_critical(&self) -> bool {
@@ -211,10 +240,11 @@ impl Queue {
         }
     }
 
-    /// How far each reader has come.
-    pub(super) fn cursors(&self) -> Cursors {
+    /// How far each reader has come, and what of the log is needed to remember keys.
+    pub(super) fn cursors(&mut self) -> Cursors {
+        let keys_from = self.keys.forget_old(self.end);
         let cursors =
             self.places.iter().map(|place| (place.name.to_string(), place.cursor(self.end)));
-        Cursors::new(cursors.collect())
+        Cursors::new(cursors.collect(), keys_from)
     }
 }

@@ -104,12 +104,17 @@ pub(super) struct Waiter {
 impl Waiter {
     pub(super) fn confirm(&self, delivered: bool) {
         if !delivered {
-            self.failed.store(true, Ordering::Relaxed);
+            self.lose();
         }
         if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
             let failed = self.failed.load(Ordering::Relaxed);
             self.answer(if failed { Err(ReceiptError::NotDelivered) } else { Ok(()) });
         }
+    }
+
+    /// Whatever else is confirmed, something was not delivered.
+    fn lose(&self) {
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn not_stored(&self) {
@@ -133,13 +138,18 @@ impl Confirmations {
         self.0.push_back((range, waiter));
     }
 
-    /// Everything before `up_to` is done with; `failed` lists, in order, what of it was not delivered.
-    pub(super) fn settle(&mut self, up_to: u64, failed: &[u64]) {
-        while self.0.front().is_some_and(|(range, _)| range.end <= up_to) {
-            let Some((range, waiter)) = self.0.pop_front() else { return };
-            let from = failed.partition_point(|seq| *seq < range.start);
-            let delivered = failed.get(from).is_none_or(|seq| *seq >= range.end);
-            waiter.confirm(delivered);
+    /// What stands at this position will not be delivered. Says so to whoever waits for it, once the rest is done with.
+    pub(super) fn lose(&self, position: u64) {
+        let at = self.0.partition_point(|(range, _)| range.end <= position);
+        if let Some((_, waiter)) = self.0.get(at).filter(|(range, _)| range.contains(&position)) {
+            waiter.lose();
+        }
+    }
+
+    /// Everything before `up_to` is done with.
+    pub(super) fn settle(&mut self, up_to: u64) {
+        while let Some((_, waiter)) = self.0.pop_front_if(|(range, _)| range.end <= up_to) {
+            waiter.confirm(true);
         }
     }
 }

@@ -3,30 +3,27 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::{Acks, Batch, Bus, Event, Reader, Refused};
+use super::{Acks, Batch, Bus, BusCounts, Event, Reader, Refused};
 use crate::config::Size;
 use crate::data_type::TypeSet;
 use crate::telemetry::Counter;
 use crate::{
-    Ack, AgentId, Backlog, BatchLimits, DataTypes, Draft, Payload, ReceiptError, ReceiverOptions,
-    WhenFull,
+    Ack, AgentId, Backlog, BatchLimits, DataTypes, Draft, IdempotencyKey, Payload, ReceiptError,
+    ReceiverOptions, WhenFull,
 };
 
 struct Fixture {
     bus: Arc<Bus>,
     types: DataTypes,
     skipped: Counter,
-    unrouted: Counter,
 }
 
 fn fixture(ack: Ack) -> Fixture {
-    let unrouted = Counter::default();
     let acks = Acks { by_type: [ack, ack].into(), delivered_within: Duration::from_secs(30) };
     Fixture {
-        bus: Bus::in_memory(acks, unrouted.clone()),
+        bus: Bus::in_memory(acks, BusCounts::default()),
         types: DataTypes::new(["a", "b"]).unwrap(),
         skipped: Counter::default(),
-        unrouted,
     }
 }
 
@@ -95,7 +92,7 @@ async fn what_nobody_reads_is_counted() {
     let fixture = fixture(Ack::Delivered);
     let _reader = fixture.reader(&["a"], Backlog::default());
     fixture.bus.publish([fixture.draft("b", 0)]).unwrap().await.unwrap();
-    assert_eq!(fixture.unrouted.get(), 1);
+    assert_eq!(fixture.bus.counts().unrouted.get(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,4 +237,21 @@ async fn delivered_waits_only_so_long() {
     assert_eq!(receipt.await, Err(ReceiptError::TimedOut));
     assert_eq!(begin.elapsed().as_secs(), 30);
     assert_eq!(reader.backlog().count, 1);
+}
+
+#[tokio::test]
+async fn a_message_sent_again_with_its_key_is_taken_once() {
+    let fixture = fixture(Ack::Memory);
+    let reader = fixture.reader(&["a"], Backlog::default());
+    let keyed = |n, key| {
+        let draft = fixture.draft("a", n);
+        let key = IdempotencyKey::new(&draft.agent_id, key).unwrap();
+        draft.with_idempotency_key(key)
+    };
+    fixture.bus.publish([keyed(0, "x")]).unwrap().await.unwrap();
+    fixture.bus.publish([keyed(1, "x")]).unwrap().await.unwrap();
+    fixture.bus.publish(vec![keyed(2, "y"), keyed(3, "y")]).unwrap().await.unwrap();
+    let batch = reader.next_batch(&limits(10, Duration::ZERO)).await.unwrap();
+    assert_eq!(numbers(&batch), [0, 2]);
+    assert_eq!(fixture.bus.counts().repeated.get(), 2);
 }

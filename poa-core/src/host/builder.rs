@@ -14,7 +14,7 @@ use super::stop::Limits;
 use super::{Ack, Engine, Host, HostHandle, ReceiverOptions, Shared, Task};
 use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
-use crate::bus::{Acks, Bus, LogOpenError, OpenLog};
+use crate::bus::{Acks, Bus, BusCounts, LogOpenError, OpenLog};
 use crate::handler::Services;
 use crate::plugin::{handler_factory, receiver_factory};
 use crate::telemetry::Telemetry;
@@ -298,16 +298,16 @@ impl HostBuilder {
         built: Built,
         log: Option<OpenLog>,
     ) -> Result<Host, StartError> {
-        let unrouted = self.telemetry.counter(
-            "unrouted_messages",
-            "Messages of types that no receiver subscribed to",
-            &[],
-        );
+        let counter = |name, help| self.telemetry.counter(name, help, &[]);
+        let counts = BusCounts {
+            unrouted: counter("unrouted_messages", "Messages of types nobody subscribed to"),
+            repeated: counter("repeated_messages", "Messages taken before, by idempotency key"),
+        };
         let cursors = log.as_ref().map(|log| log.cursors().clone()).unwrap_or_default();
         let acks = self.acks(&build.data_types);
         let bus = match &log {
-            Some(log) => Bus::on_log(acks, unrouted, log),
-            None => Bus::in_memory(acks, unrouted),
+            Some(log) => Bus::on_log(acks, counts, log),
+            None => Bus::in_memory(acks, counts),
         };
         let activity = ActivityMonitor::new(bus.clone(), self.inactive_after);
         let services = Arc::new(Services {

@@ -148,7 +148,8 @@ impl HostHandle {
             ack: shared.ack.name(),
             engine: shared.engine.name(),
             active_agents: shared.services.activity.active(),
-            unrouted: shared.services.bus.unrouted(),
+            unrouted: shared.services.bus.counts().unrouted.get(),
+            repeated: shared.services.bus.counts().repeated.get(),
             plugins: handlers.chain(receivers).collect(),
         }
     }

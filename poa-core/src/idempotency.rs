@@ -1,0 +1,80 @@
+//! Telling a message that is sent again from a new one.
+
+use crate::AgentId;
+
+/// The longest key an agent may give, in bytes.
+const MAX_KEY: usize = 255;
+
+/// Stands for a key that an agent gave to one of its messages. The same key of the same agent means the same message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey([u8; 16]);
+
+impl IdempotencyKey {
+    /// The key that `agent` gave. Two agents never share one.
+    ///
+    /// # Errors
+    /// When the key is empty, longer than 255 bytes, or holds a control character.
+    pub fn new(agent: &AgentId, key: &str) -> Result<Self, InvalidKey> {
+        if key.is_empty() || key.len() > MAX_KEY || key.chars().any(char::is_control) {
+            return Err(InvalidKey);
+        }
+        Ok(Self::hash(agent, key, None))
+    }
+
+    /// The key of message `index` in a batch that was given one key.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_batch(agent: &AgentId, key: &str, index: usize) -> Result<Self, InvalidKey> {
+        Self::new(agent, key).map(|_| Self::hash(agent, key, Some(index)))
+    }
+
+    /// Kept in the log, so it must stay as it is.
+    fn hash(agent: &AgentId, key: &str, index: Option<usize>) -> Self {
+        let index = index.map(|index| index.to_string()).unwrap_or_default();
+        // Neither an agent id nor a key holds a control character, so this is unambiguous.
+        let text = format!("{agent}\0{key}\0{index}");
+        Self(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).into_bytes())
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// A text is no idempotency key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an idempotency key has 1 to {MAX_KEY} bytes and no control characters")]
+pub struct InvalidKey;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_belong_to_their_agent_and_place() {
+        let [one, two] = ["one", "two"].map(|name| AgentId::new(name).unwrap());
+        let key = IdempotencyKey::new(&one, "k").unwrap();
+        assert_eq!(key, IdempotencyKey::new(&one, "k").unwrap());
+        assert_ne!(key, IdempotencyKey::new(&two, "k").unwrap());
+        assert_ne!(key, IdempotencyKey::in_batch(&one, "k", 0).unwrap());
+        assert_ne!(
+            IdempotencyKey::in_batch(&one, "k", 1).unwrap(),
+            IdempotencyKey::in_batch(&one, "k", 11).unwrap()
+        );
+        // What is in the log must mean the same to the next version.
+        assert_eq!(uuid::Uuid::from_bytes(key.0).get_version_num(), 5);
+    }
+
+    #[test]
+    fn refuses_what_is_no_key() {
+        let agent = AgentId::new("a").unwrap();
+        for key in ["", "a\nb", &"x".repeat(256)] {
+            assert_eq!(IdempotencyKey::new(&agent, key), Err(InvalidKey), "{key}");
+        }
+    }
+}
