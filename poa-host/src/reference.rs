@@ -35,16 +35,14 @@ pub fn reference(registry: &Registry) -> String {
         let forms = alternatives(&root, &root["properties"][role]["additionalProperties"]);
         if let (Some(first), true) = (forms.first(), role == "receivers") {
             let own: Vec<_> = own_keys(first, &common);
-            page.section("### Keys of every receiver", first, &own);
+            page.text.push_str("\n### Keys of every receiver\n");
+            page.keys(first, &own);
             page.nested(first, "receivers.NAME", &own);
         }
         for form in forms {
             let kind = form["title"].as_str().unwrap_or_default();
-            let hidden: Vec<_> = if role == "receivers" {
-                common.iter().map(String::as_str).collect()
-            } else {
-                Vec::new()
-            };
+            let hidden: Vec<_> =
+                common.iter().filter(|_| role == "receivers").map(String::as_str).collect();
             page.section(&format!("### kind = \"{kind}\""), form, &hidden);
             page.nested(form, &format!("{role}.NAME"), &hidden);
         }
@@ -55,6 +53,20 @@ pub fn reference(registry: &Registry) -> String {
 fn own_keys<'s>(form: &'s Value, common: &[String]) -> Vec<&'s str> {
     let keys = properties(form).into_iter().flatten().map(|(key, _)| key.as_str());
     keys.filter(|key| !common.iter().any(|other| other == key)).collect()
+}
+
+/// What a schema refers to, itself or as something that may be absent.
+fn reference_of(schema: &Value) -> Option<&str> {
+    let own = schema.get("$ref").and_then(Value::as_str);
+    own.or_else(|| schema.get("anyOf")?.as_array()?.iter().find_map(reference_of))
+}
+
+/// A number of bytes as one would write it.
+fn size(bytes: u64) -> String {
+    let units =
+        [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("MB", 1_000_000), ("KB", 1_000)];
+    let fits = units.into_iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit));
+    fits.map_or_else(|| bytes.to_string(), |(name, unit)| format!("\"{}{name}\"", bytes / unit))
 }
 
 struct Page<'s> {
@@ -75,6 +87,10 @@ impl<'s> Page<'s> {
     /// One table form: its description and a row for each key.
     fn section(&mut self, title: &str, form: &'s Value, hidden: &[&str]) {
         self.heading(title, form);
+        self.keys(form, hidden);
+    }
+
+    fn keys(&mut self, form: &'s Value, hidden: &[&str]) {
         self.text.push_str("\n| key | what | type | default |\n|---|---|---|---|\n");
         for (key, schema) in properties(form).into_iter().flatten() {
             if !hidden.contains(&key.as_str()) {
@@ -85,16 +101,28 @@ impl<'s> Page<'s> {
     }
 
     fn row(&mut self, key: &str, schema: &'s Value, must: bool) {
-        let what =
-            keyword(self.root, schema, "description").and_then(Value::as_str).unwrap_or_default();
+        let mut what = self.description(schema).to_owned();
+        for form in alternatives(self.root, schema) {
+            if let ([name], Some(means)) = (names(form).as_slice(), form.get("description")) {
+                let means = means.as_str().unwrap_or_default();
+                let _ = write!(what, " `{name}`: {means}");
+            }
+        }
         let what = what.replace('\n', " ").replace('|', "\\|");
+        let kind = self.type_of(schema);
         let default = match schema.get("default") {
             _ if must => "required".to_owned(),
             None | Some(Value::Null | Value::Object(_)) => "-".to_owned(),
+            Some(Value::Number(bytes)) if kind == "size" => {
+                format!("`{}`", size(bytes.as_u64().unwrap_or(0)))
+            }
             Some(value) => format!("`{value}`"),
         };
-        let kind = self.type_of(schema);
         let _ = writeln!(self.text, "| `{key}` | {what} | {kind} | {default} |");
+    }
+
+    fn description(&self, schema: &'s Value) -> &'s str {
+        keyword(self.root, schema, "description").and_then(Value::as_str).unwrap_or_default()
     }
 
     fn type_of(&self, schema: &'s Value) -> String {
@@ -120,11 +148,8 @@ impl<'s> Page<'s> {
 
     /// Durations and sizes are strings to a schema, and better known by their own names.
     fn name_of(&self, schema: &Value, form: &Value) -> String {
-        let name = schema
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|pointer| pointer.rsplit('/').next());
-        match name.map(|name| name.rsplit('.').next().unwrap_or(name)) {
+        let name = reference_of(schema).and_then(|pointer| pointer.rsplit(['/', '.']).next());
+        match name {
             Some(name @ ("Duration" | "Size" | "Secret")) => name.to_lowercase(),
             _ => types(form).first().copied().unwrap_or("any").to_owned(),
         }

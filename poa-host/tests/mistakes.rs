@@ -77,6 +77,18 @@ const MISTAKES: &[(&str, &str, &str, &[&str])] = &[
         &["the log on the disk", "ack = \"memory\"", "ack = \"delivered\""],
     ),
     (
+        "engine = \"memory\"",
+        "ack_for = { block = \"delivered\" }",
+        "4:21: bus.ack_for.block:",
+        &["`block` is not among the metrics", "did you mean `blocks`?"],
+    ),
+    (
+        "engine = \"memory\"",
+        "engine = \"memory\"\nack_for = { blocks = \"stored\" }",
+        "5:22: bus.ack_for.blocks:",
+        &["the log on the disk"],
+    ),
+    (
         "kind = \"ear\"",
         "kind = \"aer\"",
         "7:8: handlers.front.kind:",

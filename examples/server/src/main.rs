@@ -1,2 +1,59 @@
-//! The bundled poa server
-fn main() {}
+//! The bundled poa server: the plugins of this repository behind one command line.
+
+mod cli;
+mod demo;
+mod embedded;
+mod failure;
+mod files;
+mod logs;
+#[cfg(test)]
+mod reference;
+mod registry;
+mod serve;
+mod user;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(failure) = logs::start(&cli) {
+        return failure.report();
+    }
+    match act(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(),
+    }
+}
+
+fn act(cli: Cli) -> Result<u8, Failure> {
+    let config = cli.config.as_deref();
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => on_runtime(serve::serve(embedded::source(config))),
+        Command::Demo(options) => on_runtime(demo::demo(options)),
+        Command::Check => serve::check(config),
+        Command::Schema => {
+            println!("{:#}", poa_host::schema(&registry::registry()));
+            Ok(0)
+        }
+        Command::List => {
+            serve::list();
+            Ok(0)
+        }
+        Command::User(command) => on_runtime(user::user(command, embedded::source(config))),
+    }
+}
+
+fn on_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    files::raise_limit();
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::new("cannot start threads", error))?;
+    let outcome = runtime.block_on(work);
+    // A thread that hangs in a system call must not keep the program from ending.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}

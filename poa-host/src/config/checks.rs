@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::document::Part;
 use super::suggest::{closest, hint};
-use super::top::Top;
+use super::top::{Bus, Top};
 use super::walk::Found;
 
 /// Looks at the whole: `top` as far as it could be read, and everything as it was written.
@@ -19,10 +19,7 @@ pub(crate) fn check(found: &mut Vec<Found>, top: &Top, written: &Value) {
         let problem = problem.under("auth");
         say(super::path::normal(&problem.path), problem.message);
     }
-    if top.bus.ack() == Ack::Stored && top.bus.engine == Engine::Memory {
-        let message = "`stored` needs the log on the disk, and `engine = \"memory\"` has none; write `engine = \"log\"`, or `ack = \"memory\"`, or `ack = \"delivered\"`";
-        say(path(&["bus", "ack"]), message.to_owned());
-    }
+    acks(&top.bus, written, &mut say);
     data_types(written, &mut say);
     presence(written, &mut say);
     subscriptions(written, &mut say);
@@ -62,6 +59,31 @@ fn data_types(written: &Value, say: &mut Say<'_>) {
             say(path(&["metrics", &index.to_string()]), format!("{error}; remove it here"))
         }
         None => say(path(&["metrics"]), error.to_string()),
+    }
+}
+
+/// A promise needs something to keep it, and somebody to give it to.
+fn acks(bus: &Bus, written: &Value, say: &mut Say<'_>) {
+    let here = |keys: &[&str]| path(&[&["bus"], keys].concat());
+    let by_type = bus.ack_for.iter().map(|(name, ack)| (here(&["ack_for", name]), *ack));
+    for (place, ack) in by_type.chain([(here(&["ack"]), bus.ack())]) {
+        if ack == Ack::Stored && bus.engine == Engine::Memory {
+            let cure = "write `engine = \"log\"`, or `ack = \"memory\"`, or `ack = \"delivered\"`";
+            say(
+                place,
+                format!(
+                    "`stored` needs the log on the disk, and `engine = \"memory\"` has none; {cure}"
+                ),
+            );
+        }
+    }
+    let known: Vec<_> = texts(&written["metrics"]).map(|(_, name)| name).collect();
+    for name in bus.ack_for.keys().filter(|name| !known.contains(&name.as_str())) {
+        let hint = hint(name, "metrics", known.iter().copied());
+        say(
+            here(&["ack_for", name]),
+            format!("`{name}` is not among the metrics of this server; {hint}"),
+        );
     }
 }
 

@@ -92,12 +92,15 @@ impl Config {
             .data_dir(&top.data_dir)
             .engine(top.bus.engine)
             .ack(top.bus.ack())
+            .delivered_within(top.bus.delivered_within.get())
             .memory_limit(top.memory_limit.get())
             .inactive_after(top.inactive_after.get())
             .start_timeout(top.start_timeout.get())
             .stop_timeouts(top.stop.handlers.get(), top.stop.drain.get())
             .authenticator(Arc::new(auth.clone()))
             .resource(auth.clone());
+        let acks = top.bus.ack_for.iter();
+        let host = acks.fold(host, |host, (name, ack)| host.ack_for(name, *ack));
         let handlers = self.handlers.iter();
         let host =
             handlers.fold(host, |host, (name, factory)| host.handler_from(name, factory.clone()));

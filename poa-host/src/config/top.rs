@@ -1,5 +1,6 @@
 //! What stands outside the sections of the plugins. Their schemas come from the registry.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -92,18 +93,23 @@ impl Default for Stop {
 }
 
 /// How messages get from handlers to receivers.
-#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Bus {
     /// Where messages wait for their receivers.
     pub(crate) engine: Engine,
     /// What a positive answer to an agent means; if not written, `stored` with the log and `memory` without.
     pub(crate) ack: Option<Ack>,
+    /// The same for single data types, by name.
+    pub(crate) ack_for: BTreeMap<String, Ack>,
+    /// How long an answer may wait for the receivers when the ack is `delivered`.
+    pub(crate) delivered_within: Duration,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { engine: Engine::Log, ack: None }
+        let delivered_within = Duration::from_secs(30);
+        Self { engine: Engine::Log, ack: None, ack_for: BTreeMap::new(), delivered_within }
     }
 }
 

@@ -1,0 +1,116 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Takes metrics from agents and hands them to receivers that store, show or pass them on.
+///
+/// Ends with 0 after a drain that left nothing, 3 when messages or plugins were left, 2 for problems of the
+/// configuration or the command line, 1 when something fails, and 130 or 143 on a second signal.
+#[derive(Debug, Parser)]
+#[command(name = "poa-server", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// The configuration; ./poa.toml if that exists, else a built-in one
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What is logged, such as `debug` or `poa_core=trace,info`; RUST_LOG does the same
+    #[arg(long, global = true, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// How it is logged, on stderr
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Human)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Lines to read
+    Human,
+    /// One JSON object per line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Runs the server; this is what happens without a command
+    Run,
+    /// Runs the built-in configuration and an agent that sends this machine's system metrics
+    Demo(Demo),
+    /// Tells everything that is wrong with a configuration, and touches nothing
+    Check,
+    /// Prints the JSON Schema of the configuration
+    Schema,
+    /// Prints the kinds of handlers and receivers there are
+    List,
+    /// Manages the users in the data directory, also while the server runs
+    #[command(subcommand)]
+    User(User),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// The directory for everything the server writes
+    #[arg(long, value_name = "DIR", default_value = "poa-data")]
+    pub(crate) data_dir: PathBuf,
+    /// The port of the admin listener; REST listens two above it, auth three above it. 0: any free ports
+    #[arg(long, value_name = "PORT", default_value_t = 4000, value_parser = clap::value_parser!(u16).range(..=65_532))]
+    pub(crate) listen_base: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Adds a user; prints the password if it was made up
+    Add {
+        /// The name; made up if missing
+        name: Option<String>,
+        /// A file that holds the password; made up if missing
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// The only agent the user may speak for
+        #[arg(long, value_name = "ID")]
+        agent_id: Option<String>,
+    },
+    /// Lists all users
+    List,
+    /// Lets a user neither log in nor speak
+    Ban {
+        /// The name
+        name: String,
+    },
+    /// Takes a ban back
+    Unban {
+        /// The name
+        name: String,
+    },
+    /// Deletes a user
+    Delete {
+        /// The name
+        name: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_config_may_stand_anywhere() {
+        for args in
+            [&["poa-server", "--config", "x"][..], &["poa-server", "check", "--config", "x"]]
+        {
+            let cli = Cli::try_parse_from(args).unwrap();
+            assert_eq!(cli.config.as_deref(), Some(std::path::Path::new("x")));
+        }
+        let cli = Cli::try_parse_from(["poa-server"]).unwrap();
+        assert!(cli.command.is_none() && cli.config.is_none());
+    }
+}

@@ -1,0 +1,70 @@
+//! The built-in configuration, an agent on this machine, and what to try.
+
+mod agent;
+mod rows;
+mod text;
+
+use poa_host::{Outcome, Server, ServerError, Signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::cli::Demo;
+use crate::embedded;
+use crate::failure::Failure;
+use crate::registry::registry;
+use crate::serve::{announce, signals};
+
+/// Runs until a signal ends it. Returns the exit code.
+pub(crate) async fn demo(options: Demo) -> Result<u8, Failure> {
+    let mut signals = signals()?;
+    let source = embedded::moved(&options.data_dir, options.listen_base);
+    let server = tokio::select! {
+        server = Server::start(source, registry()) => server.map_err(with_cure)?,
+        _ = told_to_stop(&mut signals) => return Ok(0),
+    };
+    announce(&server);
+    let places = text::Places::of(&server)?;
+    let before = rows::look(&places.database()).await;
+    let (leave, left) = oneshot::channel();
+    let agent = agent::start(&places, server.auth(), left).await?;
+    println!("{}", text::explain(&places, server.auth()));
+    let rows = tokio::spawn(rows::announce_first(places.database(), before));
+
+    told_to_stop(&mut signals).await;
+    println!("\ndraining; once more to end at once");
+    drop(leave);
+    let outcome = tokio::select! {
+        outcome = farewell(agent, server) => outcome?,
+        signal = told_to_stop(&mut signals) => Outcome::Aborted(signal),
+    };
+    rows.abort();
+    Ok(outcome.exit_code())
+}
+
+/// The agent takes its leave while the server still listens; then the server drains.
+async fn farewell(agent: JoinHandle<()>, server: Server) -> Result<Outcome, ServerError> {
+    let _ = agent.await;
+    let (tell, told) = mpsc::channel(1);
+    let _ = tell.try_send(Signal::Terminate);
+    server.run(told).await
+}
+
+async fn told_to_stop(signals: &mut mpsc::Receiver<Signal>) -> Signal {
+    loop {
+        match signals.recv().await {
+            Some(Signal::Hangup) => {}
+            Some(signal) => return signal,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// The demo has no `listen` to change, but an option.
+fn with_cure(error: ServerError) -> Failure {
+    let failure = Failure::from(error);
+    if failure.mentions("cannot listen on") {
+        failure.and("try other ports with --listen-base 5000")
+    } else {
+        failure
+    }
+}

@@ -1,0 +1,14 @@
+//! The plugins compiled in.
+
+use poa_auth::AuthHandler;
+use poa_core::Registry;
+use poa_handler_rest::Rest;
+use poa_receiver_sqlite::Sqlite;
+
+/// Every kind of handler and receiver this server knows.
+pub(crate) fn registry() -> Registry {
+    Registry::new()
+        .handler::<Rest>("rest")
+        .handler::<AuthHandler>("auth")
+        .receiver::<Sqlite>("sqlite")
+}

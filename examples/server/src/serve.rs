@@ -1,0 +1,46 @@
+//! The commands around a configuration: run, check, list.
+
+use std::path::Path;
+
+use poa_host::{Config, Server, Source};
+
+use crate::failure::Failure;
+use crate::registry::registry;
+
+/// Runs until a signal ends it. Returns the exit code.
+pub(crate) async fn serve(source: Source) -> Result<u8, Failure> {
+    let signals = signals()?;
+    let outcome = poa_host::run(source, registry(), signals, announce).await?;
+    Ok(outcome.exit_code())
+}
+
+/// Takes signals from now on.
+pub(crate) fn signals() -> Result<tokio::sync::mpsc::Receiver<poa_host::Signal>, Failure> {
+    poa_host::signals().map_err(|error| Failure::new("cannot take signals", error))
+}
+
+/// Tells whoever started the server that every listener is bound.
+pub(crate) fn announce(server: &Server) {
+    let at = |(name, endpoint): (String, String)| format!(" {name}={endpoint}");
+    let addresses: String = server.addresses().into_iter().map(at).collect();
+    println!("poa-server ready{addresses}");
+}
+
+/// Tells what is wrong with a configuration.
+pub(crate) fn check(file: Option<&Path>) -> Result<u8, Failure> {
+    let file = file.unwrap_or(Path::new("poa.toml"));
+    Config::load(file, &registry())?;
+    println!("{}: ok", file.display());
+    Ok(0)
+}
+
+/// Prints all kinds.
+pub(crate) fn list() {
+    let registry = registry();
+    for kind in registry.handlers().keys() {
+        println!("handler  {kind}");
+    }
+    for kind in registry.receivers().keys() {
+        println!("receiver {kind}");
+    }
+}

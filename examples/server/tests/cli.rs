@@ -1,0 +1,285 @@
+//! The program as operators and their scripts meet it.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_poa-server"));
+    command.current_dir(folder).env_remove("RUST_LOG");
+    command
+}
+
+fn call(folder: &Path, args: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = program(folder).args(args).output().unwrap();
+    (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A directory with a configuration on free ports.
+fn folder(rest: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("poa.toml"), config(rest)).unwrap();
+    folder
+}
+
+fn config(rest: &str) -> String {
+    format!(
+        "metrics = [\"system_metrics\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n[handlers.rest]\nkind = \"rest\"\nlisten = \"{rest}\"\n\
+         [receivers.local]\nkind = \"sqlite\"\npath = \"metrics.db\"\nsubscribe = [\"system_metrics\"]\n"
+    )
+}
+
+const FREE: &str = "127.0.0.1:0";
+
+/// A server that runs, and is killed when the test ends early.
+struct Running {
+    child: Child,
+    lines: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    fn start(folder: &Path, args: &[&str]) -> Self {
+        let mut command = program(folder);
+        let mut child =
+            command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line that has these words.
+    fn line(&mut self, words: &str) -> String {
+        self.lines.find_map(|line| line.ok().filter(|line| line.contains(words))).unwrap_or_else(
+            || {
+                let mut log = String::new();
+                self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+                panic!("no line with {words}: {log}")
+            },
+        )
+    }
+
+    fn tell(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn exit_code(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn check_says_ok_and_touches_nothing() {
+    let folder = folder(FREE);
+    assert_eq!(
+        call(folder.path(), &["check", "--config", "poa.toml"]),
+        (0, "poa.toml: ok\n".into(), String::new())
+    );
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn the_example_configuration_is_good() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/poa.toml");
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, errors) = call(folder.path(), &["check", "--config", example]);
+    assert_eq!((code, errors.as_str()), (0, ""));
+}
+
+#[test]
+fn check_tells_every_problem() {
+    let folder = folder("here");
+    let file = folder.path().join("poa.toml");
+    let text = std::fs::read_to_string(&file)
+        .unwrap()
+        .replace("subscribe", "subscibe")
+        .replace("[admin]", "[admn]");
+    std::fs::write(&file, text).unwrap();
+    let (code, out, errors) = call(folder.path(), &["check", "--config", "poa.toml"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    let places: Vec<_> =
+        errors.lines().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(
+        places,
+        [
+            "poa.toml:2:2 admn",
+            "poa.toml:6:10 handlers.rest.listen",
+            "poa.toml:10:1 receivers.local.subscibe"
+        ],
+        "{errors}"
+    );
+    let (code, _, errors) = call(folder.path(), &["--config", "poa.toml"]);
+    assert_eq!((code, errors.lines().count()), (2, 3), "{errors}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["check", "--config", "absent.toml"][..], &["run", "--config", "absent.toml"]] {
+        let (code, _, errors) = call(folder.path(), args);
+        assert_eq!(code, 2);
+        assert!(errors.starts_with("absent.toml:1:1: cannot read the file:"), "{errors}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_cure() {
+    let taken = TcpListener::bind(FREE).unwrap();
+    let at = taken.local_addr().unwrap().to_string();
+    let folder = folder(&at);
+    let (code, _, errors) = call(folder.path(), &["--log", "off"]);
+    assert_eq!(code, 1);
+    let start = format!("poa-server: handlers.rest: cannot listen on {at}: address already in use");
+    assert!(errors.starts_with(&start) && errors.lines().count() == 1, "{errors}");
+
+    let port = taken.local_addr().unwrap().port().to_string();
+    let (code, _, errors) = call(folder.path(), &["demo", "--listen-base", &port]);
+    assert_eq!(code, 1);
+    assert!(
+        errors.contains("poa-server: admin: cannot listen on") && errors.contains("--listen-base"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn runs_until_it_is_told_to_stop() {
+    let folder = folder(FREE);
+    for (args, signal) in [(&["run"][..], Signal::TERM), (&["--config", "poa.toml"], Signal::INT)] {
+        let mut server = Running::start(folder.path(), args);
+        let ready = server.line("poa-server ready");
+        let rest = ready.split(" rest=http://").nth(1).unwrap();
+        TcpStream::connect(rest).unwrap();
+        assert!(ready.starts_with("poa-server ready admin=http://127.0.0.1:"), "{ready}");
+        server.tell(signal);
+        assert_eq!(server.exit_code(), 0);
+    }
+}
+
+#[test]
+fn a_reload_with_problems_is_logged_and_changes_nothing() {
+    let folder = folder(FREE);
+    let mut server = Running::start(folder.path(), &["--log-format", "json"]);
+    let ready = server.line("poa-server ready");
+    let file = folder.path().join("poa.toml");
+    std::fs::write(&file, config(FREE).replace("sqlite", "sqlitee")).unwrap();
+    server.tell(Signal::HUP);
+    let mut log = BufReader::new(server.child.stderr.take().unwrap()).lines();
+    let said = log
+        .find_map(|line| line.ok().filter(|line| line.contains("did you mean `sqlite`?")))
+        .unwrap();
+    assert!(
+        said.contains("poa.toml:8:8: receivers.local.kind") && said.contains("\"level\":\"ERROR\""),
+        "{said}"
+    );
+    TcpStream::connect(ready.split(" rest=http://").nth(1).unwrap()).unwrap();
+    server.tell(Signal::TERM);
+    assert_eq!(server.exit_code(), 0);
+}
+
+#[test]
+fn what_there_is_can_be_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, kinds, _) = call(folder.path(), &["list"]);
+    assert_eq!((code, kinds.as_str()), (0, "handler  auth\nhandler  rest\nreceiver sqlite\n"));
+    let (code, schema, _) = call(folder.path(), &["schema"]);
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    assert_eq!(code, 0);
+    let kinds = &schema["properties"]["handlers"]["additionalProperties"]["oneOf"];
+    assert_eq!(kinds[1]["properties"]["kind"]["const"], "rest");
+}
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&["chekc"][..], &["--colour"], &["user", "add", "a", "b"]] {
+        assert_eq!(call(folder.path(), args).0, 2, "{args:?}");
+    }
+    let (code, _, errors) = call(folder.path(), &["list", "--log", "a=b=c"]);
+    assert!(code == 1 && errors.contains("is no log filter"), "{errors}");
+}
+
+#[test]
+fn users_live_from_add_to_delete() {
+    let folder = folder(FREE);
+    let user = |args: &[&str]| call(folder.path(), &[&["user"], args].concat());
+    let (code, out, _) = user(&["add", "alice", "--agent-id", "a1"]);
+    let mut lines = out.lines();
+    assert_eq!((code, lines.next()), (0, Some("user alice")));
+    assert!(lines.next().unwrap().strip_prefix("password ").unwrap().len() >= 15, "{out}");
+
+    std::fs::write(folder.path().join("pw"), "a good password\n").unwrap();
+    assert_eq!(
+        user(&["add", "bob", "--password-file", "pw"]),
+        (0, "user bob\n".into(), String::new())
+    );
+    let (code, _, errors) = user(&["add", "bob"]);
+    assert_eq!(
+        (code, errors.as_str()),
+        (1, "poa-server: bob: this user name is taken; choose another\n")
+    );
+
+    assert_eq!(user(&["ban", "alice"]).1, "alice is banned\n");
+    let (_, list, _) = user(&["list"]);
+    let states: Vec<_> =
+        list.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>()).collect();
+    assert_eq!(states, [["alice", "banned"], ["bob", "active"]], "{list}");
+    assert_eq!(user(&["unban", "alice"]).0, 0);
+    assert_eq!(user(&["delete", "alice"]).0, 0);
+    let (code, _, errors) = user(&["ban", "alice"]);
+    assert_eq!((code, errors.as_str()), (1, "poa-server: alice: no such user\n"));
+}
+
+/// Needs `curl`: what is printed for people to copy must work as it stands.
+#[test]
+fn the_demo_stores_what_this_machine_does_and_its_commands_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Running::start(folder.path(), &["demo", "--listen-base", "0"]);
+    server.line("poa-server ready");
+    let commands: Vec<_> = ["/user", "TOKEN=", "/data"]
+        .map(|words| {
+            loop {
+                let line = server.line(words);
+                if line.contains("curl") {
+                    break line;
+                }
+            }
+        })
+        .into();
+    server.line("first row in system_stats");
+    assert!(server.line("demo-agent").contains("cpu_load = "));
+
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(commands.join("\n"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        said.ends_with("{\"result\":\"success\"}"),
+        "{said} {:?}",
+        String::from_utf8(output.stderr)
+    );
+
+    server.tell(Signal::INT);
+    assert_eq!(server.exit_code(), 0);
+    assert_eq!(rows_of("me", &folder.path().join("poa-data/metrics.db")), 1);
+}
+
+fn rows_of(agent: &str, database: &PathBuf) -> u32 {
+    let database = rusqlite::Connection::open(database).unwrap();
+    let count = "SELECT count(*) FROM system_stats WHERE agent_id = ?1";
+    database.query_row(count, [agent], |row| row.get(0)).unwrap()
+}
