@@ -116,7 +116,12 @@ impl Reader {
 
     /// Everything read so far is done with; `failed` lists the positions of what was not delivered.
     pub(crate) fn confirm(&self, failed: Vec<u64>) {
-        self.bus.queue.lock().places[self.place].confirm(failed);
+        self.bus.queue.lock().places[self.place].confirm(&failed);
+    }
+
+    /// Nothing will be confirmed any more; whoever waits for it is told that the host has stopped.
+    pub(crate) fn abandon(&self) {
+        self.bus.queue.lock().places[self.place].abandon();
     }
 
     /// What waits, what is in hand included.
