@@ -17,5 +17,5 @@ pub use outcome::Outcome;
 pub use reference::reference;
 pub use schema::schema;
 pub use server::{Server, run};
-pub use signal::{Signal, signals};
+pub use signal::{Signal, signals, told_to_stop};
 pub use source::Source;

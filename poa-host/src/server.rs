@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Phase, View};
 use crate::running::Running;
-use crate::{Chain, Config, Outcome, ServerError, Signal, Source};
+use crate::{Chain, Config, Outcome, ServerError, Signal, Source, told_to_stop};
 
 /// A server whose listeners are all bound.
 #[derive(Debug)]
@@ -144,15 +144,4 @@ async fn start_either(new: Config, old: Config) -> Result<(Running, Option<Strin
     tracing::error!("{error}");
     let failed = format!("the last reload failed, the old configuration runs on: {error}");
     Ok((Running::start(old).await?, Some(failed)))
-}
-
-/// The next signal to stop. Never, when nobody can send one any more.
-async fn told_to_stop(signals: &mut mpsc::Receiver<Signal>) -> Signal {
-    loop {
-        match signals.recv().await {
-            Some(Signal::Hangup) => {}
-            Some(signal) => return signal,
-            None => std::future::pending().await,
-        }
-    }
 }

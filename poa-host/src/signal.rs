@@ -16,6 +16,17 @@ pub enum Signal {
     Hangup,
 }
 
+/// The next signal to stop. Waits for ever when nobody can send one any more. Cancel safe.
+pub async fn told_to_stop(signals: &mut mpsc::Receiver<Signal>) -> Signal {
+    loop {
+        match signals.recv().await {
+            Some(Signal::Hangup) => {}
+            Some(signal) => return signal,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Takes SIGINT, SIGTERM and SIGHUP from now on. They reach the receiver as long as the runtime lives.
 ///
 /// # Errors

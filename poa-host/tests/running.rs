@@ -275,3 +275,16 @@ async fn a_reload_that_does_not_start_falls_back() {
     let endpoint = status["plugins"][0]["endpoints"][0].as_str().unwrap();
     TcpStream::connect(endpoint.trim_start_matches("tcp://")).await.unwrap();
 }
+
+#[tokio::test]
+async fn an_admin_listener_that_is_to_move_needs_a_restart() {
+    let served = Served::new(EAR).await;
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let moved = config(served.folder.path(), EAR, "").replacen("127.0.0.1:0", &free.to_string(), 1);
+    for _ in 0..2 {
+        served.reload(&moved).await;
+        let status =
+            served.until(|status| status["phase"] == "ready" && !warning(status).is_empty()).await;
+        assert!(warning(&status).contains("[admin] listen has changed"), "{status}");
+    }
+}

@@ -4,13 +4,14 @@ mod agent;
 mod rows;
 mod text;
 
-use poa_host::{Outcome, Server, ServerError, Signal};
+use poa_host::{Outcome, Server, ServerError, Signal, told_to_stop};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::cli::Demo;
 use crate::embedded;
 use crate::failure::Failure;
+use crate::output::say;
 use crate::registry::registry;
 use crate::serve::{announce, signals};
 
@@ -27,11 +28,11 @@ pub(crate) async fn demo(options: Demo) -> Result<u8, Failure> {
     let before = rows::look(&places.database()).await;
     let (leave, left) = oneshot::channel();
     let agent = agent::start(&places, server.auth(), left).await?;
-    println!("{}", text::explain(&places, server.auth()));
+    say(text::explain(&places, server.auth()));
     let rows = tokio::spawn(rows::announce_first(places.database(), before));
 
     told_to_stop(&mut signals).await;
-    println!("\ndraining; once more to end at once");
+    say("\ndraining; once more to end at once");
     drop(leave);
     let outcome = tokio::select! {
         outcome = farewell(agent, server) => outcome?,
@@ -47,16 +48,6 @@ async fn farewell(agent: JoinHandle<()>, server: Server) -> Result<Outcome, Serv
     let (tell, told) = mpsc::channel(1);
     let _ = tell.try_send(Signal::Terminate);
     server.run(told).await
-}
-
-async fn told_to_stop(signals: &mut mpsc::Receiver<Signal>) -> Signal {
-    loop {
-        match signals.recv().await {
-            Some(Signal::Hangup) => {}
-            Some(signal) => return signal,
-            None => std::future::pending().await,
-        }
-    }
 }
 
 /// The demo has no `listen` to change, but an option.

@@ -6,6 +6,7 @@ mod embedded;
 mod failure;
 mod files;
 mod logs;
+mod output;
 #[cfg(test)]
 mod reference;
 mod registry;
@@ -37,7 +38,7 @@ fn act(cli: Cli) -> Result<u8, Failure> {
         Command::Demo(options) => on_runtime(demo::demo(options)),
         Command::Check => serve::check(config),
         Command::Schema => {
-            println!("{:#}", poa_host::schema(&registry::registry()));
+            output::say(format_args!("{:#}", poa_host::schema(&registry::registry())));
             Ok(0)
         }
         Command::List => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use poa_host::{Config, Server, Source};
 
 use crate::failure::Failure;
+use crate::output::say;
 use crate::registry::registry;
 
 /// Runs until a signal ends it. Returns the exit code.
@@ -23,14 +24,14 @@ pub(crate) fn signals() -> Result<tokio::sync::mpsc::Receiver<poa_host::Signal>,
 pub(crate) fn announce(server: &Server) {
     let at = |(name, endpoint): (String, String)| format!(" {name}={endpoint}");
     let addresses: String = server.addresses().into_iter().map(at).collect();
-    println!("poa-server ready{addresses}");
+    say(format_args!("poa-server ready{addresses}"));
 }
 
 /// Tells what is wrong with a configuration.
 pub(crate) fn check(file: Option<&Path>) -> Result<u8, Failure> {
     let file = file.unwrap_or(Path::new("poa.toml"));
     Config::load(file, &registry())?;
-    println!("{}: ok", file.display());
+    say(format_args!("{}: ok", file.display()));
     Ok(0)
 }
 
@@ -38,9 +39,9 @@ pub(crate) fn check(file: Option<&Path>) -> Result<u8, Failure> {
 pub(crate) fn list() {
     let registry = registry();
     for kind in registry.handlers().keys() {
-        println!("handler  {kind}");
+        say(format_args!("handler  {kind}"));
     }
     for kind in registry.receivers().keys() {
-        println!("receiver {kind}");
+        say(format_args!("receiver {kind}"));
     }
 }

@@ -9,6 +9,7 @@ use poa_host::Source;
 
 use crate::cli::User;
 use crate::failure::Failure;
+use crate::output::say;
 use crate::registry::registry;
 
 /// Does it to the users of the data directory that the configuration names.
@@ -23,15 +24,15 @@ pub(crate) async fn user(command: User, source: Source) -> Result<u8, Failure> {
         User::List => list(&auth).await?,
         User::Ban { name } => {
             auth.set_active(&name, false).await.map_err(|error| Failure::new(&name, error))?;
-            println!("{name} is banned");
+            say(format_args!("{name} is banned"));
         }
         User::Unban { name } => {
             auth.set_active(&name, true).await.map_err(|error| Failure::new(&name, error))?;
-            println!("{name} is active");
+            say(format_args!("{name} is active"));
         }
         User::Delete { name } => {
             auth.delete_user(&name).await.map_err(|error| Failure::new(&name, error))?;
-            println!("{name} is deleted");
+            say(format_args!("{name} is deleted"));
         }
     }
     Ok(0)
@@ -54,9 +55,9 @@ async fn add(
         .add_user(NewUser { name, password, agent })
         .await
         .map_err(|error| Failure::new(called, error))?;
-    println!("user {}", added.user);
+    say(format_args!("user {}", added.user));
     if made_up {
-        println!("password {}", added.password.expose());
+        say(format_args!("password {}", added.password.expose()));
     }
     Ok(())
 }
@@ -74,7 +75,7 @@ async fn list(auth: &Auth) -> Result<(), Failure> {
     for user in users {
         let state = if user.active { "active" } else { "banned" };
         let agent = user.agent.as_ref().map_or("any agent", AgentId::as_str);
-        println!("{:<24} {state}  {}  {agent}", user.name, user.created_at);
+        say(format_args!("{:<24} {state}  {}  {agent}", user.name, user.created_at));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -239,6 +239,45 @@ fn users_live_from_add_to_delete() {
     assert_eq!(user(&["delete", "alice"]).0, 0);
     let (code, _, errors) = user(&["ban", "alice"]);
     assert_eq!((code, errors.as_str()), (1, "poa-server: alice: no such user\n"));
+}
+
+#[test]
+fn users_can_be_managed_while_the_server_runs() {
+    let folder = folder(FREE);
+    let file = folder.path().join("poa.toml");
+    let text = config(FREE) + "[handlers.auth]\nkind = \"auth\"\nlisten = \"127.0.0.1:0\"\n";
+    std::fs::write(file, text).unwrap();
+    let mut server = Running::start(folder.path(), &[]);
+    let ready = server.line("poa-server ready");
+    let at = |name: &str| {
+        let from = ready.split_once(&format!(" {name}=http://")).unwrap().1;
+        from.split(' ').next().unwrap().to_owned()
+    };
+    std::fs::write(folder.path().join("pw"), "a good password").unwrap();
+    assert_eq!(call(folder.path(), &["user", "add", "bob", "--password-file", "pw"]).0, 0);
+
+    // "bob:a good password"
+    let session = post(&at("auth"), "/session", "Basic Ym9iOmEgZ29vZCBwYXNzd29yZA==", "");
+    let token =
+        session.split("\"token\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let ping = || post(&at("rest"), "/ping", &format!("Bearer {token}"), "{\"id\":\"a\"}");
+    assert!(ping().starts_with("HTTP/1.1 200"), "{}", ping());
+    assert_eq!(call(folder.path(), &["user", "ban", "bob"]).0, 0);
+    while ping().starts_with("HTTP/1.1 200") {}
+    assert!(ping().starts_with("HTTP/1.1 401"), "{}", ping());
+}
+
+fn post(address: &str, path: &str, authorization: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         authorization: {authorization}\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 /// Needs `curl`: what is printed for people to copy must work as it stands.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+use crate::output::say;
+
 const EVERY: Duration = Duration::from_millis(200);
 
 /// A row of `system_stats`.
@@ -23,10 +25,10 @@ pub(crate) async fn announce_first(database: PathBuf, before: Option<Row>) {
         let Some(row) = look(&database).await else { continue };
         if before.as_ref().is_none_or(|before| before.date < row.date) {
             let Row { date, agent, cpu_load } = row;
-            println!(
+            say(format_args!(
                 "\nfirst row in system_stats of {}:\n  {date}  {agent}  cpu_load = {cpu_load:.2}",
                 database.display()
-            );
+            ));
             return;
         }
     }
