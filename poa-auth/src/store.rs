@@ -166,18 +166,24 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let known = MIGRATIONS.len();
+    // Looked at first without a transaction: to open a database is no change that others have to notice.
+    if missing(connection)?.is_empty() {
+        return Ok(());
+    }
     let change = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found: i64 = change.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let at = usize::try_from(found).unwrap_or(usize::MAX);
-    let Some(missing) = MIGRATIONS.get(at..) else {
-        return Err(StoreError::Newer { found, known: known as i64 });
-    };
-    for step in missing {
+    for step in missing(&change)? {
         change.execute_batch(step)?;
     }
-    change.pragma_update(None, "user_version", known as i64)?;
+    change.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     Ok(change.commit()?)
+}
+
+/// The steps that this database has not made yet.
+fn missing(connection: &Connection) -> Result<&'static [&'static str], StoreError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let made = usize::try_from(found).unwrap_or(usize::MAX);
+    let known = MIGRATIONS.len() as i64;
+    MIGRATIONS.get(made..).ok_or(StoreError::Newer { found, known })
 }
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {

@@ -193,7 +193,8 @@ async fn a_running_handler_notices_the_command_line() {
     let mut revocations = served.auth.revocations();
     let cli = crate::support::open(served.dir.path());
     cli.delete_user("alice").await.unwrap();
-    revocations.changed().await.unwrap();
-    assert!(served.auth.verify(&token).is_err());
+    while served.auth.verify(&token).is_ok() {
+        revocations.changed().await.unwrap();
+    }
     assert!(served.host.stop().await.is_clean());
 }

@@ -70,6 +70,15 @@ async fn what_a_process_does_itself_is_not_announced_twice() {
 }
 
 #[tokio::test]
+async fn to_open_a_database_is_no_change() {
+    let (dir, server) = empty();
+    let revocations = server.revocations();
+    drop(open(dir.path()));
+    server.users().await.unwrap();
+    assert!(!revocations.has_changed().unwrap());
+}
+
+#[tokio::test]
 async fn a_user_added_elsewhere_logs_in_and_speaks_without_delay() {
     let (dir, server) = empty();
     let cli = open(dir.path());
