@@ -20,7 +20,7 @@ use crate::{
     ReceiverFactory, ReceiverOptions,
 };
 use attempt::{Failure, attempt};
-pub(crate) use attempt::{chain, panic_message};
+pub(crate) use attempt::{chain, endpoints, panic_message};
 pub(crate) use in_hand::InHand;
 
 /// One receiver and everything needed to keep it going.
@@ -102,7 +102,7 @@ impl Delivery {
     /// Delivers until the bus is closed and everything was delivered, then terminates the receiver.
     pub(crate) async fn run(mut self) {
         if let Some(receiver) = &self.receiver {
-            self.status.running(receiver.endpoints());
+            self.status.running(endpoints(|| receiver.endpoints()));
         } else {
             self.ensure_running().await;
         }
@@ -154,7 +154,9 @@ impl Delivery {
     async fn tell(&mut self, message: ControlMessage) {
         let Some(receiver) = &mut self.receiver else { return };
         let timeout = self.options.timeout.get();
-        if let Err(failure) = attempt(timeout, receiver.handle_message(message)).await {
+        if let Err(failure) =
+            attempt(timeout, async { receiver.handle_message(message).await }).await
+        {
             self.note(&failure);
             self.drop_if_broken(&failure);
         }
@@ -179,9 +181,9 @@ impl Delivery {
             let timeout = self.options.timeout.get();
             let receiver = self.ensure_running().await;
             let result = if active {
-                attempt(timeout, receiver.handle_active(changes)).await
+                attempt(timeout, async { receiver.handle_active(changes).await }).await
             } else {
-                attempt(timeout, receiver.handle_inactive(changes)).await
+                attempt(timeout, async { receiver.handle_inactive(changes).await }).await
             };
             let Err(failure) = result else { return self.succeeded(attempts) };
             let last_try = matches!(failure, Failure::Panicked(_)) && attempts >= narrow::PANICS;
@@ -211,7 +213,7 @@ impl Delivery {
         let begin = Instant::now();
         self.in_hand.begin(messages);
         let receiver = self.ensure_running().await;
-        let result = attempt(timeout, receiver.metrics_received(messages)).await;
+        let result = attempt(timeout, async { receiver.metrics_received(messages).await }).await;
         self.in_hand.end();
         self.counts.seconds.observe(begin.elapsed().as_secs_f64());
         if let Err(failure) = &result {
@@ -260,17 +262,23 @@ impl Delivery {
             tokio::time::sleep(self.restarts.next_wait(Instant::now())).await;
             self.status.restarted();
             self.counts.restarts.inc();
-            let build = (self.factory)(&self.build);
+            let build = async { (self.factory)(&self.build).await };
             let timeout = self.options.timeout.get();
             match attempt::build(timeout, build).await {
                 Ok(receiver) => {
-                    self.status.running(receiver.endpoints());
+                    self.status.running(endpoints(|| receiver.endpoints()));
                     self.receiver = Some(receiver);
                 }
                 Err(failure) => self.note(&failure),
             }
         }
         self.receiver.as_deref_mut().expect("the loop ends with a receiver")
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.reader.abandon();
     }
 }
 

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::delivery::{chain, panic_message};
+use crate::delivery::{chain, endpoints, panic_message};
 use crate::restart::Restarts;
 use crate::status::{Phase, StatusCell};
 use crate::telemetry::Counter;
@@ -33,7 +33,7 @@ impl Supervised {
                 self.rebuild().await;
                 continue;
             };
-            self.status.running(handler.endpoints());
+            self.status.running(endpoints(|| handler.endpoints()));
             let begin = Instant::now();
             let error = run_once(&mut *handler, self.cx.clone()).await;
             if self.cx.shutdown.is_cancelled() {
@@ -59,7 +59,7 @@ impl Supervised {
         }
         self.status.restarted();
         self.restarted.inc();
-        match AssertUnwindSafe((self.factory)(&self.build)).catch_unwind().await {
+        match AssertUnwindSafe(async { (self.factory)(&self.build).await }).catch_unwind().await {
             Ok(Ok(handler)) => self.handler = Some(handler),
             Ok(Err(error)) => self.note(&chain(&error)),
             Err(panic) => self.note(&format!("panicked: {}", panic_message(&*panic))),
@@ -74,7 +74,7 @@ impl Supervised {
 
 /// Runs an instance to its end; what went wrong, if anything did.
 async fn run_once(handler: &mut dyn CustomHandler, cx: HandlerContext) -> Option<String> {
-    match AssertUnwindSafe(handler.run(cx)).catch_unwind().await {
+    match AssertUnwindSafe(async { handler.run(cx).await }).catch_unwind().await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(chain(&error)),
         Err(panic) => Some(format!("panicked: {}", panic_message(&*panic))),

@@ -61,8 +61,6 @@ pub(crate) struct Place {
     /// What was read and not confirmed, and where it begins.
     in_hand: Load,
     in_hand_from: Option<u64>,
-    /// The position after the last event read.
-    read_to: u64,
     /// The reader sleeps until this much is unread.
     pub(super) wanted: Option<Load>,
     pub(super) wake: Arc<Notify>,
@@ -91,7 +89,6 @@ impl Place {
             behind_load: Load::default(),
             in_hand: Load::default(),
             in_hand_from: None,
-            read_to: 0,
             wanted: None,
             wake: Arc::default(),
             confirmations: Confirmations::default(),
@@ -238,16 +235,14 @@ impl Place {
             load.subtract(Load::of(event.footprint()));
             self.skipped.inc();
             self.skips.push(*position);
-            self.read_to = position + 1;
             left -= 1;
         }
         left
     }
 
     fn take_in_hand(&mut self, events: &[(u64, Event)], load: Load) {
-        if let (Some((first, _)), Some((last, _))) = (events.first(), events.last()) {
+        if let Some((first, _)) = events.first() {
             self.in_hand_from.get_or_insert(*first);
-            self.read_to = last + 1;
         }
         self.in_hand.add(load);
     }
@@ -266,7 +261,7 @@ impl Place {
         self.in_hand_from = None;
         self.report_skips();
         failed.iter().for_each(|position| self.confirmations.lose(*position));
-        // Not `read_to`: what lies between that and the next unread is for other readers, and never comes here.
+        // Up to there, what was not read is for other readers, and never comes here.
         let next = self.unread.front().map(|(position, _)| *position).or(self.behind);
         self.confirmations.settle(next.unwrap_or(u64::MAX));
         self.give_back_memory();
@@ -278,7 +273,7 @@ impl Place {
         }
     }
 
-    /// Nothing will be confirmed any more; whoever waits for it is told that the host has stopped.
+    /// Nothing will be confirmed any more.
     pub(super) fn abandon(&mut self) {
         self.confirmations = Confirmations::default();
     }

@@ -169,8 +169,9 @@ impl Queue {
         if promise.readers.is_empty() {
             promise.waiter.confirm(true);
         }
-        for place in self.places.iter_mut().filter(|place| place.types.intersects(promise.readers))
-        {
+        let critical = self.some_are_critical();
+        let places = self.places.iter_mut();
+        for place in places.filter(|place| place.has_to_confirm(promise.readers, critical)) {
             place.confirmations.push(range.clone(), promise.waiter.clone());
         }
     }

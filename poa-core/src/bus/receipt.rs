@@ -148,8 +148,10 @@ impl Confirmations {
 
     /// Everything before `up_to` is done with.
     pub(super) fn settle(&mut self, up_to: u64) {
-        while let Some((_, waiter)) = self.0.pop_front_if(|(range, _)| range.end <= up_to) {
-            waiter.confirm(true);
+        while self.0.front().is_some_and(|(range, _)| range.end <= up_to) {
+            if let Some((_, waiter)) = self.0.pop_front() {
+                waiter.confirm(true);
+            }
         }
     }
 }

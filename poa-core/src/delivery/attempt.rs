@@ -68,7 +68,14 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
         .to_owned()
 }
 
+/// Where a plugin can be reached; nowhere when it panics over the question, which is no reason not to run it.
+pub(crate) fn endpoints(ask: impl FnOnce() -> Vec<String>) -> Vec<String> {
+    std::panic::catch_unwind(AssertUnwindSafe(ask)).unwrap_or_default()
+}
+
 /// Runs a call to its end, for at most `timeout`.
+///
+/// The call is to be made within the future given here, so that a panic before its first `await` stays inside, too.
 pub(crate) async fn attempt(
     timeout: Duration,
     call: impl Future<Output = Result<(), DeliveryError>>,

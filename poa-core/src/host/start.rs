@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{HostBuilder, ReceiverOptions, ReceiverState, StartError};
 use crate::bus::Cursors;
 use crate::data_type::TypeSet;
-use crate::delivery::{Counts, Delivery, InHand, chain, panic_message};
+use crate::delivery::{Counts, Delivery, InHand, chain, endpoints, panic_message};
 use crate::handler::Services;
 use crate::restart::Restarts;
 use crate::status::{Role, StatusCell};
@@ -81,7 +81,7 @@ pub(super) async fn build_plugins(
         let types = type_set(&name, &options, cx)?;
         let build = BuildContext { name: name.as_str().into(), ..cx.clone() };
         let cell = StatusCell::new(&name, Role::Receiver);
-        let receiver = match bounded(host.start_timeout, factory(&build)).await {
+        let receiver = match bounded(host.start_timeout, async { factory(&build).await }).await {
             Ok(receiver) => Some(receiver),
             Err(BuildFailure::Unavailable(error)) if !options.required => {
                 tracing::warn!(receiver = name, "{error} (retrying in the background)");
@@ -94,7 +94,7 @@ pub(super) async fn build_plugins(
     }
     for (name, factory) in std::mem::take(&mut host.handlers) {
         let build = BuildContext { name: name.as_str().into(), ..cx.clone() };
-        let handler = bounded(host.start_timeout, factory(&build))
+        let handler = bounded(host.start_timeout, async { factory(&build).await })
             .await
             .map_err(|failure| failure.of(format!("handlers.{name}")))?;
         built.handlers.push(BuiltHandler { build, factory, handler });
@@ -223,7 +223,7 @@ impl BuiltHandler {
     pub(super) fn supervise(self, cx: HandlerContext) -> (StatusCell, Supervised) {
         let name = self.build.name().to_owned();
         let cell = StatusCell::new(&name, Role::Handler);
-        cell.running(self.handler.endpoints());
+        cell.running(endpoints(|| self.handler.endpoints()));
         let labels = [("handler", name.as_str())];
         let help = "Times the handler was started anew";
         let supervised = Supervised {
