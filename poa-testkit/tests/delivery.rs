@@ -1,0 +1,352 @@
+//! What the host promises, seen from outside: whatever a receiver does, the others and the sender never notice, and
+//! nothing is silently gone.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use poa_core::status::{DeliveryStatus, Phase};
+use poa_core::{
+    Ack, Activity, AgentId, DeliveryError, Draft, HostBuilder, Message, Receipt, ReceiptError,
+    Receiver, ReceiverFactory, Refused, WhenFull,
+};
+use poa_testkit::{Fault, Faults, Record, Recording, RecordingReceiver, Step, TestHost};
+use serde_json::json;
+use tokio::time::Instant;
+
+const SYSTEM: &str = "system_metrics";
+
+/// A message of agent `a` that carries a number.
+fn numbered(host: &TestHost, n: u64) -> Draft {
+    host.draft("a", SYSTEM, &json!({ "n": n }))
+}
+
+fn number(message: &Message) -> u64 {
+    #[derive(serde::Deserialize)]
+    struct Numbered {
+        n: u64,
+    }
+    message.payload().read::<Numbered>().unwrap().n
+}
+
+fn numbers(record: &Record) -> Vec<u64> {
+    record.messages().map(number).collect()
+}
+
+fn send(host: &TestHost, n: u64) -> Receipt {
+    host.handle().send_to_receivers(numbered(host, n)).unwrap()
+}
+
+/// A host with a receiver `bad` that has these faults, and a healthy one beside it.
+async fn pair(
+    faults: &Faults,
+    describe: impl FnOnce(HostBuilder) -> HostBuilder,
+) -> (TestHost, Recording, Recording) {
+    let (bad, healthy) = (Recording::new(), Recording::new());
+    let options = TestHost::options().batch(4, Duration::ZERO).timeout(Duration::from_secs(1));
+    let host = TestHost::start(|host| {
+        describe(host)
+            .receiver_from("bad", options.clone(), faults.around(bad.factory()))
+            .receiver_from("healthy", options, healthy.factory())
+    });
+    (host.await, bad, healthy)
+}
+
+fn delivery(host: &TestHost, receiver: &str) -> DeliveryStatus {
+    host.status(receiver).delivery.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_panics_every_third_batch_loses_nothing() {
+    let faults = Faults::every(3, Fault::Panic);
+    let (host, bad, healthy) = pair(&faults, |host| host.ack(Ack::Memory)).await;
+    for n in 0..60 {
+        send(&host, n).await.unwrap();
+    }
+    let begin = Instant::now();
+    healthy.messages(60).await;
+    assert_eq!(begin.elapsed(), Duration::ZERO, "the healthy receiver waited for the bad one");
+
+    let record = bad.until(|record| record.messages().count() == 60).await;
+    assert_eq!(numbers(&record), Vec::from_iter(0..60));
+    let status = host.status("bad");
+    assert!(status.restarts >= 5 && record.built == status.restarts + 1, "{status:?}");
+    assert_eq!(status.last_error.as_deref(), Some("panicked: injected"));
+    assert_eq!(host.status("healthy").restarts, 0);
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_hangs_delays_nobody_and_its_stop_is_bounded() {
+    let faults = Faults::new(|_, step| match step {
+        Step::Batch(_) | Step::Terminate => Some(Fault::Hang),
+        _ => None,
+    });
+    let (host, _, healthy) = pair(&faults, |host| host.ack(Ack::Memory)).await;
+    let begin = Instant::now();
+    for n in 0..20 {
+        send(&host, n).await.unwrap();
+    }
+    healthy.messages(20).await;
+    assert_eq!(begin.elapsed(), Duration::ZERO);
+
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    while host.status("bad").restarts == 0 {
+        tick.tick().await;
+    }
+    let status = host.status("bad");
+    assert!(status.last_error.unwrap().starts_with("no answer within 1s"));
+    assert_eq!(delivery(&host, "bad").backlog_messages, 20);
+    assert_eq!(host.status("healthy").phase, Phase::Running);
+
+    let begin = Instant::now();
+    let report = host.stop().await;
+    assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(report.abandoned, ["receivers.bad"]);
+    assert_eq!(report.undelivered, [("bad".to_owned(), 20)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_for_now_are_repeated_until_it_works() {
+    let faults = Faults::first(5, Fault::Transient);
+    let (host, bad, healthy) = pair(&faults, |host| host).await;
+    let receipts: Vec<_> = (0..10).map(|n| send(&host, n)).collect();
+    healthy.messages(10).await;
+    assert_eq!(bad.record().messages().count(), 0);
+    for receipt in receipts {
+        receipt.await.unwrap();
+    }
+    assert_eq!(numbers(&bad.record()), Vec::from_iter(0..10));
+    let (status, counts) = (host.status("bad"), delivery(&host, "bad"));
+    assert_eq!((counts.retried, counts.delivered, counts.dead_lettered), (5, 10, 0));
+    assert_eq!((status.phase, status.restarts), (Phase::Running, 0));
+    assert_eq!(status.last_error.as_deref(), Some("injected"));
+    assert!(host.stop().await.is_clean());
+}
+
+/// Number 6 is poison, in whichever way; only it is set aside, and only its sender is told.
+async fn poison(fault: Fault) {
+    let faults = Faults::poison(|message| number(message) == 6, fault.clone());
+    let (host, bad, healthy) = pair(&faults, |host| host).await;
+    let receipts: Vec<_> = (0..12).map(|n| send(&host, n)).collect();
+    for (n, receipt) in receipts.into_iter().enumerate() {
+        let expected = if n == 6 { Err(ReceiptError::NotDelivered) } else { Ok(()) };
+        assert_eq!(receipt.await, expected, "{fault:?}, message {n}");
+    }
+    assert_eq!(numbers(&bad.record()), Vec::from_iter((0..12).filter(|n| *n != 6)), "{fault:?}");
+    assert_eq!(healthy.record().messages().count(), 12);
+    let counts = delivery(&host, "bad");
+    assert_eq!((counts.delivered, counts.dead_lettered), (11, 1), "{fault:?}");
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn poison_is_narrowed_down_to_the_message() {
+    poison(Fault::Permanent).await;
+    poison(Fault::Panic).await;
+    poison(Fault::PermanentFor(vec![usize::MAX])).await;
+}
+
+/// A receiver that takes the first batch and then nothing for ten seconds, with room for a few messages.
+async fn slow(when_full: WhenFull, ack: Ack) -> (TestHost, Recording) {
+    let recording = Recording::new();
+    let faults = Faults::first(1, Fault::Slow(Duration::from_secs(10)));
+    let host = TestHost::start(|host| {
+        let options = TestHost::options().batch(1, Duration::ZERO).backlog(1500, when_full);
+        host.ack(ack).receiver_from("slow", options, faults.around(recording.factory()))
+    });
+    let host = host.await;
+    let first = send(&host, 0);
+    while faults.batches_tried() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    (host, recording)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_backlog_refuses_and_what_was_taken_is_delivered() {
+    let (host, recording) = slow(WhenFull::Refuse, Ack::Memory).await;
+    let results: Vec<_> =
+        (1..50).map(|n| host.handle().send_to_receivers(numbered(&host, n)).map(drop)).collect();
+    let taken = results.iter().take_while(|result| result.is_ok()).count();
+    let refused = Refused::BacklogFull { receiver: "slow".into() };
+    assert!(taken > 0 && taken < 49, "{taken}");
+    assert!(results[taken..].iter().all(|result| *result == Err(refused.clone())), "{results:?}");
+
+    recording.messages(taken + 1).await;
+    host.handle().send_to_receivers(numbered(&host, 99)).unwrap().await.unwrap();
+    let record = recording.until(|record| record.messages().count() == taken + 2).await;
+    assert_eq!(numbers(&record), Vec::from_iter((0..=taken as u64).chain([99])));
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_skips_counts_it_and_no_receipt_says_otherwise() {
+    let (host, recording) = slow(WhenFull::Skip, Ack::Delivered).await;
+    let receipts: Vec<_> = (1..50).map(|n| (n, send(&host, n))).collect();
+    let mut told = Vec::new();
+    for (n, receipt) in receipts {
+        match receipt.await {
+            Ok(()) => told.push(n),
+            Err(error) => assert_eq!(error, ReceiptError::NotDelivered),
+        }
+    }
+    let delivered: Vec<_> = numbers(&recording.record()).into_iter().filter(|n| *n > 0).collect();
+    assert_eq!(told, delivered, "told to be delivered, and delivered");
+    assert!(delivered.contains(&49) && !delivered.contains(&1), "{delivered:?}");
+    let counts = delivery(&host, "slow");
+    assert_eq!(counts.skipped, 49 - delivered.len() as u64);
+    assert_eq!(counts.delivered, 1 + delivered.len() as u64);
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_means_that_every_receiver_has_it() {
+    let faults = Faults::first(1, Fault::Slow(Duration::from_millis(500)));
+    let (host, bad, healthy) = pair(&faults, |host| host).await;
+    let begin = Instant::now();
+    host.deliver(numbered(&host, 1)).await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(500));
+    assert_eq!((numbers(&bad.record()), numbers(&healthy.record())), (vec![1], vec![1]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_over_several_types_needs_nothing_that_comes_later() {
+    let (system, network) = (Recording::new(), Recording::new());
+    let host = TestHost::start(|host| {
+        let only = |data_type| poa_core::ReceiverOptions::subscribe([data_type]);
+        host.receiver_from("system", only(SYSTEM), system.factory()).receiver_from(
+            "network",
+            only("networking_metrics"),
+            network.factory(),
+        )
+    });
+    let host = host.await;
+    let both = vec![numbered(&host, 1), host.draft("a", "networking_metrics", &json!({"n": 2}))];
+    let context = host.handle().context("test");
+    let receipt = context.send_all_to_receivers(both).unwrap();
+    let answer = tokio::time::timeout(Duration::from_secs(60), receipt).await;
+    assert_eq!(answer, Ok(Ok(())));
+    assert_eq!((numbers(&system.record()), numbers(&network.record())), (vec![1], vec![2]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_over_several_batches_remembers_what_was_set_aside_in_the_first() {
+    let faults = Faults::poison(|message| number(message) == 1, Fault::Permanent);
+    let (host, bad, _) = pair(&faults, |host| host).await;
+    let many = (0..10).map(|n| numbered(&host, n)).collect();
+    let receipt = host.handle().context("test").send_all_to_receivers(many).unwrap();
+    assert_eq!(receipt.await, Err(ReceiptError::NotDelivered));
+    assert_eq!(bad.record().messages().count(), 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn delivered_waits_for_a_critical_receiver_however_quick_the_others_are() {
+    let (critical, quick) = (Recording::new(), Recording::new());
+    let faults = Faults::first(1, Fault::Slow(Duration::from_millis(500)));
+    let host = TestHost::start(|host| {
+        host.receiver_from("quick", TestHost::options(), quick.factory()).receiver_from(
+            "critical",
+            TestHost::options().critical(),
+            faults.around(critical.factory()),
+        )
+    });
+    let host = host.await;
+    host.deliver(numbered(&host, 1)).await.unwrap();
+    assert_eq!(numbers(&critical.record()), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_answers_every_receipt() {
+    let faults = Faults::every(1, Fault::Hang);
+    let (host, ..) = pair(&faults, |host| host).await;
+    let (handle, receipt) = (host.handle(), send(&host, 1));
+    host.stop().await;
+    let answer = tokio::time::timeout(Duration::from_secs(60), receipt).await;
+    assert_eq!(answer, Ok(Err(ReceiptError::Stopped)));
+    assert!(!handle.is_ready());
+}
+
+/// Panics in each method the first time it is called, before there is a future, where a careless supervisor does not look.
+struct Eager {
+    receiver: RecordingReceiver,
+    calls: Arc<[AtomicBool; 3]>,
+}
+
+fn first_time(called: &AtomicBool, what: &str) {
+    assert!(called.swap(true, Ordering::SeqCst), "{what}");
+}
+
+impl Receiver for Eager {
+    fn metrics_received<'a, 'b, 'c>(
+        &'a mut self,
+        batch: &'b [Message],
+    ) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + 'c>>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        first_time(&self.calls[0], "metrics_received");
+        self.receiver.metrics_received(batch)
+    }
+
+    fn handle_active<'a, 'b, 'c>(
+        &'a mut self,
+        agents: &'b [Activity],
+    ) -> Pin<Box<dyn Future<Output = Result<(), DeliveryError>> + Send + 'c>>
+    where
+        'a: 'c,
+        'b: 'c,
+    {
+        first_time(&self.calls[1], "handle_active");
+        self.receiver.handle_active(agents)
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        first_time(&self.calls[2], "endpoints");
+        Vec::new()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_outside_of_any_future_is_caught_as_well() {
+    let recording = Recording::new();
+    let calls: Arc<[AtomicBool; 3]> = Arc::default();
+    let (seen, built) = (recording.clone(), AtomicU64::new(0));
+    let factory: ReceiverFactory = Arc::new(move |_| {
+        assert_ne!(built.fetch_add(1, Ordering::SeqCst), 1, "the second build");
+        let (receiver, calls) = (seen.receiver(), calls.clone());
+        Box::pin(async { Ok(Box::new(Eager { receiver, calls }) as Box<dyn Receiver>) })
+    });
+    let host = TestHost::with_receiver(factory).await;
+    host.handle().context("test").activity().ping(&AgentId::new("a").unwrap());
+    host.deliver(numbered(&host, 1)).await.unwrap();
+    let record = recording.record();
+    assert_eq!((numbers(&record), record.activity.len()), (vec![1], 1));
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_change_of_activity_arrives_in_order_whatever_happens() {
+    let faults = Faults::new(|count, step| match (step, count) {
+        (Step::Activity(_), 1) => Some(Fault::Transient),
+        (Step::Activity(_), 2) => Some(Fault::Panic),
+        (Step::Activity(_), 3) => Some(Fault::Hang),
+        _ => None,
+    });
+    let (host, bad, healthy) = pair(&faults, |host| host).await;
+    let context = host.handle().context("test");
+    let agent = AgentId::new("a").unwrap();
+    context.activity().ping(&agent);
+    host.publish_inactive("a");
+    host.publish_inactive("a");
+    context.activity().ping(&agent);
+    host.deliver(numbered(&host, 1)).await.unwrap();
+    for recording in [bad, healthy] {
+        let record = recording.record();
+        let states: Vec<_> = record.activity.iter().map(|change| change.active).collect();
+        assert_eq!(states, [true, false, true]);
+    }
+}
