@@ -29,7 +29,7 @@ fn check_call(format: Format, body: &[u8], call: &Call<'_>) {
         Call::Ping(ping) => check_id(&ping.id),
         Call::Bye(bye) => check_id(&bye.id),
         Call::Data(data) => check_data(format, body, data),
-        Call::Batch(batch) => batch.iter().for_each(|data| check_data(format, body, data)),
+        Call::Batch(batch) => batch.items.iter().for_each(|data| check_data(format, body, data)),
     }
 }
 

@@ -75,6 +75,7 @@ pub struct BuildContext {
     pub(crate) data_types: DataTypes,
     pub(crate) resources: Arc<Extensions>,
     pub(crate) telemetry: Telemetry,
+    pub(crate) has_authenticator: bool,
 }
 
 impl BuildContext {
@@ -87,6 +88,7 @@ impl BuildContext {
             data_types: DataTypes::default(),
             resources: Arc::default(),
             telemetry: Telemetry::default(),
+            has_authenticator: false,
         }
     }
 
@@ -112,6 +114,12 @@ impl BuildContext {
     #[must_use]
     pub fn resource<T: std::any::Any>(&self) -> Option<&T> {
         self.resources.get()
+    }
+
+    /// Whether handlers of the host will find somebody who decides who may speak.
+    #[must_use]
+    pub fn has_authenticator(&self) -> bool {
+        self.has_authenticator
     }
 
     /// Where to register counters and gauges.

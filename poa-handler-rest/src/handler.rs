@@ -33,6 +33,9 @@ impl HandlerPlugin for Rest {
         if let Some(problem) = config.problems().first() {
             return Err(BuildError::failed(problem.to_string()));
         }
+        if !config.anonymous && !cx.has_authenticator() {
+            return Err(BuildError::failed(NOBODY_DECIDES));
+        }
         let server = Server::bind(config.listen, config.tls.as_ref(), config.limits, cx)?;
         let endpoint = server.endpoint();
         Ok(Self { server: Some(server), endpoint, anonymous: config.anonymous })
@@ -45,7 +48,7 @@ impl CustomHandler for Rest {
         let authenticator = match (cx.authenticator(), self.anonymous) {
             (_, true) => None,
             (Some(authenticator), false) => Some(authenticator.clone()),
-            (None, false) => return Err(nobody_decides()),
+            (None, false) => return Err(PluginError::new(NOBODY_DECIDES)),
         };
         let server = self.server.take().ok_or_else(|| PluginError::new("was run already"))?;
         let shutdown = cx.shutdown().clone();
@@ -63,9 +66,5 @@ impl CustomHandler for Rest {
     }
 }
 
-fn nobody_decides() -> PluginError {
-    PluginError::new(
-        "nobody decides who may speak: give the host an authenticator, \
-         or set `anonymous = true` to take messages without tokens, on loopback",
-    )
-}
+const NOBODY_DECIDES: &str = "nobody decides who may speak: give the host an authenticator, \
+    or set `anonymous = true` to take messages without tokens, on loopback";

@@ -104,6 +104,7 @@ impl From<poa_core::Refused> for Refused {
             poa_core::Refused::BacklogFull { .. } => {
                 Refusal::BacklogFull { retry_after: RETRY_AFTER }.into()
             }
+            poa_core::Refused::LogBusy => Self::NotNow("the disk is too slow"),
             _ => Self::NotNow("the server is stopping"),
         }
     }
@@ -113,6 +114,8 @@ impl From<ReceiptError> for Refused {
     fn from(error: ReceiptError) -> Self {
         Self::NotNow(match error {
             ReceiptError::NotDelivered => "a receiver could not deliver the message",
+            ReceiptError::NotStored => "the message could not be stored",
+            ReceiptError::TimedOut => "the message is stored, and not delivered yet",
             _ => "the server stopped before the message was delivered",
         })
     }

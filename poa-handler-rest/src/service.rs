@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, HeaderName, Method, Request};
 use poa_core::HandlerContext;
 use poa_core::auth::{Authenticator, Principal};
 use poa_http::Body;
@@ -14,6 +14,8 @@ use crate::answer::{self, Accepted, Answer};
 use crate::metrics::Metrics;
 use crate::refused::Refused;
 use crate::take::Taking;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What all requests share.
 pub(crate) struct Service {
@@ -52,10 +54,13 @@ impl Service {
         let caller = self.caller(request.headers())?;
         let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
         let format = Format::from_content_type(content_type)?;
-        let body = request.into_body().read(self.cx.memory()).await?;
+        let (head, body) = request.into_parts();
+        let body = body.read(self.cx.memory()).await?;
         let (accepted, receipt) = {
             let call = decode(kind, format, &body, &Limits::default())?;
-            Taking { cx: &self.cx, caller: caller.as_ref(), format, body: &body }.take(call)?
+            let (cx, caller) = (&self.cx, caller.as_ref());
+            let key = idempotency_key(&head.headers)?;
+            Taking { cx, caller, format, body: &body, key }.take(call)?
         };
         // A receipt may take long. What the message needs of the body, it has.
         drop(body);
@@ -71,6 +76,14 @@ impl Service {
         let token = bearer(headers).ok_or(Refusal::Unauthorized)?;
         Ok(Some(authenticator.verify(token)?))
     }
+}
+
+/// The key that tells a call from the same call sent again, if the agent gave one.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let field = "Idempotency-Key";
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let text = std::str::from_utf8(value.as_bytes());
+    text.map(Some).map_err(|_| Refusal::InvalidField { field, problem: "must be UTF-8" })
 }
 
 /// The token of an `Authorization: Bearer …` header, the scheme in any letter case.

@@ -1,9 +1,11 @@
 //! What a decoded call does to the host.
 
 use poa_core::auth::Principal;
-use poa_core::{AgentId, DataType, Draft, HandlerContext, Payload, Receipt};
+use poa_core::{
+    AgentId, DataType, Draft, HandlerContext, IdempotencyKey, InvalidKey, Payload, Receipt,
+};
 use poa_http::Received;
-use poa_protocol::{Call, Data, Format, Refusal};
+use poa_protocol::{Batch, Call, Data, Format, Refusal};
 
 use crate::answer::Accepted;
 use crate::refused::Refused;
@@ -15,6 +17,8 @@ pub(crate) struct Taking<'r> {
     pub(crate) caller: Option<&'r Principal>,
     pub(crate) format: Format,
     pub(crate) body: &'r Received,
+    /// The `Idempotency-Key` header: a call that is sent again with it is taken once.
+    pub(crate) key: Option<&'r str>,
 }
 
 /// What was taken, and for messages what tells whether they are safe.
@@ -27,7 +31,7 @@ impl Taking<'_> {
             Call::Ping(ping) => self.cx.activity().ping(&self.agent(&ping.id)?),
             Call::Bye(bye) => self.cx.publish_inactive(&self.agent(&bye.id)?),
             Call::Data(data) => return self.take_data(&data),
-            Call::Batch(items) => return self.take_batch(&items),
+            Call::Batch(batch) => return self.take_batch(batch),
         }
         Ok((Accepted::One, None))
     }
@@ -35,21 +39,29 @@ impl Taking<'_> {
     fn take_data(&self, data: &Data<'_>) -> Result<Taken, Refused> {
         let data_type = self.data_type(data)?;
         let agent = self.agent(&data.id)?;
+        let key = self.key.map(|key| IdempotencyKey::new(&agent, key));
+        let draft = self.draft(agent.clone(), data_type, data, key)?;
+        let receipt = self.cx.send_to_receivers(draft)?;
         self.cx.activity().data(&agent);
-        let receipt = self.cx.send_to_receivers(self.draft(agent, data_type, data))?;
         Ok((Accepted::One, Some(receipt)))
     }
 
     /// Every item passes one check before any item comes to the next, so that the answer does not depend on their order.
-    fn take_batch(&self, items: &[Data<'_>]) -> Result<Taken, Refused> {
+    fn take_batch(&self, batch: Batch<'_>) -> Result<Taken, Refused> {
+        let items = &batch.items;
         let types = check_all(items, |item| self.data_type(item))?;
+        if let Some(refusal) = batch.refusal {
+            return Err(refusal.into());
+        }
         let agents = check_all(items, |item| self.agent(&item.id))?;
         let mut drafts = Vec::with_capacity(items.len());
-        for ((item, data_type), agent) in items.iter().zip(types).zip(agents) {
-            self.cx.activity().data(&agent);
-            drafts.push(self.draft(agent, data_type, item));
+        for (index, (item, data_type)) in items.iter().zip(types).enumerate() {
+            let agent = agents[index].clone();
+            let key = self.key.map(|key| IdempotencyKey::in_batch(&agent, key, index));
+            drafts.push(self.draft(agent, data_type, item, key)?);
         }
         let receipt = self.cx.send_all_to_receivers(drafts)?;
+        agents.iter().for_each(|agent| self.cx.activity().data(agent));
         Ok((Accepted::Batch(items.len()), Some(receipt)))
     }
 
@@ -69,12 +81,26 @@ impl Taking<'_> {
             .map_err(|_| Refusal::InvalidField { field: "id", problem: "is no agent id" })
     }
 
-    fn draft(&self, agent: AgentId, data_type: DataType, data: &Data<'_>) -> Draft {
+    fn draft(
+        &self,
+        agent: AgentId,
+        data_type: DataType,
+        data: &Data<'_>,
+        key: Option<Result<IdempotencyKey, InvalidKey>>,
+    ) -> Result<Draft, Refusal> {
         let format = match self.format {
             Format::Json => poa_core::Format::Json,
             Format::MessagePack => poa_core::Format::MessagePack,
         };
-        Draft::new(agent, data_type, Payload::new(format, self.body.keep(data.range())))
+        let payload = Payload::new(format, self.body.keep(data.range()));
+        let draft = Draft::new(agent, data_type, payload);
+        let field = "Idempotency-Key";
+        let problem = "must have 1 to 255 bytes and no control characters";
+        match key {
+            Some(Ok(key)) => Ok(draft.with_idempotency_key(key)),
+            Some(Err(InvalidKey)) => Err(Refusal::InvalidField { field, problem }),
+            None => Ok(draft),
+        }
     }
 }
 

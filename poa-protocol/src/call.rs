@@ -58,7 +58,7 @@ pub enum Call<'b> {
     /// One metric.
     Data(Data<'b>),
     /// An array of metrics, in the order sent; all are taken or none. It may be empty.
-    Batch(Vec<Data<'b>>),
+    Batch(Batch<'b>),
     /// The agent leaves.
     Bye(Bye<'b>),
 }
@@ -90,6 +90,18 @@ impl Data<'_> {
     }
 }
 
+/// Several metrics in one body, up to the first that is refused.
+///
+/// The decoder does not know which data types there are. The caller checks those of `items` first, since they come before the
+/// refused one; only then does `refusal` count.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Batch<'b> {
+    /// The items before the first bad one; all of them, if none is.
+    pub items: Vec<Data<'b>>,
+    /// Why the item after these is refused, as [`Refusal::InBatch`].
+    pub refusal: Option<Refusal>,
+}
+
 /// The agent leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bye<'b> {
@@ -105,8 +117,7 @@ pub struct Bye<'b> {
 /// # Errors
 ///
 /// [`Refusal::Malformed`] when the body is not one well-formed value within the limits, whatever else is
-/// wrong with it. Then the refusals of status 422, for a batch wrapped in [`Refusal::InBatch`] with the first
-/// bad item.
+/// wrong with it. Then the refusals of status 422; those of an item of a batch are in [`Batch::refusal`].
 pub fn decode<'b>(
     kind: CallKind,
     format: Format,
@@ -127,7 +138,7 @@ fn scan_call<'b>(kind: CallKind, mut scan: impl Scan<'b>) -> Result<Call<'b>, Re
             scan_id(&mut scan)?.map(|id| Call::Ping(Ping { id }))
         }
         (Some(Shape::Object), CallKind::Bye) => scan_id(&mut scan)?.map(|id| Call::Bye(Bye { id })),
-        (Some(Shape::Array), CallKind::Data) => scan_batch(&mut scan)?.map(Call::Batch),
+        (Some(Shape::Array), CallKind::Data) => Ok(Call::Batch(scan_batch(&mut scan)?)),
         (Some(Shape::Array), call) => scan.value().map(|_| Err(Refusal::NoBatch { call }))?,
         _ => scan_not_an_object(&mut scan)?,
     };
@@ -153,18 +164,18 @@ pub(crate) fn scan_not_an_object<'b, T>(scan: &mut impl Scan<'b>) -> Scanned<T> 
     Ok(Err(Refusal::NotAnObject { found }))
 }
 
-fn scan_batch<'b>(scan: &mut impl Scan<'b>) -> Scanned<Vec<Data<'b>>> {
-    let mut batch = Ok(Vec::new());
+fn scan_batch<'b>(scan: &mut impl Scan<'b>) -> Result<Batch<'b>, Malformed> {
+    let mut batch = Batch::default();
     scan.array(|scan| {
         let item = match scan.shape() {
             Some(Shape::Object) => scan_data(scan)?,
             _ => scan_not_an_object(scan)?,
         };
-        if let Ok(items) = &mut batch {
-            match item {
-                Ok(item) => items.push(item),
-                Err(refusal) => batch = Err(refusal.in_batch(items.len())),
-            }
+        // After the first bad item, the others only have to be well-formed.
+        match item {
+            _ if batch.refusal.is_some() => {}
+            Ok(item) => batch.items.push(item),
+            Err(refusal) => batch.refusal = Some(refusal.in_batch(batch.items.len())),
         }
         Ok(())
     })?;

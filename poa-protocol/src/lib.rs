@@ -13,7 +13,7 @@ mod scan;
 mod socket;
 mod unknown;
 
-pub use call::{Bye, Call, CallKind, Data, MAX_ID_BYTES, Ping, decode};
+pub use call::{Batch, Bye, Call, CallKind, Data, MAX_ID_BYTES, Ping, decode};
 pub use encode::{Frame, Outcome, SUCCESS, accepted, answer};
 pub use field::{Field, FieldValue, decode_fields};
 pub use format::Format;

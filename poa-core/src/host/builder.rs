@@ -256,6 +256,7 @@ impl HostBuilder {
             data_types,
             resources: Arc::new(std::mem::take(&mut self.resources)),
             telemetry: self.telemetry.clone(),
+            has_authenticator: self.authenticator.is_some(),
         };
         let built = start::build_plugins(&mut self, &build).await?;
         self.run(build, built, log)

@@ -252,3 +252,44 @@ async fn requests_are_counted_by_call_and_status() {
         assert!(server.counts(line), "{line}\n{}", server.host.handle().metrics());
     }
 }
+
+/// An unknown type, which only the host can tell, comes before an item that no host would take.
+#[tokio::test]
+async fn a_batch_names_its_first_bad_item_whatever_is_wrong_with_it() {
+    let server = start().await;
+    let mut client = server.client().await;
+    let good = metric("a", "{}");
+    let unknown = good.replace("system_metrics", "system_metric");
+    let (status, body) = post_batch(&mut client, &[good.clone(), unknown, "8".into()]).await;
+    assert_eq!(status, 422);
+    assert!(body.contains("item 1") && body.contains("did you mean"), "{body}");
+    let (status, body) = post_batch(&mut client, &[good, "8".into(), "{}".into()]).await;
+    assert_eq!(status, 422);
+    assert!(body.contains("item 1") && body.contains("expected an object"), "{body}");
+}
+
+#[tokio::test]
+async fn a_call_sent_again_with_its_idempotency_key_is_taken_once() {
+    let mut server = start().await;
+    let mut client = server.client().await;
+    let keyed = |n: u32, key: &str| {
+        let request = request(
+            "valid",
+            "/data",
+            "application/json",
+            metric("a", &format!(r#"{{"n":{n}}}"#)).as_bytes(),
+        );
+        let request = String::from_utf8(request).unwrap();
+        request.replacen("\r\n", &format!("\r\nIdempotency-Key: {key}\r\n"), 1)
+    };
+    for (n, key) in [(1, "one"), (2, "one"), (3, "two")] {
+        client.send(keyed(n, key)).await;
+        assert_eq!(client.answer().await.status, 200);
+    }
+    assert_eq!(server.message().await.payload().bytes(), r#"{"n":1}"#);
+    assert_eq!(server.message().await.payload().bytes(), r#"{"n":3}"#);
+    client.send(keyed(4, &"x".repeat(256))).await;
+    let refused = client.answer().await;
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.contains("Idempotency-Key"), "{}", refused.body);
+}

@@ -1,7 +1,7 @@
 //! What the recorded exchanges and the tests share.
 
 use poa_protocol::{
-    Bye, Call, CallKind, Format, Limits, MAX_ID_BYTES, Ping, Refusal, decode, decode_fields,
+    Batch, Bye, Call, CallKind, Format, Limits, MAX_ID_BYTES, Ping, Refusal, decode, decode_fields,
 };
 use serde_json::Value;
 
@@ -42,7 +42,11 @@ fn from_hex(text: &str) -> Vec<u8> {
 /// The decision about a data call, by its status.
 pub(crate) fn status(format: Format, body: &[u8]) -> u16 {
     decode(CallKind::Data, format, body, &Limits::default())
-        .map_or_else(|refusal| refusal.status(), |_| 200)
+        .and_then(|call| match call {
+            Call::Batch(Batch { refusal: Some(refusal), .. }) => Err(refusal),
+            _ => Ok(()),
+        })
+        .map_or_else(|refusal| refusal.status(), |()| 200)
 }
 
 /// Whether a body is one well-formed value, whatever else it is.
@@ -55,7 +59,7 @@ pub(crate) fn well_formed(format: Format, body: &[u8]) -> bool {
 pub(crate) fn check_call(format: Format, body: &[u8], call: &Call<'_>) {
     let calls = match call {
         Call::Data(data) => std::slice::from_ref(data),
-        Call::Batch(batch) => batch,
+        Call::Batch(batch) => &batch.items,
         Call::Ping(Ping { id }) | Call::Bye(Bye { id }) => return check_id(id),
     };
     for data in calls {
