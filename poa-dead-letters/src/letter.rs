@@ -1,0 +1,65 @@
+use poa_core::Timestamp;
+
+/// What a list shows of a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The number of the letter in this store.
+    pub id: i64,
+    /// The receiver that could not be given the message.
+    pub receiver: String,
+    /// The id of the message.
+    pub message_id: String,
+    /// The agent that sent it.
+    pub agent_id: String,
+    /// Its data type.
+    pub data_type: String,
+    /// Why it was set aside.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was received from the agent.
+    pub received_at: Timestamp,
+    /// When it was tried first.
+    pub first_attempt: Timestamp,
+    /// When it was set aside last.
+    pub set_aside: Timestamp,
+    /// The size of the data, in bytes.
+    pub bytes: u64,
+    /// Whether it waits to be delivered again.
+    pub replay: bool,
+}
+
+/// A dead letter with the data the agent sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Letter {
+    /// Everything but the data.
+    pub summary: Summary,
+    /// `json` or `msgpack`.
+    pub format: &'static str,
+    /// The data, as the agent sent it.
+    pub payload: Vec<u8>,
+}
+
+/// Some of the letters in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// All of them.
+    All,
+    /// Those of one receiver.
+    Receiver(String),
+    /// The one of this number.
+    Id(i64),
+}
+
+impl Which {
+    /// A condition on the table of letters, and its parameter.
+    pub(crate) fn condition(&self) -> (&'static str, rusqlite::types::Value) {
+        match self {
+            Self::All => ("?1 IS NULL", rusqlite::types::Value::Null),
+            Self::Receiver(name) => ("receiver = ?1", name.clone().into()),
+            Self::Id(id) => ("id = ?1", (*id).into()),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The database file.
+
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks the file as ours: "poaD".
+const APPLICATION_ID: i32 = 0x706f_6144;
+
+const VERSION: i32 = 1;
+
+const SCHEMA: &str = "
+    CREATE TABLE dead_letters (
+        id            INTEGER PRIMARY KEY AUTOINCREMENT,
+        receiver      TEXT NOT NULL,
+        message_id    TEXT NOT NULL,
+        agent_id      TEXT NOT NULL,
+        data_type     TEXT NOT NULL,
+        message_type  TEXT NOT NULL,
+        format        TEXT NOT NULL,
+        payload       BLOB NOT NULL,
+        received_at   INTEGER NOT NULL,
+        reason        TEXT NOT NULL,
+        attempts      INTEGER NOT NULL,
+        first_attempt INTEGER NOT NULL,
+        set_aside     INTEGER NOT NULL,
+        replay        INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (receiver, message_id)
+    ) STRICT;
+    CREATE INDEX dead_letters_replay ON dead_letters (replay, receiver, message_id);
+";
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The file cannot be used.
+    #[error("cannot open the dead letters in {path}; is it a file that this user may write?")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no database of dead letters.
+    #[error("cannot use {path} as a database of dead letters; move it away to begin a new one")]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// Another version wrote it.
+    #[error(
+        "{path} has schema version {found}, and this program knows {VERSION}; use the program that wrote it"
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i32,
+    },
+    /// It is the database of something else.
+    #[error("{path} is the database of another program; choose another path")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Opens the database, for its owner alone, and makes it if it is not there.
+pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+    let failed = |source| OpenError::Database { path: path.to_owned(), source };
+    let mut connection = Connection::open(path).map_err(failed)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Safe when several programs do so at once: one migrates, the others wait and find it done.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::Database { path: path.to_owned(), source };
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let pragma = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let (version, id) =
+        (pragma("user_version").map_err(failed)?, pragma("application_id").map_err(failed)?);
+    match (version, id) {
+        (0, 0) => {
+            transaction.execute_batch(SCHEMA).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+            transaction.commit().map_err(failed)
+        }
+        (VERSION, APPLICATION_ID) => Ok(()),
+        (found, APPLICATION_ID) => Err(OpenError::Newer { path: path.to_owned(), found }),
+        _ => Err(OpenError::Foreign { path: path.to_owned() }),
+    }
+}

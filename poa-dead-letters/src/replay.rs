@@ -1,0 +1,127 @@
+//! Delivering letters again.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use poa_core::{
+    AgentId, BoxError, DataTypes, Draft, Format, HostHandle, Message, MessageId, MessageType,
+    Payload,
+};
+use rusqlite::{Row, params};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::{DeadLetterStore, Inner, MSGPACK, time};
+
+/// How often the store is looked at for requests, which may come from another process.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How many letters are read and delivered at once.
+const BATCH: i64 = 256;
+
+impl DeadLetterStore {
+    /// Delivers the letters whose replay was requested, until `shutdown` fires.
+    ///
+    /// A letter goes when its receiver has confirmed it. One that fails again stays, with the new reason. Letters of receivers that
+    /// the host does not have stay and wait. Cancel safe: what was in hand is delivered again later.
+    pub async fn serve_replays(&self, host: HostHandle, shutdown: CancellationToken) {
+        let serve = async {
+            let mut poll = tokio::time::interval(POLL);
+            poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                poll.tick().await;
+                if let Err(error) = self.replay_requested(&host).await {
+                    tracing::error!("cannot replay dead letters, trying again: {error}");
+                }
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    async fn replay_requested(&self, host: &HostHandle) -> Result<(), BoxError> {
+        let inner = self.0.clone();
+        let receivers = tokio::task::spawn_blocking(move || inner.receivers_to_replay()).await??;
+        let known: HashSet<_> =
+            host.status().plugins.into_iter().map(|plugin| plugin.name).collect();
+        for receiver in receivers.into_iter().filter(|name| known.contains(name)) {
+            while self.replay_some(host, &receiver).await? {}
+        }
+        Ok(())
+    }
+
+    /// Replays a batch for one receiver; false when there was nothing to do.
+    async fn replay_some(&self, host: &HostHandle, receiver: &str) -> Result<bool, BoxError> {
+        let (inner, types, name) = (self.0.clone(), host.data_types().clone(), receiver.to_owned());
+        let read = tokio::task::spawn_blocking(move || inner.to_replay(&name, &types));
+        let messages = read.await??;
+        if messages.is_empty() {
+            return Ok(false);
+        }
+        let ids: Vec<_> = messages.iter().map(Message::id).collect();
+        let failed: HashSet<MessageId> =
+            host.replay(receiver, messages).await?.into_iter().collect();
+        let delivered: Vec<_> = ids.into_iter().filter(|id| !failed.contains(id)).collect();
+        tracing::info!(
+            receiver,
+            delivered = delivered.len(),
+            failed = failed.len(),
+            "replayed dead letters"
+        );
+        let (inner, name) = (self.0.clone(), receiver.to_owned());
+        tokio::task::spawn_blocking(move || inner.forget(&name, &delivered)).await??;
+        Ok(true)
+    }
+}
+
+impl Inner {
+    fn receivers_to_replay(&self) -> rusqlite::Result<Vec<String>> {
+        let connection = self.connection.lock();
+        let sql = "SELECT DISTINCT receiver FROM dead_letters WHERE replay = 1";
+        connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
+    }
+
+    /// Messages in the order they were received, so that an agent's come in its order.
+    fn to_replay(&self, receiver: &str, types: &DataTypes) -> rusqlite::Result<Vec<Message>> {
+        let connection = self.connection.lock();
+        let sql = "SELECT message_id, agent_id, data_type, message_type, format, payload, received_at
+                   FROM dead_letters WHERE replay = 1 AND receiver = ?1 ORDER BY message_id LIMIT ?2";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![receiver, BATCH], |row| message(row, types))?;
+        let mut messages = Vec::new();
+        for row in rows {
+            // A letter whose type is no longer declared waits until it is again.
+            messages.extend(row?);
+        }
+        Ok(messages)
+    }
+
+    fn forget(&self, receiver: &str, ids: &[MessageId]) -> rusqlite::Result<()> {
+        let mut connection = self.connection.lock();
+        let transaction = connection.transaction()?;
+        for id in ids {
+            transaction
+                .prepare_cached("DELETE FROM dead_letters WHERE receiver = ?1 AND message_id = ?2")?
+                .execute(params![receiver, id.to_string()])?;
+        }
+        transaction.commit()
+    }
+}
+
+/// The message of a row; none if it can no longer be one.
+fn message(row: &Row<'_>, types: &DataTypes) -> rusqlite::Result<Option<Message>> {
+    let (id, agent, data_type): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let id = uuid::Uuid::parse_str(&id).map(|id| MessageId::from_bytes(id.into_bytes()));
+    let (Ok(id), Ok(agent), Some(data_type)) = (id, AgentId::new(agent), types.get(&data_type))
+    else {
+        return Ok(None);
+    };
+    let bye = row.get_ref(3)?.as_str()? == "bye";
+    let msgpack = row.get_ref(4)?.as_str()? == MSGPACK;
+    let format = if msgpack { Format::MessagePack } else { Format::Json };
+    let payload = Payload::new(format, row.get::<_, Vec<u8>>(5)?.into());
+    let message_type = if bye { MessageType::Bye } else { MessageType::Data };
+    let draft = Draft::new(agent, data_type.clone(), payload).with_message_type(message_type);
+    Ok(Some(Message::stamp(draft, id, time(row, 6)?)))
+}

@@ -1,0 +1,114 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use poa_core::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use crate::{Letter, OpenError, Summary, Which, open};
+
+/// Dead letters in an SQLite database. Cloning is cheap: clones share the connection.
+///
+/// The methods that are not `async` wait for the disk; call them off the async threads.
+#[derive(Clone, Debug)]
+pub struct DeadLetterStore(pub(crate) Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) connection: Mutex<Connection>,
+    pub(crate) max_bytes: u64,
+    /// Letters that gave way to newer ones, since the store was opened.
+    pub(crate) dropped: AtomicU64,
+}
+
+/// The database could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[error("the database of dead letters failed")]
+pub struct StoreError(#[from] rusqlite::Error);
+
+const SUMMARY: &str = "id, receiver, message_id, agent_id, data_type, reason, attempts, received_at, \
+    first_attempt, set_aside, length(payload), replay";
+
+impl DeadLetterStore {
+    /// Opens the store in this file, and makes it if it is not there. It holds at most `max_bytes` of data.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or is something else.
+    pub fn open(path: impl AsRef<Path>, max_bytes: u64) -> Result<Self, OpenError> {
+        let connection = Mutex::new(open::open(path.as_ref())?);
+        Ok(Self(Arc::new(Inner { connection, max_bytes, dropped: AtomicU64::new(0) })))
+    }
+
+    /// These letters, the oldest first, without their data.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn list(&self, which: &Which) -> Result<Vec<Summary>, StoreError> {
+        let (condition, parameter) = which.condition();
+        let connection = self.0.connection.lock();
+        let sql = format!("SELECT {SUMMARY} FROM dead_letters WHERE {condition} ORDER BY id");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map([parameter], summary)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The letter of this number, with its data.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn show(&self, id: i64) -> Result<Option<Letter>, StoreError> {
+        let connection = self.0.connection.lock();
+        let sql = format!("SELECT {SUMMARY}, format, payload FROM dead_letters WHERE id = ?1");
+        let letter = |row: &Row<'_>| {
+            let format = if row.get_ref(12)?.as_str()? == MSGPACK { MSGPACK } else { JSON };
+            Ok(Letter { summary: summary(row)?, format, payload: row.get(13)? })
+        };
+        Ok(connection.query_row(&sql, [id], letter).optional()?)
+    }
+
+    /// Asks for these letters to be delivered again. Returns how many there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn request_replay(&self, which: &Which) -> Result<usize, StoreError> {
+        let (condition, parameter) = which.condition();
+        let sql = format!("UPDATE dead_letters SET replay = 1 WHERE {condition}");
+        Ok(self.0.connection.lock().execute(&sql, [parameter])?)
+    }
+
+    /// Forgets these letters for good. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn remove(&self, which: &Which) -> Result<usize, StoreError> {
+        let (condition, parameter) = which.condition();
+        let sql = format!("DELETE FROM dead_letters WHERE {condition}");
+        Ok(self.0.connection.lock().execute(&sql, [parameter])?)
+    }
+}
+
+pub(crate) const JSON: &str = "json";
+pub(crate) const MSGPACK: &str = "msgpack";
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
+    Ok(Summary {
+        id: row.get(0)?,
+        receiver: row.get(1)?,
+        message_id: row.get(2)?,
+        agent_id: row.get(3)?,
+        data_type: row.get(4)?,
+        reason: row.get(5)?,
+        attempts: row.get(6)?,
+        received_at: time(row, 7)?,
+        first_attempt: time(row, 8)?,
+        set_aside: time(row, 9)?,
+        bytes: row.get::<_, i64>(10)?.unsigned_abs(),
+        replay: row.get(11)?,
+    })
+}
+
+/// Times are kept as microseconds in SQLite's signed integers.
+pub(crate) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp::from_micros(row.get::<_, i64>(column)?.unsigned_abs()))
+}
