@@ -321,6 +321,33 @@ subscribe = ["blocks", "bloks"]
 }
 
 #[test]
+fn a_name_that_is_close_to_another_is_not_that_other() {
+    let text = BASE.replace(
+        "\"blocks\", \"system_metrics\"]\n\n",
+        "\"blocks\", \"block\", \"system_metrics\"]\n\n",
+    );
+    let lines: Vec<_> = problems(&text).lines().collect();
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert!(lines[0].starts_with("poa.toml:1:22: metrics[1]: no receiver subscribes to `block`"));
+}
+
+#[test]
+fn what_stands_in_for_a_mistake_is_not_blamed() {
+    let cases = [
+        (
+            "[bus]",
+            "[auth]\nadmins = [{ password = \"long enough\" }]\n\n[bus]",
+            "`name` is missing",
+        ),
+        ("kind = \"ear\"", "kind = \"${env:POA_TEST_NOT_SET}\"", "is not set"),
+    ];
+    for (from, to, words) in cases {
+        let lines = after(from, to);
+        assert!(lines.len() == 1 && lines[0].contains(words), "{lines:#?}");
+    }
+}
+
+#[test]
 fn an_unreadable_file_is_a_problem() {
     let error = Config::load(Path::new("/nonexistent/poa.toml"), &support::registry()).unwrap_err();
     let text = error.to_string();

@@ -7,17 +7,24 @@ use poa_core::{Ack, DataTypes, Engine, InvalidDataType};
 use serde_json::Value;
 
 use super::document::Part;
+use super::path::normal;
 use super::suggest::{closest, hint};
 use super::top::{Bus, Top};
-use super::walk::Found;
+use super::walk::{Found, Walk};
 
 /// Looks at the whole: `top` as far as it could be read, and everything as it was written.
-pub(crate) fn check(found: &mut Vec<Found>, top: &Top, written: &Value) {
-    let mut say =
-        |path: Vec<String>, message: String| found.push(Found { path, part: Part::Value, message });
+pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
+    let mut found = Vec::new();
+    let mut say = |path: Vec<String>, message: String| {
+        found.push(Found { path, part: Part::Value, message });
+    };
     for problem in top.auth.validate() {
         let problem = problem.under("auth");
-        say(super::path::normal(&problem.path), problem.message);
+        let place = normal(&problem.path);
+        // What stands in for a value that was wrong may be wrong in its own way.
+        if !walk.is_replaced(&place) {
+            say(place, problem.message);
+        }
     }
     acks(&top.bus, written, &mut say);
     data_types(written, &mut say);
@@ -28,6 +35,7 @@ pub(crate) fn check(found: &mut Vec<Found>, top: &Top, written: &Value) {
         let message = "shared libraries are not supported by this build yet; remove this entry, and use a kind compiled in (`poa-server list` names them)";
         say(path(&["plugins", &index.to_string()]), message.to_owned());
     }
+    walk.found.extend(found);
 }
 
 type Say<'a> = dyn FnMut(Vec<String>, String) + 'a;
@@ -108,36 +116,47 @@ fn presence(written: &Value, say: &mut Say<'_>) {
 
 fn subscriptions(written: &Value, say: &mut Say<'_>) {
     let known: Vec<_> = texts(&written["metrics"]).map(|(_, name)| name).collect();
-    // Without any there is nothing to compare with, and that was reported already.
-    let comparable = !known.is_empty();
-    let mut subscribed = BTreeSet::new();
     for (receiver, section) in sections(written, "receivers") {
         if section["subscribe"].as_array().is_some_and(Vec::is_empty) {
             let message = "subscribes to nothing; name the data types this receiver is to get, or remove the receiver";
             say(path(&["receivers", receiver, "subscribe"]), message.to_owned());
         }
         for (index, name) in texts(&section["subscribe"]) {
-            subscribed.insert(name);
-            if comparable && !known.contains(&name) {
+            // Without metrics there is nothing to compare with, and that was reported already.
+            if !known.is_empty() && !known.contains(&name) {
                 let hint = hint(name, "metrics", known.iter().copied());
                 let message = format!("`{name}` is not among the metrics of this server; {hint}");
                 say(path(&["receivers", receiver, "subscribe", &index.to_string()]), message);
             }
         }
     }
+    unsubscribed(written, &known, say);
+}
+
+/// Metrics that nobody gets.
+fn unsubscribed(written: &Value, known: &[&str], say: &mut Say<'_>) {
     // Only when all that is subscribed to can be read, something can be missing from it.
     let mut receivers = sections(written, "receivers").peekable();
     if receivers.peek().is_none() || !receivers.all(|(_, section)| section["subscribe"].is_array())
     {
         return;
     }
-    // A misspelt subscription was reported already; its metric is not to be reported as well.
-    let meant = |metric: &str| subscribed.iter().any(|name| closest(name, [metric]).is_some());
-    for (index, name) in texts(&written["metrics"]).filter(|(_, name)| !meant(name)) {
-        let message = format!(
-            "no receiver subscribes to `{name}`, so its messages would be acknowledged and go nowhere; add it to `subscribe` of a receiver, or remove it here"
-        );
-        say(path(&["metrics", &index.to_string()]), message);
+    let receivers = sections(written, "receivers");
+    let subscribed: BTreeSet<&str> = receivers
+        .flat_map(|(_, section)| texts(&section["subscribe"]))
+        .map(|(_, name)| name)
+        .collect();
+    // A misspelt subscription was reported already; the metric that was meant is not to be reported as well.
+    let misspelt = subscribed.iter().filter(|name| !known.contains(name));
+    let meant: BTreeSet<&str> =
+        misspelt.filter_map(|name| closest(name, known.iter().copied())).collect();
+    for (index, name) in texts(&written["metrics"]) {
+        if !subscribed.contains(name) && !meant.contains(name) {
+            let message = format!(
+                "no receiver subscribes to `{name}`, so its messages would be acknowledged and go nowhere; add it to `subscribe` of a receiver, or remove it here"
+            );
+            say(path(&["metrics", &index.to_string()]), message);
+        }
     }
 }
 

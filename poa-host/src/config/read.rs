@@ -1,7 +1,7 @@
 //! The steps from text to configuration. Each goes on after a problem, so that one run finds them all.
 
 use poa_core::config::Problem;
-use poa_core::{HandlerFactory, ReceiverFactory, ReceiverOptions, Registry};
+use poa_core::{DuplicateKind, HandlerFactory, ReceiverFactory, ReceiverOptions, Registry};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -22,11 +22,7 @@ pub(crate) fn read(
     sources: &Sources<'_>,
 ) -> Result<Config, Vec<Located>> {
     let (Document { mut root, marks }, mut located) = document::parse(text)?;
-    located.extend(registry.duplicates().iter().map(|twice| Located {
-        position: Position::START,
-        path: String::new(),
-        message: twice.to_string(),
-    }));
+    located.extend(registry.duplicates().iter().map(whole));
     let (substitutions, unresolved) = substitute(&mut root, sources);
     let written = root.clone();
 
@@ -34,17 +30,23 @@ pub(crate) fn read(
     let mut walk = Walk::new(&schema);
     walk.document(&mut root);
     for (path, message) in unresolved {
+        // A reference is no value, so nothing else can be said of it.
+        walk.found.retain(|found| found.path != path);
         walk.report(&mut root, &path, message);
     }
     let config = configure(&mut walk, root, registry);
     if let Some(config) = &config {
-        checks::check(&mut walk.found, &config.top, &written);
+        checks::check(&mut walk, &config.top, &written);
     }
     located.extend(walk.found.into_iter().map(|found| locate(found, &marks, &substitutions)));
     match config {
         Some(config) if located.is_empty() => Ok(config),
         _ => Err(located),
     }
+}
+
+fn whole(twice: &DuplicateKind) -> Located {
+    Located { position: Position::START, path: String::new(), message: twice.to_string() }
 }
 
 fn locate(found: Found, marks: &Marks, substitutions: &Substitutions) -> Located {
