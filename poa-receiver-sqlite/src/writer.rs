@@ -135,3 +135,6 @@ fn begin<'c>(
         .map_err(|source| StoreError::new(path, source))?;
     if wanted.strong_count() == 0 { Err(StoreError::GivenUp) } else { Ok(transaction) }
 }
+
+#[cfg(test)]
+mod tests;

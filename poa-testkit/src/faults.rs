@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use poa_core::{
     Activity, BuildError, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory,
+    async_trait,
 };
 
 /// What goes wrong with a call.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use poa_core::{Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory};
+use poa_core::{
+    Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory, async_trait,
+};
 use tokio::sync::watch;
 
 /// What a recording receiver was told, oldest first, over all its instances.

@@ -1,6 +1,8 @@
 //! What the host promises, seen from outside: whatever a receiver does, the others and the sender never notice, and
 //! nothing is silently gone.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

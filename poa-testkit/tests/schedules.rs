@@ -1,5 +1,7 @@
 //! Random faults at random moments: every message is delivered at least once, in order per agent, or its loss is told.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+
 use std::collections::HashMap;
 use std::time::Duration;
 

@@ -82,7 +82,9 @@ fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
             .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
             .map_err(|source| StoreError::new(path, source))
     };
-    let (application, found) = (pragma("application_id")?, pragma("user_version")?);
+    // In this order: both are set at once, so a database with our version has our mark when it is asked for that later.
+    let found = pragma("user_version")?;
+    let application = pragma("application_id")?;
     let known = MIGRATIONS.len() as i64;
     let path = || path.display().to_string();
     match (application, found) {

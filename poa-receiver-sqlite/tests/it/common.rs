@@ -1,10 +1,8 @@
 //! A receiver and a view of what it stored.
 
-#![allow(dead_code, reason = "each test binary uses its part of it")]
+use std::path::PathBuf;
 
-use std::path::{Path, PathBuf};
-
-use poa_core::{BuildContext, BuildError, Message, Receiver, ReceiverPlugin};
+use poa_core::{BuildContext, Message, Receiver, ReceiverPlugin};
 use poa_receiver_sqlite::{Config, Sqlite};
 use poa_testkit::Samples;
 use rusqlite::Connection;
@@ -12,20 +10,20 @@ use rusqlite::types::Value;
 use tempfile::TempDir;
 
 /// A receiver outside of any host, with a database of its own.
-pub struct Subject {
-    pub receiver: Sqlite,
-    pub cx: BuildContext,
-    pub samples: Samples,
-    pub dir: TempDir,
+pub(crate) struct Subject {
+    pub(crate) receiver: Sqlite,
+    pub(crate) cx: BuildContext,
+    pub(crate) samples: Samples,
+    pub(crate) dir: TempDir,
     config: Config,
 }
 
 impl Subject {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(Config::default()).await
     }
 
-    pub async fn with(config: Config) -> Self {
+    pub(crate) async fn with(config: Config) -> Self {
         let dir = TempDir::new().unwrap();
         let cx = BuildContext::detached("local", dir.path());
         let receiver = Sqlite::build(config.clone(), &cx).await.unwrap();
@@ -33,49 +31,49 @@ impl Subject {
     }
 
     /// Drops the receiver without a word, and builds a new one.
-    pub async fn crash(&mut self) {
+    pub(crate) async fn crash(&mut self) {
         self.receiver = Sqlite::build(self.config.clone(), &self.cx).await.unwrap();
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join(&self.config.path)
     }
 
     /// Another connection to the same database.
-    pub fn database(&self) -> Connection {
+    pub(crate) fn database(&self) -> Connection {
         Connection::open(self.path()).unwrap()
     }
 
-    pub async fn store(&mut self, batch: &[Message]) {
+    pub(crate) async fn store(&mut self, batch: &[Message]) {
         self.receiver.metrics_received(batch).await.unwrap();
     }
 
     /// Stores one message with this data.
-    pub async fn store_json(&mut self, data_type: &str, data: &str) -> Message {
+    pub(crate) async fn store_json(&mut self, data_type: &str, data: &str) -> Message {
         let message = self.samples.json("a1", data_type, data);
         self.store(std::slice::from_ref(&message)).await;
         message
     }
 
     /// All rows of a query.
-    pub fn rows(&self, query: &str) -> Vec<Vec<Value>> {
+    pub(crate) fn rows(&self, query: &str) -> Vec<Vec<Value>> {
         rows(&self.database(), query)
     }
 
     /// The values of the only row of a query.
-    pub fn row(&self, query: &str) -> Vec<Value> {
+    pub(crate) fn row(&self, query: &str) -> Vec<Value> {
         let mut rows = self.rows(query);
         assert_eq!(rows.len(), 1, "{query}: {rows:?}");
         rows.remove(0)
     }
 
     /// How many rows these tables have: `eth_stats`, `system_stats`, `metrics`.
-    pub fn counts(&self) -> [i64; 3] {
+    pub(crate) fn counts(&self) -> [i64; 3] {
         ["eth_stats", "system_stats", "metrics"].map(|table| count(&self.database(), table))
     }
 
     /// The value of a counter with this name.
-    pub fn counter(&self, name: &str) -> u64 {
+    pub(crate) fn counter(&self, name: &str) -> u64 {
         let text = self.cx.telemetry().encode();
         let line = format!("poa_{name}_total{{receiver=\"local\"}} ");
         let value = text.lines().find_map(|l| l.strip_prefix(&line));
@@ -83,23 +81,17 @@ impl Subject {
     }
 }
 
-pub fn rows(database: &Connection, query: &str) -> Vec<Vec<Value>> {
+pub(crate) fn rows(database: &Connection, query: &str) -> Vec<Vec<Value>> {
     let mut statement = database.prepare(query).unwrap();
     let columns = statement.column_count();
     let read = statement.query_map([], |row| (0..columns).map(|at| row.get(at)).collect());
     read.unwrap().map(Result::unwrap).collect()
 }
 
-pub fn count(database: &Connection, table: &str) -> i64 {
+pub(crate) fn count(database: &Connection, table: &str) -> i64 {
     database.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
-/// The error of building a receiver in this directory, with what caused it.
-pub async fn build_error(dir: &Path, config: Config) -> BuildError {
-    let cx = BuildContext::detached("local", dir);
-    Sqlite::build(config, &cx).await.unwrap_err()
-}
-
-pub fn text(text: &str) -> Value {
+pub(crate) fn text(text: &str) -> Value {
     Value::Text(text.to_owned())
 }

@@ -1,0 +1,12 @@
+//! The receiver as a host sees it, and the database as anybody else does.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+
+mod activity;
+mod any_object;
+mod common;
+mod contract;
+mod faults;
+mod opening;
+mod statistics;
+mod wire;
