@@ -5,6 +5,7 @@
 
 mod agents;
 mod load;
+mod log;
 mod process;
 mod report;
 mod rest;
@@ -28,6 +29,8 @@ enum Which {
     Rest,
     /// Memory and processor time of 100,000 agents that ping.
     Agents,
+    /// Appending with fsync at 1, 64 and 1,024 publishers, against raw writes; with `--features stores`, against other stores.
+    Log,
     /// Serves as one of the servers measured; used by the others.
     #[command(hide = true)]
     Serve { kind: server::Kind },
@@ -37,8 +40,10 @@ fn main() -> Result<(), Failure> {
     match Arguments::parse().which {
         Some(Which::Rest) => rest::run(),
         Some(Which::Agents) => agents::run(),
+        Some(Which::Log) => log::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => {
+            log::run()?;
             rest::run()?;
             agents::run()
         }

@@ -24,6 +24,15 @@ pub struct DeadLetter {
     pub set_aside: Timestamp,
 }
 
+impl DeadLetter {
+    /// A letter that was tried once, and set aside now.
+    #[must_use]
+    pub fn new(receiver: impl Into<Arc<str>>, message: Message, reason: impl Into<String>) -> Self {
+        let (receiver, reason, now) = (receiver.into(), reason.into(), Timestamp::now());
+        Self { receiver, message, reason, attempts: 1, first_attempt: now, set_aside: now }
+    }
+}
+
 /// Keeps dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + 'static {

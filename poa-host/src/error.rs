@@ -21,6 +21,9 @@ pub enum ServerError {
     /// The users and their secrets cannot be read.
     #[error("auth")]
     Auth(#[source] OpenError),
+    /// The store of what could not be delivered cannot be opened.
+    #[error("dead letters")]
+    DeadLetters(#[source] poa_dead_letters::OpenError),
     /// The host does not start.
     #[error(transparent)]
     Host(#[from] StartError),

@@ -2,6 +2,7 @@
 
 use poa_auth::Auth;
 use poa_core::{Host, HostHandle, StopReport};
+use poa_dead_letters::DeadLetterStore;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Config, ServerError};
@@ -21,14 +22,15 @@ impl Running {
     /// # Errors
     /// When either fails. Nothing runs then.
     pub(crate) async fn start(config: Config) -> Result<Self, ServerError> {
-        let auth = open(&config).await?;
-        let host = config.host(&auth).start().await?;
+        let (auth, dead_letters) = open(&config).await?;
+        let host = config.host(&auth, &dead_letters).start().await?;
         auth.observe(host.handle().telemetry());
-        let watched = auth.clone();
-        // Users are also managed from the command line, whether or not a handler of this host manages them.
         let end = CancellationToken::new();
-        let ended = end.clone();
+        // Users and dead letters are also managed from the command line, by another process.
+        let (watched, ended) = (auth.clone(), end.clone());
         tokio::spawn(async move { watched.watch(ended).await });
+        let (handle, ended) = (host.handle(), end.clone());
+        tokio::spawn(async move { dead_letters.serve_replays(handle, ended).await });
         Ok(Self { config, auth, host, _watch: end.drop_guard() })
     }
 
@@ -52,11 +54,17 @@ impl Running {
     }
 }
 
-async fn open(config: &Config) -> Result<Auth, ServerError> {
-    let (auth, data_dir) = (config.auth().clone(), config.data_dir().to_owned());
-    let opened = tokio::task::spawn_blocking(move || Auth::open(auth, data_dir)).await;
-    match opened {
-        Ok(opened) => opened.map_err(ServerError::Auth),
+async fn open(config: &Config) -> Result<(Auth, DeadLetterStore), ServerError> {
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        // It makes the data directory, which the other needs.
+        let auth =
+            Auth::open(config.auth().clone(), config.data_dir()).map_err(ServerError::Auth)?;
+        let dead_letters = config.open_dead_letters().map_err(ServerError::DeadLetters)?;
+        Ok((auth, dead_letters))
+    });
+    match opened.await {
+        Ok(opened) => opened,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

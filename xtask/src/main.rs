@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use run::{Failure, cargo, has_nextest};
+use run::{Failure, cargo, cargo_with, has_nextest};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Runs the tests and benchmarks of poa")]
@@ -26,7 +26,7 @@ enum Task {
     },
     /// Runs benchmarks in release mode and prints Markdown tables, as in docs/benchmarks.md.
     Bench {
-        /// `rest` or `agents`; all of them if absent.
+        /// `log`, `rest` or `agents`; all of them if absent.
         which: Option<String>,
     },
     /// Checks formatting and lints, as the CI does before the tests.
@@ -73,7 +73,8 @@ fn test(filter: Option<&str>) -> Result<(), Failure> {
 
 fn bench(which: Option<&str>) -> Result<(), Failure> {
     cargo(["build", "--release", "--package", "poa-bench", "--bins"])?;
-    let bench = ["run", "--quiet", "--release", "--package", "poa-bench", "--bin", "poa-bench", "--"];
+    let bench =
+        ["run", "--quiet", "--release", "--package", "poa-bench", "--bin", "poa-bench", "--"];
     cargo(bench.iter().chain(which.as_slice()))
 }
 
@@ -91,5 +92,7 @@ fn fuzz(seconds: u32) -> Result<(), Failure> {
 }
 
 fn docs() -> Result<(), Failure> {
-    cargo(["run", "--quiet", "--package", "poa-server", "--", "reference", "docs/configuration.md"])
+    // The test that compares the page with the configuration also writes it.
+    let write = ["test", "--quiet", "--package", "poa-server", "reference"];
+    cargo_with(&[("POA_WRITE_DOCS", "1")], write)
 }

@@ -25,12 +25,20 @@ impl fmt::Display for Failure {
 
 /// Runs cargo with these arguments, in the workspace.
 pub(crate) fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Result<(), Failure> {
+    cargo_with(&[], args)
+}
+
+/// The same, with these variables in the environment.
+pub(crate) fn cargo_with<A: AsRef<OsStr>>(
+    environment: &[(&str, &str)],
+    args: impl IntoIterator<Item = A>,
+) -> Result<(), Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // `cargo +nightly` is understood by rustup's proxy only, which is what PATH has.
     let args: Vec<_> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
     let toolchain = args.first().is_some_and(|arg| arg.to_string_lossy().starts_with('+'));
     let program = if toolchain { "cargo".into() } else { cargo };
-    run(Command::new(program).args(args))
+    run(Command::new(program).args(args).envs(environment.iter().copied()))
 }
 
 /// Whether `cargo nextest` is there.
@@ -44,7 +52,6 @@ pub(crate) fn has_nextest() -> bool {
 fn run(command: &mut Command) -> Result<(), Failure> {
     let shown = format!("{command:?}").replace('"', "");
     eprintln!("xtask: {shown}");
-    let status =
-        command.status().map_err(|error| Failure::NotStarted(shown.clone(), error))?;
+    let status = command.status().map_err(|error| Failure::NotStarted(shown.clone(), error))?;
     if status.success() { Ok(()) } else { Err(Failure::Ended(shown, status.code())) }
 }

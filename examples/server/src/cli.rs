@@ -47,6 +47,43 @@ pub(crate) enum Command {
     /// Manages the users in the data directory, also while the server runs
     #[command(subcommand)]
     User(User),
+    /// Manages the dead letters in the data directory, also while the server runs
+    #[command(subcommand)]
+    Dlq(Dlq),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// Lists messages that could not be delivered
+    Ls {
+        /// Only those of this receiver
+        #[arg(long, value_name = "NAME")]
+        receiver: Option<String>,
+    },
+    /// Shows one with its data, as JSON
+    Show {
+        /// Its number in the list
+        id: i64,
+    },
+    /// Has messages delivered again: within a second by a running server, else after its next start
+    Replay(Letters),
+    /// Forgets messages for good
+    Drop(Letters),
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Letters {
+    /// Their numbers in the list
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<i64>,
+    /// Those of this receiver
+    #[arg(long, value_name = "NAME")]
+    pub(crate) receiver: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod cli;
 mod demo;
+mod dlq;
 mod embedded;
 mod failure;
 mod files;
@@ -45,6 +46,7 @@ fn act(cli: Cli) -> Result<u8, Failure> {
             serve::list();
             Ok(0)
         }
+        Command::Dlq(command) => dlq::dlq(&command, &embedded::source(config)),
         Command::User(command) => on_runtime(user::user(command, embedded::source(config))),
     }
 }

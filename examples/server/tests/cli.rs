@@ -8,6 +8,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use poa_core::{
+    AgentId, DataTypes, DeadLetter, DeadLetters as _, Draft, Message, MessageId, Payload, Timestamp,
+};
+use poa_dead_letters::DeadLetterStore;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -280,9 +284,11 @@ fn post(address: &str, path: &str, authorization: &str, body: &str) -> String {
     answer
 }
 
-/// Needs `curl`: what is printed for people to copy must work as it stands.
+/// What is printed for people to copy must work as it stands.
 #[test]
 fn the_demo_stores_what_this_machine_does_and_its_commands_work() {
+    let curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status();
+    assert!(curl.is_ok_and(|status| status.success()), "this test needs curl; install it");
     let folder = tempfile::tempdir().unwrap();
     let mut server = Running::start(folder.path(), &["demo", "--listen-base", "0"]);
     server.line("poa-server ready");
@@ -321,4 +327,55 @@ fn rows_of(agent: &str, database: &PathBuf) -> u32 {
     let database = rusqlite::Connection::open(database).unwrap();
     let count = "SELECT count(*) FROM system_stats WHERE agent_id = ?1";
     database.query_row(count, [agent], |row| row.get(0)).unwrap()
+}
+
+/// Puts letters for the receiver `local` where the server of this directory finds them.
+fn write_dead_letters(folder: &Path, numbers: std::ops::Range<u8>) {
+    let data_dir = folder.join("poa-data");
+    std::fs::create_dir_all(&data_dir).unwrap();
+    let store = DeadLetterStore::open(data_dir.join("dead_letters.db"), 1 << 20).unwrap();
+    let types = DataTypes::new(["system_metrics"]).unwrap();
+    let letters = numbers.map(|n| {
+        let body = serde_json::json!({"type": "statistics", "body": {"cpu_load": n}});
+        let agent = AgentId::new("dead").unwrap();
+        let data_type = types.get("system_metrics").unwrap().clone();
+        let draft = Draft::new(agent, data_type, Payload::json(&body).unwrap());
+        let message = Message::stamp(draft, MessageId::from_bytes([n; 16]), Timestamp::now());
+        DeadLetter::new("local", message, "it was a bad day")
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(store.keep(letters.collect())).unwrap();
+}
+
+#[test]
+fn dead_letters_are_shown_dropped_and_replayed_while_the_server_runs_and_while_it_does_not() {
+    let folder = folder(FREE);
+    write_dead_letters(folder.path(), 1..5);
+    let dlq = |args: &[&str]| call(folder.path(), &[&["dlq"], args].concat());
+
+    let (code, list, _) = dlq(&["ls", "--receiver", "local"]);
+    assert_eq!((code, list.lines().count()), (0, 4), "{list}");
+    assert!(list.contains("local  dead  system_metrics") && list.contains("it was a bad day"));
+    let (_, shown, _) = dlq(&["show", "2"]);
+    assert!(shown.contains(r#""cpu_load": 2"#) && shown.contains("it was a bad day"), "{shown}");
+    assert_eq!(dlq(&["drop", "1"]).1, "1 dropped\n");
+    let (code, _, error) = dlq(&["show", "1"]);
+    assert_eq!(code, 1);
+    assert!(error.contains("there is no dead letter 1; `poa-server dlq ls` lists them"), "{error}");
+    assert_eq!(dlq(&["replay"]).0, 2);
+
+    // Asked for before the start, and while it runs.
+    assert_eq!(dlq(&["replay", "2"]).1, "1 to be delivered again\n");
+    let mut running = Running::start(folder.path(), &[]);
+    running.line("poa-server ready");
+    assert_eq!(dlq(&["replay", "--all"]).0, 0);
+    while !dlq(&["ls"]).1.is_empty() {
+        std::thread::yield_now();
+    }
+    running.tell(Signal::TERM);
+    assert_eq!(running.exit_code(), 0);
+    let database = rusqlite::Connection::open(folder.path().join("poa-data/metrics.db")).unwrap();
+    let sum: f64 =
+        database.query_row("SELECT sum(cpu_load) FROM system_stats", [], |row| row.get(0)).unwrap();
+    assert_eq!(sum, 2.0 + 3.0 + 4.0);
 }

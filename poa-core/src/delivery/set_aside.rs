@@ -15,12 +15,9 @@ impl Delivery {
         let letters: Vec<_> = messages
             .into_iter()
             .map(|(_, message)| DeadLetter {
-                receiver: self.build.name.clone(),
-                message,
-                reason: reason.to_owned(),
                 attempts,
                 first_attempt,
-                set_aside: Timestamp::now(),
+                ..DeadLetter::new(self.build.name.clone(), message, reason)
             })
             .collect();
         letters.iter().for_each(report);

@@ -21,6 +21,7 @@ use poa_auth::{Auth, AuthConfig};
 use poa_core::{
     Engine, HandlerFactory, Host, HostBuilder, ReceiverFactory, ReceiverOptions, Registry,
 };
+use poa_dead_letters::DeadLetterStore;
 
 pub use position::Position;
 pub use problems::{Located, Problems};
@@ -78,14 +79,23 @@ impl Config {
         &self.top.auth
     }
 
+    /// Opens the store of the messages that could not be delivered, and makes it if it is not there.
+    ///
+    /// # Errors
+    /// When the file in the data directory cannot be used.
+    pub fn open_dead_letters(&self) -> Result<DeadLetterStore, poa_dead_letters::OpenError> {
+        let file = self.top.data_dir.join("dead_letters.db");
+        DeadLetterStore::open(file, self.top.dead_letters.max_bytes.get())
+    }
+
     /// Where messages wait for their receivers.
     #[must_use]
     pub fn engine(&self) -> Engine {
         self.top.bus.engine
     }
 
-    /// Describes the host, with `auth` deciding who may speak.
-    pub fn host(&self, auth: &Auth) -> HostBuilder {
+    /// Describes the host, with `auth` deciding who may speak, and `dead_letters` keeping what cannot be delivered.
+    pub fn host(&self, auth: &Auth, dead_letters: &DeadLetterStore) -> HostBuilder {
         let top = &self.top;
         let host = Host::builder()
             .metrics(&top.metrics)
@@ -98,7 +108,8 @@ impl Config {
             .start_timeout(top.start_timeout.get())
             .stop_timeouts(top.stop.handlers.get(), top.stop.drain.get())
             .authenticator(Arc::new(auth.clone()))
-            .resource(auth.clone());
+            .resource(auth.clone())
+            .dead_letters(Arc::new(dead_letters.clone()));
         let acks = top.bus.ack_for.iter();
         let host = acks.fold(host, |host, (name, ack)| host.ack_for(name, *ack));
         let handlers = self.handlers.iter();

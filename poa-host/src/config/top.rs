@@ -38,6 +38,9 @@ pub(crate) struct Top {
     /// How messages get from handlers to receivers.
     #[serde(default)]
     pub(crate) bus: Bus,
+    /// What becomes of messages that a receiver can never be given.
+    #[serde(default)]
+    pub(crate) dead_letters: DeadLetters,
     /// Who may send, and who may manage those who may send.
     #[serde(default)]
     pub(crate) auth: AuthConfig,
@@ -117,6 +120,20 @@ impl Bus {
     /// What a positive answer means, in place of what was not written.
     pub(crate) fn ack(&self) -> Ack {
         self.ack.unwrap_or(if self.engine == Engine::Log { Ack::Stored } else { Ack::Memory })
+    }
+}
+
+/// What becomes of messages that a receiver can never be given.
+#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DeadLetters {
+    /// The most data that is kept; then the oldest letters give way, counted and reported.
+    pub(crate) max_bytes: Size,
+}
+
+impl Default for DeadLetters {
+    fn default() -> Self {
+        Self { max_bytes: Size::bytes(256 << 20) }
     }
 }
 
