@@ -1,1 +1,20 @@
-//! Tests across crates, against real processes and servers
+//! What the tests share: a real `poa-server` process, a client that sends exactly what it is given, and readers of what
+//! was stored.
+//!
+//! Nothing here returns an error that a test could only unwrap: what fails, panics and says why.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+mod home;
+mod http;
+mod rows;
+mod server;
+mod tokens;
+mod wait;
+
+pub use home::{ADMIN, ADMIN_2, Home, KEY, METRICS, sqlite};
+pub use http::{Answer, Client, Request};
+pub use rows::{count, database, rows};
+pub use server::{Server, program, resident};
+pub use tokens::{basic, claims, now, sign, token_of};
+pub use wait::{PATIENCE, raise_file_limit, soon, until};
