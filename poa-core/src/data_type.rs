@@ -77,6 +77,12 @@ impl DataTypes {
         self.0.iter().find(|known| known.name() == name)
     }
 
+    /// Whether this is one of these very types, and not only one of the same name.
+    pub(crate) fn is_own(&self, data_type: &DataType) -> bool {
+        let own = self.0.get(data_type.index());
+        own.is_some_and(|own| Arc::ptr_eq(&own.name, &data_type.name))
+    }
+
     /// All data types.
     pub fn iter(&self) -> std::slice::Iter<'_, DataType> {
         self.0.iter()

@@ -29,10 +29,16 @@ impl Timestamp {
         self.0
     }
 
+    /// The time from an earlier point to this one; zero when it is not earlier.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
     /// How long ago this was; zero when it lies in the future.
     #[must_use]
     pub fn elapsed(self) -> Duration {
-        Duration::from_micros(Self::now().0.saturating_sub(self.0))
+        Self::now().since(self)
     }
 }
 

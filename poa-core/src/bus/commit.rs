@@ -14,6 +14,7 @@ use super::keys::{KeyWindow, Keys};
 use super::pending::Pending;
 use super::{Bus, Queue, codec};
 use crate::DataTypes;
+use crate::telemetry::{Counter, Gauge, Histogram, Telemetry};
 
 /// How often cursors are written and space is given back, and how soon a log that failed is tried again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -26,7 +27,7 @@ pub(crate) struct OpenLog {
     cursors: CursorFile,
     types: DataTypes,
     /// Held as long as the log is open, so that a second process is refused.
-    _lock: File,
+    lock: File,
 }
 
 /// Why the log could not be opened.
@@ -81,7 +82,7 @@ impl OpenLog {
                 "cut the torn tail of the log; none of it was acknowledged"
             );
         }
-        Ok(Self { log, cursors, types, _lock: lock })
+        Ok(Self { log, cursors, types, lock })
     }
 
     pub(super) fn end(&self) -> u64 {
@@ -93,6 +94,12 @@ impl OpenLog {
         LogReaders { readers: self.log.readers(), types: self.types.clone(), begin }
     }
 
+    /// What is free on the disk, in bytes, for those who may write here. Everything, if that cannot be told.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        let found = rustix::fs::fstatvfs(&self.lock);
+        found.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     /// How far the receivers had come.
     pub(crate) fn cursors(&self) -> &Cursors {
         self.cursors.written()
@@ -101,8 +108,7 @@ impl OpenLog {
     /// The idempotency keys of the messages that are still in the log.
     pub(super) fn keys(&self, window: KeyWindow) -> Keys {
         let mut keys = Keys::new(window);
-        let Some(from) = self.cursors().keys_from() else { return keys };
-        let mut reader = self.log.reader(Position::new(from));
+        let mut reader = self.log.reader(Position::new(self.cursors().keys_from()));
         loop {
             match reader.next() {
                 Ok(Some(entry)) => {
@@ -137,15 +143,55 @@ impl OpenLog {
     }
 
     /// Writes what this bus accepts, in a thread of its own, until the bus is closed.
-    pub(crate) fn commit_for(self, bus: Arc<Bus>) -> io::Result<std::thread::JoinHandle<()>> {
-        let committer = Committer { bus, open: self, housekept: Instant::now() };
+    ///
+    /// Where the readers of the bus begin is on the disk when this returns: after a crash, one that is new must not begin behind
+    /// what was acknowledged meanwhile.
+    ///
+    /// # Errors
+    /// When that cannot be written, or no thread be started.
+    pub(crate) fn commit_for(
+        mut self,
+        bus: Arc<Bus>,
+        telemetry: &Telemetry,
+    ) -> io::Result<std::thread::JoinHandle<()>> {
+        let cursors = bus.queue.lock().cursors();
+        self.cursors.write(cursors)?;
+        let metrics = Metrics::new(telemetry);
+        let committer = Committer { bus, open: self, metrics, housekept: Instant::now() };
         std::thread::Builder::new().name("poa-log".into()).spawn(move || committer.run())
+    }
+}
+
+/// What the log does, for `/metrics`.
+struct Metrics {
+    seconds: Histogram,
+    appends: Counter,
+    bytes: Counter,
+    failures: Counter,
+    held: Gauge,
+}
+
+impl Metrics {
+    fn new(telemetry: &Telemetry) -> Self {
+        let counter = |name, help| telemetry.counter(name, help, &[]);
+        Self {
+            seconds: telemetry.histogram(
+                "log_append_seconds",
+                "How long it took to write and sync a group of records",
+                &[],
+            ),
+            appends: counter("log_appends", "Groups of records written and synced"),
+            bytes: counter("log_appended_bytes", "Bytes of records written and synced"),
+            failures: counter("log_failures", "Groups of records that could not be written"),
+            held: telemetry.gauge("log_bytes", "Bytes of records the log holds", &[]),
+        }
     }
 }
 
 struct Committer {
     bus: Arc<Bus>,
     open: OpenLog,
+    metrics: Metrics,
     housekept: Instant,
 }
 
@@ -186,13 +232,19 @@ impl Committer {
 
     /// Writes a group. What failed and was promised to nobody stays in it.
     fn commit(&mut self, writing: &mut Pending) {
-        match self.open.log.append(&writing.group) {
+        let started = Instant::now();
+        let appended = self.open.log.append(&writing.group);
+        self.metrics.seconds.observe(started.elapsed().as_secs_f64());
+        match appended {
             Ok(begin) => {
+                self.metrics.appends.inc();
+                self.metrics.bytes.inc_by(writing.group.bytes().len() as u64);
                 let end = self.open.log.end();
                 self.bus.queue.lock().release_all(writing, begin.get(), end.get());
                 writing.clear();
             }
             Err(error) => {
+                self.metrics.failures.inc();
                 let error = crate::delivery::chain(&error);
                 tracing::error!("messages are refused, the log cannot be written: {error}");
                 let failed = writing.fail();
@@ -217,12 +269,13 @@ impl Committer {
     fn housekeep(&mut self) {
         self.housekept = Instant::now();
         let cursors = self.bus.queue.lock().cursors();
-        let oldest = cursors.oldest().map_or(self.open.log.end(), Position::new);
+        let oldest = Position::new(cursors.oldest());
         // Space goes only once it is on the disk that nobody needs it.
         let written = self.open.cursors.write(cursors).map_err(|error| error.to_string());
         let freed = written.and_then(|_| {
             self.open.log.discard_before(oldest).map_err(|error| crate::delivery::chain(&error))
         });
+        self.metrics.held.set(self.open.log.end().since(self.open.log.begin()) as i64);
         if let Err(error) = freed {
             tracing::warn!("cannot write how far receivers have come, or give back space: {error}");
         }

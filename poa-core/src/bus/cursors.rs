@@ -25,13 +25,13 @@ pub(crate) struct Cursors {
     cursors: BTreeMap<String, Cursor>,
     /// Where in the log the messages begin whose idempotency keys are remembered.
     #[serde(default)]
-    keys_from: Option<u64>,
+    keys_from: u64,
 }
 
 const VERSION: u32 = 1;
 
 impl Cursors {
-    pub(super) fn new(cursors: BTreeMap<String, Cursor>, keys_from: Option<u64>) -> Self {
+    pub(super) fn new(cursors: BTreeMap<String, Cursor>, keys_from: u64) -> Self {
         Self { version: VERSION, cursors, keys_from }
     }
 
@@ -44,11 +44,12 @@ impl Cursors {
     }
 
     /// What lies before this position is needed by nobody.
-    pub(super) fn oldest(&self) -> Option<u64> {
-        self.cursors.values().map(|cursor| cursor.position).chain(self.keys_from).min()
+    pub(super) fn oldest(&self) -> u64 {
+        let positions = self.cursors.values().map(|cursor| cursor.position);
+        positions.fold(self.keys_from, u64::min)
     }
 
-    pub(super) fn keys_from(&self) -> Option<u64> {
+    pub(super) fn keys_from(&self) -> u64 {
         self.keys_from
     }
 }
@@ -89,6 +90,9 @@ impl CursorFile {
         file.write_all(&serde_json::to_vec(&cursors)?)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &self.path)?;
+        if let Some(directory) = self.path.parent() {
+            File::open(directory)?.sync_all()?;
+        }
         self.written = cursors;
         Ok(true)
     }

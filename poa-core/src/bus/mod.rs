@@ -39,7 +39,9 @@ pub use receipt::{Receipt, ReceiptError};
 use crate::data_type::TypeSet;
 use crate::host::ReadFrom;
 use crate::telemetry::Counter;
-use crate::{Ack, Activity, DataType, Draft, IdempotencyKey, ReceiverOptions, Timestamp};
+use crate::{
+    Ack, Activity, DataType, DataTypes, Draft, IdempotencyKey, ReceiverOptions, Timestamp,
+};
 
 /// Why the bus does not take a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,9 @@ pub enum Refused {
     /// More is waiting to be written to the log than memory may hold.
     #[error("the disk is too slow; try again later")]
     LogBusy,
+    /// The data type was not taken from this host's [`DataTypes`].
+    #[error("data type `{0}` belongs to another host; take it from this one's `data_types`")]
+    ForeignDataType(String),
     /// The host is stopping.
     #[error("the host is stopping; try again later")]
     Stopping,
@@ -100,6 +105,7 @@ pub(crate) struct Bus {
     queue: Mutex<Queue>,
     /// Told when the committer has something to do.
     work: Condvar,
+    types: DataTypes,
     acks: Acks,
     counts: BusCounts,
     log: Option<disk::LogReaders>,
@@ -107,10 +113,11 @@ pub(crate) struct Bus {
 
 impl Bus {
     /// A bus in memory.
-    pub(crate) fn in_memory(acks: Acks, counts: BusCounts) -> Arc<Self> {
+    pub(crate) fn in_memory(types: DataTypes, acks: Acks, counts: BusCounts) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue::new(0, None, Keys::default())),
             work: Condvar::new(),
+            types,
             acks,
             counts,
             log: None,
@@ -118,7 +125,12 @@ impl Bus {
     }
 
     /// A bus on a log. It carries nothing until [`OpenLog::commit_for`] runs.
-    pub(crate) fn on_log(acks: Acks, counts: BusCounts, log: &OpenLog) -> Arc<Self> {
+    pub(crate) fn on_log(
+        types: DataTypes,
+        acks: Acks,
+        counts: BusCounts,
+        log: &OpenLog,
+    ) -> Arc<Self> {
         Arc::new(Self {
             queue: Mutex::new(Queue::new(
                 log.end(),
@@ -126,6 +138,7 @@ impl Bus {
                 log.keys(KeyWindow::default()),
             )),
             work: Condvar::new(),
+            types,
             acks,
             counts,
             log: Some(log.readers()),
@@ -155,9 +168,10 @@ impl Bus {
     where
         M: IntoIterator<Item = Draft> + AsRef<[Draft]>,
     {
-        let mut queue = self.queue.lock();
-        queue.admit(messages.as_ref())?;
+        self.check_types(messages.as_ref())?;
         let now = Timestamp::now();
+        let mut queue = self.queue.lock();
+        queue.admit(messages.as_ref(), now)?;
         let mark = queue.mark();
         let mut taken = Taken::default();
         for draft in messages {
@@ -168,6 +182,14 @@ impl Bus {
         drop(queue);
         let delivered = taken.ack == Ack::Delivered;
         Ok(if delivered { receipt.within(self.acks.delivered_within) } else { receipt })
+    }
+
+    /// A data type of another host has the number of another type here.
+    fn check_types(&self, messages: &[Draft]) -> Result<(), Refused> {
+        match messages.iter().find(|draft| !self.types.is_own(&draft.data_type)) {
+            Some(foreign) => Err(Refused::ForeignDataType(foreign.data_type.name().to_owned())),
+            None => Ok(()),
+        }
     }
 
     /// Takes a message, unless nobody wants it or it was taken before.

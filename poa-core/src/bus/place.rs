@@ -8,9 +8,10 @@ use tokio::sync::Notify;
 use super::cursors::Cursor;
 use super::disk::Chunk;
 use super::{Backlog, Confirmations, Event, WhenFull};
+use crate::config::Size;
 use crate::data_type::TypeSet;
 use crate::telemetry::Counter;
-use crate::{Draft, ReceiverOptions};
+use crate::{Draft, ReceiverOptions, Timestamp};
 
 /// A number of events and their size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +57,14 @@ pub(crate) struct Place {
     window: usize,
     /// Where in the log the reader has to go on once `unread` is empty; none when it has everything in memory.
     behind: Option<u64>,
+    /// When about the first event there was received.
+    behind_since: Option<Timestamp>,
     /// What waits there.
     behind_load: Load,
     /// What was read and not confirmed, and where it begins.
     in_hand: Load,
     in_hand_from: Option<u64>,
+    in_hand_since: Option<Timestamp>,
     /// The reader sleeps until this much is unread.
     pub(super) wanted: Option<Load>,
     pub(super) wake: Arc<Notify>,
@@ -86,9 +90,11 @@ impl Place {
             unread_load: Load::default(),
             window: usize::MAX,
             behind: None,
+            behind_since: None,
             behind_load: Load::default(),
             in_hand: Load::default(),
             in_hand_from: None,
+            in_hand_since: None,
             wanted: None,
             wake: Arc::default(),
             confirmations: Confirmations::default(),
@@ -116,13 +122,27 @@ impl Place {
     }
 
     /// Whether these messages fit, or older ones may give way to them.
-    pub(super) fn admits(&self, drafts: &[Draft]) -> bool {
+    pub(super) fn admits(&self, drafts: &[Draft], now: Timestamp) -> bool {
         if self.backlog.when_full == WhenFull::Skip {
             return true;
         }
         let wanted = |draft: &&Draft| self.types.contains(&draft.data_type);
         let bytes = drafts.iter().filter(wanted).map(Draft::footprint).sum();
-        bytes == 0 || self.has_room(bytes)
+        bytes == 0 || (self.has_room(bytes) && !self.waits_too_long(now))
+    }
+
+    /// Whether the oldest message that waits is older than allowed.
+    fn waits_too_long(&self, now: Timestamp) -> bool {
+        let oldest = self.in_hand_since.or(self.unread.front().and_then(received_at));
+        oldest.or(self.behind_since).is_some_and(|since| self.is_too_old(since, now))
+    }
+
+    fn is_too_old(&self, since: Timestamp, now: Timestamp) -> bool {
+        self.backlog.max_age.is_some_and(|max| now.since(since) > max.get())
+    }
+
+    fn skips(&self) -> bool {
+        self.backlog.when_full == WhenFull::Skip
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -132,18 +152,15 @@ impl Place {
     }
 
     fn max_bytes(&self) -> u64 {
-        self.backlog.max_bytes.get()
+        self.backlog.max_bytes.map_or(u64::MAX, Size::get)
     }
 
     pub(super) fn push(&mut self, position: u64, event: Event) {
         let load = Load::of(event.footprint());
-        while self.backlog.when_full == WhenFull::Skip && !self.has_room(load.bytes) {
-            if !self.skip_oldest() {
-                break;
-            }
-        }
+        while self.skips() && !self.has_room(load.bytes) && self.skip_oldest() {}
         if self.behind.is_some() || self.unread_load.bytes + load.bytes > self.window {
             self.behind.get_or_insert(position);
+            self.behind_since = self.behind_since.or(event.received_at());
             self.behind_load.add(load);
         } else {
             self.unread_load.add(load);
@@ -182,6 +199,7 @@ impl Place {
 
     /// Takes as many events from memory as fit into `limit`, at least one if there is one.
     pub(super) fn read(&mut self, limit: Load) -> Vec<(u64, Event)> {
+        self.skip_what_is_too_old();
         let mut taken = Vec::with_capacity(limit.count.min(self.unread.len()));
         let mut load = Load::default();
         while let Some((position, event)) = self.unread.pop_front() {
@@ -199,6 +217,15 @@ impl Place {
         taken
     }
 
+    fn skip_what_is_too_old(&mut self) {
+        let now = Timestamp::now();
+        let too_old = |place: &Self| {
+            let since = place.unread.front().and_then(received_at);
+            since.is_some_and(|since| place.is_too_old(since, now))
+        };
+        while self.skips() && too_old(self) && self.skip_oldest() {}
+    }
+
     /// Where the reader has to read from the log, because it has nothing in memory and is behind.
     pub(super) fn next_on_disk(&self) -> Option<u64> {
         if self.unread.is_empty() { self.behind } else { None }
@@ -210,11 +237,13 @@ impl Place {
         chunk.events.iter().for_each(|(_, event)| load.add(Load::of(event.footprint())));
         self.behind_load.subtract(load);
         self.behind = (chunk.next < end).then_some(chunk.next);
+        self.behind_since =
+            chunk.events.last().and_then(received_at).filter(|_| self.behind.is_some());
         if self.behind.is_none() {
             self.behind_load = Load::default();
         }
         let mut events = chunk.events;
-        if self.backlog.when_full == WhenFull::Skip {
+        if self.skips() {
             let kept = self.skip_what_is_over(&events, load);
             events.drain(..events.len() - kept);
         }
@@ -224,12 +253,14 @@ impl Place {
         events
     }
 
-    /// Skips the first of these events for as long as too much waits; returns how many are left.
+    /// Skips the first of these events for as long as too much waits, or they have waited too long; returns how many are left.
     fn skip_what_is_over(&mut self, events: &[(u64, Event)], mut load: Load) -> usize {
+        let now = Timestamp::now();
         let mut left = events.len();
         for (position, event) in events {
-            let waiting = self.load().bytes + load.bytes;
-            if waiting as u64 <= self.max_bytes() {
+            let waiting = (self.load().bytes + load.bytes) as u64;
+            let too_old = event.received_at().is_some_and(|since| self.is_too_old(since, now));
+            if waiting <= self.max_bytes() && !too_old {
                 break;
             }
             load.subtract(Load::of(event.footprint()));
@@ -241,8 +272,9 @@ impl Place {
     }
 
     fn take_in_hand(&mut self, events: &[(u64, Event)], load: Load) {
-        if let Some((first, _)) = events.first() {
-            self.in_hand_from.get_or_insert(*first);
+        if let Some(first) = events.first() {
+            self.in_hand_from.get_or_insert(first.0);
+            self.in_hand_since = self.in_hand_since.or(received_at(first));
         }
         self.in_hand.add(load);
     }
@@ -259,6 +291,7 @@ impl Place {
     pub(super) fn confirm(&mut self, failed: &[u64]) {
         self.in_hand = Load::default();
         self.in_hand_from = None;
+        self.in_hand_since = None;
         self.report_skips();
         failed.iter().for_each(|position| self.confirmations.lose(*position));
         // Up to there, what was not read is for other readers, and never comes here.
@@ -292,4 +325,8 @@ impl Place {
         load.add(self.in_hand);
         load
     }
+}
+
+fn received_at((_, event): &(u64, Event)) -> Option<Timestamp> {
+    event.received_at()
 }

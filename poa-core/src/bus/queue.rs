@@ -30,6 +30,14 @@ impl Event {
         }
     }
 
+    /// When a message was received. A change of activity has no time to lose.
+    pub(super) fn received_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Message(message) => Some(message.received_at()),
+            Self::Activity(_) => None,
+        }
+    }
+
     pub(super) fn footprint(&self) -> usize {
         match self {
             Self::Message(message) => message.footprint(),
@@ -96,14 +104,14 @@ impl Queue {
     }
 
     /// Whether these messages may be accepted.
-    pub(super) fn admit(&self, drafts: &[Draft]) -> Result<(), Refused> {
+    pub(super) fn admit(&self, drafts: &[Draft], now: Timestamp) -> Result<(), Refused> {
         if self.closing {
             return Err(Refused::Stopping);
         }
         if self.pending.as_ref().is_some_and(Pending::is_full) {
             return Err(Refused::LogBusy);
         }
-        match self.places.iter().find(|place| !place.admits(drafts)) {
+        match self.places.iter().find(|place| !place.admits(drafts, now)) {
             Some(full) => Err(Refused::BacklogFull { receiver: full.name.clone() }),
             None => Ok(()),
         }
@@ -243,7 +251,8 @@ impl Queue {
 
     /// How far each reader has come, and what of the log is needed to remember keys.
     pub(super) fn cursors(&mut self) -> Cursors {
-        let keys_from = self.keys.forget_old(self.end);
+        // What is stored after this was written down has to be looked through for keys as well.
+        let keys_from = self.keys.forget_old(self.end).unwrap_or(self.end);
         let cursors =
             self.places.iter().map(|place| (place.name.to_string(), place.cursor(self.end)));
         Cursors::new(cursors.collect(), keys_from)

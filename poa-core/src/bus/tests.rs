@@ -19,10 +19,11 @@ struct Fixture {
 }
 
 fn fixture(ack: Ack) -> Fixture {
+    let types = DataTypes::new(["a", "b"]).unwrap();
     let acks = Acks { by_type: [ack, ack].into(), delivered_within: Duration::from_secs(30) };
     Fixture {
-        bus: Bus::in_memory(acks, BusCounts::default()),
-        types: DataTypes::new(["a", "b"]).unwrap(),
+        bus: Bus::in_memory(types.clone(), acks, BusCounts::default()),
+        types,
         skipped: Counter::default(),
     }
 }
@@ -52,7 +53,7 @@ impl Fixture {
 
 fn room_for(drafts: &[Draft], when_full: WhenFull) -> Backlog {
     let bytes: usize = drafts.iter().map(Draft::footprint).sum();
-    Backlog { max_bytes: Size::bytes(bytes as u64), when_full }
+    Backlog { max_bytes: Some(Size::bytes(bytes as u64)), when_full, ..Backlog::default() }
 }
 
 fn numbers(batch: &Batch) -> Vec<usize> {
@@ -143,7 +144,7 @@ async fn a_full_backlog_refuses_all_of_a_batch() {
 #[tokio::test]
 async fn a_message_larger_than_the_backlog_passes_when_nothing_waits() {
     let fixture = fixture(Ack::Memory);
-    let tiny = Backlog { max_bytes: Size::bytes(1), when_full: WhenFull::Refuse };
+    let tiny = Backlog { max_bytes: Some(Size::bytes(1)), ..Backlog::default() };
     let _reader = fixture.reader(&["a"], tiny);
     let _receipt = fixture.bus.publish([fixture.draft("a", 0)]).unwrap();
     fixture.bus.publish([fixture.draft("a", 1)]).unwrap_err();
@@ -254,4 +255,42 @@ async fn a_message_sent_again_with_its_key_is_taken_once() {
     let batch = reader.next_batch(&limits(10, Duration::ZERO)).await.unwrap();
     assert_eq!(numbers(&batch), [0, 2]);
     assert_eq!(fixture.bus.counts().repeated.get(), 2);
+}
+
+#[tokio::test]
+async fn a_data_type_of_another_host_is_refused() {
+    let fixture = fixture(Ack::Memory);
+    let _reader = fixture.reader(&["a"], Backlog::default());
+    let other = DataTypes::new(["b", "a"]).unwrap();
+    let mut draft = fixture.draft("a", 0);
+    draft.data_type = other.get("a").unwrap().clone();
+    assert_eq!(fixture.bus.publish([draft]).unwrap_err(), Refused::ForeignDataType("a".into()));
+}
+
+#[tokio::test]
+async fn who_waits_too_long_is_refused_or_skipped() {
+    let fixture = fixture(Ack::Memory);
+    let old = |when_full| Backlog {
+        max_age: Some(Duration::from_nanos(1).into()),
+        when_full,
+        ..Backlog::default()
+    };
+    let skipping = fixture.reader(&["a"], old(WhenFull::Skip));
+    let _first = fixture.bus.publish([fixture.draft("a", 0)]).unwrap();
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_millis(1) {
+        std::hint::spin_loop();
+    }
+    let limits = limits(10, Duration::ZERO);
+    let nothing = tokio::time::timeout(Duration::from_millis(20), skipping.next_batch(&limits));
+    assert!(nothing.await.is_err());
+    assert_eq!(fixture.skipped.get(), 1);
+
+    let _refusing = fixture.reader(&["a"], old(WhenFull::Refuse));
+    let _second = fixture.bus.publish([fixture.draft("a", 1)]).unwrap();
+    while begin.elapsed() < Duration::from_millis(2) {
+        std::hint::spin_loop();
+    }
+    let refused = fixture.bus.publish([fixture.draft("a", 2)]).unwrap_err();
+    assert!(matches!(refused, Refused::BacklogFull { .. }));
 }

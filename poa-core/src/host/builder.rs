@@ -4,24 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use super::start::{self, Built, Common};
+use super::start;
 use super::stop::Limits;
-use super::{Ack, Engine, Host, HostHandle, ReceiverOptions, Shared, Task};
-use crate::activity::ActivityMonitor;
+use super::{Ack, Engine, Host, ReceiverOptions};
 use crate::auth::Authenticator;
-use crate::bus::{Acks, Bus, BusCounts, LogOpenError, OpenLog};
-use crate::handler::Services;
+use crate::bus::{LogOpenError, OpenLog};
 use crate::plugin::{handler_factory, receiver_factory};
 use crate::telemetry::Telemetry;
 use crate::{
-    BoxError, BuildContext, DataType, DataTypes, DeadLetters, Extensions, HandlerContext,
-    HandlerFactory, HandlerPlugin, InvalidDataType, MemoryBudget, ReceiverFactory, ReceiverPlugin,
-    Timestamp,
+    BoxError, BuildContext, DataTypes, DeadLetters, Extensions, HandlerFactory, HandlerPlugin,
+    InvalidDataType, ReceiverFactory, ReceiverPlugin,
 };
 
 /// Describes a host. Nothing happens before [`start`](Self::start).
@@ -29,18 +23,18 @@ use crate::{
 pub struct HostBuilder {
     metrics: Vec<String>,
     data_dir: PathBuf,
-    engine: Engine,
-    ack: Ack,
-    ack_for: BTreeMap<String, Ack>,
-    delivered_within: Duration,
-    memory: u64,
-    inactive_after: Duration,
-    limits: Limits,
+    pub(super) engine: Engine,
+    pub(super) ack: Ack,
+    pub(super) ack_for: BTreeMap<String, Ack>,
+    pub(super) delivered_within: Duration,
+    pub(super) memory: u64,
+    pub(super) inactive_after: Duration,
+    pub(super) limits: Limits,
     pub(super) start_timeout: Duration,
     resources: Extensions,
-    authenticator: Option<Arc<dyn Authenticator>>,
-    dead_letters: Option<Arc<dyn DeadLetters>>,
-    telemetry: Telemetry,
+    pub(super) authenticator: Option<Arc<dyn Authenticator>>,
+    pub(super) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(super) telemetry: Telemetry,
     pub(super) handlers: Vec<(String, HandlerFactory)>,
     pub(super) receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
 }
@@ -76,9 +70,9 @@ pub enum StartError {
     /// The log cannot be opened.
     #[error("bus")]
     Log(#[from] LogOpenError),
-    /// The thread that writes the log cannot be started.
-    #[error("cannot start a thread")]
-    Thread(#[source] std::io::Error),
+    /// The thread that writes the log cannot be started, or not write where receivers begin.
+    #[error("bus: cannot begin to write the log")]
+    Commit(#[source] std::io::Error),
     /// The data directory cannot be made.
     #[error("cannot create the data directory {path}; is its parent writable?")]
     DataDir {
@@ -262,12 +256,6 @@ impl HostBuilder {
         self.run(build, built, log)
     }
 
-    fn acks(&self, types: &DataTypes) -> Acks {
-        let ack = |data_type: &DataType| self.ack_for.get(data_type.name()).unwrap_or(&self.ack);
-        let by_type = types.iter().map(ack).copied().collect();
-        Acks { by_type, delivered_within: self.delivered_within }
-    }
-
     /// Refuses promises that cannot be kept.
     fn check_acks(&self, types: &DataTypes) -> Result<(), StartError> {
         if let Some(unknown) = self.ack_for.keys().find(|name| types.get(name).is_none()) {
@@ -290,86 +278,6 @@ impl HostBuilder {
                 Ok(Some(log))
             }
         }
-    }
-
-    /// Spawns everything.
-    fn run(
-        self,
-        build: BuildContext,
-        built: Built,
-        log: Option<OpenLog>,
-    ) -> Result<Host, StartError> {
-        let counter = |name, help| self.telemetry.counter(name, help, &[]);
-        let counts = BusCounts {
-            unrouted: counter("unrouted_messages", "Messages of types nobody subscribed to"),
-            repeated: counter("repeated_messages", "Messages taken before, by idempotency key"),
-        };
-        let cursors = log.as_ref().map(|log| log.cursors().clone()).unwrap_or_default();
-        let acks = self.acks(&build.data_types);
-        let bus = match &log {
-            Some(log) => Bus::on_log(acks, counts, log),
-            None => Bus::in_memory(acks, counts),
-        };
-        let activity = ActivityMonitor::new(bus.clone(), self.inactive_after);
-        let services = Arc::new(Services {
-            bus: bus.clone(),
-            activity: activity.clone(),
-            authenticator: self.authenticator,
-            data_types: build.data_types,
-            memory: MemoryBudget::new(self.memory),
-            telemetry: self.telemetry,
-        });
-        let stop_handlers = CancellationToken::new();
-        let stop_receivers = CancellationToken::new();
-
-        // Receivers subscribe before any handler runs, so that no message finds nobody.
-        let mut receiver_status = Vec::new();
-        let mut receivers = Vec::new();
-        let common = Common {
-            services: &services,
-            cursors: &cursors,
-            stopping: &stop_receivers,
-            dead_letters: self.dead_letters.as_ref(),
-            durable: self.engine == Engine::Log,
-        };
-        for receiver in built.receivers {
-            let (state, delivery) = receiver.subscribe(&common);
-            receivers.push(Task { name: state.name.clone(), task: tokio::spawn(delivery.run()) });
-            receiver_status.push(state);
-        }
-        let committer = match log {
-            Some(log) => Some(log.commit_for(bus).map_err(StartError::Thread)?),
-            None => None,
-        };
-        let mut handler_status = Vec::new();
-        let mut handlers = Vec::new();
-        for handler in built.handlers {
-            let name = handler.build.name.clone();
-            let shutdown = stop_handlers.child_token();
-            let cx = HandlerContext { name: name.clone(), shutdown, services: services.clone() };
-            let (cell, supervised) = handler.supervise(cx);
-            handlers.push(Task { name: name.to_string(), task: tokio::spawn(supervised.run()) });
-            handler_status.push(cell);
-        }
-        let shared = Shared {
-            services,
-            ready: AtomicBool::new(true),
-            started_at: Timestamp::now(),
-            ack: self.ack,
-            engine: self.engine,
-            handler_status,
-            receiver_status,
-            stop_handlers,
-            stop_receivers,
-        };
-        Ok(Host {
-            handle: HostHandle(Arc::new(shared)),
-            committer,
-            handlers,
-            receivers,
-            monitor: tokio::spawn(async move { activity.run().await }),
-            limits: self.limits,
-        })
     }
 }
 

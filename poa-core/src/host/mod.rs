@@ -2,6 +2,7 @@
 
 mod builder;
 mod options;
+mod run;
 mod start;
 mod stop;
 

@@ -125,7 +125,8 @@ impl ReceiverOptions {
     /// The same with another bound on how far the receiver may fall behind.
     #[must_use]
     pub fn backlog(mut self, bytes: u64, when_full: crate::WhenFull) -> Self {
-        self.backlog = Backlog { max_bytes: crate::config::Size::bytes(bytes), when_full };
+        let max_bytes = Some(crate::config::Size::bytes(bytes));
+        self.backlog = Backlog { max_bytes, when_full, ..self.backlog };
         self
     }
 

@@ -157,6 +157,8 @@ async fn bounded<T>(
 pub(super) struct Common<'a> {
     pub(super) services: &'a Services,
     pub(super) cursors: &'a Cursors,
+    /// What is free on the disk of the log, in bytes, if there is a log.
+    pub(super) free_on_disk: Option<u64>,
     pub(super) stopping: &'a CancellationToken,
     pub(super) dead_letters: Option<&'a Arc<dyn DeadLetters>>,
     /// Whether what a receiver left is given to it again after a crash.
@@ -168,8 +170,9 @@ const REPLAYS: usize = 4;
 
 impl BuiltReceiver {
     /// Gives the receiver its place in the bus.
-    pub(super) fn subscribe(self, common: &Common<'_>) -> (ReceiverState, Delivery) {
+    pub(super) fn subscribe(mut self, common: &Common<'_>) -> (ReceiverState, Delivery) {
         let name = self.build.name().to_owned();
+        self.options.backlog = self.options.backlog.resolved(common.free_on_disk);
         let telemetry = &common.services.telemetry;
         let counts = Counts::new(telemetry, &name);
         let reader = Arc::new(common.services.bus.subscribe(

@@ -1,0 +1,125 @@
+//! From what was built to what runs.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio_util::sync::CancellationToken;
+
+use super::start::{Built, BuiltHandler, BuiltReceiver, Common};
+use super::{Engine, Host, HostBuilder, HostHandle, ReceiverState, Shared, StartError, Task};
+use crate::activity::ActivityMonitor;
+use crate::bus::{Acks, Bus, BusCounts, OpenLog};
+use crate::delivery::Delivery;
+use crate::handler::Services;
+use crate::status::StatusCell;
+use crate::{BuildContext, DataType, DataTypes, HandlerContext, MemoryBudget, Timestamp};
+
+impl HostBuilder {
+    /// Spawns everything, once nothing can fail any more.
+    pub(super) fn run(
+        self,
+        build: BuildContext,
+        built: Built,
+        log: Option<OpenLog>,
+    ) -> Result<Host, StartError> {
+        let stop_handlers = CancellationToken::new();
+        let stop_receivers = CancellationToken::new();
+        let services = Arc::new(self.services(&build, log.as_ref()));
+        let receivers = self.subscribe(built.receivers, &services, log.as_ref(), &stop_receivers);
+        let telemetry = &services.telemetry;
+        let committer = match log {
+            Some(log) => {
+                Some(log.commit_for(services.bus.clone(), telemetry).map_err(StartError::Commit)?)
+            }
+            None => None,
+        };
+        let (receiver_status, receivers) = receivers.into_iter().map(spawn_receiver).unzip();
+        let handlers = built.handlers.into_iter();
+        let (handler_status, handlers) =
+            handlers.map(|handler| spawn_handler(handler, &services, &stop_handlers)).unzip();
+        let activity = services.activity.clone();
+        let shared = Shared {
+            services,
+            ready: AtomicBool::new(true),
+            started_at: Timestamp::now(),
+            ack: self.ack,
+            engine: self.engine,
+            handler_status,
+            receiver_status,
+            stop_handlers,
+            stop_receivers,
+        };
+        Ok(Host {
+            handle: HostHandle(Arc::new(shared)),
+            committer,
+            handlers,
+            receivers,
+            monitor: tokio::spawn(async move { activity.run().await }),
+            limits: self.limits,
+        })
+    }
+
+    fn services(&self, build: &BuildContext, log: Option<&OpenLog>) -> Services {
+        let counter = |name, help| self.telemetry.counter(name, help, &[]);
+        let counts = BusCounts {
+            unrouted: counter("unrouted_messages", "Messages of types nobody subscribed to"),
+            repeated: counter("repeated_messages", "Messages taken before, by idempotency key"),
+        };
+        let types = build.data_types.clone();
+        let acks = self.acks(&types);
+        let bus = match log {
+            Some(log) => Bus::on_log(types, acks, counts, log),
+            None => Bus::in_memory(types, acks, counts),
+        };
+        Services {
+            activity: ActivityMonitor::new(bus.clone(), self.inactive_after),
+            bus,
+            authenticator: self.authenticator.clone(),
+            data_types: build.data_types.clone(),
+            memory: MemoryBudget::new(self.memory),
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    pub(super) fn acks(&self, types: &DataTypes) -> Acks {
+        let ack = |data_type: &DataType| self.ack_for.get(data_type.name()).unwrap_or(&self.ack);
+        let by_type = types.iter().map(ack).copied().collect();
+        Acks { by_type, delivered_within: self.delivered_within }
+    }
+
+    /// Gives every receiver its place, before any handler runs, so that no message finds nobody.
+    fn subscribe(
+        &self,
+        receivers: Vec<BuiltReceiver>,
+        services: &Services,
+        log: Option<&OpenLog>,
+        stopping: &CancellationToken,
+    ) -> Vec<(ReceiverState, Delivery)> {
+        let common = Common {
+            services,
+            cursors: &log.map(|log| log.cursors().clone()).unwrap_or_default(),
+            free_on_disk: log.map(OpenLog::free_bytes),
+            stopping,
+            dead_letters: self.dead_letters.as_ref(),
+            durable: self.engine == Engine::Log,
+        };
+        receivers.into_iter().map(|receiver| receiver.subscribe(&common)).collect()
+    }
+}
+
+fn spawn_receiver((state, delivery): (ReceiverState, Delivery)) -> (ReceiverState, Task) {
+    let task = Task { name: state.name.clone(), task: tokio::spawn(delivery.run()) };
+    (state, task)
+}
+
+fn spawn_handler(
+    handler: BuiltHandler,
+    services: &Arc<Services>,
+    stop: &CancellationToken,
+) -> (StatusCell, Task) {
+    let name = handler.build.name.clone();
+    let (shutdown, services) = (stop.child_token(), services.clone());
+    let (cell, supervised) =
+        handler.supervise(HandlerContext { name: name.clone(), shutdown, services });
+    (cell, Task { name: name.to_string(), task: tokio::spawn(supervised.run()) })
+}
