@@ -14,7 +14,7 @@ mod wait;
 
 pub use home::{ADMIN, ADMIN_2, Home, KEY, METRICS, sqlite};
 pub use http::{Answer, Client, Request};
-pub use rows::{count, database, rows};
+pub use rows::{count, database, numbers, rows};
 pub use server::{Server, program, resident};
 pub use tokens::{basic, claims, now, sign, token_of};
 pub use wait::{PATIENCE, raise_file_limit, soon, until};

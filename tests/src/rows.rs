@@ -24,3 +24,11 @@ pub fn rows<T>(database: &Connection, query: &str, read: impl Fn(&Row<'_>) -> T)
     let rows = statement.query_map([], |row| Ok(read(row))).unwrap();
     rows.map(Result::unwrap).collect()
 }
+
+/// The numbers `n` in the bodies of an agent's rows in `metrics`, in the order in which they were stored.
+#[must_use]
+pub fn numbers(database: &Connection, agent: &str) -> Vec<usize> {
+    let query =
+        format!("SELECT body ->> 'n' FROM metrics WHERE agent_id = '{agent}' ORDER BY rowid");
+    rows(database, &query, |row| usize::try_from(row.get::<_, i64>(0).unwrap()).unwrap())
+}

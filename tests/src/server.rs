@@ -52,7 +52,10 @@ impl Server {
     /// When it does not get ready.
     pub async fn run(home: &Home, mut command: Command) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(home.log_file()).unwrap();
-        command.args(["--config", "poa.toml"]).current_dir(home.path()).env_remove("RUST_LOG");
+        command
+            .args(["--config", "poa.toml", "--log-format", "json"])
+            .current_dir(home.path())
+            .env_remove("RUST_LOG");
         command.stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();

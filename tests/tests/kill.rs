@@ -1,0 +1,177 @@
+//! A server that is killed again and again loses nothing that it acknowledged, and stores nothing twice.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use poa_tests::{Client, Home, Request, Server, database, numbers};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const ROUNDS: usize = 50;
+const CLIENTS: usize = 8;
+
+/// Where the server is now, and whether clients are to come to an end.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    address: Option<String>,
+    last: bool,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_or_stored_twice() {
+    let home = Home::new();
+    let mut server = Server::start(&home).await;
+    let token = server.login().await;
+    let (place, places) = watch::channel(Place::default());
+    let mut clients = JoinSet::new();
+    for agent in 0..CLIENTS {
+        clients.spawn(Sender { agent, token: token.clone(), places: places.clone() }.run());
+    }
+
+    let mut recoveries = Vec::new();
+    for _ in 0..ROUNDS {
+        place.send_modify(|place| place.address = Some(server.rest().to_owned()));
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(50..=400))).await;
+        server.kill().await;
+        place.send_modify(|place| place.address = None);
+        let begin = Instant::now();
+        server = Server::start(&home).await;
+        recoveries.push(begin.elapsed());
+    }
+    place.send_modify(|place| {
+        *place = Place { address: Some(server.rest().to_owned()), last: true };
+    });
+    let sent = clients.join_all().await;
+    server.stop().await;
+
+    for Sent { agent, acknowledged, .. } in &sent {
+        let stored = stored(&home, *agent);
+        assert!(
+            stored.iter().copied().eq(0..*acknowledged),
+            "agent {agent}: {acknowledged} acknowledged, {stored:?}"
+        );
+    }
+    report(&home, &sent, &mut recoveries);
+}
+
+fn report(home: &Home, sent: &[Sent], recoveries: &mut [Duration]) {
+    recoveries.sort_unstable();
+    let acknowledged: usize = sent.iter().map(|sent| sent.acknowledged).sum();
+    let repeated: usize = sent.iter().map(|sent| sent.repeated).sum();
+    let torn = home.log().matches("cut the torn tail").count();
+    println!(
+        "{ROUNDS} kills, {acknowledged} acknowledged, {repeated} sent again, {torn} torn tails; \
+         ready again after {:?} (median), {:?} (longest)",
+        recoveries[recoveries.len() / 2],
+        recoveries[recoveries.len() - 1]
+    );
+    assert!(repeated > 0, "no answer was ever lost: the server was not killed under load");
+}
+
+/// The numbers of an agent's messages in the order in which they are stored.
+fn stored(home: &Home, agent: usize) -> Vec<usize> {
+    numbers(&database(&home.data("metrics.db")), &format!("agent-{agent}"))
+}
+
+/// A client that sends a message after the other, and each until it is acknowledged.
+struct Sender {
+    agent: usize,
+    token: String,
+    places: watch::Receiver<Place>,
+}
+
+struct Sent {
+    agent: usize,
+    acknowledged: usize,
+    /// How often an answer did not come, and the message was sent again.
+    repeated: usize,
+}
+
+impl Sender {
+    async fn run(mut self) -> Sent {
+        let mut sent = Sent { agent: self.agent, acknowledged: 0, repeated: 0 };
+        let mut client = None;
+        while !self.places.borrow().last {
+            let request = self.request(sent.acknowledged);
+            while !self.try_once(&mut client, &request).await {
+                sent.repeated += 1;
+            }
+            sent.acknowledged += 1;
+        }
+        sent
+    }
+
+    fn request(&self, n: usize) -> Vec<u8> {
+        let agent = self.agent;
+        let body = format!(
+            r#"{{"id":"agent-{agent}","type":"system_metrics","data":{{"type":"kill","body":{{"n":{n}}}}}}}"#
+        );
+        let request = Request::post("/data", &self.token);
+        request.header("idempotency-key", &format!("message {n}")).json(&body).bytes()
+    }
+
+    /// Sends the message once, over a new connection if the old one is lost; whether it was acknowledged.
+    async fn try_once(&mut self, client: &mut Option<Client>, request: &[u8]) -> bool {
+        if client.is_none() {
+            let place =
+                self.places.wait_for(|place| place.address.is_some()).await.unwrap().clone();
+            *client = Client::connect(&place.address.unwrap()).await.ok();
+        }
+        let Some(open) = client else {
+            // Killed before the connection was made: nothing to do until the next one is there.
+            let _ = self.places.changed().await;
+            return false;
+        };
+        match open.exchange(request).await {
+            Ok(answer) => {
+                assert_eq!(answer.status, 200, "{answer:?}");
+                true
+            }
+            Err(_) => {
+                *client = None;
+                false
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_and_reported() {
+    let home = Home::new();
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let mut client = server.client().await;
+    let message = |n: usize| {
+        let body = format!(
+            r#"{{"id":"agent-0","type":"system_metrics","data":{{"type":"t","body":{{"n":{n}}}}}}}"#
+        );
+        Request::post("/data", &token).json(&body).bytes()
+    };
+    for n in 0..10 {
+        assert_eq!(client.exchange(&message(n)).await.unwrap().status, 200);
+    }
+    server.kill().await;
+
+    // What a power cut leaves of a record that was being written.
+    let mut segment = OpenOptions::new().append(true).open(last_segment(&home)).unwrap();
+    segment.write_all(b"half a record").unwrap();
+    let server = Server::start(&home).await;
+    assert!(home.log().contains("cut the torn tail of the log"), "{}", home.log());
+    assert!(home.log().contains(r#""bytes":13"#), "{}", home.log());
+    let mut client = server.client().await;
+    assert_eq!(client.exchange(&message(10)).await.unwrap().status, 200);
+    server.stop().await;
+    assert!(stored(&home, 0).into_iter().eq(0..11), "{:?}", stored(&home, 0));
+}
+
+fn last_segment(home: &Home) -> PathBuf {
+    let files = fs::read_dir(home.data("log")).unwrap().map(|entry| entry.unwrap().path());
+    let segments = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+    segments.max().unwrap_or_else(|| {
+        panic!("no segment in {:?}", fs::read_dir(home.data("log")).unwrap().collect::<Vec<_>>())
+    })
+}
