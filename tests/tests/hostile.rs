@@ -1,0 +1,90 @@
+//! Clients that waste what a server has, while others are served as before.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::time::{Duration, Instant};
+
+use poa_tests::{Client, Home, Request, Server, raise_file_limit, sqlite};
+
+const IDLE: usize = 2_000;
+const STALLED: usize = 50;
+const ENDLESS: usize = 50;
+const REQUESTS: usize = 2_000;
+const MIB: u64 = 1 << 20;
+
+#[tokio::test]
+async fn others_are_served_as_before() {
+    raise_file_limit();
+    let receiver = sqlite("local", "metrics.db", "");
+    let home = Home::with(&(receiver + "[handlers.rest.limits]\nheader_timeout = \"2s\"\n"));
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let alone = served(&server, &token).await;
+    let before = server.resident();
+
+    let mut hostile = Vec::new();
+    for _ in 0..IDLE {
+        hostile.push(server.client().await);
+    }
+    for _ in 0..STALLED {
+        hostile.push(stalled(&server, &token).await);
+    }
+    let endless: Vec<_> = (0..ENDLESS).map(|_| endless(server.rest().to_owned())).collect();
+    let endless: Vec<_> = endless.into_iter().map(tokio::spawn).collect();
+    let among = served(&server, &token).await;
+    let after = server.resident();
+    println!(
+        "p99 {alone:?} alone, {among:?} among {} hostile clients; {} MiB resident, then {} MiB",
+        IDLE + STALLED + ENDLESS,
+        before / MIB,
+        after / MIB
+    );
+    assert!(among < Duration::from_millis(200), "p99 {among:?}, alone {alone:?}");
+    assert!(after < before + 64 * MIB, "{before} bytes resident before, {after} after");
+
+    for connection in endless {
+        // Refused at the limit of a head, or cut off for taking too long.
+        let said = connection.await.unwrap();
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
+    }
+    drop(hostile);
+    server.stop().await;
+}
+
+/// The slowest answer of the 99 % of answers that are fastest.
+async fn served(server: &Server, token: &str) -> Duration {
+    let body = r#"{"id":"normal","type":"system_metrics","data":{"type":"t","body":{"n":1}}}"#;
+    let request = Request::post("/data", token).json(body).bytes();
+    let mut client = server.client().await;
+    let mut times = Vec::new();
+    for _ in 0..REQUESTS {
+        let begin = Instant::now();
+        let answer = client.exchange(&request).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        times.push(begin.elapsed());
+    }
+    times.sort_unstable();
+    times[REQUESTS * 99 / 100]
+}
+
+/// Announces the largest body there may be, sends the beginning of it, and then nothing more.
+async fn stalled(server: &Server, token: &str) -> Client {
+    let request = Request::post("/data", token).header("content-type", "application/json");
+    let head = request.header("content-length", "8000000").bytes();
+    let mut client = server.client().await;
+    client.send(&head).await.unwrap();
+    client.send(br#"{"id":"stalled","type":"system_metrics","data":{"pad":""#).await.unwrap();
+    client
+}
+
+/// Sends headers without end until it is cut off; what it was told.
+async fn endless(address: String) -> String {
+    let mut client = Client::connect(&address).await.unwrap();
+    client.send(b"POST /data HTTP/1.1\r\nhost: poa\r\n").await.unwrap();
+    let begin = Instant::now();
+    while client.send(b"x-endless: xxxxxxxxxxxxxxxx\r\n").await.is_ok() {
+        assert!(begin.elapsed() < poa_tests::PATIENCE, "headers without end are taken");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    client.end().await.unwrap_or_default()
+}
