@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use poa_log::{Directory, Log, LogError, Options, Position};
 
+use tokio::sync::mpsc;
+
 use super::cursors::{CursorFile, Cursors};
 use super::disk::LogReaders;
 use super::keys::{KeyWindow, Keys};
 use super::pending::Pending;
+use super::queue::Stored;
 use super::{Bus, Queue, codec};
 use crate::DataTypes;
 use crate::telemetry::{Counter, Gauge, Histogram, Telemetry};
@@ -142,7 +145,7 @@ impl OpenLog {
         }
     }
 
-    /// Writes what this bus accepts, in a thread of its own, until the bus is closed.
+    /// Writes what this bus accepts, in a thread of its own, until the bus is closed. The other half of the work is to be spawned.
     ///
     /// Where the readers of the bus begin is on the disk when this returns: after a crash, one that is new must not begin behind
     /// what was acknowledged meanwhile.
@@ -153,12 +156,16 @@ impl OpenLog {
         mut self,
         bus: Arc<Bus>,
         telemetry: &Telemetry,
-    ) -> io::Result<std::thread::JoinHandle<()>> {
+    ) -> io::Result<(std::thread::JoinHandle<()>, Settling)> {
         let cursors = bus.queue.lock().cursors();
         self.cursors.write(cursors)?;
         let metrics = Metrics::new(telemetry);
-        let committer = Committer { bus, open: self, metrics, housekept: Instant::now() };
-        std::thread::Builder::new().name("poa-log".into()).spawn(move || committer.run())
+        let (sender, stored) = mpsc::unbounded_channel();
+        let settling = Settling { bus: bus.clone(), stored };
+        let committer =
+            Committer { bus, open: self, metrics, stored: sender, housekept: Instant::now() };
+        let thread = std::thread::Builder::new().name("poa-log".into());
+        Ok((thread.spawn(move || committer.run())?, settling))
     }
 }
 
@@ -192,7 +199,33 @@ struct Committer {
     bus: Arc<Bus>,
     open: OpenLog,
     metrics: Metrics,
+    /// To whoever tells those who wait; see [`Settling`].
+    stored: mpsc::UnboundedSender<Stored>,
     housekept: Instant,
+}
+
+/// Tells those who wait that their messages are stored, and wakes the readers.
+///
+/// A task does that, and not the thread that writes: waking a task from a thread that is not the runtime's costs a system call, and
+/// here it is one for a group instead of one for each message.
+#[derive(Debug)]
+pub(crate) struct Settling {
+    bus: Arc<Bus>,
+    stored: mpsc::UnboundedReceiver<Stored>,
+}
+
+impl Settling {
+    /// Until the log is closed.
+    pub(crate) async fn run(mut self) {
+        while let Some(stored) = self.stored.recv().await {
+            settle(&self.bus, stored);
+        }
+    }
+}
+
+fn settle(bus: &Bus, stored: Stored) {
+    stored.iter().for_each(|waiter| waiter.confirm(true));
+    bus.queue.lock().wake_readers();
 }
 
 impl Committer {
@@ -240,8 +273,12 @@ impl Committer {
                 self.metrics.appends.inc();
                 self.metrics.bytes.inc_by(writing.group.bytes().len() as u64);
                 let end = self.open.log.end();
-                self.bus.queue.lock().release_all(writing, begin.get(), end.get());
+                let stored = self.bus.queue.lock().release_all(writing, begin.get(), end.get());
                 writing.clear();
+                if let Err(unsent) = self.stored.send(stored) {
+                    // The runtime is going, and whoever waits goes with it.
+                    settle(&self.bus, unsent.0);
+                }
             }
             Err(error) => {
                 self.metrics.failures.inc();

@@ -46,6 +46,9 @@ impl Event {
     }
 }
 
+/// Those who only waited until their messages were on the disk.
+pub(super) type Stored = Vec<Arc<Waiter>>;
+
 /// All readers, and what gives every event its position: its place in the log, or its number if there is none.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -157,26 +160,27 @@ impl Queue {
         }
     }
 
-    /// Gives what has become durable to its readers, and settles what was promised of it. `begin` is where it stands in the
-    /// log, `end` where the next group will.
-    pub(super) fn release_all(&mut self, durable: &mut Pending, begin: u64, end: u64) {
+    /// Gives what has become durable to its readers, which are not woken yet. `begin` is where it stands in the log, `end` where
+    /// the next group will. Returns those who only waited for that.
+    pub(super) fn release_all(&mut self, durable: &mut Pending, begin: u64, end: u64) -> Stored {
         for (offset, event) in &durable.entries {
             self.release(begin + offset, event);
         }
+        let mut stored = Vec::new();
         for promise in durable.promises.drain(..) {
-            let from = begin + durable.entries[promise.entries.start].0;
-            let last = begin + durable.entries[promise.entries.end - 1].0;
-            self.await_readers(promise, from..last + 1);
+            if promise.readers.is_empty() {
+                stored.push(promise.waiter);
+            } else {
+                let from = begin + durable.entries[promise.entries.start].0;
+                let last = begin + durable.entries[promise.entries.end - 1].0;
+                self.await_readers(&promise, from..last + 1);
+            }
         }
         self.end = end;
-        self.wake_readers();
+        stored
     }
 
-    fn await_readers(&mut self, promise: Promise, range: std::ops::Range<u64>) {
-        // Those who only wait for the disk are told here.
-        if promise.readers.is_empty() {
-            promise.waiter.confirm(true);
-        }
+    fn await_readers(&mut self, promise: &Promise, range: std::ops::Range<u64>) {
         let critical = self.some_are_critical();
         let places = self.places.iter_mut();
         for place in places.filter(|place| place.has_to_confirm(promise.readers, critical)) {
@@ -225,9 +229,11 @@ impl Queue {
                 let entries = from..pending.entries.len();
                 pending.promises.push(Promise { entries, readers, waiter });
             }
+            // Without a log and without anybody critical, there is nothing to wait for.
+            (Mark::Position(_), _) if readers.is_empty() => waiter.confirm(true),
             (Mark::Position(from), _) => {
                 let promise = Promise { entries: 0..0, readers, waiter };
-                self.await_readers(promise, from..self.end);
+                self.await_readers(&promise, from..self.end);
             }
             (Mark::Entry(_), None) => unreachable!("marks are made by this queue"),
         }

@@ -27,12 +27,12 @@ impl HostBuilder {
         let services = Arc::new(self.services(&build, log.as_ref()));
         let receivers = self.subscribe(built.receivers, &services, log.as_ref(), &stop_receivers);
         let telemetry = &services.telemetry;
-        let committer = match log {
-            Some(log) => {
-                Some(log.commit_for(services.bus.clone(), telemetry).map_err(StartError::Commit)?)
-            }
-            None => None,
-        };
+        let committer = log.map(|log| log.commit_for(services.bus.clone(), telemetry));
+        let committer =
+            committer.transpose().map_err(StartError::Commit)?.map(|(thread, settling)| {
+                tokio::spawn(settling.run());
+                thread
+            });
         let (receiver_status, receivers) = receivers.into_iter().map(spawn_receiver).unzip();
         let handlers = built.handlers.into_iter();
         let (handler_status, handlers) =
