@@ -25,7 +25,7 @@ async fn a_full_disk_refuses_and_recovers() {
 
     for round in 0..ROUNDS {
         sender.until(200).await;
-        let ballast = disk.fill(round * 100 << 10);
+        let ballast = disk.fill(round * 100 * 1024);
         let refused = sender.until(503).await;
         assert!(refused.header("retry-after").is_some(), "{refused:?}");
         assert_eq!(refused.json()["message"], "the message could not be stored");
