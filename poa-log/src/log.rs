@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::recovery::{self, Recovered};
 use crate::segment::{self, HEADER};
-use crate::storage::{Append, Storage};
+use crate::storage::{Storage, WriteAt};
 use crate::{Group, LogError, Position, Reader};
 
 /// How a log is kept.
@@ -14,11 +14,16 @@ use crate::{Group, LogError, Position, Reader};
 pub struct Options {
     /// A segment that has this many bytes is followed by a new one. Space is given back a segment at a time.
     pub segment_bytes: u64,
+    /// By how much a segment is filled with zeros in advance, whenever its records have reached the end of its file.
+    ///
+    /// To sync bytes that overwrite others takes about half the time of syncing bytes that make a file longer, because the file system
+    /// has no change of its own to write down.
+    pub fill_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20 }
+        Self { segment_bytes: 64 << 20, fill_bytes: 1 << 20 }
     }
 }
 
@@ -27,6 +32,13 @@ impl Options {
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
+        self
+    }
+
+    /// The same with segments filled by this much in advance.
+    #[must_use]
+    pub fn fill_bytes(mut self, bytes: usize) -> Self {
+        self.fill_bytes = bytes;
         self
     }
 }
@@ -41,7 +53,9 @@ pub struct Log<S: Storage> {
     /// Where each segment begins, the oldest first.
     pub(crate) segments: Vec<Position>,
     /// The last segment, unless the next append has to begin a new one.
-    pub(crate) current: Option<S::Appender>,
+    pub(crate) current: Option<S::Writer>,
+    /// How long the last segment's file is, as far as it was filled in advance.
+    filled: u64,
 }
 
 /// What readers see of the writer.
@@ -87,8 +101,14 @@ impl<S: Storage> Log<S> {
         let storage = Arc::new(storage);
         let found = recovery::recover(&*storage)?;
         let shared = Arc::new(Shared { end: AtomicU64::new(found.end.get()) });
-        let log =
-            Self { storage, options, shared, segments: found.segments, current: found.current };
+        let log = Self {
+            storage,
+            options,
+            shared,
+            segments: found.segments,
+            current: found.current,
+            filled: 0,
+        };
         Ok((log, found.report))
     }
 
@@ -105,7 +125,7 @@ impl<S: Storage> Log<S> {
         if self.must_rotate(begin, length) {
             self.rotate(begin)?;
         }
-        if let Err(error) = self.write(group.bytes()) {
+        if let Err(error) = self.write(group.bytes(), begin) {
             self.abandon_tail(begin);
             return Err(error);
         }
@@ -122,22 +142,39 @@ impl<S: Storage> Log<S> {
     /// Begins a new segment at this position.
     fn rotate(&mut self, base: Position) -> Result<(), LogError> {
         let name = segment::name(base);
-        self.current = None;
+        self.finish_segment(base);
         let mut file = self.storage.create(&name).map_err(LogError::io("create", &name))?;
-        file.write(&segment::header(base)).map_err(LogError::io("write to", &name))?;
+        file.write_at(&segment::header(base), 0).map_err(LogError::io("write to", &name))?;
         file.sync().map_err(LogError::io("sync", &name))?;
         self.storage.sync_names().map_err(LogError::io("sync the directory of", &name))?;
         if self.segments.last() != Some(&base) {
             self.segments.push(base);
         }
         self.current = Some(file);
+        self.filled = HEADER;
         Ok(())
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), LogError> {
-        let name = segment::name(self.segments.last().copied().unwrap_or_default());
+    /// Gives back what was filled in advance of the last segment and will not be used.
+    fn finish_segment(&mut self, end: Position) {
+        if let (Some(mut file), Some(base)) = (self.current.take(), self.segments.last()) {
+            // Nothing is lost when it stays: readers stop where the next segment begins.
+            let _ = file.set_len(HEADER + end.since(*base));
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8], begin: Position) -> Result<(), LogError> {
+        let base = self.segments.last().copied().unwrap_or_default();
+        let name = segment::name(base);
         let file = self.current.as_mut().expect("rotate has just made it, or it was there");
-        file.write(bytes).map_err(LogError::io("write to", &name))?;
+        let offset = HEADER + begin.since(base);
+        file.write_at(bytes, offset).map_err(LogError::io("write to", &name))?;
+        let end = offset + bytes.len() as u64;
+        if end > self.filled {
+            // A disk too full for that may still have room for records.
+            let _ = file.write_at(&vec![0; self.options.fill_bytes], end);
+            self.filled = end + self.options.fill_bytes as u64;
+        }
         file.sync().map_err(LogError::io("sync", &name))
     }
 

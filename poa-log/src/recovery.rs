@@ -1,16 +1,17 @@
 //! Opening a log that may have been cut off at any moment.
 
 use crate::segment::{self, HEADER, Header};
-use crate::storage::{Append, ReadAt, Storage};
+use crate::storage::{ReadAt, Storage, WriteAt};
 use crate::{LogError, Position};
 
 /// What was found when a log was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// Bytes behind the last whole record, which were cut: what was being written when the power went. Never acknowledged.
+    /// Bytes behind the last whole record, which were cut: what was being written when the power went. Never acknowledged. Zeros
+    /// at the end do not count, because segments are filled with them in advance.
     pub torn_bytes: u64,
-    /// The file these bytes were kept in, if they were anything but zeros.
+    /// The file these bytes were kept in.
     pub kept_in: Option<String>,
 }
 
@@ -22,7 +23,7 @@ pub(crate) struct Found<A> {
 }
 
 /// Finds the segments and the end of the last one.
-pub(crate) fn recover<S: Storage>(storage: &S) -> Result<Found<S::Appender>, LogError> {
+pub(crate) fn recover<S: Storage>(storage: &S) -> Result<Found<S::Writer>, LogError> {
     let names = storage.list().map_err(LogError::io("list the files of", "the log"))?;
     let mut segments: Vec<_> = names.iter().filter_map(|name| segment::base(name)).collect();
     segments.sort_unstable();
@@ -69,15 +70,16 @@ fn recover_tail<S: Storage>(
     segments: Vec<Position>,
     base: Position,
     bytes: &[u8],
-) -> Result<Found<S::Appender>, LogError> {
+) -> Result<Found<S::Writer>, LogError> {
     let name = segment::name(base);
     let records = &bytes[HEADER as usize..];
     let whole = segment::whole_records(records);
     let end = base.plus(whole as u64);
-    let torn = &records[whole..];
+    let torn = without_trailing_zeros(&records[whole..]);
     let kept_in = keep(storage, end, torn)?;
-    let mut file = storage.append(&name).map_err(LogError::io("open", &name))?;
-    if !torn.is_empty() {
+    let mut file = storage.write(&name).map_err(LogError::io("open", &name))?;
+    if records.len() > whole {
+        // Behind the end there must be nothing that could be taken for a record after the next crash.
         file.set_len(HEADER + whole as u64).map_err(LogError::io("cut", &name))?;
     }
     // What was found, the name included, may only have been in the page cache; from now on it counts as durable.
@@ -87,14 +89,19 @@ fn recover_tail<S: Storage>(
     Ok(Found { segments, end, current: Some(file), report })
 }
 
+fn without_trailing_zeros(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    &bytes[..end]
+}
+
 /// Keeps what is cut, so that a fault of the disk in the middle of a segment can be looked into.
 fn keep<S: Storage>(storage: &S, end: Position, torn: &[u8]) -> Result<Option<String>, LogError> {
-    if torn.iter().all(|byte| *byte == 0) {
+    if torn.is_empty() {
         return Ok(None);
     }
     let name = format!("torn-{:020}.bin", end.get());
     let mut file = storage.create(&name).map_err(LogError::io("create", &name))?;
-    file.write(torn).map_err(LogError::io("write to", &name))?;
+    file.write_at(torn, 0).map_err(LogError::io("write to", &name))?;
     file.sync().map_err(LogError::io("sync", &name))?;
     Ok(Some(name))
 }

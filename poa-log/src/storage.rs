@@ -1,14 +1,14 @@
 //! Where the log keeps its files. A trait, so that tests can cut the power.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A flat directory of files.
 pub trait Storage: Send + Sync + 'static {
-    /// A file open for appending.
-    type Appender: Append;
+    /// A file open for writing.
+    type Writer: WriteAt;
     /// A file open for reading.
     type File: ReadAt;
 
@@ -23,13 +23,13 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the file cannot be made.
-    fn create(&self, name: &str) -> io::Result<Self::Appender>;
+    fn create(&self, name: &str) -> io::Result<Self::Writer>;
 
-    /// Opens a file to append to it.
+    /// Opens a file to write to it.
     ///
     /// # Errors
     /// When the file cannot be opened.
-    fn append(&self, name: &str) -> io::Result<Self::Appender>;
+    fn write(&self, name: &str) -> io::Result<Self::Writer>;
 
     /// Opens a file to read it.
     ///
@@ -50,13 +50,13 @@ pub trait Storage: Send + Sync + 'static {
     fn sync_names(&self) -> io::Result<()>;
 }
 
-/// A file that is appended to.
-pub trait Append: Send + 'static {
-    /// Writes all bytes at the end of the file.
+/// A file that is written.
+pub trait WriteAt: Send + 'static {
+    /// Writes all bytes from this offset on.
     ///
     /// # Errors
     /// When not all bytes were written; some may have been.
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Makes what was written durable.
     ///
@@ -120,7 +120,7 @@ impl Directory {
 }
 
 impl Storage for Directory {
-    type Appender = File;
+    type Writer = File;
     type File = File;
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -131,12 +131,11 @@ impl Storage for Directory {
 
     fn create(&self, name: &str) -> io::Result<File> {
         let path = self.0.join(name);
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
-        self.append(name)
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
     }
 
-    fn append(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().append(true).open(self.0.join(name))
+    fn write(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().write(true).open(self.0.join(name))
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
@@ -152,9 +151,9 @@ impl Storage for Directory {
     }
 }
 
-impl Append for File {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(bytes)
+impl WriteAt for File {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {

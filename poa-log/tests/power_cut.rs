@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use poa_log::storage::{Append, ReadAt, Storage};
+use poa_log::storage::{ReadAt, Storage, WriteAt};
 use poa_log::{Group, Log, LogError, Options, Position};
 use proptest::prelude::*;
 
@@ -31,6 +31,23 @@ struct State {
 struct Contents {
     bytes: Vec<u8>,
     synced: Vec<u8>,
+    /// What was done to the file since it was synced.
+    unsynced: Vec<Change>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Write { offset: usize, bytes: Vec<u8> },
+    Cut(usize),
+}
+
+/// Writes these bytes; what lies between the end and their beginning is zeros.
+fn write_at(contents: &mut Vec<u8>, bytes: &[u8], offset: usize) {
+    let end = offset + bytes.len();
+    if contents.len() < end {
+        contents.resize(end, 0);
+    }
+    contents[offset..end].copy_from_slice(bytes);
 }
 
 struct Handle {
@@ -58,7 +75,8 @@ impl Disk {
             let named = state.durable_names.contains_key(name) || luck.next().unwrap() % 2 == 0;
             if named {
                 let left = survivor(contents, &mut luck);
-                files.insert(name.clone(), Contents { synced: left.clone(), bytes: left });
+                let contents = Contents { synced: left.clone(), bytes: left, unsynced: Vec::new() };
+                files.insert(name.clone(), contents);
             }
         }
         let durable_names = files.keys().map(|name| (name.clone(), ())).collect();
@@ -66,27 +84,29 @@ impl Disk {
     }
 }
 
-/// A part of the unsynced bytes, some sectors of it lost.
+/// What was synced, and of what was done since then any part: sectors in any order, some or none.
 fn survivor(contents: &Contents, luck: &mut impl Iterator<Item = u8>) -> Vec<u8> {
     const SECTOR: usize = 16;
-    if !contents.bytes.starts_with(&contents.synced) {
-        // The file was cut and not synced: either length may be on the disk.
-        let cut = luck.next().unwrap() % 2 == 0;
-        return if cut { contents.bytes.clone() } else { contents.synced.clone() };
-    }
-    let unsynced = contents.bytes.len() - contents.synced.len();
-    let reached = unsynced * usize::from(luck.next().unwrap()) / 255;
-    let mut left = contents.bytes[..contents.synced.len() + reached].to_vec();
-    for sector in left[contents.synced.len()..].chunks_mut(SECTOR) {
-        if luck.next().unwrap() % 4 == 0 {
-            sector.fill(0);
+    let mut left = contents.synced.clone();
+    for change in &contents.unsynced {
+        match change {
+            Change::Cut(len) if luck.next().unwrap() < 128 => left.truncate(*len),
+            Change::Cut(_) => {}
+            Change::Write { offset, bytes } => {
+                let reached = bytes.len() * usize::from(luck.next().unwrap()) / 255;
+                for (n, sector) in bytes[..reached].chunks(SECTOR).enumerate() {
+                    if luck.next().unwrap() < 192 {
+                        write_at(&mut left, sector, offset + n * SECTOR);
+                    }
+                }
+            }
         }
     }
     left
 }
 
 impl Storage for Disk {
-    type Appender = Handle;
+    type Writer = Handle;
     type File = Handle;
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -98,7 +118,7 @@ impl Storage for Disk {
         self.handle(name)
     }
 
-    fn append(&self, name: &str) -> io::Result<Handle> {
+    fn write(&self, name: &str) -> io::Result<Handle> {
         self.handle(name)
     }
 
@@ -118,15 +138,20 @@ impl Storage for Disk {
     }
 }
 
-impl Append for Handle {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+impl WriteAt for Handle {
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        let fits = state.room.unwrap_or(bytes.len()).min(bytes.len());
+        let offset = offset as usize;
+        let contents = state.files.get(&self.name).ok_or(io::ErrorKind::NotFound)?;
+        // Only what makes the file longer needs room.
+        let longer = (offset + bytes.len()).saturating_sub(contents.bytes.len());
+        let fits = bytes.len() - longer.saturating_sub(state.room.unwrap_or(longer));
         if let Some(room) = &mut state.room {
-            *room -= fits;
+            *room = room.saturating_sub(longer);
         }
         let contents = state.files.get_mut(&self.name).ok_or(io::ErrorKind::NotFound)?;
-        contents.bytes.extend_from_slice(&bytes[..fits]);
+        write_at(&mut contents.bytes, &bytes[..fits], offset);
+        contents.unsynced.push(Change::Write { offset, bytes: bytes[..fits].to_vec() });
         if fits == bytes.len() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 
@@ -137,11 +162,15 @@ impl Append for Handle {
         }
         let contents = state.files.get_mut(&self.name).ok_or(io::ErrorKind::NotFound)?;
         contents.synced.clone_from(&contents.bytes);
+        contents.unsynced.clear();
         Ok(())
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.disk.with(&self.name, |contents| contents.bytes.truncate(len as usize))
+        self.disk.with(&self.name, |contents| {
+            contents.bytes.resize(len as usize, 0);
+            contents.unsynced.push(Change::Cut(len as usize));
+        })
     }
 }
 
@@ -162,7 +191,7 @@ impl ReadAt for Handle {
 
 /// Small segments, so that a short run crosses many.
 fn options() -> Options {
-    Options::default().segment_bytes(200)
+    Options::default().segment_bytes(200).fill_bytes(64)
 }
 
 fn group(numbers: std::ops::Range<u32>, padding: usize) -> Group {
@@ -218,8 +247,8 @@ fn action() -> impl Strategy<Value = Action> {
 struct Model {
     acknowledged: Vec<u32>,
     next: u32,
-    /// The numbers of the last append, if it failed.
-    in_doubt: Vec<u32>,
+    /// The numbers of each append that failed since the last one that did not.
+    in_doubt: Vec<Vec<u32>>,
     discarded: usize,
 }
 
@@ -233,6 +262,8 @@ impl Model {
         let range = self.next..self.next + records;
         self.next = range.end;
         log.append(&group(range.clone(), padding))?;
+        // What failed before was cut by now, or stands where nobody reads, and cannot come back.
+        self.in_doubt.clear();
         self.acknowledged.extend(range);
         Ok(())
     }
@@ -245,12 +276,13 @@ impl Model {
         assert!(self.acknowledged[..self.discarded].ends_with(older), "found {found:?}");
     }
 
-    /// After a crash a part of what was in doubt may have become part of the log.
+    /// After a crash a part of one group that was in doubt may have become part of the log.
     fn settle(&mut self, log: &Log<Disk>) {
         let found = numbers(log, Position::START);
-        let extra: Vec<u32> =
-            found.iter().copied().filter(|number| self.in_doubt.contains(number)).collect();
-        assert!(self.in_doubt.starts_with(&extra), "{extra:?} of {:?}", self.in_doubt);
+        let doubted = |number: &u32| self.in_doubt.iter().any(|group| group.contains(number));
+        let extra: Vec<u32> = found.iter().copied().filter(doubted).collect();
+        let fits = self.in_doubt.iter().any(|group| group.starts_with(&extra));
+        assert!(extra.is_empty() || fits, "{extra:?} of {:?}", self.in_doubt);
         self.acknowledged.extend(extra);
         self.in_doubt.clear();
     }
@@ -268,14 +300,12 @@ proptest! {
             match action {
                 Action::Append { records, padding } => {
                     model.append(&mut log, records, padding).unwrap();
-                    // What failed before was cut by now, and cannot come back.
-                    model.in_doubt.clear();
                 }
                 Action::Full { room } => {
                     disk.0.lock().unwrap().room = Some(room);
                     let before = model.next;
                     if model.append(&mut log, 3, 40).is_err() {
-                        model.in_doubt = (before..model.next).collect();
+                        model.in_doubt.push((before..model.next).collect());
                     }
                     disk.0.lock().unwrap().room = None;
                 }
@@ -283,7 +313,7 @@ proptest! {
                     disk.0.lock().unwrap().fail_sync = true;
                     let before = model.next;
                     if model.append(&mut log, 3, 10).is_err() {
-                        model.in_doubt = (before..model.next).collect();
+                        model.in_doubt.push((before..model.next).collect());
                     }
                     disk.0.lock().unwrap().fail_sync = false;
                 }
@@ -317,18 +347,15 @@ proptest! {
         for number in 0..before {
             log.append(&group(number..number + 1, 20)).unwrap();
         }
-        // A sync that fails leaves the bytes written and not synced, as a cut before the sync does.
-        let written = {
-            disk.0.lock().unwrap().fail_sync = true;
-            let copy = disk.clone();
-            let mut handle = match copy.list().unwrap().last() {
-                Some(name) => copy.append(name).unwrap(),
-                None => return Ok(()),
-            };
-            handle.write(group(before..before + records, 20).bytes()).unwrap();
-            copy
-        };
-        let after = written.cut_power(&luck);
+        // What the log does before it syncs, done by hand.
+        let end = log.end();
+        let Some(name) = disk.list().unwrap().pop() else { return Ok(()) };
+        let base: u64 = name.trim_end_matches(".log").parse().unwrap();
+        let mut file = disk.write(&name).unwrap();
+        let header = 16;
+        let cut = group(before..before + records, 20);
+        file.write_at(cut.bytes(), header + end.get() - base).unwrap();
+        let after = disk.cut_power(&luck);
         let (log, _) = Log::open(after, options()).unwrap();
         let found = numbers(&log, Position::START);
         let all: Vec<u32> = (0..before + records).collect();
