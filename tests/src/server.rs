@@ -152,16 +152,20 @@ impl Server {
     /// # Panics
     /// When it does not exit with code 0.
     pub async fn stop(mut self) {
-        self.signal(Signal::TERM);
+        self.tell_to_stop();
         let status = soon("the server stops", self.child.wait()).await.unwrap();
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         assert_eq!(status.code(), Some(0), "{status}: {log}");
     }
 
+    /// Tells the server to stop, and does not wait.
+    pub fn tell_to_stop(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// Kills the server at once, as `kill -9`.
     pub async fn kill(mut self) {
-        self.signal(Signal::KILL);
-        soon("the server is gone", self.child.wait()).await.unwrap();
+        soon("the server is gone", self.child.kill()).await.unwrap();
     }
 
     fn signal(&self, signal: Signal) {

@@ -62,7 +62,9 @@ async fn fill(server: &Server, token: &str) {
         };
         let messages: Vec<_> = (call * PER_CALL..(call + 1) * PER_CALL).map(message).collect();
         let body = format!("[{}]", messages.join(","));
-        let request = Request::post("/data", token).json(&body);
+        // As the agent does. What is needed to know them again must not make the start slow.
+        let request = Request::post("/data", token).header("idempotency-key", &format!("{call}"));
+        let request = request.json(&body);
         let answer = client.exchange(&request.bytes()).await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");
     }
