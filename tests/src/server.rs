@@ -151,11 +151,16 @@ impl Server {
     ///
     /// # Panics
     /// When it does not exit with code 0.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
+        let log = self.log.clone();
+        let code = self.exit_code().await;
+        assert_eq!(code, Some(0), "{}", fs::read_to_string(log).unwrap_or_default());
+    }
+
+    /// Tells the server to stop; the code that it exits with.
+    pub async fn exit_code(mut self) -> Option<i32> {
         self.tell_to_stop();
-        let status = soon("the server stops", self.child.wait()).await.unwrap();
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
-        assert_eq!(status.code(), Some(0), "{status}: {log}");
+        soon("the server stops", self.child.wait()).await.unwrap().code()
     }
 
     /// Tells the server to stop, and does not wait.

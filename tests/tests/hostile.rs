@@ -51,6 +51,53 @@ async fn others_are_served_as_before() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn more_connections_than_there_may_be_shut_nobody_out() {
+    raise_file_limit();
+    let receiver = sqlite("local", "metrics.db", "");
+    let home = Home::with(&(receiver + "[handlers.rest.limits]\nmax_connections = 50\n"));
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let mut idle = Vec::new();
+    for _ in 0..500 {
+        idle.push(server.client().await);
+    }
+    let among = served(&server, &token).await;
+    println!("p99 {among:?} while ten times as many are connected as may be");
+    assert!(among < Duration::from_millis(200), "p99 {among:?}");
+    drop(idle);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_asks_and_never_listens_costs_little() {
+    let home = Home::new();
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    served(&server, &token).await;
+    let before = server.resident();
+    let refused = Request::new("POST", "/nowhere").bytes().repeat(1000);
+    let mut deaf = Vec::new();
+    for _ in 0..20 {
+        let mut client = server.client().await;
+        // Until the server takes no more, because nobody takes its answers.
+        let sent = async { while client.send(&refused).await.is_ok() {} };
+        let _ = tokio::time::timeout(Duration::from_millis(100), sent).await;
+        deaf.push(client);
+    }
+    let among = served(&server, &token).await;
+    let after = server.resident();
+    println!(
+        "p99 {among:?} among the deaf; {} MiB resident, then {} MiB",
+        before / MIB,
+        after / MIB
+    );
+    assert!(among < Duration::from_millis(200), "p99 {among:?}");
+    assert!(after < before + 64 * MIB, "{before} bytes resident before, {after} after");
+    drop(deaf);
+    server.stop().await;
+}
+
 /// The slowest answer of the 99 % of answers that are fastest.
 async fn served(server: &Server, token: &str) -> Duration {
     let body = r#"{"id":"normal","type":"system_metrics","data":{"type":"t","body":{"n":1}}}"#;

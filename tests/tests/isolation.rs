@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use poa_tests::{Client, Home, Request, Server, database, numbers, sqlite, until};
 use rusqlite::Connection;
@@ -55,6 +55,37 @@ async fn a_receiver_that_is_stuck_costs_nobody_else() {
     );
     assert!(late < early + 16 * MIB, "memory grows with the backlog: {early} to {late} bytes");
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_it_and_the_next_start_delivers() {
+    let receivers = [sqlite("local", "metrics.db", ""), sqlite("stuck", "stuck.db", STUBBORN)];
+    let home = Home::with(&(receivers.concat() + "[stop]\ndrain = \"500ms\"\n"));
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let lock = Connection::open(home.data("stuck.db")).unwrap();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    send(&mut server.client().await, &token, 0..CALLS).await;
+
+    let begin = Instant::now();
+    // The server says with its exit code that it had to give a receiver up.
+    assert_eq!(server.exit_code().await, Some(3));
+    let stopped = begin.elapsed();
+    assert!(stopped < Duration::from_secs(5), "stopped after {stopped:?}");
+    check(&home, "metrics.db");
+    let left = format!("\"messages\":{MESSAGES}");
+    let log = home.log();
+    assert!(
+        log.lines().any(|line| line.contains("wait in the log") && line.contains(&left)),
+        "{log}"
+    );
+
+    drop(lock);
+    let server = Server::start(&home).await;
+    server.drained("stuck").await;
+    server.stop().await;
+    check(&home, "stuck.db");
+    check(&home, "metrics.db");
 }
 
 /// Sends these calls, each with the next messages of every agent.
