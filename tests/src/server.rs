@@ -168,6 +168,11 @@ impl Server {
         self.signal(Signal::TERM);
     }
 
+    /// Tells the server to read its configuration again, and does not wait.
+    pub fn tell_to_reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Kills the server at once, as `kill -9`.
     pub async fn kill(mut self) {
         soon("the server is gone", self.child.kill()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A server that is killed again and again loses nothing that it acknowledged, and stores nothing twice.
+//! A server that is killed or reloaded again and again loses nothing that it acknowledged, and stores nothing twice.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use poa_tests::{Client, Home, Request, Server, database, numbers, sqlite};
+use poa_tests::{Client, Home, Request, Server, database, numbers, sqlite, until};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -23,17 +23,10 @@ struct Place {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_or_stored_twice() {
-    // The second one is slow, so that there is always something it has not got.
-    let slow = sqlite("slow", "slow.db", "batch = { size = 7, linger = \"1ms\" }");
-    let home = Home::with(&(sqlite("local", "metrics.db", "") + &slow));
+    let home = with_a_slow_receiver();
     let mut server = Server::start(&home).await;
     let token = server.login().await;
-    let (place, places) = watch::channel(Place::default());
-    let mut clients = JoinSet::new();
-    for agent in 0..CLIENTS {
-        clients.spawn(Sender { agent, token: token.clone(), places: places.clone() }.run());
-    }
-
+    let (place, clients) = begin_to_send(&token);
     let mut recoveries = Vec::new();
     for round in 0..ROUNDS {
         place.send_modify(|place| place.address = Some(server.rest().to_owned()));
@@ -49,20 +42,61 @@ async fn nothing_acknowledged_is_lost_or_stored_twice() {
         server = Server::start(&home).await;
         recoveries.push(begin.elapsed());
     }
-    place.send_modify(|place| {
-        *place = Place { address: Some(server.rest().to_owned()), last: true };
-    });
+    place.send_replace(Place { address: Some(server.rest().to_owned()), last: true });
     let sent = clients.join_all().await;
     server.stop().await;
+    check(&home, &sent);
+    report(&home, &sent, &mut recoveries);
+}
 
-    for Sent { agent, acknowledged, .. } in &sent {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_loses_nothing_either() {
+    let home = with_a_slow_receiver();
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let (place, clients) = begin_to_send(&token);
+    let mut address = server.rest().to_owned();
+    for _ in 0..10 {
+        place.send_replace(Place { address: Some(address.clone()), last: false });
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(50..=200))).await;
+        server.tell_to_reload();
+        // On any free port, so the new host is reached elsewhere.
+        address = until("the server is reloaded", async || {
+            let rest = server.plugin("rest").await;
+            let now = rest["endpoints"][0].as_str()?.trim_start_matches("http://");
+            (now != address).then(|| now.to_owned())
+        })
+        .await;
+    }
+    place.send_replace(Place { address: Some(address), last: true });
+    let sent = clients.join_all().await;
+    server.stop().await;
+    check(&home, &sent);
+}
+
+/// A home with a second receiver that is slow, so that there is always something it has not got.
+fn with_a_slow_receiver() -> Home {
+    let slow = sqlite("slow", "slow.db", "batch = { size = 7, linger = \"1ms\" }");
+    Home::with(&(sqlite("local", "metrics.db", "") + &slow))
+}
+
+/// Clients that send wherever they are told that the server is.
+fn begin_to_send(token: &str) -> (watch::Sender<Place>, JoinSet<Sent>) {
+    let (place, places) = watch::channel(Place::default());
+    let sender = |agent| Sender { agent, token: token.to_owned(), places: places.clone() };
+    let clients = (0..CLIENTS).map(|agent| sender(agent).run()).collect();
+    (place, clients)
+}
+
+/// All that was acknowledged is stored, once, in order, and nothing else is.
+fn check(home: &Home, sent: &[Sent]) {
+    for Sent { agent, acknowledged, .. } in sent {
         for file in ["metrics.db", "slow.db"] {
-            let stored = stored(&home, file, *agent);
+            let stored = stored(home, file, *agent);
             let complete = stored.iter().copied().eq(0..*acknowledged);
             assert!(complete, "{file}, agent {agent}: {acknowledged} acknowledged, {stored:?}");
         }
     }
-    report(&home, &sent, &mut recoveries);
 }
 
 fn report(home: &Home, sent: &[Sent], recoveries: &mut [Duration]) {
