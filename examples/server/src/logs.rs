@@ -1,5 +1,7 @@
 //! Logs on stderr.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Cli, Command, LogFormat};
@@ -18,12 +20,21 @@ pub(crate) fn start(cli: &Cli) -> Result<(), Failure> {
             "`{text}` is no log filter ({error}); write one such as `info` or `poa_core=debug,info`"
         ))
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(in_colour())
+        .with_writer(std::io::stderr);
     match cli.log_format {
         LogFormat::Human => builder.init(),
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+/// Colours are for people who watch and have not asked for none; files and other programs get plain text.
+fn in_colour() -> bool {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !unwanted
 }
 
 /// Commands that print for people leave the rest to them.
