@@ -18,3 +18,8 @@ pub use rows::{count, database, numbers, rows};
 pub use server::{Server, program, resident};
 pub use tokens::{basic, claims, now, sign, token_of};
 pub use wait::{PATIENCE, raise_file_limit, soon, until};
+
+/// The example in the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
