@@ -11,7 +11,7 @@ use poa_core::{
 use tokio::sync::mpsc;
 
 use crate::Failure;
-use crate::process::{cpu_of, resident};
+use crate::process::{cpu_of, resident, scratch};
 use crate::report::table;
 
 const AGENTS: usize = 100_000;
@@ -50,7 +50,7 @@ async fn measure() -> Result<(), Failure> {
         let sender = sender.clone();
         Box::pin(async move { Ok(Box::new(Watch(sender)) as Box<dyn Receiver>) })
     });
-    let dir = tempfile::tempdir()?;
+    let dir = scratch()?;
     let host = Host::builder()
         .metrics(["m"])
         .data_dir(dir.path())

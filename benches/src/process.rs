@@ -44,6 +44,13 @@ impl Drop for Server {
     }
 }
 
+/// A directory beside this program: on the disk, and not in memory as the system's own temporary directory may be.
+pub(crate) fn scratch() -> Result<tempfile::TempDir, Failure> {
+    let program = std::env::current_exe()?;
+    let beside = program.parent().ok_or("this program is nowhere")?;
+    Ok(tempfile::tempdir_in(beside)?)
+}
+
 /// User and system time of a process.
 pub(crate) fn cpu_of(pid: u32) -> Result<Duration, Failure> {
     /// The kernel counts in these, whatever the machine.

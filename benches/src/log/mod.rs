@@ -4,10 +4,10 @@ mod publishers;
 mod recovery;
 mod stores;
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::Failure;
+use crate::process::scratch;
 use crate::report::{median, table};
 use publishers::{Measured, measure};
 use stores::{STORES, open};
@@ -77,9 +77,4 @@ fn note(figures: &mut Figures, measured: &Measured, yardstick: &mut Option<f64>)
     figures.ratio.push(rate / *yardstick.get_or_insert(rate));
     figures.group.push(measured.records as f64 / measured.groups as f64);
     figures.amplification.push(measured.written as f64 / (measured.records * RECORD as u64) as f64);
-}
-
-/// A directory on the disk, not in memory as the system's own temporary directory may be.
-fn scratch() -> Result<tempfile::TempDir, Failure> {
-    Ok(tempfile::tempdir_in(Path::new("."))?)
 }

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Instant;
 
+use super::RECORD;
 use super::stores::{STORES, open};
-use super::{RECORD, scratch};
 use crate::Failure;
+use crate::process::scratch;
 use crate::report::table;
 
 const BYTES: usize = 1 << 30;

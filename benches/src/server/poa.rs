@@ -14,6 +14,7 @@ use poa_handler_rest::{Config, Rest};
 
 use super::{TYPES, announce};
 use crate::Failure;
+use crate::process::scratch;
 
 /// Takes what it gets, as the yardstick's consumer does.
 struct Discard;
@@ -26,7 +27,7 @@ impl Receiver for Discard {
 }
 
 pub(super) async fn serve(engine: Engine, ack: Ack) -> Result<(), Failure> {
-    let dir = tempfile::tempdir_in(".")?;
+    let dir = scratch()?;
     let auth = Auth::open(AuthConfig::default(), dir.path())?;
     let user = auth.add_user(NewUser::default()).await?;
     let token = auth.login(&user.user, user.password.expose()).await?;
