@@ -4,12 +4,14 @@
 //! be told from what the load takes. The two sides of a comparison take turns, and medians are printed as Markdown.
 
 mod agents;
+mod bus;
 mod load;
 mod log;
 mod process;
 mod report;
 mod rest;
 mod server;
+mod server_process;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +33,10 @@ enum Which {
     Agents,
     /// Appending with fsync at 1, 64 and 1,024 publishers, against raw writes; with `--features stores`, against other stores.
     Log,
+    /// The bus in one process: against a channel, with more receivers, catching up from the disk.
+    Bus,
+    /// The bundled server: start to ready, memory, recovery.
+    Server,
     /// Serves as one of the servers measured; used by the others.
     #[command(hide = true)]
     Serve { kind: server::Kind },
@@ -41,11 +47,15 @@ fn main() -> Result<(), Failure> {
         Some(Which::Rest) => rest::run(),
         Some(Which::Agents) => agents::run(),
         Some(Which::Log) => log::run(),
+        Some(Which::Bus) => bus::run(),
+        Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => {
             log::run()?;
+            bus::run()?;
             rest::run()?;
-            agents::run()
+            agents::run()?;
+            server_process::run()
         }
     }
 }

@@ -67,7 +67,12 @@ pub(crate) fn cpu_of(pid: u32) -> Result<Duration, Failure> {
 
 /// Resident memory of this process, in bytes.
 pub(crate) fn resident() -> Result<u64, Failure> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+    resident_of(std::process::id())
+}
+
+/// Resident memory of a process, in bytes.
+pub(crate) fn resident_of(pid: u32) -> Result<u64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).ok_or("no VmRSS")?;
     let kib = line.split_whitespace().nth(1).ok_or("no VmRSS")?;
     Ok(kib.parse::<u64>()? * 1024)

@@ -26,7 +26,7 @@ enum Task {
     },
     /// Runs benchmarks in release mode and prints Markdown tables, as in docs/benchmarks.md.
     Bench {
-        /// `log`, `rest` or `agents`; all of them if absent.
+        /// `log`, `bus`, `rest`, `agents` or `server`; all of them if absent.
         which: Option<String>,
     },
     /// Checks formatting and lints, as the CI does before the tests.
@@ -72,10 +72,12 @@ fn test(filter: Option<&str>) -> Result<(), Failure> {
 }
 
 fn bench(which: Option<&str>) -> Result<(), Failure> {
-    cargo(["build", "--release", "--package", "poa-bench", "--bins"])?;
-    let bench =
-        ["run", "--quiet", "--release", "--package", "poa-bench", "--bin", "poa-bench", "--"];
-    cargo(bench.iter().chain(which.as_slice()))
+    let packages = ["--package", "poa-bench", "--package", "poa-server"];
+    let release = ["--release", "--features", "poa-bench/stores"];
+    cargo(["build", "--bins"].iter().chain(&packages).chain(&release))?;
+    let run =
+        ["run", "--quiet", "--release", "--package", "poa-bench", "--features", "stores", "--"];
+    cargo(run.iter().chain(which.as_slice()))
 }
 
 fn lint() -> Result<(), Failure> {

@@ -1,0 +1,120 @@
+//! The bundled server as it is shipped: how soon it is ready, and what it takes.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use poa_log::{Directory, Group, Log, Options};
+
+use crate::Failure;
+use crate::process::{resident_of, scratch};
+use crate::report::{median, table};
+
+const ROUNDS: usize = 7;
+
+const CONFIG: &str = r#"
+data_dir = "data"
+metrics = ["ethereum_metrics", "networking_metrics", "system_metrics"]
+[admin]
+listen = "127.0.0.1:0"
+[handlers.rest]
+kind = "rest"
+listen = "127.0.0.1:0"
+[handlers.auth]
+kind = "auth"
+listen = "127.0.0.1:0"
+tls = "self-signed"
+[receivers.local]
+kind = "sqlite"
+subscribe = ["ethereum_metrics", "networking_metrics", "system_metrics"]
+"#;
+
+pub(crate) fn run() -> Result<(), Failure> {
+    let dir = scratch()?;
+    std::fs::write(dir.path().join("poa.toml"), CONFIG)?;
+    let (first, _) = ready(dir.path())?;
+    let (mut again, mut memory) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let (time, resident) = ready(dir.path())?;
+        again.push(time);
+        memory.push(resident);
+    }
+    fill_log(&dir.path().join("data/log"))?;
+    let (after_crash, _) = ready(dir.path())?;
+    println!(
+        "The bundled server with its built-in receivers and handlers, medians of {ROUNDS} starts\n"
+    );
+    let figure = |name: &str, value: String| vec![name.to_owned(), value];
+    table(
+        &["figure", "value"],
+        &[
+            figure(
+                "first start to ready: keys, certificate and databases are made",
+                format!("{first:.0} ms"),
+            ),
+            figure("start to ready", format!("{:.0} ms", median(again))),
+            figure("resident memory, idle", format!("{:.1} MiB", median(memory))),
+            figure(
+                "start to ready with 1 GiB in the log, not closed properly",
+                format!("{after_crash:.0} ms"),
+            ),
+        ],
+    );
+    Ok(())
+}
+
+/// Starts the server; milliseconds until it is ready, and the MiB it then takes. It is killed, not stopped.
+fn ready(dir: &Path) -> Result<(f64, f64), Failure> {
+    let begin = Instant::now();
+    let mut child = Command::new(program()?)
+        .args(["--config", "poa.toml"])
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut line = String::new();
+    let stdout = child.stdout.take().ok_or("the server has no stdout")?;
+    BufReader::new(stdout).read_line(&mut line)?;
+    let time = begin.elapsed().as_secs_f64() * 1e3;
+    let resident = settled(&child)?;
+    child.kill()?;
+    child.wait()?;
+    if line.starts_with("poa-server ready") {
+        Ok((time, resident))
+    } else {
+        Err("the server did not start".into())
+    }
+}
+
+/// Idle means that what the start has touched is done with.
+fn settled(child: &Child) -> Result<f64, Failure> {
+    std::thread::sleep(Duration::from_millis(300));
+    Ok(resident_of(child.id())? as f64 / f64::from(1 << 20))
+}
+
+fn program() -> Result<PathBuf, Failure> {
+    let program = std::env::current_exe()?.with_file_name("poa-server");
+    if program.exists() { Ok(program) } else { Err("build poa-server with --release first".into()) }
+}
+
+/// Adds records that no receiver wants until the log holds a gibibyte.
+fn fill_log(path: &Path) -> Result<(), Failure> {
+    let (mut log, _) = Log::open(Directory::open(path)?, Options::default())?;
+    let mut group = Group::new();
+    for _ in 0..4096 {
+        // A data type that is not declared: counted as seen, given to nobody.
+        group.push(|bytes| {
+            bytes.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+            bytes.extend_from_slice(&[7; 16]);
+            bytes.extend_from_slice(&[4]);
+            bytes.extend_from_slice(b"none");
+            bytes.extend_from_slice(&[1, 0, b'a']);
+            bytes.resize(bytes.len() + 220, b' ');
+        });
+    }
+    while log.end().get() < 1 << 30 {
+        log.append(&group)?;
+    }
+    Ok(())
+}
