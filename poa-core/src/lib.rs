@@ -25,7 +25,9 @@ pub mod telemetry;
 mod timestamp;
 
 pub use budget::{MemoryBudget, Reservation};
-pub use bus::{Backlog, BatchLimits, LogOpenError, Receipt, ReceiptError, Refused, WhenFull};
+pub use bus::{
+    Backlog, BatchLimits, LogOpenError, Receipt, ReceiptError, Refused, WhenFull, left_behind,
+};
 pub use data_type::{DataType, DataTypes, InvalidDataType};
 pub use dead_letter::{DeadLetter, DeadLetters};
 pub use extensions::Extensions;

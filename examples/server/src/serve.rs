@@ -30,9 +30,24 @@ pub(crate) fn announce(server: &Server) {
 /// Tells what is wrong with a configuration.
 pub(crate) fn check(file: Option<&Path>) -> Result<u8, Failure> {
     let file = file.unwrap_or(Path::new("poa.toml"));
-    Config::load(file, &registry())?;
+    let config = Config::load(file, &registry())?;
+    warn_of_left_behind(&config);
     say(format_args!("{}: ok", file.display()));
     Ok(0)
+}
+
+/// Tells what the next start would give up. That may be what the operator wants, so it is no problem of the configuration.
+fn warn_of_left_behind(config: &Config) {
+    let receivers: Vec<_> = config.receivers().collect();
+    // A log that cannot be read is found, with its cure, at the start.
+    for (receiver, messages) in
+        poa_core::left_behind(config.data_dir(), &receivers).unwrap_or_default()
+    {
+        eprintln!(
+            "warning: about {messages} messages wait for receivers.{receiver}, which is not configured; \
+             the next start gives them up"
+        );
+    }
 }
 
 /// Prints all kinds.

@@ -95,6 +95,29 @@ fn check_says_ok_and_touches_nothing() {
 }
 
 #[test]
+fn check_warns_of_what_a_removed_receiver_leaves() {
+    let folder = folder(FREE);
+    let log = folder.path().join("poa-data/log");
+    std::fs::create_dir_all(&log).unwrap();
+    let cursor = |messages| serde_json::json!({"position": 0, "messages": messages, "bytes": 9});
+    let cursors = serde_json::json!({
+        "version": 1,
+        "cursors": {"local": cursor(3), "gone": cursor(7), "done": cursor(0)},
+        "keys_from": 0,
+    });
+    std::fs::write(log.join("cursors.json"), cursors.to_string()).unwrap();
+    let (code, _, warnings) = call(folder.path(), &["check", "--config", "poa.toml"]);
+    assert_eq!(
+        (code, warnings.as_str()),
+        (
+            0,
+            "warning: about 7 messages wait for receivers.gone, which is not configured; \
+             the next start gives them up\n"
+        )
+    );
+}
+
+#[test]
 fn the_example_configuration_is_good() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/poa.toml");
     let folder = tempfile::tempdir().unwrap();

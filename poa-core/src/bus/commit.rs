@@ -133,14 +133,12 @@ impl OpenLog {
     }
 
     /// Warns of receivers that left something and are no longer there.
-    pub(crate) fn warn_of_removed<'a>(&self, receivers: impl IntoIterator<Item = &'a str>) {
-        let receivers: Vec<_> = receivers.into_iter().collect();
-        for gone in self.cursors().names().filter(|name| !receivers.contains(name)) {
-            let messages = self.cursors().get(gone).map_or(0, |cursor| cursor.messages);
+    pub(crate) fn warn_of_removed(&self, receivers: &[&str]) {
+        for (receiver, messages) in self.cursors().left_by_others(receivers) {
             tracing::warn!(
-                receiver = gone,
+                receiver,
                 messages,
-                "no longer configured; what it had left is given up"
+                "no longer configured; what waited for it is given up"
             );
         }
     }

@@ -39,8 +39,11 @@ impl Cursors {
         self.cursors.get(receiver).copied()
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.cursors.keys().map(String::as_str)
+    /// What waits for receivers other than these: their names, and about how many messages.
+    pub(super) fn left_by_others(&self, receivers: &[&str]) -> Vec<(&str, usize)> {
+        let others = self.cursors.iter().filter(|(name, _)| !receivers.contains(&name.as_str()));
+        let waiting = others.filter(|(_, cursor)| cursor.messages > 0);
+        waiting.map(|(name, cursor)| (name.as_str(), cursor.messages)).collect()
     }
 
     /// What lies before this position is needed by nobody.
@@ -52,6 +55,17 @@ impl Cursors {
     pub(super) fn keys_from(&self) -> u64 {
         self.keys_from
     }
+}
+
+/// What waits in the log of this data directory for receivers other than these, which is given up when a host starts without them:
+/// their names, and about how many messages.
+///
+/// # Errors
+/// When there is a log whose state cannot be read.
+pub fn left_behind(data_dir: &Path, receivers: &[&str]) -> io::Result<Vec<(String, usize)>> {
+    let file = CursorFile::open(&data_dir.join("log"))?;
+    let left = file.written().left_by_others(receivers);
+    Ok(left.into_iter().map(|(name, messages)| (name.to_owned(), messages)).collect())
 }
 
 /// The file the cursors are kept in.

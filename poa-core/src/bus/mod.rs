@@ -24,6 +24,7 @@ pub use commit::LogOpenError;
 pub(crate) use commit::OpenLog;
 use cursors::Cursor;
 pub(crate) use cursors::Cursors;
+pub use cursors::left_behind;
 use keys::{KeyWindow, Keys, Seen};
 pub use limits::{Backlog, BatchLimits, WhenFull};
 use pending::Pending;

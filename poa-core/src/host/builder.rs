@@ -274,7 +274,8 @@ impl HostBuilder {
             Engine::Memory => Ok(None),
             Engine::Log => {
                 let log = OpenLog::open(&self.data_dir.join("log"), types.clone())?;
-                log.warn_of_removed(self.receivers.iter().map(|(name, ..)| name.as_str()));
+                let receivers: Vec<_> = self.receivers.iter().map(|(name, ..)| &**name).collect();
+                log.warn_of_removed(&receivers);
                 Ok(Some(log))
             }
         }

@@ -67,6 +67,11 @@ impl Config {
         &self.top.data_dir
     }
 
+    /// The names of the receivers.
+    pub fn receivers(&self) -> impl Iterator<Item = &str> {
+        self.receivers.iter().map(|(name, ..)| name.as_str())
+    }
+
     /// Where the admin listener is to listen.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {
