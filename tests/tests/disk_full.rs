@@ -55,7 +55,8 @@ struct Sender {
 impl Sender {
     /// Sends messages until one gets this answer.
     async fn until(&mut self, status: u16) -> Answer {
-        poa_tests::until("the status changes", async || {
+        let what = format!("an answer {status} after {} acknowledged", self.acknowledged.len());
+        poa_tests::until(&what, async || {
             let answer = self.send().await;
             (answer.status == status).then_some(answer)
         })
@@ -102,7 +103,7 @@ impl SmallDisk {
     /// then.
     fn mount(test: &str) -> Option<Self> {
         let dir = TempDir::with_prefix("poa-disk-").unwrap();
-        let options = ["-t", "tmpfs", "-o", "size=16m,mode=0700", "poa-tests"];
+        let options = ["-t", "tmpfs", "-o", "size=64m,mode=0700", "poa-tests"];
         let mounted = Command::new("mount").args(options).arg(dir.path()).output();
         let mounted = mounted.unwrap_or_else(|error| panic!("no `mount` of util-linux: {error}"));
         if mounted.status.success() {
