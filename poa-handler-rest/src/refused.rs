@@ -114,7 +114,9 @@ impl From<ReceiptError> for Refused {
     fn from(error: ReceiptError) -> Self {
         Self::NotNow(match error {
             ReceiptError::NotDelivered => "a receiver could not deliver the message",
-            ReceiptError::NotStored => "the message could not be stored",
+            ReceiptError::NotStored => {
+                "the message could not be stored; the log of the server says why"
+            }
             ReceiptError::TimedOut => "the message is stored, and not delivered yet",
             _ => "the server stopped before the message was delivered",
         })

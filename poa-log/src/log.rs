@@ -92,6 +92,18 @@ impl<S: Storage> Readers<S> {
     }
 }
 
+/// Fills the file from this offset on, and returns by how many bytes.
+fn fill(file: &mut impl WriteAt, offset: u64, bytes: usize) -> u64 {
+    match file.write_at(&vec![0; bytes], offset) {
+        Ok(()) => bytes as u64,
+        // A disk too full for that may still have room for records, and others need room, too.
+        Err(_) => {
+            let _ = file.set_len(offset);
+            0
+        }
+    }
+}
+
 impl<S: Storage> Log<S> {
     /// Opens the log in this storage, or begins one. A torn tail is cut; see [`Recovered`].
     ///
@@ -171,9 +183,7 @@ impl<S: Storage> Log<S> {
         file.write_at(bytes, offset).map_err(LogError::io("write to", &name))?;
         let end = offset + bytes.len() as u64;
         if end > self.filled {
-            // A disk too full for that may still have room for records.
-            let _ = file.write_at(&vec![0; self.options.fill_bytes], end);
-            self.filled = end + self.options.fill_bytes as u64;
+            self.filled = end + fill(file, end, self.options.fill_bytes);
         }
         file.sync().map_err(LogError::io("sync", &name))
     }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::json::Json;
 use crate::msgpack::MessagePack;
 use crate::scan::{Kind, Node, Scan, Shape, pick};
-use crate::{Format, Limits, Malformed, Refusal};
+use crate::{Format, Limits, Malformed, Problem, Refusal};
 
 /// The longest agent id, in bytes of UTF-8 after unescaping (protocol section 1).
 pub const MAX_ID_BYTES: usize = 256;
@@ -226,7 +226,15 @@ pub(crate) fn text<'b>(
     field: &'static str,
 ) -> Result<Cow<'b, str>, Refusal> {
     let node = node.ok_or(Refusal::MissingField { field })?;
-    scan.text(node).ok_or_else(|| wrong_type(field, "a string", node.kind))
+    scan.text(node).ok_or_else(|| match node.kind {
+        // Text may come as bin, but text it must be.
+        Kind::Binary => not_utf8(node).into(),
+        found => wrong_type(field, "a string", found),
+    })
+}
+
+const fn not_utf8(node: Node) -> Malformed {
+    Malformed { format: Format::MessagePack, offset: node.start, problem: Problem::Utf8 }
 }
 
 pub(crate) const fn wrong_type(

@@ -22,7 +22,7 @@ pub enum Problem {
     /// More bytes follow the value.
     #[error("bytes follow the value")]
     TrailingBytes,
-    /// JSON text or a MessagePack str is not UTF-8.
+    /// JSON text, a MessagePack str, or a bin that must be text is not UTF-8.
     #[error("not UTF-8")]
     Utf8,
     /// Objects and arrays nest deeper than [`Limits::max_depth`](crate::Limits::max_depth).

@@ -68,8 +68,8 @@ async fn a_stop_does_not_wait_for_it_and_the_next_start_delivers() {
     send(&mut server.client().await, &token, 0..CALLS).await;
 
     let begin = Instant::now();
-    // The server says with its exit code that it had to give a receiver up.
-    assert_eq!(server.exit_code().await, Some(3));
+    // The log keeps what the receiver could not take, so nothing is lost.
+    assert_eq!(server.exit_code().await, Some(0));
     let stopped = begin.elapsed();
     assert!(stopped < Duration::from_secs(5), "stopped after {stopped:?}");
     check(&home, "metrics.db");

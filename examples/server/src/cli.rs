@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Takes metrics from agents and hands them to receivers that store, show or pass them on.
 ///
-/// Ends with 0 after a drain that left nothing, 3 when messages or plugins were left, 2 for problems of the
+/// Ends with 0 after a drain that lost nothing, 3 when messages were lost, 2 for problems of the
 /// configuration or the command line, 1 when something fails, and 130 or 143 on a second signal.
 #[derive(Debug, Parser)]
 #[command(name = "poa-server", version)]

@@ -72,7 +72,7 @@ impl OpenLog {
         };
         let directory = Directory::open(path).map_err(io(path))?;
         let lock_path = path.join("lock");
-        let lock = File::create(&lock_path).map_err(io(&lock_path))?;
+        let lock = own_file(&lock_path).map_err(io(&lock_path))?;
         lock.try_lock().map_err(|_| LogOpenError::InUse { path: lock_path })?;
         let cursors = CursorFile::open(path).map_err(io(&path.join("cursors.json")))?;
         let (log, recovered) = Log::open(directory, Options::default())
@@ -328,6 +328,14 @@ impl Committer {
             self.housekeep();
         }
     }
+}
+
+/// Makes a file that only its owner can read.
+pub(super) fn own_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).write(true).truncate(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn is_idle(queue: &Queue) -> bool {

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::commit::own_file;
+
 /// Where a receiver goes on, and what waits for it there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor {
@@ -100,7 +102,7 @@ impl CursorFile {
             return Ok(false);
         }
         let temporary = self.path.with_extension("tmp");
-        let mut file = File::create(&temporary)?;
+        let mut file = own_file(&temporary)?;
         file.write_all(&serde_json::to_vec(&cursors)?)?;
         file.sync_all()?;
         std::fs::rename(&temporary, &self.path)?;

@@ -36,8 +36,10 @@ impl InHand {
     pub(crate) fn open(directory: &Path, receiver: &str) -> io::Result<Self> {
         let name: String = receiver.bytes().map(|byte| format!("{byte:02x}")).collect();
         let path = directory.join(format!("in-hand-{name}"));
-        let file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
         let mut bytes = [0; LENGTH];
         let read = std::os::unix::fs::FileExt::read_at(&file, &mut bytes, 0)?;
         let found = if read == LENGTH { Suspects::read(&bytes) } else { None };
