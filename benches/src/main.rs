@@ -5,6 +5,7 @@
 
 mod agents;
 mod bus;
+mod chart;
 mod load;
 mod log;
 mod process;
@@ -12,6 +13,8 @@ mod report;
 mod rest;
 mod server;
 mod server_process;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -23,6 +26,9 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Arguments {
     #[command(subcommand)]
     which: Option<Which>,
+    /// Where to draw the requests per second of `rest`
+    #[arg(long, global = true, value_name = "SVG")]
+    chart: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Subcommand)]
@@ -43,19 +49,27 @@ enum Which {
 }
 
 fn main() -> Result<(), Failure> {
-    match Arguments::parse().which {
-        Some(Which::Rest) => rest::run(),
+    let Arguments { which, chart } = Arguments::parse();
+    match which {
+        Some(Which::Rest) => rest::run(chart.as_deref()),
         Some(Which::Agents) => agents::run(),
         Some(Which::Log) => log::run(),
         Some(Which::Bus) => bus::run(),
         Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
-        None => {
-            log::run()?;
-            bus::run()?;
-            rest::run()?;
-            agents::run()?;
-            server_process::run()
+        None => all(chart.as_deref()),
+    }
+}
+
+/// Runs each in a process of its own, so that none inherits the memory of another.
+fn all(chart: Option<&Path>) -> Result<(), Failure> {
+    for which in ["log", "bus", "rest", "agents", "server"] {
+        let mut command = std::process::Command::new(std::env::current_exe()?);
+        let chart = chart.iter().flat_map(|path| [Path::new("--chart"), path]);
+        let status = command.arg(which).args(chart).status()?;
+        if !status.success() {
+            return Err(format!("`{which}` failed").into());
         }
     }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! POST /data through poa's REST handler, against bare hyper.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::process::Server;
@@ -31,7 +32,7 @@ struct Figures {
     ratio: Vec<f64>,
 }
 
-pub(crate) fn run() -> Result<(), Failure> {
+pub(crate) fn run(chart: Option<&Path>) -> Result<(), Failure> {
     let mut figures: [Figures; SERVERS.len()] = Default::default();
     // A round before the first warms up, and is not counted.
     for round in 0..=ROUNDS {
@@ -51,6 +52,11 @@ pub(crate) fn run() -> Result<(), Failure> {
             figures.p50.push(seen.p50 as f64);
             figures.p99.push(seen.p99 as f64);
         }
+    }
+    if let Some(path) = chart {
+        let rates = figures.iter().map(|figures| median(figures.rate.clone()));
+        let bars: Vec<_> = SERVERS.iter().map(|(_, name)| *name).zip(rates).collect();
+        crate::chart::write(path, "POST /data, requests per second", &bars)?;
     }
     print(figures);
     Ok(())

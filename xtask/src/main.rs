@@ -24,7 +24,7 @@ enum Task {
         /// Only tests whose name contains this.
         filter: Option<String>,
     },
-    /// Runs benchmarks in release mode and prints Markdown tables, as in docs/benchmarks.md.
+    /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
         /// `log`, `bus`, `rest`, `agents` or `server`; all of them if absent.
         which: Option<String>,
@@ -75,8 +75,18 @@ fn bench(which: Option<&str>) -> Result<(), Failure> {
     let packages = ["--package", "poa-bench", "--package", "poa-server"];
     let release = ["--release", "--features", "poa-bench/stores"];
     cargo(["build", "--bins"].iter().chain(&packages).chain(&release))?;
-    let run =
-        ["run", "--quiet", "--release", "--package", "poa-bench", "--features", "stores", "--"];
+    let run = [
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "poa-bench",
+        "--features",
+        "stores",
+        "--",
+        "--chart",
+        "docs/benchmarks.svg",
+    ];
     cargo(run.iter().chain(which.as_slice()))
 }
 
