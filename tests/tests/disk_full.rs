@@ -28,7 +28,10 @@ async fn a_full_disk_refuses_and_recovers() {
         let ballast = disk.fill(round * 100 * 1024);
         let refused = sender.until(503).await;
         assert!(refused.header("retry-after").is_some(), "{refused:?}");
-        assert_eq!(refused.json()["message"], "the message could not be stored; the log of the server says why");
+        assert_eq!(
+            refused.json()["message"],
+            "the message could not be stored; the log of the server says why"
+        );
         assert_eq!(server.ask("admin", &Request::new("GET", "/health/live")).await.status, 200);
         fs::remove_file(&ballast).unwrap();
     }
