@@ -240,6 +240,25 @@ fn settle(bus: &Bus, stored: Stored) {
     bus.queue.lock().wake_readers();
 }
 
+/// A thread that panics must not leave agents waiting: whoever waits is told, and whoever comes is refused.
+impl Drop for Committer {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "the thread that writes the log panicked; messages are refused until the host is started anew"
+            );
+        }
+        let mut queue = self.bus.queue.lock();
+        queue.closing = true;
+        if let Some(pending) = &mut queue.pending {
+            for key in pending.fail() {
+                queue.keys.fail(key);
+            }
+        }
+        queue.close();
+    }
+}
+
 impl Committer {
     fn run(mut self) {
         let mut writing = Pending::default();
@@ -358,4 +377,40 @@ pub(super) fn own_file(path: &Path) -> io::Result<File> {
 
 fn is_idle(queue: &Queue) -> bool {
     queue.pending.as_ref().is_none_or(Pending::is_empty)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::{Acks, BusCounts, ReceiptError, Refused};
+    use crate::data_type::TypeSet;
+    use crate::{Ack, AgentId, Draft, Payload, ReceiverOptions};
+
+    /// What is left of a committer that panicked is its drop.
+    #[tokio::test]
+    async fn without_its_thread_a_bus_leaves_nobody_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let types = DataTypes::new(["a"]).unwrap();
+        let open = OpenLog::open(dir.path(), types.clone()).unwrap();
+        let acks = Acks { by_type: [Ack::Stored].into(), delivered_within: HOUSEKEEPING };
+        let bus = Bus::on_log(types.clone(), acks, BusCounts::default(), &open);
+        let data_type = types.get("a").unwrap();
+        let mut set = TypeSet::default();
+        set.insert(data_type);
+        let options = ReceiverOptions::subscribe(["a"]);
+        let _reader = bus.subscribe("r", set, &options, Counter::default(), None);
+        let draft = || {
+            let payload = Payload::json(&serde_json::json!({})).unwrap();
+            Draft::new(AgentId::new("agent").unwrap(), data_type.clone(), payload)
+        };
+        let (stored, _settling) = mpsc::unbounded_channel();
+        let metrics = Metrics::new(&Telemetry::default());
+        let (housekept, last_group) = (Instant::now(), 0);
+        let committer =
+            Committer { bus: bus.clone(), open, metrics, stored, housekept, last_group };
+        let receipt = bus.publish([draft()]).unwrap();
+        drop(committer);
+        assert_eq!(receipt.await, Err(ReceiptError::NotStored));
+        assert_eq!(bus.publish([draft()]).unwrap_err(), Refused::Stopping);
+    }
 }
