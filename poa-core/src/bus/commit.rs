@@ -315,26 +315,27 @@ impl Committer {
                     settle(&self.bus, unsent.0);
                 }
             }
-            Err(error) => {
-                self.metrics.failures.inc();
-                let error = crate::delivery::chain(&error);
-                tracing::error!("messages are refused, the log cannot be written: {error}");
-                let failed = writing.fail();
-                let mut queue = self.bus.queue.lock();
-                failed.into_iter().for_each(|key| queue.keys.fail(key));
-                let closing = queue.closing;
-                drop(queue);
-                if closing {
-                    let messages = writing.entries.len();
-                    tracing::error!(
-                        messages,
-                        "lost, because the host stops and the log cannot be written"
-                    );
-                    writing.clear();
-                } else {
-                    std::thread::sleep(RETRY);
-                }
-            }
+            Err(error) => self.refuse(writing, &error),
+        }
+    }
+
+    /// The log cannot be written: tells those who wait, and gives it time to recover. What stays is tried again, unless the host stops.
+    fn refuse(&mut self, writing: &mut Pending, error: &LogError) {
+        self.metrics.failures.inc();
+        let error = crate::delivery::chain(error);
+        tracing::error!("messages are refused, the log cannot be written: {error}");
+        let failed = writing.fail();
+        let closing = {
+            let mut queue = self.bus.queue.lock();
+            failed.into_iter().for_each(|key| queue.keys.fail(key));
+            queue.closing
+        };
+        if closing {
+            let messages = writing.entries.len();
+            tracing::error!(messages, "lost, because the host stops and the log cannot be written");
+            writing.clear();
+        } else {
+            std::thread::sleep(RETRY);
         }
     }
 
