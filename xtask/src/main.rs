@@ -3,12 +3,15 @@
 //! What a test needs is found or installed here; what cannot be had fails the run, with an explanation.
 
 mod run;
+mod services;
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use run::{Failure, cargo, cargo_with, has_nextest};
+use services::Service;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Runs the tests and benchmarks of poa")]
@@ -23,7 +26,12 @@ enum Task {
     Test {
         /// Only tests whose name contains this.
         filter: Option<String>,
+        /// Only the tests of this package; may be given several times.
+        #[arg(short, long)]
+        package: Vec<String>,
     },
+    /// Starts the servers that tests need, prints the variables that name them, and keeps them until it is stopped.
+    Services,
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
         /// `log`, `bus`, `rest`, `agents` or `server`; all of them if absent.
@@ -43,7 +51,8 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Test { filter } => test(filter.as_deref()),
+        Task::Test { filter, package } => test(filter.as_deref(), &package),
+        Task::Services => services(),
         Task::Bench { which } => bench(which.as_deref()),
         Task::Lint => lint(),
         Task::Fuzz { seconds } => fuzz(seconds),
@@ -58,17 +67,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn test(filter: Option<&str>) -> Result<(), Failure> {
+fn test(filter: Option<&str>, packages: &[String]) -> Result<(), Failure> {
+    let services = services::start_all()?;
+    let environment: Vec<_> = services.iter().flat_map(Service::environment).collect();
+    let environment: Vec<_> =
+        environment.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
+    let run = |args: &[&str], scope: &[&str]| {
+        cargo_with(&environment, args.iter().chain(scope).chain(filter.as_slice()))
+    };
+    let scope: Vec<_> = packages.iter().flat_map(|package| ["--package", package]).collect();
+    let scope = if scope.is_empty() { vec!["--workspace"] } else { scope };
     // Tests of whole processes run the binaries; build them first, with the same profile.
     cargo(["build", "--workspace", "--bins", "--examples"])?;
-    let filter = filter.as_slice();
     if has_nextest() {
-        cargo(["nextest", "run", "--workspace", "--no-fail-fast"].iter().chain(filter))?;
+        run(&["nextest", "run", "--no-fail-fast"], &scope)?;
     } else {
         eprintln!("xtask: cargo-nextest is not installed; using cargo test, which is slower");
-        cargo(["test", "--workspace", "--all-targets", "--no-fail-fast"].iter().chain(filter))?;
+        run(&["test", "--all-targets", "--no-fail-fast"], &scope)?;
     }
-    cargo(["test", "--workspace", "--doc"].iter().chain(filter))
+    run(&["test", "--doc"], &scope)
+}
+
+fn services() -> Result<(), Failure> {
+    let services = services::start_all()?;
+    for (name, value) in services.iter().flat_map(Service::environment) {
+        println!("export {name}='{}'", value.to_string_lossy());
+    }
+    eprintln!("xtask: everything runs until the end of standard input");
+    // Whether it ends or breaks, there is nobody left to keep the servers for.
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    Ok(())
 }
 
 fn bench(which: Option<&str>) -> Result<(), Failure> {
@@ -106,5 +134,5 @@ fn fuzz(seconds: u32) -> Result<(), Failure> {
 fn docs() -> Result<(), Failure> {
     // The test that compares the page with the configuration also writes it.
     let write = ["test", "--quiet", "--package", "poa-server", "reference"];
-    cargo_with(&[("POA_WRITE_DOCS", "1")], write)
+    cargo_with(&[("POA_WRITE_DOCS", OsStr::new("1"))], write)
 }

@@ -11,6 +11,26 @@ pub(crate) enum Failure {
     NotStarted(String, std::io::Error),
     /// It ended with this code, or by a signal.
     Ended(String, Option<i32>),
+    /// A server or tool that the tests need cannot be had.
+    Unavailable {
+        /// What.
+        what: String,
+        /// Why not.
+        why: String,
+        /// What to do about it.
+        cure: String,
+    },
+}
+
+impl Failure {
+    /// A server or tool that cannot be had.
+    pub(crate) fn unavailable(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        cure: impl Into<String>,
+    ) -> Self {
+        Self::Unavailable { what: what.into(), why: why.into(), cure: cure.into() }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -18,6 +38,9 @@ impl fmt::Display for Failure {
         match self {
             Self::NotStarted(command, error) => write!(f, "cannot run `{command}`: {error}"),
             Self::Ended(command, Some(code)) => write!(f, "`{command}` ended with code {code}"),
+            Self::Unavailable { what, why, cure } => {
+                write!(f, "the tests need {what}, which cannot be had: {why}; {cure}")
+            }
             Self::Ended(command, None) => write!(f, "`{command}` was ended by a signal"),
         }
     }
@@ -30,7 +53,7 @@ pub(crate) fn cargo<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Resul
 
 /// The same, with these variables in the environment.
 pub(crate) fn cargo_with<A: AsRef<OsStr>>(
-    environment: &[(&str, &str)],
+    environment: &[(&str, &OsStr)],
     args: impl IntoIterator<Item = A>,
 ) -> Result<(), Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

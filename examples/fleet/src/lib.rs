@@ -1,0 +1,1 @@
+//! Many simulated agents: a load generator with realistic metrics.

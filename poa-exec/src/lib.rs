@@ -1,0 +1,1 @@
+//! Plugins as child processes, in any language.

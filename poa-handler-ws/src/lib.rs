@@ -1,0 +1,1 @@
+//! The POA Protocol over WebSocket.

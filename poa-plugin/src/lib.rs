@@ -1,0 +1,1 @@
+//! Plugins in shared libraries: a stable C ABI, its SDK and its loader.

@@ -1,0 +1,1 @@
+//! A live dashboard: a WebSocket feed and a web page.

@@ -1,0 +1,1 @@
+//! Stores Ethereum blocks in a DynamoDB table.

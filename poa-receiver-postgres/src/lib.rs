@@ -1,0 +1,1 @@
+//! Stores messages in a PostgreSQL database.

@@ -1,0 +1,1 @@
+//! The tables poa stores messages in: which row of which table a message becomes.
