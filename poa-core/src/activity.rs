@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bus::Bus;
-use crate::{Activity, AgentId, Timestamp};
+use crate::{Activity, AgentId, Relay, Sign, Timestamp};
 use table::Table;
 use wheel::Wheel;
 
@@ -55,6 +55,9 @@ impl ActivityMonitor {
 
     /// The agent is alive: starts its timer or restarts it. An agent not known to be active becomes active.
     pub fn ping(&self, agent: &AgentId) {
+        if let Some(host) = self.0.bus.relay() {
+            return host.sign_of_life(agent, Sign::Ping);
+        }
         let deadline = self.ticks_until(self.0.timeout);
         let started = self.0.table.ping(agent, deadline, || self.publish(agent, true));
         if let Some(generation) = started {
@@ -64,11 +67,17 @@ impl ActivityMonitor {
 
     /// The agent sent data: restarts a timer that runs, but starts none.
     pub fn data(&self, agent: &AgentId) {
+        if let Some(host) = self.0.bus.relay() {
+            return host.sign_of_life(agent, Sign::Data);
+        }
         self.0.table.data(agent, self.ticks_until(self.0.timeout));
     }
 
     /// The agent leaves: inactive at once, unless it is known to be so already.
     pub fn bye(&self, agent: &AgentId) {
+        if let Some(host) = self.0.bus.relay() {
+            return host.sign_of_life(agent, Sign::Bye);
+        }
         let forget_at = self.ticks_until(REMEMBERED);
         let left = self.0.table.bye(agent, forget_at, || self.publish(agent, false));
         if let Some(generation) = left {
@@ -79,7 +88,7 @@ impl ActivityMonitor {
     /// How many agents' silence would be noticed.
     #[must_use]
     pub fn active(&self) -> usize {
-        self.0.table.active()
+        self.0.bus.relay().map_or_else(|| self.0.table.active(), Relay::active)
     }
 
     /// Reports the silent, for ever. Cancel safe.

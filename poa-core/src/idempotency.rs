@@ -41,7 +41,9 @@ impl IdempotencyKey {
         Self(bytes)
     }
 
-    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+    /// The 16 bytes that stand for the key.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }

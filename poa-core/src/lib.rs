@@ -18,6 +18,7 @@ mod payload;
 mod plugin;
 mod receiver;
 mod registry;
+mod relay;
 mod restart;
 pub mod status;
 mod supervise;
@@ -46,6 +47,7 @@ pub use plugin::{
 };
 pub use receiver::{Activity, ControlMessage, DeliveryError, Receiver};
 pub use registry::{DuplicateKind, HandlerKind, ReceiverKind, Registry};
+pub use relay::{Relay, Relayed, Sign};
 pub use restart::{RestartPolicy, Retry};
 pub use timestamp::Timestamp;
 

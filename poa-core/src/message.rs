@@ -58,6 +58,36 @@ impl Draft {
         self
     }
 
+    /// Who sent it.
+    #[must_use]
+    pub fn agent_id(&self) -> &AgentId {
+        &self.agent_id
+    }
+
+    /// The kind of metric.
+    #[must_use]
+    pub fn data_type(&self) -> &DataType {
+        &self.data_type
+    }
+
+    /// What the message says.
+    #[must_use]
+    pub fn message_type(&self) -> MessageType {
+        self.message_type
+    }
+
+    /// The metric itself.
+    #[must_use]
+    pub fn payload(&self) -> &Payload {
+        &self.payload
+    }
+
+    /// What tells this message from one that is sent again.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
+        self.key
+    }
+
     /// The memory this message will hold, in bytes, roughly.
     pub(crate) fn footprint(&self) -> usize {
         const OVERHEAD: usize = size_of::<Stamped>() + 64;

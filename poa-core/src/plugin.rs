@@ -79,7 +79,7 @@ pub struct BuildContext {
 }
 
 impl BuildContext {
-    /// A context outside of any host, for tests: this name, this data directory, nothing else.
+    /// A context outside of any host, for tests and for hosts of other kinds: this name, this data directory, nothing else.
     #[must_use]
     pub fn detached(name: &str, data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -90,6 +90,24 @@ impl BuildContext {
             telemetry: Telemetry::default(),
             has_authenticator: false,
         }
+    }
+
+    /// The same context with these data types.
+    #[must_use]
+    pub fn with_data_types(self, data_types: DataTypes) -> Self {
+        Self { data_types, ..self }
+    }
+
+    /// The same context, which counts here.
+    #[must_use]
+    pub fn with_telemetry(self, telemetry: Telemetry) -> Self {
+        Self { telemetry, ..self }
+    }
+
+    /// The same context, whose host does or does not have somebody who decides who may speak.
+    #[must_use]
+    pub fn with_authenticator(self, has_authenticator: bool) -> Self {
+        Self { has_authenticator, ..self }
     }
 
     /// The name of the plugin, the `x` of `[receivers.x]`.

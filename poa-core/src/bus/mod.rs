@@ -41,7 +41,7 @@ use crate::data_type::TypeSet;
 use crate::host::ReadFrom;
 use crate::telemetry::Counter;
 use crate::{
-    Ack, Activity, DataType, DataTypes, Draft, IdempotencyKey, ReceiverOptions, Timestamp,
+    Ack, Activity, DataType, DataTypes, Draft, IdempotencyKey, ReceiverOptions, Relay, Timestamp,
 };
 
 /// Why the bus does not take a message.
@@ -101,7 +101,6 @@ struct Taken {
 }
 
 /// The way from handlers to receivers.
-#[derive(Debug)]
 pub(crate) struct Bus {
     queue: Mutex<Queue>,
     /// Told when the committer has something to do.
@@ -110,6 +109,13 @@ pub(crate) struct Bus {
     acks: Acks,
     counts: BusCounts,
     log: Option<disk::LogReaders>,
+    relay: Option<Arc<dyn Relay>>,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bus").field("types", &self.types).finish_non_exhaustive()
+    }
 }
 
 impl Bus {
@@ -122,7 +128,27 @@ impl Bus {
             acks,
             counts,
             log: None,
+            relay: None,
         })
+    }
+
+    /// A bus that hands everything to that of another host.
+    pub(crate) fn relayed(types: DataTypes, relay: Arc<dyn Relay>) -> Arc<Self> {
+        let acks = Acks { by_type: Box::default(), delivered_within: Duration::ZERO };
+        Arc::new(Self {
+            queue: Mutex::new(Queue::new(0, None, Keys::default())),
+            work: Condvar::new(),
+            types,
+            acks,
+            counts: BusCounts::default(),
+            log: None,
+            relay: Some(relay),
+        })
+    }
+
+    /// The way to the host that this bus belongs to, when that is another one.
+    pub(crate) fn relay(&self) -> Option<&dyn Relay> {
+        self.relay.as_deref()
     }
 
     /// A bus on a log. It carries nothing until [`OpenLog::commit_for`] runs.
@@ -143,6 +169,7 @@ impl Bus {
             acks,
             counts,
             log: Some(log.readers()),
+            relay: None,
         })
     }
 
@@ -170,6 +197,9 @@ impl Bus {
         M: IntoIterator<Item = Draft> + AsRef<[Draft]>,
     {
         self.check_types(messages.as_ref())?;
+        if let Some(relay) = self.relay() {
+            return relay.send(messages.as_ref());
+        }
         let now = Timestamp::now();
         let mut queue = self.queue.lock();
         queue.admit(messages.as_ref(), now)?;

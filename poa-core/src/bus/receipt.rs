@@ -47,6 +47,11 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
+    /// A receipt that is worth what somebody else will say: for a [`Relay`](crate::Relay).
+    pub fn promised(answer: oneshot::Receiver<Result<(), ReceiptError>>) -> Self {
+        Self(State::Waiting { answer, deadline: None })
+    }
+
     /// A receipt that is good already.
     pub(crate) fn ready() -> Self {
         Self(State::Ready)

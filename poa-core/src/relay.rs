@@ -1,0 +1,75 @@
+//! A handler's context that stands on another host's: what a plugin in another process or library needs to run handlers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::activity::ActivityMonitor;
+use crate::auth::Authenticator;
+use crate::bus::Bus;
+use crate::handler::Services;
+use crate::telemetry::Telemetry;
+use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget, Receipt, Refused};
+
+/// What a handler does with its context, passed on to the host that has the bus.
+pub trait Relay: Send + Sync + 'static {
+    /// As [`HandlerContext::send_all_to_receivers`]; [`Receipt::promised`] makes the receipt.
+    ///
+    /// # Errors
+    /// When the host refuses. The messages were then given to nobody.
+    fn send(&self, messages: &[Draft]) -> Result<Receipt, Refused>;
+
+    /// As [`ActivityMonitor::ping`], [`data`](ActivityMonitor::data) or [`bye`](ActivityMonitor::bye).
+    fn sign_of_life(&self, agent: &AgentId, sign: Sign);
+
+    /// As [`ActivityMonitor::active`].
+    fn active(&self) -> usize;
+}
+
+/// What an agent was heard to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// It is alive.
+    Ping,
+    /// It sent data.
+    Data,
+    /// It leaves.
+    Bye,
+}
+
+/// What a context outside of the host is made of.
+#[derive(Clone)]
+pub struct Relayed {
+    /// The way to the host.
+    pub relay: Arc<dyn Relay>,
+    /// The data types the host accepts.
+    pub data_types: DataTypes,
+    /// Who decides who may speak, if the host has somebody.
+    pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// The bound on the memory that all bodies in hand may take.
+    pub memory: MemoryBudget,
+    /// Where the handler counts.
+    pub telemetry: Telemetry,
+    /// Fires when the handler is to stop.
+    pub shutdown: CancellationToken,
+}
+
+impl std::fmt::Debug for Relayed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Relayed").field("data_types", &self.data_types).finish_non_exhaustive()
+    }
+}
+
+impl HandlerContext {
+    /// The context of a handler of this name that runs outside of the host.
+    #[must_use]
+    pub fn relayed(name: &str, parts: Relayed) -> Self {
+        let Relayed { relay, data_types, authenticator, memory, telemetry, shutdown } = parts;
+        let bus = Bus::relayed(data_types.clone(), relay);
+        // The host watches for silence; nobody runs this one.
+        let activity = ActivityMonitor::new(bus.clone(), Duration::ZERO);
+        let services = Services { bus, activity, authenticator, data_types, memory, telemetry };
+        Self { name: name.into(), shutdown, services: Arc::new(services) }
+    }
+}
