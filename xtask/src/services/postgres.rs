@@ -1,0 +1,58 @@
+//! PostgreSQL: the installed programs, or Debian's package.
+
+use std::env;
+use std::process::{Command, Stdio};
+
+use poa_test_postgres::{Cluster, ClusterError, Programs, Setup};
+
+use super::Service;
+use crate::run::Failure;
+
+/// Names the server that the tests share.
+pub(super) const VARIABLE: &str = "POA_TEST_POSTGRES";
+/// Names the directory of the programs, for tests that start a server of their own.
+const PROGRAMS: &str = "POA_TEST_POSTGRES_BIN";
+
+const CURE: &str = "install PostgreSQL 13 or newer (Debian: `apt-get install postgresql`), name the directory of its programs in \
+    POA_TEST_POSTGRES_BIN, or the URL of a server that tests may fill in POA_TEST_POSTGRES";
+
+/// A server on a free port of the loopback, gone with this process. Nothing in it outlives it, so it does not wait for the disk.
+pub(super) fn start() -> Result<Service, Failure> {
+    if let Err(ClusterError::NoPrograms) = Programs::find() {
+        install()?;
+    }
+    let cluster = Cluster::start(Setup::default().tcp().set("max_connections=200"))
+        .map_err(|error| unavailable(&error))?;
+    let service = Service::new().tell(PROGRAMS, cluster.programs().directory());
+    Ok(service.tell(VARIABLE, cluster.url("postgres")).keep(cluster))
+}
+
+fn install() -> Result<(), Failure> {
+    eprintln!("xtask: PostgreSQL is not installed; trying `apt-get install postgresql`");
+    let unavailable = |why: String| Failure::unavailable("PostgreSQL", why, CURE);
+    let status = Command::new("apt-get")
+        .args(["install", "--yes", "--no-install-recommends", "postgresql"])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        // What this prints must not mix with what the caller prints.
+        .stdout(Stdio::null())
+        .status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            Err(unavailable(format!("it is not installed, and apt-get ended with {status}")))
+        }
+        Err(error) => {
+            Err(unavailable(format!("it is not installed, and apt-get cannot be run: {error}")))
+        }
+    }
+}
+
+fn unavailable(error: &ClusterError) -> Failure {
+    let cause =
+        std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    let path = env::var_os(PROGRAMS)
+        .map(|dir| format!(" ({PROGRAMS} is {})", dir.display()))
+        .unwrap_or_default();
+    Failure::unavailable("PostgreSQL", format!("{error}{cause}{path}"), CURE)
+}
