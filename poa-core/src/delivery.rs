@@ -4,6 +4,7 @@ mod attempt;
 mod in_hand;
 mod narrow;
 mod set_aside;
+mod shed;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use crate::{
 use attempt::{Failure, attempt};
 pub(crate) use attempt::{chain, endpoints, panic_message};
 pub(crate) use in_hand::InHand;
+pub(crate) use shed::Shedding;
 
 /// One receiver and everything needed to keep it going.
 pub(crate) struct Delivery {
@@ -56,6 +58,7 @@ pub(crate) struct Counts {
     pub(crate) retried: Counter,
     pub(crate) dead_lettered: Counter,
     pub(crate) skipped: Counter,
+    pub(crate) damaged: Counter,
     restarts: Counter,
     seconds: Histogram,
 }
@@ -69,11 +72,15 @@ impl Counts {
             retried: counter("receiver_retried_attempts", "Attempts that failed and were repeated"),
             dead_lettered: counter(
                 "receiver_dead_lettered_messages",
-                "Messages set aside because they can never be delivered",
+                "Messages set aside: they can never be delivered, or the backlog was full",
             ),
             skipped: counter(
                 "receiver_skipped_messages",
                 "Messages skipped because the backlog was full",
+            ),
+            damaged: counter(
+                "receiver_damaged_log_bytes",
+                "Bytes of the log that could not be read, and are lost to this receiver",
             ),
             restarts: counter("receiver_restarts", "Times the receiver was started anew"),
             seconds: telemetry.histogram(

@@ -3,13 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use poa_core::{
-    Ack, AgentId, BuildContext, DeliveryError, Draft, Engine, Format, Host, HostHandle,
-    IdempotencyKey, Message, Payload, Receiver, ReceiverFactory, ReceiverOptions, StartError,
-    async_trait,
+    Ack, AgentId, BoxError, BuildContext, DeadLetter, DeadLetters, DeliveryError, Draft, Engine,
+    Format, Host, HostHandle, IdempotencyKey, Message, Payload, Receiver, ReceiverFactory,
+    ReceiverOptions, StartError, WhenFull, async_trait,
 };
 use tokio::sync::{Semaphore, mpsc};
 
@@ -228,4 +228,119 @@ async fn a_message_sent_again_is_stored_once_also_after_a_restart() {
         }
     }
     assert_eq!(numbers, [0, 100, 101, 102]);
+}
+
+/// Keeps dead letters in memory, once it is allowed to.
+#[derive(Default)]
+struct Letters {
+    kept: Mutex<Vec<DeadLetter>>,
+    permits: Option<Semaphore>,
+}
+
+#[async_trait]
+impl DeadLetters for Letters {
+    async fn keep(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
+        if let Some(permits) = &self.permits {
+            permits.acquire_many(u32::try_from(letters.len())?).await?.forget();
+        }
+        self.kept.lock().unwrap().extend(letters);
+        Ok(())
+    }
+}
+
+const MEBI: u64 = 1 << 20;
+
+/// A host whose only receiver `stuck` may be so far behind.
+async fn start_bounded(
+    dir: &Path,
+    gate: &Gate,
+    when_full: WhenFull,
+    bytes: u64,
+    letters: Arc<Letters>,
+) -> Host {
+    let options = ReceiverOptions::subscribe(["a"]).batch(7, Duration::ZERO);
+    let builder = Host::builder()
+        .metrics(["a"])
+        .data_dir(dir)
+        .engine(Engine::Log)
+        .ack(Ack::Stored)
+        .stop_timeouts(Duration::from_secs(1), Duration::from_millis(300))
+        .dead_letters(letters)
+        .receiver_from("stuck", options.backlog(bytes, when_full), gate.factory.clone());
+    builder.start().await.unwrap()
+}
+
+fn delivery(host: &HostHandle) -> poa_core::status::DeliveryStatus {
+    host.status().plugins[0].delivery.unwrap()
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    while !holds() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// More waits than memory holds, so what gives way has to be read from the disk, although the receiver is stuck.
+async fn a_stuck_receiver_stays_within_its_bound(when_full: WhenFull) -> Vec<u64> {
+    const COUNT: u64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let (mut stuck, letters) = (gate(0), Arc::new(Letters::default()));
+    let host = start_bounded(dir.path(), &stuck, when_full, 12 * MEBI, letters.clone()).await;
+    let handle = host.handle();
+    for n in 0..COUNT {
+        handle.send_to_receivers(draft(&handle, n, 100_000)).unwrap().await.unwrap();
+    }
+    until(|| delivery(&handle).backlog_bytes <= 12 * MEBI).await;
+    stuck.permits.add_permits(OPEN);
+    let mut got = vec![stuck.got.recv().await.unwrap()];
+    while got.last() != Some(&(COUNT - 1)) {
+        got.push(stuck.got.recv().await.unwrap());
+    }
+    let counts = delivery(&handle);
+    let kept: Vec<_> =
+        letters.kept.lock().unwrap().iter().map(|letter| number(&letter.message)).collect();
+    assert_eq!(counts.dead_lettered, kept.len() as u64);
+    assert_eq!(got.len() as u64 + counts.skipped + counts.dead_lettered, COUNT);
+    assert!(got.len() > 100 && got.len() < 150, "{} were delivered", got.len());
+    assert!(got.is_sorted() && kept.is_sorted());
+    assert!(host.stop().await.is_clean());
+    kept
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_gives_way_is_skipped_or_kept_as_dead_letters() {
+    assert!(a_stuck_receiver_stays_within_its_bound(WhenFull::Skip).await.is_empty());
+    assert!(!a_stuck_receiver_stays_within_its_bound(WhenFull::DeadLetter).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_room_for_dead_letters_messages_are_refused_and_none_is_lost() {
+    const COUNT: u64 = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let letters = || Arc::new(Letters { permits: Some(Semaphore::new(0)), ..Letters::default() });
+    let (stuck, blocked) = (gate(0), letters());
+    let host = start_bounded(dir.path(), &stuck, WhenFull::DeadLetter, MEBI, blocked).await;
+    let handle = host.handle();
+    let mut taken = 0;
+    while let Ok(receipt) = handle.send_to_receivers(draft(&handle, taken, 100_000)) {
+        receipt.await.unwrap();
+        taken += 1;
+        assert!(taken < COUNT, "memory is bounded");
+    }
+    // What was not safe with the dead letters is still in the log, and goes to the receiver or to them after a restart.
+    assert!(!host.stop().await.is_clean());
+    let (mut open, kept) = (gate(OPEN), Arc::new(Letters::default()));
+    let restart = || start_bounded(dir.path(), &open, WhenFull::DeadLetter, MEBI, kept.clone());
+    let host = restart().await;
+    host.handle().send_to_receivers(draft(&host.handle(), taken, 0)).unwrap().await.unwrap();
+    let mut numbers = Vec::new();
+    while numbers.last() != Some(&taken) {
+        numbers.push(open.got.recv().await.unwrap());
+    }
+    let missing = taken as usize + 1 - numbers.len();
+    until(|| kept.kept.lock().unwrap().len() == missing).await;
+    numbers.extend(kept.kept.lock().unwrap().iter().map(|letter| number(&letter.message)));
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..=taken).collect::<Vec<_>>());
+    assert!(host.stop().await.is_clean());
 }

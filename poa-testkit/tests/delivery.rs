@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use poa_core::status::{DeliveryStatus, Phase};
 use poa_core::{
-    Ack, Activity, AgentId, DeliveryError, Draft, HostBuilder, Message, Receipt, ReceiptError,
-    Receiver, ReceiverFactory, Refused, WhenFull,
+    Ack, Activity, AgentId, BoxError, DeadLetter, DeadLetters, DeliveryError, Draft, HostBuilder,
+    Message, Receipt, ReceiptError, Receiver, ReceiverFactory, Refused, WhenFull,
 };
 use poa_testkit::{Fault, Faults, Record, Recording, RecordingReceiver, Step, TestHost};
 use serde_json::json;
@@ -151,11 +151,19 @@ async fn poison_is_narrowed_down_to_the_message() {
 }
 
 /// A receiver that takes the first batch and then nothing for ten seconds, with room for a few messages.
-async fn slow(when_full: WhenFull, ack: Ack) -> (TestHost, Recording) {
+async fn slow(
+    when_full: WhenFull,
+    ack: Ack,
+    letters: Option<Arc<Letters>>,
+) -> (TestHost, Recording) {
     let recording = Recording::new();
     let faults = Faults::first(1, Fault::Slow(Duration::from_secs(10)));
     let host = TestHost::start(|host| {
         let options = TestHost::options().batch(1, Duration::ZERO).backlog(1500, when_full);
+        let host = match letters {
+            Some(letters) => host.dead_letters(letters),
+            None => host,
+        };
         host.ack(ack).receiver_from("slow", options, faults.around(recording.factory()))
     });
     let host = host.await;
@@ -169,7 +177,7 @@ async fn slow(when_full: WhenFull, ack: Ack) -> (TestHost, Recording) {
 
 #[tokio::test(start_paused = true)]
 async fn a_full_backlog_refuses_and_what_was_taken_is_delivered() {
-    let (host, recording) = slow(WhenFull::Refuse, Ack::Memory).await;
+    let (host, recording) = slow(WhenFull::Refuse, Ack::Memory, None).await;
     let results: Vec<_> =
         (1..50).map(|n| host.handle().send_to_receivers(numbered(&host, n)).map(drop)).collect();
     let taken = results.iter().take_while(|result| result.is_ok()).count();
@@ -186,7 +194,7 @@ async fn a_full_backlog_refuses_and_what_was_taken_is_delivered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_receiver_that_skips_counts_it_and_no_receipt_says_otherwise() {
-    let (host, recording) = slow(WhenFull::Skip, Ack::Delivered).await;
+    let (host, recording) = slow(WhenFull::Skip, Ack::Delivered, None).await;
     let receipts: Vec<_> = (1..50).map(|n| (n, send(&host, n))).collect();
     let mut told = Vec::new();
     for (n, receipt) in receipts {
@@ -201,6 +209,38 @@ async fn a_receiver_that_skips_counts_it_and_no_receipt_says_otherwise() {
     let counts = delivery(&host, "slow");
     assert_eq!(counts.skipped, 49 - delivered.len() as u64);
     assert_eq!(counts.delivered, 1 + delivered.len() as u64);
+    assert!(host.stop().await.is_clean());
+}
+
+/// Keeps dead letters, after a while.
+#[derive(Default)]
+struct Letters(std::sync::Mutex<Vec<u64>>);
+
+#[poa_core::async_trait]
+impl DeadLetters for Letters {
+    async fn keep(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        self.0.lock().unwrap().extend(letters.iter().map(|letter| number(&letter.message)));
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_gives_way_in_memory_becomes_dead_letters_before_anybody_is_told() {
+    let letters = Arc::new(Letters::default());
+    let (host, recording) = slow(WhenFull::DeadLetter, Ack::Delivered, Some(letters.clone())).await;
+    let receipts: Vec<_> = (1..50).map(|n| (n, send(&host, n))).collect();
+    let mut lost = Vec::new();
+    for (n, receipt) in receipts {
+        if receipt.await.is_err() {
+            lost.push(n);
+        }
+    }
+    assert!(!lost.is_empty());
+    assert_eq!(*letters.0.lock().unwrap(), lost);
+    assert_eq!(recording.record().messages().count(), 50 - lost.len());
+    let counts = delivery(&host, "slow");
+    assert_eq!((counts.skipped, counts.dead_lettered), (0, lost.len() as u64));
     assert!(host.stop().await.is_clean());
 }
 

@@ -40,7 +40,8 @@ fn schedules() -> impl Strategy<Value = Schedule> {
     let builds = prop::collection::vec(prop::option::of(Just(Fault::Transient)), 0..4);
     let batches = prop::collection::vec(fault(), 0..40);
     let messages = prop::collection::vec((0..AGENTS.len(), 0u64..50), 1..60);
-    let when_full = prop_oneof![Just(WhenFull::Refuse), Just(WhenFull::Skip)];
+    let when_full =
+        prop_oneof![Just(WhenFull::Refuse), Just(WhenFull::Skip), Just(WhenFull::DeadLetter)];
     (builds, batches, messages, 1usize..9, when_full).prop_map(
         |(builds, batches, messages, batch, when_full)| Schedule {
             builds,

@@ -4,9 +4,8 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 
 use super::ActivityMonitor;
-use crate::bus::{Acks, Bus, BusCounts, Event, Reader};
+use crate::bus::{Acks, Bus, BusCounts, Event, Reader, ReaderCounts};
 use crate::data_type::TypeSet;
-use crate::telemetry::Counter;
 use crate::{Ack, Activity, AgentId, BatchLimits, DataTypes, ReceiverOptions};
 
 const TIMEOUT: Duration = Duration::from_secs(7);
@@ -15,7 +14,7 @@ fn monitor() -> (ActivityMonitor, Reader) {
     let acks = Acks { by_type: [Ack::Memory].into(), delivered_within: TIMEOUT };
     let bus = Bus::in_memory(DataTypes::default(), acks, BusCounts::default());
     let options = ReceiverOptions::subscribe(["a"]);
-    let reader = bus.subscribe("test", TypeSet::default(), &options, Counter::default(), None);
+    let reader = bus.subscribe("test", TypeSet::default(), &options, ReaderCounts::default(), None);
     let monitor = ActivityMonitor::new(bus, TIMEOUT);
     tokio::spawn({
         let monitor = monitor.clone();

@@ -383,7 +383,7 @@ fn is_idle(queue: &Queue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::{Acks, BusCounts, ReceiptError, Refused};
+    use crate::bus::{Acks, BusCounts, ReaderCounts, ReceiptError, Refused};
     use crate::data_type::TypeSet;
     use crate::{Ack, AgentId, Draft, Payload, ReceiverOptions};
 
@@ -399,7 +399,7 @@ mod tests {
         let mut set = TypeSet::default();
         set.insert(data_type);
         let options = ReceiverOptions::subscribe(["a"]);
-        let _reader = bus.subscribe("r", set, &options, Counter::default(), None);
+        let _reader = bus.subscribe("r", set, &options, ReaderCounts::default(), None);
         let draft = || {
             let payload = Payload::json(&serde_json::json!({})).unwrap();
             Draft::new(AgentId::new("agent").unwrap(), data_type.clone(), payload)

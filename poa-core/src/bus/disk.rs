@@ -28,6 +28,8 @@ pub(super) struct Chunk {
     pub(super) next: u64,
     /// Records that could not be read, and are lost to this reader.
     pub(super) damage: Option<LogError>,
+    /// How many bytes of the log that was.
+    pub(super) passed_over: u64,
 }
 
 /// Looks at no more than this much of the log for one chunk, so that a reader of rare types answers now and then.
@@ -52,7 +54,7 @@ impl LogReaders {
             Some(reader) if reader.position().get() == from => reader,
             _ => self.readers.reader(Position::new(from)),
         };
-        let mut chunk = Chunk { events: Vec::new(), next: from, damage: None };
+        let mut chunk = Chunk { events: Vec::new(), next: from, damage: None, passed_over: 0 };
         let mut load = Load::default();
         while chunk.next < end && chunk.next - from < STRETCH && !load.reaches(limit) {
             match self.read_one(&mut reader, types, &mut chunk, &mut load) {
@@ -63,6 +65,7 @@ impl LogReaders {
                     let next = resume.map_or(end, |resume| resume.get().min(end));
                     reader.skip_to(Position::new(next));
                     chunk.next = next;
+                    chunk.passed_over += next.saturating_sub(position.get());
                     chunk.damage = Some(LogError::Damaged { position, resume, reason });
                 }
                 Err(error) => return Err(error),

@@ -65,4 +65,7 @@ pub enum WhenFull {
     Refuse,
     /// This receiver skips its oldest messages, counted; the others are not affected.
     Skip,
+    /// The oldest messages of this receiver become dead letters, to be replayed later; the others are not affected. New
+    /// messages are refused only while dead letters cannot be kept as fast as they come.
+    DeadLetter,
 }

@@ -14,6 +14,7 @@ mod place;
 mod queue;
 mod reader;
 mod receipt;
+mod shed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +88,15 @@ pub(crate) struct BusCounts {
     pub(crate) unrouted: Counter,
     /// Messages that had been taken before, by their idempotency key.
     pub(crate) repeated: Counter,
+}
+
+/// What a reader did not get.
+#[derive(Debug, Default)]
+pub(crate) struct ReaderCounts {
+    /// Messages that were given up, and kept nowhere.
+    pub(crate) skipped: Counter,
+    /// Bytes of the log that could not be read.
+    pub(crate) damaged: Counter,
 }
 
 /// What came of the messages of one call.
@@ -179,16 +189,16 @@ impl Bus {
         name: &str,
         types: TypeSet,
         options: &ReceiverOptions,
-        skipped: Counter,
+        counts: ReaderCounts,
         left: Option<Cursor>,
     ) -> Reader {
         let begin = match (&self.log, options.from) {
             (Some(log), ReadFrom::Start) => Some(log.begin()),
             _ => None,
         };
-        let place = Place::new(name, types, options, skipped);
+        let place = Place::new(name, types, options, counts.skipped);
         let (place, wake) = self.queue.lock().add_reader(place, left.or(begin));
-        Reader::new(self.clone(), place, wake)
+        Reader::new(self.clone(), place, wake, counts.damaged)
     }
 
     /// Takes all of these messages, or none of them.

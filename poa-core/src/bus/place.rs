@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::cursors::Cursor;
 use super::disk::Chunk;
+use super::shed::Shed;
 use super::{Backlog, Confirmations, Event, WhenFull};
 use crate::config::Size;
 use crate::data_type::TypeSet;
@@ -31,7 +32,7 @@ impl Load {
     }
 
     /// Counts that come from before a restart may be too low, so this stops at zero.
-    fn subtract(&mut self, other: Self) {
+    pub(super) fn subtract(&mut self, other: Self) {
         self.count = self.count.saturating_sub(other.count);
         self.bytes = self.bytes.saturating_sub(other.bytes);
     }
@@ -69,9 +70,7 @@ pub(crate) struct Place {
     pub(super) wanted: Option<Load>,
     pub(super) wake: Arc<Notify>,
     pub(super) confirmations: Confirmations,
-    skipped: Counter,
-    /// Positions that were skipped, and nobody was told yet.
-    skips: Vec<u64>,
+    pub(super) shed: Shed,
 }
 
 impl Place {
@@ -98,8 +97,7 @@ impl Place {
             wanted: None,
             wake: Arc::default(),
             confirmations: Confirmations::default(),
-            skipped,
-            skips: Vec::new(),
+            shed: Shed::new(options.backlog.when_full, skipped),
         }
     }
 
@@ -123,8 +121,8 @@ impl Place {
 
     /// Whether these messages fit, or older ones may give way to them.
     pub(super) fn admits(&self, drafts: &[Draft], now: Timestamp) -> bool {
-        if self.backlog.when_full == WhenFull::Skip {
-            return true;
+        if self.sheds() {
+            return !self.shed.is_full();
         }
         let wanted = |draft: &&Draft| self.types.contains(&draft.data_type);
         let bytes = drafts.iter().filter(wanted).map(Draft::footprint).sum();
@@ -141,12 +139,13 @@ impl Place {
         self.backlog.max_age.is_some_and(|max| now.since(since) > max.get())
     }
 
-    fn skips(&self) -> bool {
-        self.backlog.when_full == WhenFull::Skip
+    /// Whether old messages give way to new ones.
+    pub(super) fn sheds(&self) -> bool {
+        self.backlog.when_full != WhenFull::Refuse
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        let waiting = self.load().bytes;
+        let waiting = self.load_to_deliver().bytes;
         // A message larger than the whole backlog must pass when nothing else waits, or it never would.
         waiting == 0 || (waiting + bytes) as u64 <= self.max_bytes()
     }
@@ -157,24 +156,34 @@ impl Place {
 
     pub(super) fn push(&mut self, position: u64, event: Event) {
         let load = Load::of(event.footprint());
-        while self.skips() && !self.has_room(load.bytes) && self.skip_oldest() {}
+        while self.sheds() && !self.has_room(load.bytes) && self.shed_oldest() {}
         if self.behind.is_some() || self.unread_load.bytes + load.bytes > self.window {
             self.behind.get_or_insert(position);
             self.behind_since = self.behind_since.or(event.received_at());
             self.behind_load.add(load);
+            if self.has_to_shed_from_disk() {
+                self.shed.wake.notify_one();
+            }
         } else {
             self.unread_load.add(load);
             self.unread.push_back((position, event));
         }
     }
 
-    /// False when nothing can be skipped, because all that waits is in the reader's hand.
-    fn skip_oldest(&mut self) -> bool {
+    /// False when nothing in memory can be given up, because all of it is in the reader's hand.
+    fn shed_oldest(&mut self) -> bool {
         let Some((position, event)) = self.unread.pop_front() else { return false };
         self.unread_load.subtract(Load::of(event.footprint()));
-        self.skipped.inc();
-        self.skips.push(position);
+        self.shed.give_up(position, event);
         true
+    }
+
+    /// Whether too much waits, or for too long, in a part of the log that the reader has not come to.
+    pub(super) fn has_to_shed_from_disk(&self) -> bool {
+        let too_old = |since| self.is_too_old(since, Timestamp::now());
+        self.sheds()
+            && self.next_on_disk().is_some()
+            && (!self.has_room(0) || self.behind_since.is_some_and(too_old))
     }
 
     /// Whether this much is unread. If not, the reader is woken once it is.
@@ -190,7 +199,7 @@ impl Place {
 
     pub(super) fn wake_if_wanted(&mut self) {
         // Only now, because a message may be skipped before it is known who waits for it.
-        self.report_skips();
+        self.report_lost();
         if self.wanted.is_some_and(|wanted| self.has(wanted)) {
             self.wanted = None;
             self.wake.notify_one();
@@ -199,7 +208,7 @@ impl Place {
 
     /// Takes as many events from memory as fit into `limit`, at least one if there is one.
     pub(super) fn read(&mut self, limit: Load) -> Vec<(u64, Event)> {
-        self.skip_what_is_too_old();
+        self.shed_what_is_too_old();
         let mut taken = Vec::with_capacity(limit.count.min(self.unread.len()));
         let mut load = Load::default();
         while let Some((position, event)) = self.unread.pop_front() {
@@ -217,13 +226,13 @@ impl Place {
         taken
     }
 
-    fn skip_what_is_too_old(&mut self) {
+    fn shed_what_is_too_old(&mut self) {
         let now = Timestamp::now();
         let too_old = |place: &Self| {
             let since = place.unread.front().and_then(received_at);
             since.is_some_and(|since| place.is_too_old(since, now))
         };
-        while self.skips() && too_old(self) && self.skip_oldest() {}
+        while self.sheds() && too_old(self) && self.shed_oldest() {}
     }
 
     /// Where the reader has to read from the log, because it has nothing in memory and is behind.
@@ -231,44 +240,59 @@ impl Place {
         if self.unread.is_empty() { self.behind } else { None }
     }
 
-    /// Takes what was read from the log; `end` is where the log ends now. Returns it, but for what had to be skipped.
+    /// Takes what was read from the log; `end` is where the log ends now. Returns it, but for what had to be given up.
     pub(super) fn read_from_disk(&mut self, chunk: Chunk, end: u64) -> Vec<(u64, Event)> {
-        let mut load = Load::default();
-        chunk.events.iter().for_each(|(_, event)| load.add(Load::of(event.footprint())));
-        self.behind_load.subtract(load);
-        self.behind = (chunk.next < end).then_some(chunk.next);
-        self.behind_since =
-            chunk.events.last().and_then(received_at).filter(|_| self.behind.is_some());
-        if self.behind.is_none() {
-            self.behind_load = Load::default();
-        }
-        let mut events = chunk.events;
-        if self.skips() {
-            let kept = self.skip_what_is_over(&events, load);
-            events.drain(..events.len() - kept);
-        }
-        let mut kept = Load::default();
-        events.iter().for_each(|(_, event)| kept.add(Load::of(event.footprint())));
-        self.take_in_hand(&events, kept);
+        self.move_on(chunk.next, chunk.events.last().and_then(received_at), end);
+        let events = self.shed_what_is_over(chunk.events);
+        let load = load_of(&events);
+        self.take_in_hand(&events, load);
         events
     }
 
-    /// Skips the first of these events for as long as too much waits, or they have waited too long; returns how many are left.
-    fn skip_what_is_over(&mut self, events: &[(u64, Event)], mut load: Load) -> usize {
-        let now = Timestamp::now();
-        let mut left = events.len();
-        for (position, event) in events {
-            let waiting = (self.load().bytes + load.bytes) as u64;
-            let too_old = event.received_at().is_some_and(|since| self.is_too_old(since, now));
-            if waiting <= self.max_bytes() && !too_old {
-                break;
-            }
-            load.subtract(Load::of(event.footprint()));
-            self.skipped.inc();
-            self.skips.push(*position);
-            left -= 1;
+    /// Gives up the first of what was read from the log, as much as has to be; the reader goes on behind it.
+    pub(super) fn shed_from_disk(&mut self, chunk: Chunk, end: u64) {
+        self.move_on(chunk.next, chunk.events.last().and_then(received_at), end);
+        let left = self.shed_what_is_over(chunk.events);
+        if let Some(first) = left.first() {
+            self.behind = Some(first.0);
+            self.behind_since = received_at(first);
+            self.behind_load.add(load_of(&left));
         }
-        left
+        if self.in_hand_from.is_none() {
+            self.settle();
+        }
+    }
+
+    /// What stands before `next` was read from the log, the last of it received at `last`.
+    fn move_on(&mut self, next: u64, last: Option<Timestamp>, end: u64) {
+        self.behind = (next < end).then_some(next);
+        self.behind_since = last.filter(|_| self.behind.is_some());
+    }
+
+    /// Gives up the first of these events, which were counted as behind, for as long as too much waits or they have waited too
+    /// long. Returns the others, which are no longer counted.
+    fn shed_what_is_over(&mut self, mut events: Vec<(u64, Event)>) -> Vec<(u64, Event)> {
+        self.behind_load.subtract(load_of(&events));
+        if self.behind.is_none() {
+            self.behind_load = Load::default();
+        }
+        let over = if self.sheds() { self.count_over(&events) } else { 0 };
+        for (position, event) in events.drain(..over) {
+            self.shed.give_up(position, event);
+        }
+        events
+    }
+
+    fn count_over(&self, events: &[(u64, Event)]) -> usize {
+        let now = Timestamp::now();
+        let mut waiting = (self.load_to_deliver().bytes + load_of(events).bytes) as u64;
+        let over = |(_, event): &&(u64, Event)| {
+            let too_old = event.received_at().is_some_and(|since| self.is_too_old(since, now));
+            let over = waiting > self.max_bytes() || too_old;
+            waiting = waiting.saturating_sub(event.footprint() as u64);
+            over
+        };
+        events.iter().take_while(over).count()
     }
 
     fn take_in_hand(&mut self, events: &[(u64, Event)], load: Load) {
@@ -282,7 +306,8 @@ impl Place {
     /// How far the reader has come; `end` is where the log ends.
     pub(super) fn cursor(&self, end: u64) -> Cursor {
         let unread = self.unread.front().map(|(position, _)| *position);
-        let position = self.in_hand_from.or(unread).or(self.behind).unwrap_or(end);
+        let next = self.in_hand_from.or(unread).or(self.behind).unwrap_or(end);
+        let position = self.shed.first().map_or(next, |first| first.min(next));
         let Load { count, bytes } = self.load();
         Cursor { position, messages: count, bytes }
     }
@@ -292,16 +317,31 @@ impl Place {
         self.in_hand = Load::default();
         self.in_hand_from = None;
         self.in_hand_since = None;
-        self.report_skips();
         failed.iter().for_each(|position| self.confirmations.lose(*position));
-        // Up to there, what was not read is for other readers, and never comes here.
-        let next = self.unread.front().map(|(position, _)| *position).or(self.behind);
-        self.confirmations.settle(next.unwrap_or(u64::MAX));
+        self.settle();
         self.give_back_memory();
     }
 
-    fn report_skips(&mut self) {
-        for position in self.skips.drain(..) {
+    /// So many of the oldest letters are safe.
+    pub(super) fn letters_kept(&mut self, count: usize) {
+        self.shed.kept(count);
+        self.report_lost();
+        if self.in_hand_from.is_none() {
+            self.settle();
+        }
+    }
+
+    /// Everything before what still waits is done with.
+    fn settle(&mut self) {
+        self.report_lost();
+        // Up to there, what was not read is for other readers, and never comes here.
+        let unread = self.unread.front().map(|(position, _)| *position).or(self.behind);
+        let next = unread.into_iter().chain(self.shed.first()).min();
+        self.confirmations.settle(next.unwrap_or(u64::MAX));
+    }
+
+    fn report_lost(&mut self) {
+        for position in self.shed.lost.drain(..) {
             self.confirmations.lose(position);
         }
     }
@@ -318,8 +358,14 @@ impl Place {
         }
     }
 
-    /// What waits, what is in hand included.
+    /// What waits, what is in hand or on its way to the dead letters included.
     pub(super) fn load(&self) -> Load {
+        let mut load = self.load_to_deliver();
+        load.add(self.shed.load());
+        load
+    }
+
+    fn load_to_deliver(&self) -> Load {
         let mut load = self.unread_load;
         load.add(self.behind_load);
         load.add(self.in_hand);
@@ -329,4 +375,10 @@ impl Place {
 
 fn received_at((_, event): &(u64, Event)) -> Option<Timestamp> {
     event.received_at()
+}
+
+fn load_of(events: &[(u64, Event)]) -> Load {
+    let mut load = Load::default();
+    events.iter().for_each(|(_, event)| load.add(Load::of(event.footprint())));
+    load
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::{Acks, Batch, Bus, BusCounts, Event, Reader, Refused};
+use super::{Acks, Batch, Bus, BusCounts, Event, Reader, ReaderCounts, Refused};
 use crate::config::Size;
 use crate::data_type::TypeSet;
 use crate::telemetry::Counter;
@@ -41,7 +41,13 @@ impl Fixture {
         let mut set = TypeSet::default();
         types.iter().for_each(|name| set.insert(self.types.get(name).unwrap()));
         let options = change(ReceiverOptions::subscribe(types.to_vec()));
-        self.bus.subscribe("reader", set, &options, self.skipped.clone(), None)
+        self.bus.subscribe(
+            "reader",
+            set,
+            &options,
+            ReaderCounts { skipped: self.skipped.clone(), ..Default::default() },
+            None,
+        )
     }
 
     fn draft(&self, data_type: &str, n: usize) -> Draft {

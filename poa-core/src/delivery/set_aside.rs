@@ -1,7 +1,8 @@
 //! Keeping what can never be delivered.
 
 use super::Delivery;
-use crate::{DeadLetter, Message, Timestamp};
+use crate::status::StatusCell;
+use crate::{DeadLetter, DeadLetters, Message, Retry, Timestamp};
 
 impl Delivery {
     /// Counts, reports and keeps these messages as dead letters. Returns once they are kept.
@@ -23,18 +24,25 @@ impl Delivery {
         letters.iter().for_each(report);
         self.counts.dead_lettered.inc_by(letters.len() as u64);
         let Some(store) = self.dead_letters.clone() else { return };
-        let mut attempt = 0;
-        while let Err(error) = store.keep(letters.clone()).await {
-            let wait = self.options.retry.wait(attempt);
-            let receiver = self.build.name();
-            tracing::error!(
-                receiver,
-                "cannot keep dead letters, trying again in {wait:?}: {error}"
-            );
-            self.status.failed(&format!("cannot keep dead letters: {error}"));
-            tokio::time::sleep(wait).await;
-            attempt += 1;
-        }
+        keep(&*store, letters, &self.options.retry, self.build.name(), &self.status).await;
+    }
+}
+
+/// Returns once the letters are kept, however long it takes.
+pub(super) async fn keep(
+    store: &dyn DeadLetters,
+    letters: Vec<DeadLetter>,
+    retry: &Retry,
+    receiver: &str,
+    status: &StatusCell,
+) {
+    let mut attempt = 0;
+    while let Err(error) = store.keep(letters.clone()).await {
+        let wait = retry.wait(attempt);
+        tracing::error!(receiver, "cannot keep dead letters, trying again in {wait:?}: {error}");
+        status.failed(&format!("cannot keep dead letters: {error}"));
+        tokio::time::sleep(wait).await;
+        attempt += 1;
     }
 }
 

@@ -9,7 +9,7 @@ use super::start::{Built, BuiltHandler, BuiltReceiver, Common};
 use super::{Engine, Host, HostBuilder, HostHandle, ReceiverState, Shared, StartError, Task};
 use crate::activity::ActivityMonitor;
 use crate::bus::{Acks, Bus, BusCounts, OpenLog};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Shedding};
 use crate::handler::Services;
 use crate::status::StatusCell;
 use crate::{BuildContext, DataType, DataTypes, HandlerContext, MemoryBudget, Timestamp};
@@ -33,7 +33,8 @@ impl HostBuilder {
                 tokio::spawn(settling.run());
                 thread
             });
-        let (receiver_status, receivers) = receivers.into_iter().map(spawn_receiver).unzip();
+        let (receiver_status, receivers): (_, Vec<_>) =
+            receivers.into_iter().map(spawn_receiver).unzip();
         let handlers = built.handlers.into_iter();
         let (handler_status, handlers) =
             handlers.map(|handler| spawn_handler(handler, &services, &stop_handlers)).unzip();
@@ -53,7 +54,7 @@ impl HostBuilder {
             handle: HostHandle(Arc::new(shared)),
             committer,
             handlers,
-            receivers,
+            receivers: receivers.into_iter().flatten().collect(),
             monitor: tokio::spawn(async move { activity.run().await }),
             limits: self.limits,
         })
@@ -107,9 +108,18 @@ impl HostBuilder {
     }
 }
 
-fn spawn_receiver((state, delivery): (ReceiverState, Delivery)) -> (ReceiverState, Task) {
-    let task = Task { name: state.name.clone(), task: tokio::spawn(delivery.run()) };
-    (state, task)
+/// Delivery has its task, and so has what it gives up, because delivery may be stuck.
+fn spawn_receiver((state, delivery): (ReceiverState, Delivery)) -> (ReceiverState, Vec<Task>) {
+    let task = |task| Task { name: state.name.clone(), task };
+    let delivered = CancellationToken::new();
+    let shedding = Shedding::of(&delivery).map(|shedding| shedding.run(delivered.clone()));
+    let delivery = async move {
+        let _delivered = delivered.drop_guard();
+        delivery.run().await;
+    };
+    let mut tasks = vec![task(tokio::spawn(delivery))];
+    tasks.extend(shedding.map(|shedding| task(tokio::spawn(shedding))));
+    (state, tasks)
 }
 
 fn spawn_handler(

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{HostBuilder, ReceiverOptions, ReceiverState, StartError};
-use crate::bus::Cursors;
+use crate::bus::{Cursors, ReaderCounts};
 use crate::data_type::TypeSet;
 use crate::delivery::{Counts, Delivery, InHand, chain, endpoints, panic_message};
 use crate::handler::Services;
@@ -179,7 +179,7 @@ impl BuiltReceiver {
             &name,
             self.types,
             &self.options,
-            counts.skipped.clone(),
+            ReaderCounts { skipped: counts.skipped.clone(), damaged: counts.damaged.clone() },
             common.cursors.get(&name),
         ));
         let labels = [("receiver", name.as_str())];

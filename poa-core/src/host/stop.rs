@@ -68,14 +68,16 @@ impl Host {
     }
 }
 
-/// Waits for all tasks until the time is over, then aborts the rest and names them.
+/// Waits for all tasks until the time is over, then aborts the rest and names their plugins.
 async fn join(tasks: &mut [Task], limit: Duration) -> Vec<String> {
     let deadline = Instant::now() + limit;
     let mut abandoned = Vec::new();
     for Task { name, task } in tasks {
         if tokio::time::timeout_at(deadline, &mut *task).await.is_err() {
             task.abort();
-            abandoned.push(name.clone());
+            if abandoned.last() != Some(name) {
+                abandoned.push(name.clone());
+            }
         }
     }
     abandoned

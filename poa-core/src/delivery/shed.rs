@@ -1,0 +1,75 @@
+//! Gives up the oldest messages of a receiver whose backlog is full, while the receiver itself may be stuck.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::set_aside::keep;
+use super::{Counts, Delivery};
+use crate::bus::Reader;
+use crate::status::StatusCell;
+use crate::{Backlog, DeadLetter, DeadLetters, Message, Retry, WhenFull};
+
+/// Keeps the backlog of one receiver within its bounds.
+pub(crate) struct Shedding {
+    reader: Arc<Reader>,
+    receiver: Arc<str>,
+    backlog: Backlog,
+    retry: Retry,
+    status: StatusCell,
+    counts: Arc<Counts>,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
+}
+
+impl Shedding {
+    /// For the backlog of this delivery; nothing when it refuses what is new instead.
+    pub(crate) fn of(delivery: &Delivery) -> Option<Self> {
+        let backlog = delivery.options.backlog;
+        (backlog.when_full != WhenFull::Refuse).then(|| Self {
+            reader: delivery.reader.clone(),
+            receiver: delivery.build.name.clone(),
+            backlog,
+            retry: delivery.options.retry,
+            status: delivery.status.clone(),
+            counts: delivery.counts.clone(),
+            dead_letters: delivery.dead_letters.clone(),
+        })
+    }
+
+    /// Until `delivered` fires, because nothing more is read, and what was given up is safe.
+    pub(crate) async fn run(self, delivered: CancellationToken) {
+        loop {
+            let letters = tokio::select! {
+                biased;
+                letters = self.reader.next_letters() => letters,
+                () = delivered.cancelled() => self.reader.letters(),
+            };
+            if letters.is_empty() {
+                return;
+            }
+            self.keep(letters).await;
+        }
+    }
+
+    async fn keep(&self, messages: Vec<Message>) {
+        let (count, reason) = (messages.len(), self.reason());
+        let letter = |message| DeadLetter {
+            attempts: 0,
+            ..DeadLetter::new(self.receiver.clone(), message, &reason)
+        };
+        let letters = messages.into_iter().map(letter).collect();
+        tracing::error!(receiver = &*self.receiver, count, "messages set aside: {reason}");
+        if let Some(store) = &self.dead_letters {
+            keep(&**store, letters, &self.retry, &self.receiver, &self.status).await;
+        }
+        self.counts.dead_lettered.inc_by(count as u64);
+        self.reader.letters_kept(count);
+    }
+
+    fn reason(&self) -> String {
+        let bytes = self.backlog.max_bytes.map(|max| format!("more than {max}"));
+        let age = self.backlog.max_age.map(|max| format!("for longer than {max}"));
+        let bounds: Vec<_> = bytes.into_iter().chain(age).collect();
+        format!("the backlog was full: messages waited, {}", bounds.join(" or "))
+    }
+}
