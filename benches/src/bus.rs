@@ -65,7 +65,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     })
 }
 
-fn draft(host: &HostHandle, agent: &AgentId) -> Result<Draft, Failure> {
+pub(crate) fn draft(host: &HostHandle, agent: &AgentId) -> Result<Draft, Failure> {
     let data_type = host.data_types().iter().next().ok_or("no data type")?.clone();
     let payload = Payload::new(Format::Json, DATA.into());
     Ok(Draft::new(agent.clone(), data_type, payload))

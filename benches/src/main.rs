@@ -13,6 +13,7 @@ mod report;
 mod rest;
 mod server;
 mod server_process;
+mod stopped;
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,8 @@ enum Which {
     Log,
     /// The bus in one process: against a channel, with more receivers, catching up from the disk.
     Bus,
+    /// A receiver that is stopped for a minute under full load.
+    Stopped,
     /// The bundled server: start to ready, memory, recovery.
     Server,
     /// Serves as one of the servers measured; used by the others.
@@ -55,6 +58,7 @@ fn main() -> Result<(), Failure> {
         Some(Which::Agents) => agents::run(),
         Some(Which::Log) => log::run(),
         Some(Which::Bus) => bus::run(),
+        Some(Which::Stopped) => stopped::run(),
         Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => all(chart.as_deref()),
@@ -63,7 +67,7 @@ fn main() -> Result<(), Failure> {
 
 /// Runs each in a process of its own, so that none inherits the memory of another.
 fn all(chart: Option<&Path>) -> Result<(), Failure> {
-    for which in ["log", "bus", "rest", "agents", "server"] {
+    for which in ["log", "bus", "stopped", "rest", "agents", "server"] {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         let chart = chart.iter().flat_map(|path| [Path::new("--chart"), path]);
         let status = command.arg(which).args(chart).status()?;
