@@ -4,6 +4,7 @@
 //! nothing is moved. The task looks at an agent when its time may have come, finds its newer deadline, and puts it where that
 //! falls due: about once per timeout for each agent, however often it pings.
 
+mod journal;
 mod table;
 mod wheel;
 
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::bus::Bus;
 use crate::{Activity, AgentId, Relay, Sign, Timestamp};
+pub(crate) use journal::Journal;
 use table::Table;
 use wheel::Wheel;
 
@@ -35,6 +37,7 @@ struct Inner {
     timeout: Duration,
     begin: Instant,
     table: Table,
+    journal: Option<Mutex<Journal>>,
     wheel: Mutex<Wheel>,
     /// Told when an agent is put into a wheel that was empty.
     filled: Notify,
@@ -43,11 +46,33 @@ struct Inner {
 impl ActivityMonitor {
     /// A monitor that calls an agent inactive `timeout` after its last sign of life.
     pub(crate) fn new(bus: Arc<Bus>, timeout: Duration) -> Self {
+        Self::with(bus, timeout, None)
+    }
+
+    /// The same, which remembers in this journal who is active. These agents were so before a restart: they have the time
+    /// of one timeout to show that they still are.
+    pub(crate) fn remembering(
+        bus: Arc<Bus>,
+        timeout: Duration,
+        journal: Journal,
+        active: Vec<AgentId>,
+    ) -> Self {
+        let monitor = Self::with(bus, timeout, Some(journal));
+        let deadline = monitor.ticks_until(timeout);
+        for agent in active {
+            let generation = monitor.0.table.presume(&agent, deadline);
+            monitor.watch(deadline, agent, generation);
+        }
+        monitor
+    }
+
+    fn with(bus: Arc<Bus>, timeout: Duration, journal: Option<Journal>) -> Self {
         Self(Arc::new(Inner {
             bus,
             timeout,
             begin: Instant::now(),
             table: Table::default(),
+            journal: journal.map(Mutex::new),
             wheel: Mutex::default(),
             filled: Notify::new(),
         }))
@@ -106,6 +131,9 @@ impl ActivityMonitor {
     }
 
     fn report_silent(&self) {
+        if let Some(journal) = &self.0.journal {
+            journal.lock().tidy();
+        }
         let now = self.tick_of(Instant::now());
         let forget_at = self.ticks_until(REMEMBERED);
         let due = self.0.wheel.lock().advance(now);
@@ -120,6 +148,9 @@ impl ActivityMonitor {
     /// Tells the receivers. Runs under the lock of the agent's entry, so that they hear of changes in their order.
     fn publish(&self, agent: &AgentId, active: bool) {
         self.0.bus.publish_activity(Activity::new(agent.clone(), active, Timestamp::now()));
+        if let Some(journal) = &self.0.journal {
+            journal.lock().note(agent, active);
+        }
     }
 
     fn watch(&self, tick: u64, agent: AgentId, generation: u32) {

@@ -27,6 +27,8 @@ struct Shard {
 #[derive(Clone, Copy, Debug)]
 struct Agent {
     active: bool,
+    /// It was active before a restart, and has not been heard since.
+    presumed: bool,
     /// The tick at which an active agent falls silent, or an inactive one is forgotten.
     deadline: u64,
     /// Tells this entry from an earlier one of the same agent that still stands in the wheel.
@@ -46,6 +48,10 @@ impl Table {
         match shard.agents.get_mut(agent) {
             Some(known) if known.active => {
                 known.deadline = deadline;
+                // The crash may have come before the receivers heard of it.
+                if std::mem::take(&mut known.presumed) {
+                    changed();
+                }
                 None
             }
             _ => {
@@ -54,6 +60,17 @@ impl Table {
                 Some(shard.put(agent, true, deadline))
             }
         }
+    }
+
+    /// Takes an agent for active that nobody has heard yet. Returns the generation of the entry to watch.
+    pub(super) fn presume(&self, agent: &AgentId, deadline: u64) -> u32 {
+        let mut shard = self.shard(agent).lock();
+        shard.active += 1;
+        let generation = shard.put(agent, true, deadline);
+        if let Some(agent) = shard.agents.get_mut(agent) {
+            agent.presumed = true;
+        }
+        generation
     }
 
     /// Notes data of an agent.
@@ -124,7 +141,7 @@ impl Shard {
     fn put(&mut self, agent: &AgentId, active: bool, deadline: u64) -> u32 {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations;
-        self.agents.insert(agent.clone(), Agent { active, deadline, generation });
+        self.agents.insert(agent.clone(), Agent { active, presumed: false, deadline, generation });
         generation
     }
 }

@@ -1,9 +1,10 @@
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, advance};
 
-use super::ActivityMonitor;
+use super::{ActivityMonitor, Journal};
 use crate::bus::{Acks, Bus, BusCounts, Event, Reader, ReaderCounts};
 use crate::data_type::TypeSet;
 use crate::{Ack, Activity, AgentId, BatchLimits, DataTypes, ReceiverOptions};
@@ -11,11 +12,15 @@ use crate::{Ack, Activity, AgentId, BatchLimits, DataTypes, ReceiverOptions};
 const TIMEOUT: Duration = Duration::from_secs(7);
 
 fn monitor() -> (ActivityMonitor, Reader) {
+    run(|bus| ActivityMonitor::new(bus, TIMEOUT))
+}
+
+fn run(make: impl FnOnce(Arc<Bus>) -> ActivityMonitor) -> (ActivityMonitor, Reader) {
     let acks = Acks { by_type: [Ack::Memory].into(), delivered_within: TIMEOUT };
     let bus = Bus::in_memory(DataTypes::default(), acks, BusCounts::default());
     let options = ReceiverOptions::subscribe(["a"]);
     let reader = bus.subscribe("test", TypeSet::default(), &options, ReaderCounts::default(), None);
-    let monitor = ActivityMonitor::new(bus, TIMEOUT);
+    let monitor = make(bus);
     tokio::spawn({
         let monitor = monitor.clone();
         async move { monitor.run().await }
@@ -145,4 +150,28 @@ async fn what_is_silent_for_long_is_forgotten() {
     }
     assert!(monitor.0.wheel.lock().is_empty());
     assert!(nothing_said(&reader));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
+    let dir = tempfile::tempdir().unwrap();
+    let remembering = |bus| {
+        let (journal, active) = Journal::open(&dir.path().join("active-agents")).unwrap();
+        ActivityMonitor::remembering(bus, TIMEOUT, journal, active)
+    };
+    let (before, _reader) = run(remembering);
+    ["gone", "back", "left"].map(|name| before.ping(&agent(name)));
+    before.bye(&agent("left"));
+
+    let (after, reader) = run(remembering);
+    assert_eq!(after.active(), 2);
+    advance(TIMEOUT / 2).await;
+    after.ping(&agent("back"));
+    let changes = next(&reader).await;
+    assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("back", true), "said anew");
+    let changes = next(&reader).await;
+    assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("gone", false));
+    assert_eq!(after.active(), 1);
+    let changes = next(&reader).await;
+    assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("back", false));
 }

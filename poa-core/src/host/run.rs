@@ -1,5 +1,6 @@
 //! From what was built to what runs.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -7,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::start::{Built, BuiltHandler, BuiltReceiver, Common};
 use super::{Engine, Host, HostBuilder, HostHandle, ReceiverState, Shared, StartError, Task};
-use crate::activity::ActivityMonitor;
+use crate::activity::{ActivityMonitor, Journal};
 use crate::bus::{Acks, Bus, BusCounts, OpenLog};
 use crate::delivery::{Delivery, Shedding};
 use crate::handler::Services;
@@ -73,12 +74,29 @@ impl HostBuilder {
             None => Bus::in_memory(types, acks, counts),
         };
         Services {
-            activity: ActivityMonitor::new(bus.clone(), self.inactive_after),
+            activity: self.monitor(bus.clone(), &build.data_dir),
             bus,
             authenticator: self.authenticator.clone(),
             data_types: build.data_types.clone(),
             memory: MemoryBudget::new(self.memory),
             telemetry: self.telemetry.clone(),
+        }
+    }
+
+    /// Watches the agents; with a log, also those that were active before a restart.
+    fn monitor(&self, bus: Arc<Bus>, data_dir: &Path) -> ActivityMonitor {
+        let timeout = self.inactive_after;
+        if self.engine == Engine::Memory {
+            return ActivityMonitor::new(bus, timeout);
+        }
+        let path = data_dir.join("log").join("active-agents");
+        match Journal::open(&path) {
+            Ok((journal, active)) => ActivityMonitor::remembering(bus, timeout, journal, active),
+            Err(error) => {
+                let path = path.display();
+                tracing::warn!("cannot tell from {path} which agents were active: {error}");
+                ActivityMonitor::new(bus, timeout)
+            }
         }
     }
 
