@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use poa_core::{
-    Ack, AgentId, BoxError, BuildContext, DeadLetter, DeadLetters, DeliveryError, Draft, Engine,
-    Format, Host, HostHandle, IdempotencyKey, Message, Payload, Receiver, ReceiverFactory,
+    Ack, Activity, AgentId, BoxError, BuildContext, DeadLetter, DeadLetters, DeliveryError, Draft,
+    Engine, Format, Host, HostHandle, IdempotencyKey, Message, Payload, Receiver, ReceiverFactory,
     ReceiverOptions, StartError, WhenFull, async_trait,
 };
 use tokio::sync::{Semaphore, mpsc};
@@ -228,6 +228,49 @@ async fn a_message_sent_again_is_stored_once_also_after_a_restart() {
         }
     }
     assert_eq!(numbers, [0, 100, 101, 102]);
+}
+
+/// Passes on who became inactive.
+struct Silences(mpsc::UnboundedSender<Activity>);
+
+#[async_trait]
+impl Receiver for Silences {
+    async fn metrics_received(&mut self, _: &[Message]) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+
+    async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        agents
+            .iter()
+            .try_for_each(|change| self.0.send(change.clone()))
+            .map_err(DeliveryError::transient)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_does_not_come_back_after_a_restart_becomes_inactive() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = async |inactive_after| {
+        let (sender, silences) = mpsc::unbounded_channel();
+        let factory: ReceiverFactory = Arc::new(move |_: &BuildContext| {
+            let receiver = Silences(sender.clone());
+            Box::pin(async { Ok(Box::new(receiver) as Box<dyn Receiver>) })
+        });
+        let host = Host::builder()
+            .metrics(["a"])
+            .data_dir(dir.path())
+            .engine(Engine::Log)
+            .inactive_after(inactive_after)
+            .receiver_from("silences", ReceiverOptions::subscribe(["a"]), factory);
+        (host.start().await.unwrap(), silences)
+    };
+    let (host, _silences) = start(Duration::from_secs(3600)).await;
+    host.handle().context("test").activity().ping(&AgentId::new("gone").unwrap());
+    assert!(host.stop().await.is_clean());
+    let (host, mut silences) = start(Duration::from_millis(100)).await;
+    let change = silences.recv().await.unwrap();
+    assert_eq!((change.agent_id.as_str(), change.active), ("gone", false));
+    assert!(host.stop().await.is_clean());
 }
 
 /// Keeps dead letters in memory, once it is allowed to.

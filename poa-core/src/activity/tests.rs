@@ -160,7 +160,9 @@ async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
         ActivityMonitor::remembering(bus, TIMEOUT, journal, active)
     };
     let (before, _reader) = run(remembering);
-    ["gone", "back", "left"].map(|name| before.ping(&agent(name)));
+    for name in ["gone", "back", "left"] {
+        before.ping(&agent(name));
+    }
     before.bye(&agent("left"));
 
     let (after, reader) = run(remembering);
