@@ -1,0 +1,229 @@
+//! A running child: what it is told, what it says, and how it ends.
+
+use std::io;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use poa_core::{BuildContext, BuildError, config};
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::process::{ChildStdin, ChildStdout};
+
+use crate::Config;
+use crate::error::ChildError;
+use crate::frame::{Frame, PROTOCOL, Ready, STOP, excerpt, hello, parse};
+use crate::group::Group;
+use crate::lines::{Lines, NoLine};
+use crate::stderr::Stderr;
+
+/// How long a child has between SIGTERM and the end.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long a child that closed its standard output may still run before that is what it is blamed for.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A child process. Dropping it kills it, with all it started in its group.
+#[derive(Debug)]
+pub(crate) struct Child {
+    name: String,
+    process: tokio::process::Child,
+    group: Option<Group>,
+    /// None once it was told that nothing more comes.
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) output: Lines<BufReader<ChildStdout>>,
+    stderr: Stderr,
+    max_line: config::Size,
+}
+
+impl Child {
+    /// Starts a child and waits until it is ready.
+    pub(crate) async fn start(
+        config: &Config,
+        role: &'static str,
+        cx: &BuildContext,
+    ) -> Result<(Self, Ready), ChildError> {
+        let mut child = Self::spawn(config, cx)?;
+        let within = config.start_timeout.get();
+        let hello = hello(role, cx, &config.options);
+        match tokio::time::timeout(within, child.greet(&hello)).await {
+            Ok(ready) => Ok((child, ready?)),
+            Err(_) => Err(ChildError::NotReady { child: child.name.clone(), within }),
+        }
+    }
+
+    fn spawn(config: &Config, cx: &BuildContext) -> Result<Self, ChildError> {
+        let mut command = config.command();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        Group::lead(&mut command);
+        let failed = |source| ChildError::Start { child: config.shown(), source };
+        let mut process = command.spawn().map_err(failed)?;
+        let piped = "the streams were set to be piped above";
+        let output = BufReader::with_capacity(64 << 10, process.stdout.take().expect(piped));
+        let stderr = process.stderr.take().expect(piped);
+        let max = usize::try_from(config.max_line.get()).unwrap_or(usize::MAX);
+        Ok(Self {
+            name: config.shown(),
+            group: Group::of(&process),
+            stdin: process.stdin.take(),
+            output: Lines::new(output, max),
+            stderr: Stderr::pass_on(stderr, cx.name()),
+            max_line: config.max_line,
+            process,
+        })
+    }
+
+    async fn greet(&mut self, hello: &[u8]) -> Result<Ready, ChildError> {
+        let child = self.name.clone();
+        self.ask(hello, "before it was ready").await?;
+        let ready = match self.frame()? {
+            Frame::Ready(ready) => ready,
+            Frame::Retry { id: None, reason } => {
+                return Err(ChildError::Unavailable { child, reason });
+            }
+            Frame::Refuse { id: None, reason, .. } => {
+                return Err(ChildError::Refused { child, reason });
+            }
+            other => return Err(unexpected(&child, &other, "first it has to write `ready`")),
+        };
+        match ready.protocol {
+            PROTOCOL => Ok(ready),
+            version => Err(ChildError::Version { child, version }),
+        }
+    }
+
+    /// What messages call it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes a frame and reads one, which [`frame`](Self::frame) then gives. Not cancel safe: a child that was asked and not heard is of no use any more.
+    pub(crate) async fn ask(&mut self, frame: &[u8], when: &'static str) -> Result<(), ChildError> {
+        let Self { stdin, output, .. } = &mut *self;
+        let write = async {
+            let stdin = stdin.as_mut().ok_or(NoLine::End)?;
+            stdin.write_all(frame).await.map_err(NoLine::Io)
+        };
+        // Both at once: a child may write before it has read everything.
+        match tokio::try_join!(write, output.next()) {
+            Ok(_) => Ok(()),
+            Err(why) => Err(self.failed(why, when).await),
+        }
+    }
+
+    /// The frame on the line that was read last.
+    pub(crate) fn frame(&self) -> Result<Frame<'_>, ChildError> {
+        let line = self.output.line();
+        parse(line).map_err(|source| ChildError::NoFrame {
+            child: self.name.clone(),
+            line: excerpt(line),
+            source,
+        })
+    }
+
+    /// Why nothing can be read or written.
+    pub(crate) async fn failed(&mut self, why: NoLine, when: &'static str) -> ChildError {
+        let child = self.name.clone();
+        match why {
+            NoLine::TooLong => ChildError::TooLong { child, max: self.max_line },
+            NoLine::Io(source) if source.kind() != io::ErrorKind::BrokenPipe => {
+                ChildError::Io { child, source }
+            }
+            NoLine::End | NoLine::Io(_) => {
+                let status = self.exited(FAREWELL).await;
+                if status.is_none() {
+                    self.kill().await;
+                }
+                let said = self.stderr.last_words().await;
+                ChildError::Ended { child, when, status, said }
+            }
+        }
+    }
+
+    /// Whether it has ended by itself, and how.
+    pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
+        let status = self.process.try_wait().ok().flatten()?;
+        self.kill_group();
+        Some(status)
+    }
+
+    /// Tells it that nothing more comes, and sees to it that it ends.
+    pub(crate) async fn stop(mut self, within: Duration) -> Result<(), ChildError> {
+        if let Some(mut stdin) = self.stdin.take() {
+            // A child that does not read any more is seen by the end of the time.
+            let _ = tokio::time::timeout(within, stdin.write_all(STOP)).await;
+        }
+        self.finish(within).await
+    }
+
+    /// Waits for its end, then sends SIGTERM, then kills it.
+    pub(crate) async fn finish(mut self, within: Duration) -> Result<(), ChildError> {
+        let child = self.name.clone();
+        match self.exited(within).await {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => {
+                let (when, said) = ("while it stopped", self.stderr.last_words().await);
+                Err(ChildError::Ended { child, when, status: Some(status), said })
+            }
+            None => self.force(within).await,
+        }
+    }
+
+    /// Sends SIGTERM to a child that did not end within this time, then kills it.
+    pub(crate) async fn force(mut self, within: Duration) -> Result<(), ChildError> {
+        let child = self.name.clone();
+        if let Some(group) = self.group {
+            group.terminate();
+        }
+        if self.exited(GRACE).await.is_none() {
+            self.kill().await;
+        }
+        Err(ChildError::Killed { child, within })
+    }
+
+    /// Waits for its end, and then ends what it left behind.
+    async fn exited(&mut self, within: Duration) -> Option<ExitStatus> {
+        let status = tokio::time::timeout(within, self.process.wait()).await.ok()?.ok();
+        // The number of the group is free now; that another one gets it before the next line would take a
+        // whole round of all numbers.
+        self.kill_group();
+        status
+    }
+
+    async fn kill(&mut self) {
+        self.kill_group();
+        // It fails when the child has ended meanwhile.
+        let _ = self.process.kill().await;
+    }
+
+    fn kill_group(&mut self) {
+        if let Some(group) = self.group.take() {
+            group.kill();
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
+/// A frame that was not asked for.
+pub(crate) fn unexpected(child: &str, frame: &Frame<'_>, expected: &str) -> ChildError {
+    ChildError::Unexpected {
+        child: child.to_owned(),
+        frame: frame.name(),
+        id: frame.shown_id(),
+        expected: expected.to_owned(),
+    }
+}
+
+impl From<ChildError> for BuildError {
+    fn from(error: ChildError) -> Self {
+        match error {
+            ChildError::NotReady { .. } | ChildError::Unavailable { .. } => {
+                Self::unavailable("the child process cannot start now").because(error)
+            }
+            _ => Self::failed("the child process does not start").because(error),
+        }
+    }
+}

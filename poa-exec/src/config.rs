@@ -1,0 +1,155 @@
+//! What an operator writes, for receivers and handlers alike.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use poa_core::config::{Duration, Problem, Secret, Size};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::process::Command;
+
+/// A child process that is a plugin.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The program and its arguments, such as `["python3", "store.py"]`. No shell reads it. A program without a slash is looked
+    /// for in `PATH`.
+    #[schemars(length(min = 1))]
+    pub command: Vec<String>,
+    /// The directory it runs in, from which relative paths in `command` are seen. If not set: the one of the host.
+    pub directory: Option<PathBuf>,
+    /// Variables of its environment, besides those of the host.
+    #[serde(default)]
+    pub env: BTreeMap<String, Secret>,
+    /// What is passed to it, as JSON, when it starts.
+    #[serde(default)]
+    pub options: Options,
+    /// How long it may take to say that it is ready.
+    #[serde(default = "default_start_timeout")]
+    pub start_timeout: Duration,
+    /// How long it may take to end once it was told to. Then it is sent SIGTERM, and a second later killed.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout: Duration,
+    /// The longest line it may write.
+    #[serde(default = "default_max_line")]
+    pub max_line: Size,
+}
+
+const fn default_start_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+const fn default_stop_timeout() -> Duration {
+    Duration::from_secs(3)
+}
+
+const fn default_max_line() -> Size {
+    Size::bytes(16 << 20)
+}
+
+impl Config {
+    /// The defaults, for this program with its arguments.
+    #[must_use]
+    pub fn new<A: Into<String>>(command: impl IntoIterator<Item = A>) -> Self {
+        Self {
+            command: command.into_iter().map(Into::into).collect(),
+            directory: None,
+            env: BTreeMap::new(),
+            options: Options::default(),
+            start_timeout: default_start_timeout(),
+            stop_timeout: default_stop_timeout(),
+            max_line: default_max_line(),
+        }
+    }
+
+    /// The same with one more option that is passed to the child.
+    #[must_use]
+    pub fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.options.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if self.command.first().is_none_or(String::is_empty) {
+            let cure = "names no program; write it as [\"python3\", \"plugin.py\"]";
+            problems.push(Problem::new("command", cure));
+        }
+        for (name, bound) in
+            [("start_timeout", self.start_timeout), ("stop_timeout", self.stop_timeout)]
+        {
+            if bound.get().is_zero() {
+                problems.push(Problem::new(name, "must be more than nothing"));
+            }
+        }
+        for name in self.env.keys().filter(|name| name.is_empty() || name.contains(['=', '\0'])) {
+            problems.push(Problem::new("env", format!("`{name}` is no name of a variable")));
+        }
+        problems
+    }
+
+    /// What messages call the child: without arguments that may hold a secret.
+    pub(crate) fn shown(&self) -> String {
+        let script = self.command.get(1).filter(|argument| !argument.starts_with('-'));
+        self.command.first().into_iter().chain(script).cloned().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The child, not yet started.
+    pub(crate) fn command(&self) -> Command {
+        let program = self.command.first().map_or("", String::as_str);
+        // Which directory a relative program is looked for in would else differ between systems.
+        let mut command = match &self.directory {
+            Some(directory) if program.contains('/') => Command::new(directory.join(program)),
+            _ => Command::new(program),
+        };
+        command.args(self.command.iter().skip(1));
+        command.envs(self.env.iter().map(|(name, value)| (name, value.expose())));
+        if let Some(directory) = &self.directory {
+            command.current_dir(directory);
+        }
+        command
+    }
+}
+
+/// A table that is passed on as it is. Its values never show in logs.
+#[derive(Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Options(pub Map<String, Value>);
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn problems_are_found_without_starting_anything() {
+        let text = r#"{"command": [], "env": {"A=B": "x"}, "stop_timeout": "0s"}"#;
+        let config: Config = serde_json::from_str(text).unwrap();
+        let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            problems,
+            [
+                "command: names no program; write it as [\"python3\", \"plugin.py\"]",
+                "stop_timeout: must be more than nothing",
+                "env: `A=B` is no name of a variable",
+            ]
+        );
+    }
+
+    #[test]
+    fn nothing_secret_shows() {
+        let mut config = Config::new(["tool", "--password=hunter2"]).option("token", "hunter2");
+        config.env.insert("KEY".to_owned(), Secret::new("hunter2"));
+        assert_eq!(config.shown(), "tool");
+        let shown = format!("{:?} {:?}", config.options, config.env);
+        assert_eq!(shown, r#"{"token"} {"KEY": [redacted]}"#);
+    }
+}

@@ -1,0 +1,197 @@
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// What a child wrote.
+#[derive(Debug)]
+pub(crate) enum Frame<'a> {
+    Ready(Ready),
+    /// Everything in this batch is stored.
+    Ack(u64),
+    /// Not for now. Without an id: the child cannot begin now.
+    Retry {
+        id: Option<u64>,
+        reason: String,
+    },
+    /// Never, for these items. Without an id: the child cannot begin at all.
+    Refuse {
+        id: Option<u64>,
+        items: Vec<usize>,
+        reason: String,
+    },
+    Send {
+        id: u64,
+        messages: Vec<Sent<'a>>,
+    },
+    Ping {
+        agent_id: Cow<'a, str>,
+    },
+    Bye {
+        agent_id: Cow<'a, str>,
+    },
+}
+
+/// What a child says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ready {
+    pub(crate) protocol: u64,
+    /// It wants to hear of agents that become active or inactive.
+    pub(crate) activity: bool,
+    pub(crate) endpoints: Vec<String>,
+}
+
+/// A message from a handler.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Sent<'a> {
+    #[serde(borrow)]
+    pub(crate) agent_id: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) data_type: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(crate) data: &'a RawValue,
+    /// What tells it from the same message sent again.
+    #[serde(borrow)]
+    pub(crate) key: Option<Cow<'a, str>>,
+}
+
+/// Why a line is no frame.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("it is no JSON object of the right shape")]
+    Json(#[from] serde_json::Error),
+    #[error("there is no frame of type `{0}`")]
+    Type(String),
+    #[error("a frame of type `{0}` needs `{1}`")]
+    Missing(String, &'static str),
+}
+
+/// All keys of all frames; which of them must be there depends on the type. Others are passed over, so that there is room to grow.
+#[derive(Deserialize)]
+struct Keys<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    id: Option<u64>,
+    protocol: Option<u64>,
+    #[serde(default)]
+    activity: bool,
+    #[serde(default)]
+    endpoints: Vec<String>,
+    #[serde(default)]
+    items: Vec<usize>,
+    reason: Option<String>,
+    #[serde(borrow)]
+    messages: Option<Vec<Sent<'a>>>,
+    #[serde(borrow)]
+    agent_id: Option<Cow<'a, str>>,
+}
+
+pub(crate) fn parse(line: &[u8]) -> Result<Frame<'_>, FrameError> {
+    let keys: Keys<'_> = serde_json::from_slice(line)?;
+    let kind = &keys.r#type;
+    let missing = |key| FrameError::Missing(kind.clone().into_owned(), key);
+    let id = || keys.id.ok_or_else(|| missing("id"));
+    Ok(match &**kind {
+        "ready" => Frame::Ready(Ready {
+            protocol: keys.protocol.ok_or_else(|| missing("protocol"))?,
+            activity: keys.activity,
+            endpoints: keys.endpoints,
+        }),
+        "ack" => Frame::Ack(id()?),
+        "retry" => {
+            Frame::Retry { id: keys.id, reason: keys.reason.ok_or_else(|| missing("reason"))? }
+        }
+        "refuse" => Frame::Refuse {
+            id: keys.id,
+            items: keys.items,
+            reason: keys.reason.ok_or_else(|| missing("reason"))?,
+        },
+        "send" => {
+            let id = id()?;
+            Frame::Send { id, messages: keys.messages.ok_or_else(|| missing("messages"))? }
+        }
+        "ping" => Frame::Ping { agent_id: keys.agent_id.ok_or_else(|| missing("agent_id"))? },
+        "bye" => Frame::Bye { agent_id: keys.agent_id.ok_or_else(|| missing("agent_id"))? },
+        other => return Err(FrameError::Type(other.to_owned())),
+    })
+}
+
+impl Frame<'_> {
+    /// Its type, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::Ack(_) => "ack",
+            Self::Retry { .. } => "retry",
+            Self::Refuse { .. } => "refuse",
+            Self::Send { .. } => "send",
+            Self::Ping { .. } => "ping",
+            Self::Bye { .. } => "bye",
+        }
+    }
+
+    /// What it answers, for messages.
+    pub(crate) fn shown_id(&self) -> String {
+        match self {
+            Self::Ack(id) | Self::Send { id, .. } => format!("`{id}`"),
+            Self::Retry { id: Some(id), .. } | Self::Refuse { id: Some(id), .. } => {
+                format!("`{id}`")
+            }
+            _ => "without an id".to_owned(),
+        }
+    }
+}
+
+/// As much of a line as a log should hold.
+pub(crate) fn excerpt(line: &[u8]) -> String {
+    const LONGEST: usize = 120;
+    let text = String::from_utf8_lossy(&line[..line.len().min(LONGEST)]);
+    let more = if line.len() > LONGEST { "…" } else { "" };
+    format!("`{}{more}`", text.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> String {
+        match parse(line.as_bytes()) {
+            Ok(frame) => format!("{frame:?}"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn reads_every_frame() {
+        for (line, expected) in [
+            (
+                r#"{"type":"ready","protocol":1,"later":[]}"#,
+                "Ready(Ready { protocol: 1, activity: false, endpoints: [] })",
+            ),
+            (r#"{"type":"ack","id":7}"#, "Ack(7)"),
+            (
+                r#"{"type":"retry","id":7,"reason":"locked"}"#,
+                r#"Retry { id: Some(7), reason: "locked" }"#,
+            ),
+            (
+                r#"{"type":"refuse","id":7,"items":[1],"reason":"no"}"#,
+                r#"Refuse { id: Some(7), items: [1], reason: "no" }"#,
+            ),
+            (
+                r#"{"type":"send","id":1,"messages":[{"agent_id":"a","data_type":"t","data":{"n": 1}}]}"#,
+                r#"Send { id: 1, messages: [Sent { agent_id: "a", data_type: "t", data: RawValue({"n": 1}), key: None }] }"#,
+            ),
+            (r#"{"type":"ping","agent_id":"a"}"#, r#"Ping { agent_id: "a" }"#),
+            (r#"{"type":"bye","agent_id":"a"}"#, r#"Bye { agent_id: "a" }"#),
+        ] {
+            assert_eq!(said(line), expected);
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        assert_eq!(said("hello"), "it is no JSON object of the right shape");
+        assert_eq!(said(r#"{"type":"ack"}"#), "a frame of type `ack` needs `id`");
+        assert_eq!(said(r#"{"type":"nack","id":1}"#), "there is no frame of type `nack`");
+    }
+}

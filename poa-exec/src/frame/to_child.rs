@@ -1,0 +1,202 @@
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use poa_core::{
+    Activity, BuildContext, DataType, DeliveryError, Message, MessageType, PayloadError,
+};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::PROTOCOL;
+use crate::Options;
+
+/// The last frame: end when everything in hand is done.
+pub(crate) const STOP: &[u8] = b"{\"type\":\"stop\"}\n";
+
+#[derive(Serialize)]
+struct Hello<'a> {
+    r#type: &'static str,
+    protocol: u64,
+    role: &'static str,
+    name: &'a str,
+    data_dir: Cow<'a, str>,
+    data_types: Vec<&'a str>,
+    options: &'a Options,
+}
+
+/// The first frame: who the child is to be.
+pub(crate) fn hello(role: &'static str, cx: &BuildContext, options: &Options) -> Vec<u8> {
+    // The child may run in another directory.
+    let data_dir = std::path::absolute(cx.data_dir());
+    let data_dir = data_dir.as_deref().unwrap_or(cx.data_dir());
+    line(&Hello {
+        r#type: "hello",
+        protocol: PROTOCOL,
+        role,
+        name: cx.name(),
+        data_dir: data_dir.to_string_lossy(),
+        data_types: cx.data_types().iter().map(DataType::name).collect(),
+        options,
+    })
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    #[serde(serialize_with = "text")]
+    id: &'a dyn Display,
+    #[serde(serialize_with = "text")]
+    received_at: &'a dyn Display,
+    agent_id: &'a str,
+    data_type: &'a str,
+    r#type: &'static str,
+    data: &'a RawValue,
+}
+
+fn text<S: Serializer>(value: &dyn Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// Messages to be stored.
+///
+/// # Errors
+/// For the first message whose payload has no JSON form: there never will be a frame with it.
+pub(crate) fn batch(id: u64, messages: &[Message]) -> Result<Vec<u8>, DeliveryError> {
+    let bytes: usize = messages.iter().map(Message::footprint).sum();
+    let mut frame = Vec::with_capacity(bytes + 64 * messages.len());
+    frame.extend(format!(r#"{{"type":"batch","id":{id},"messages":["#).into_bytes());
+    for (index, message) in messages.iter().enumerate() {
+        if index > 0 {
+            frame.push(b',');
+        }
+        item(&mut frame, message).map_err(|e| DeliveryError::permanent_for(vec![index], e))?;
+    }
+    frame.extend(b"]}\n");
+    Ok(frame)
+}
+
+fn item(frame: &mut Vec<u8>, message: &Message) -> Result<(), PayloadError> {
+    let data = message.payload().to_json()?;
+    let data: &RawValue = serde_json::from_str(&data).map_err(PayloadError::Json)?;
+    let begin = frame.len();
+    let item = Item {
+        id: &message.id(),
+        received_at: &message.received_at(),
+        agent_id: message.agent_id().as_str(),
+        data_type: message.data_type().name(),
+        r#type: match message.message_type() {
+            MessageType::Bye => "bye",
+            _ => "data",
+        },
+        data,
+    };
+    serde_json::to_writer(&mut *frame, &item).map_err(PayloadError::Json)?;
+    // In JSON a line feed as such stands between values only, so a space will do.
+    for byte in &mut frame[begin..] {
+        if *byte == b'\n' || *byte == b'\r' {
+            *byte = b' ';
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Changes<'a> {
+    r#type: &'static str,
+    id: u64,
+    agents: Vec<Change<'a>>,
+}
+
+#[derive(Serialize)]
+struct Change<'a> {
+    agent_id: &'a str,
+    active: bool,
+    since: poa_core::Timestamp,
+}
+
+/// Agents that became active or inactive.
+pub(crate) fn activity(id: u64, agents: &[Activity]) -> Vec<u8> {
+    let agents = agents.iter().map(|change| Change {
+        agent_id: change.agent_id.as_str(),
+        active: change.active,
+        since: change.since,
+    });
+    line(&Changes { r#type: "activity", id, agents: agents.collect() })
+}
+
+/// What became of messages that a handler sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// After how many seconds the same messages may be sent again; never when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry_after: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    r#type: &'static str,
+    id: u64,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
+/// The answer to a `send`.
+pub(crate) fn result(id: u64, outcome: &Outcome) -> Vec<u8> {
+    line(&Answer { r#type: "result", id, outcome })
+}
+
+fn line(frame: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(frame).expect("these types have a JSON form");
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use poa_testkit::Samples;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_one_line_whatever_the_agents_sent() {
+        let mut samples = Samples::default();
+        let pretty =
+            samples.json("a", "system_metrics", "{\n \"n\": 1e999,\r\n \"t\": \"x\\ny\"\n}");
+        let packed = poa_core::Payload::new(
+            poa_core::Format::MessagePack,
+            b"\x81\xa4load\xcb\x3f\xf8\0\0\0\0\0\0"[..].into(),
+        );
+        let packed = samples.message_of("b", "system_metrics", packed);
+        let frame = batch(7, &[pretty.clone(), packed]).unwrap();
+        assert_eq!(frame.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let text = String::from_utf8(frame).unwrap();
+        assert!(text.contains(r#""data":{  "n": 1e999,   "t": "x\ny" }"#), "{text}");
+        let frame: Value = serde_json::from_str(&text.replace("1e999", "1")).unwrap();
+        assert_eq!((&frame["type"], &frame["id"]), (&json!("batch"), &json!(7)));
+        let messages = &frame["messages"];
+        assert_eq!(messages[0]["id"], pretty.id().to_string());
+        assert_eq!(messages[0]["type"], "data");
+        assert_eq!(messages[1]["data"], json!({"load": 1.5}));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named() {
+        let mut samples = Samples::default();
+        let good = samples.json("a", "system_metrics", "{}");
+        let bad = samples.json("a", "system_metrics", r#"{"x":"#);
+        let error = batch(1, &[good, bad]).unwrap_err();
+        assert!(matches!(error, DeliveryError::Permanent { items, .. } if items == [1]));
+    }
+
+    #[test]
+    fn a_result_says_when_to_try_again() {
+        let refused = Outcome { ok: false, reason: Some("full".into()), retry_after: Some(5) };
+        let expected = r#"{"type":"result","id":3,"ok":false,"reason":"full","retry_after":5}"#;
+        assert_eq!(result(3, &refused), format!("{expected}\n").into_bytes());
+        let taken = Outcome { ok: true, reason: None, retry_after: None };
+        assert_eq!(result(4, &taken), b"{\"type\":\"result\",\"id\":4,\"ok\":true}\n");
+    }
+}

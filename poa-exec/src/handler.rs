@@ -1,0 +1,230 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use poa_core::config::Problem;
+use poa_core::{
+    AgentId, BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
+    Receipt, ReceiptError, async_trait,
+};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
+
+use crate::Config;
+use crate::child::{Child, unexpected};
+use crate::error::ChildError;
+use crate::frame::{Frame, Outcome, STOP, result};
+use crate::lines::NoLine;
+use crate::take::take;
+
+/// A handler that is a child process: it writes the messages it hears of on its standard output, and reads on its standard input
+/// what became of them.
+#[derive(Debug)]
+pub struct ExecHandler {
+    child: Option<Child>,
+    endpoints: Vec<String>,
+    stop_timeout: Duration,
+}
+
+/// The most `send` frames without an answer. Reading stops at it, so the child waits. Their answers fit a pipe, so a child that
+/// writes all of them before it reads does not block.
+const IN_FLIGHT: usize = 1000;
+/// The most bytes of answers that wait for the child to read them.
+const UNREAD: usize = 64 << 10;
+/// How long a child may leave its answers unread.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[async_trait]
+impl HandlerPlugin for ExecHandler {
+    type Config = Config;
+
+    fn validate(config: &Config) -> Vec<Problem> {
+        config.problems()
+    }
+
+    async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        let (child, ready) = Child::start(&config, "handler", cx).await?;
+        let stop_timeout = config.stop_timeout.get();
+        Ok(Self { child: Some(child), endpoints: ready.endpoints, stop_timeout })
+    }
+}
+
+#[async_trait]
+impl CustomHandler for ExecHandler {
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+        let child = self.child.take().ok_or_else(|| PluginError::new("was run already"))?;
+        let serving = Serving {
+            child,
+            cx,
+            stop_timeout: self.stop_timeout,
+            waiting: FuturesUnordered::new(),
+            unread: Vec::new(),
+            read_at: Instant::now(),
+            stopped_at: None,
+        };
+        serving
+            .run()
+            .await
+            .map_err(|error| PluginError::new("the child process failed").because(error))
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        self.endpoints.clone()
+    }
+}
+
+/// A child that is heard.
+struct Serving {
+    child: Child,
+    cx: HandlerContext,
+    stop_timeout: Duration,
+    waiting: FuturesUnordered<Waiting>,
+    /// Answers that the child has not read yet.
+    unread: Vec<u8>,
+    /// When it last read something, or had nothing to read.
+    read_at: Instant,
+    /// When it was told to stop.
+    stopped_at: Option<Instant>,
+}
+
+/// What happens next.
+enum Next {
+    ToldToStop,
+    Wrote(Result<(), NoLine>),
+    Settled(u64, Result<(), ReceiptError>),
+    Read(io::Result<usize>),
+    TimeIsOver,
+}
+
+impl Serving {
+    async fn run(mut self) -> Result<(), ChildError> {
+        loop {
+            match self.next().await {
+                Next::ToldToStop => {
+                    self.stopped_at = Some(Instant::now());
+                    self.answer(STOP);
+                }
+                Next::Wrote(Ok(())) => self.hear()?,
+                Next::Wrote(Err(why)) => return self.ended(why).await,
+                Next::Settled(id, told) => self.answer(&result(id, &Outcome::of(told))),
+                Next::Read(Ok(bytes)) => {
+                    self.unread.drain(..bytes);
+                    self.read_at = Instant::now();
+                }
+                // Whatever it is not going to read, its end will tell why.
+                Next::Read(Err(_)) => self.unread.clear(),
+                Next::TimeIsOver => return self.too_late().await,
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Next {
+        let deadline = self.deadline();
+        let Self { child, cx, waiting, unread, .. } = self;
+        let Child { stdin, output, .. } = child;
+        let room = waiting.len() < IN_FLIGHT && unread.len() < UNREAD;
+        let read = async {
+            let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+            stdin.as_mut().ok_or_else(closed)?.write(unread).await
+        };
+        tokio::select! {
+            () = cx.shutdown().cancelled(), if self.stopped_at.is_none() => Next::ToldToStop,
+            line = output.next(), if room => Next::Wrote(line),
+            Some((id, told)) = waiting.next() => Next::Settled(id, told),
+            bytes = read, if !unread.is_empty() => Next::Read(bytes),
+            () = until(deadline) => Next::TimeIsOver,
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let unread = (!self.unread.is_empty()).then_some(self.read_at + PATIENCE);
+        self.stopped_at.map(|at| at + self.stop_timeout).or(unread)
+    }
+
+    /// Does what the child wrote.
+    fn hear(&mut self) -> Result<(), ChildError> {
+        let refused = match self.child.frame()? {
+            Frame::Send { id, messages } => match take(&self.cx, &messages) {
+                Ok(receipt) => {
+                    self.waiting.push(Waiting { id, receipt });
+                    return Ok(());
+                }
+                Err(outcome) => result(id, &outcome),
+            },
+            Frame::Ping { agent_id } => {
+                return self.with_agent(&agent_id, |cx, agent| cx.activity().ping(agent));
+            }
+            Frame::Bye { agent_id } => {
+                return self.with_agent(&agent_id, HandlerContext::publish_inactive);
+            }
+            other => {
+                let expected = "a handler writes `send`, `ping` and `bye`";
+                return Err(unexpected(self.child.name(), &other, expected));
+            }
+        };
+        self.answer(&refused);
+        Ok(())
+    }
+
+    fn with_agent(
+        &self,
+        id: &str,
+        act: impl FnOnce(&HandlerContext, &AgentId),
+    ) -> Result<(), ChildError> {
+        match AgentId::new(id) {
+            Ok(agent) => act(&self.cx, &agent),
+            Err(error) => tracing::warn!(handler = self.cx.name(), "`{id}` {error}"),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, frame: &[u8]) {
+        if self.unread.is_empty() {
+            self.read_at = Instant::now();
+        }
+        self.unread.extend_from_slice(frame);
+    }
+
+    /// The child writes no more.
+    async fn ended(mut self, why: NoLine) -> Result<(), ChildError> {
+        match (why, self.stopped_at) {
+            (NoLine::End, Some(at)) => {
+                let left = (at + self.stop_timeout).saturating_duration_since(Instant::now());
+                self.child.finish(left).await
+            }
+            (why, _) => Err(self.child.failed(why, "before it was told to").await),
+        }
+    }
+
+    async fn too_late(self) -> Result<(), ChildError> {
+        match self.stopped_at {
+            Some(_) => self.child.force(self.stop_timeout).await,
+            None => {
+                Err(ChildError::Stuck { child: self.child.name().to_owned(), within: PATIENCE })
+            }
+        }
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A `send` that is not answered yet.
+struct Waiting {
+    id: u64,
+    receipt: Receipt,
+}
+
+impl Future for Waiting {
+    type Output = (u64, Result<(), ReceiptError>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.receipt).poll(cx).map(|told| (self.id, told))
+    }
+}

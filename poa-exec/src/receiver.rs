@@ -1,0 +1,145 @@
+use poa_core::config::Problem;
+use poa_core::telemetry::Counter;
+use poa_core::{
+    Activity, BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin,
+    async_trait,
+};
+
+use crate::Config;
+use crate::child::{Child, unexpected};
+use crate::error::ChildError;
+use crate::frame::{Frame, activity, batch};
+
+/// A receiver that is a child process: it gets batches on its standard input and acknowledges each on its standard output.
+///
+/// A child that dies, or says what makes no sense, is killed and started anew with the next call; what was in hand is delivered
+/// again. One that hangs is killed with the call that the host gives up.
+#[derive(Debug)]
+pub struct ExecReceiver {
+    config: Config,
+    cx: BuildContext,
+    /// None after a failure, until the next call.
+    child: Option<Child>,
+    wants_activity: bool,
+    endpoints: Vec<String>,
+    /// The id of the last frame.
+    last: u64,
+    starts: Counter,
+}
+
+const ROLE: &str = "receiver";
+
+#[async_trait]
+impl ReceiverPlugin for ExecReceiver {
+    type Config = Config;
+
+    fn validate(config: &Config) -> Vec<Problem> {
+        config.problems()
+    }
+
+    async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        let labels = [("receiver", cx.name())];
+        let help = "Times the child process of a receiver was started";
+        let starts = cx.telemetry().counter("exec_receiver_starts", help, &labels);
+        let mut receiver = Self {
+            config,
+            cx: cx.clone(),
+            child: None,
+            wants_activity: false,
+            endpoints: Vec::new(),
+            last: 0,
+            starts,
+        };
+        receiver.start().await?;
+        Ok(receiver)
+    }
+}
+
+impl ExecReceiver {
+    async fn start(&mut self) -> Result<(), ChildError> {
+        self.starts.inc();
+        let (child, ready) = Child::start(&self.config, ROLE, &self.cx).await?;
+        self.wants_activity = ready.activity;
+        self.endpoints = ready.endpoints;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// The child, started anew if it has ended.
+    async fn child(&mut self) -> Result<Child, ChildError> {
+        if let Some(status) = self.child.as_mut().and_then(Child::has_ended) {
+            let receiver = self.cx.name();
+            tracing::warn!(receiver, "the child process ended ({status}); starting it anew");
+            self.child = None;
+        }
+        if self.child.is_none() {
+            self.start().await?;
+        }
+        Ok(self.child.take().expect("started above"))
+    }
+
+    /// Hands a frame to the child and waits for its answer.
+    async fn deliver(&mut self, frame: &[u8], id: u64) -> Result<(), DeliveryError> {
+        // While a call runs the child is not in its place: a call that is dropped takes it along.
+        let mut child = self.child().await.map_err(DeliveryError::transient)?;
+        let asked = child.ask(frame, "with messages in hand").await;
+        asked.map_err(DeliveryError::transient)?;
+        let outcome = match child.frame().map_err(DeliveryError::transient)? {
+            Frame::Ack(acknowledged) if acknowledged == id => Ok(()),
+            Frame::Retry { id: Some(of), reason } if of == id => {
+                Err(DeliveryError::transient(reason))
+            }
+            Frame::Refuse { id: Some(of), items, reason } if of == id => {
+                Err(DeliveryError::permanent_for(items, reason))
+            }
+            other => {
+                let expected = format!("`{id}` is what it has in hand");
+                let error = unexpected(child.name(), &other, &expected);
+                return Err(DeliveryError::transient(error));
+            }
+        };
+        self.child = Some(child);
+        outcome
+    }
+
+    async fn tell(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        if !self.wants_activity {
+            return Ok(());
+        }
+        let id = self.next_id();
+        self.deliver(&activity(id, agents), id).await
+    }
+
+    fn next_id(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+}
+
+#[async_trait]
+impl Receiver for ExecReceiver {
+    /// A call that is dropped kills the child; the next one starts another.
+    async fn metrics_received(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
+        let id = self.next_id();
+        self.deliver(&batch(id, messages)?, id).await
+    }
+
+    async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        self.tell(agents).await
+    }
+
+    async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        self.tell(agents).await
+    }
+
+    async fn terminate(&mut self) {
+        let Some(child) = self.child.take() else { return };
+        if let Err(error) = child.stop(self.config.stop_timeout.get()).await {
+            tracing::warn!(receiver = self.cx.name(), "{error}");
+        }
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        self.endpoints.clone()
+    }
+}

@@ -1,0 +1,71 @@
+//! Messages from a handler, on their way to the receivers.
+
+use poa_core::{
+    AgentId, BoxError, Draft, Format, HandlerContext, IdempotencyKey, Payload, Receipt,
+    ReceiptError, Refused,
+};
+
+use crate::frame::{Outcome, Sent};
+
+/// Seconds a child is asked to wait: short against a backlog, long against a burst.
+const RETRY_AFTER: u32 = 5;
+
+impl Outcome {
+    /// What a receipt said.
+    pub(crate) fn of(told: Result<(), ReceiptError>) -> Self {
+        match told {
+            Ok(()) => Self { ok: true, reason: None, retry_after: None },
+            Err(error) => Self::not_now(error),
+        }
+    }
+
+    fn not_now(reason: impl ToString) -> Self {
+        Self { ok: false, reason: Some(reason.to_string()), retry_after: Some(RETRY_AFTER) }
+    }
+
+    fn never(reason: impl ToString) -> Self {
+        Self { ok: false, reason: Some(reason.to_string()), retry_after: None }
+    }
+}
+
+/// Gives all of the messages to the receivers, or none.
+pub(crate) fn take(cx: &HandlerContext, messages: &[Sent<'_>]) -> Result<Receipt, Outcome> {
+    let mut drafts = Vec::with_capacity(messages.len());
+    let mut agents = Vec::with_capacity(messages.len());
+    for (index, message) in messages.iter().enumerate() {
+        let agent = AgentId::new(&*message.agent_id);
+        let agent = agent.map_err(|error| at(index, format_args!("agent_id {error}")))?;
+        drafts.push(draft(cx, agent.clone(), message).map_err(|error| at(index, error))?);
+        agents.push(agent);
+    }
+    if drafts.is_empty() {
+        return Err(Outcome::never("`messages` holds no message"));
+    }
+    let receipt = cx.send_all_to_receivers(drafts).map_err(|refused| match refused {
+        Refused::ForeignDataType(_) => Outcome::never(refused),
+        _ => Outcome::not_now(refused),
+    })?;
+    agents.iter().for_each(|agent| cx.activity().data(agent));
+    Ok(receipt)
+}
+
+fn at(index: usize, problem: impl std::fmt::Display) -> Outcome {
+    Outcome::never(format_args!("messages[{index}]: {problem}"))
+}
+
+fn draft(cx: &HandlerContext, agent: AgentId, message: &Sent<'_>) -> Result<Draft, BoxError> {
+    let data_type = cx.data_types().get(&message.data_type);
+    let data_type =
+        data_type.ok_or_else(|| format!("unknown data_type `{}`", message.data_type))?;
+    let data = message.data.get();
+    if !data.starts_with('{') {
+        return Err("data is no object".into());
+    }
+    let payload = Payload::new(Format::Json, data.to_owned().into());
+    let key = message.key.as_ref().map(|key| IdempotencyKey::new(&agent, key)).transpose()?;
+    let draft = Draft::new(agent, data_type.clone(), payload);
+    Ok(match key {
+        Some(key) => draft.with_idempotency_key(key),
+        None => draft,
+    })
+}
