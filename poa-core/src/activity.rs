@@ -30,9 +30,69 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// Watches agents for silence, for all handlers of a host. Cloning is cheap.
 #[derive(Clone)]
-pub struct ActivityMonitor(Arc<Inner>);
+pub struct ActivityMonitor(Watch);
 
-struct Inner {
+#[derive(Clone)]
+enum Watch {
+    /// In this host.
+    Here(Arc<Watcher>),
+    /// In the host that this plugin belongs to.
+    There(Arc<dyn Relay>),
+}
+
+impl ActivityMonitor {
+    /// What is noticed here, this watcher is told.
+    pub(crate) fn of(watcher: &Arc<Watcher>) -> Self {
+        Self(Watch::Here(watcher.clone()))
+    }
+
+    /// What is noticed here, another host is told.
+    pub(crate) fn relayed(relay: Arc<dyn Relay>) -> Self {
+        Self(Watch::There(relay))
+    }
+
+    /// The agent is alive: starts its timer or restarts it. An agent not known to be active becomes active.
+    pub fn ping(&self, agent: &AgentId) {
+        match &self.0 {
+            Watch::Here(watcher) => watcher.ping(agent),
+            Watch::There(relay) => relay.sign_of_life(agent, Sign::Ping),
+        }
+    }
+
+    /// The agent sent data: restarts a timer that runs, but starts none.
+    pub fn data(&self, agent: &AgentId) {
+        match &self.0 {
+            Watch::Here(watcher) => watcher.data(agent),
+            Watch::There(relay) => relay.sign_of_life(agent, Sign::Data),
+        }
+    }
+
+    /// The agent leaves: inactive at once, unless it is known to be so already.
+    pub fn bye(&self, agent: &AgentId) {
+        match &self.0 {
+            Watch::Here(watcher) => watcher.bye(agent),
+            Watch::There(relay) => relay.sign_of_life(agent, Sign::Bye),
+        }
+    }
+
+    /// How many agents' silence would be noticed.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        match &self.0 {
+            Watch::Here(watcher) => watcher.active(),
+            Watch::There(relay) => relay.active(),
+        }
+    }
+}
+
+impl fmt::Debug for ActivityMonitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ActivityMonitor({} active)", self.active())
+    }
+}
+
+/// Notices silence.
+pub(crate) struct Watcher {
     bus: Arc<Bus>,
     timeout: Duration,
     begin: Instant,
@@ -43,77 +103,53 @@ struct Inner {
     filled: Notify,
 }
 
-impl ActivityMonitor {
-    /// A monitor that calls an agent inactive `timeout` after its last sign of life.
+impl Watcher {
+    /// Calls an agent inactive `timeout` after its last sign of life.
     pub(crate) fn new(bus: Arc<Bus>, timeout: Duration) -> Self {
-        Self::with(bus, timeout, None)
-    }
-
-    /// The same, which remembers in this journal who is active. These agents were so before a restart: they have the time
-    /// of one timeout to show that they still are.
-    pub(crate) fn remembering(
-        bus: Arc<Bus>,
-        timeout: Duration,
-        journal: Journal,
-        active: Vec<AgentId>,
-    ) -> Self {
-        let monitor = Self::with(bus, timeout, Some(journal));
-        let deadline = monitor.ticks_until(timeout);
-        for agent in active {
-            let generation = monitor.0.table.presume(&agent, deadline);
-            monitor.watch(deadline, agent, generation);
-        }
-        monitor
-    }
-
-    fn with(bus: Arc<Bus>, timeout: Duration, journal: Option<Journal>) -> Self {
-        Self(Arc::new(Inner {
+        Self {
             bus,
             timeout,
             begin: Instant::now(),
             table: Table::default(),
-            journal: journal.map(Mutex::new),
+            journal: None,
             wheel: Mutex::default(),
             filled: Notify::new(),
-        }))
+        }
     }
 
-    /// The agent is alive: starts its timer or restarts it. An agent not known to be active becomes active.
-    pub fn ping(&self, agent: &AgentId) {
-        if let Some(host) = self.0.bus.relay() {
-            return host.sign_of_life(agent, Sign::Ping);
+    /// The same, which remembers in this journal who is active. These agents were so before a restart: they have the time
+    /// of one timeout to show that they still are.
+    pub(crate) fn remembering(self, journal: Journal, active: Vec<AgentId>) -> Self {
+        let deadline = self.ticks_until(self.timeout);
+        for agent in active {
+            let generation = self.table.presume(&agent, deadline);
+            self.watch(deadline, agent, generation);
         }
-        let deadline = self.ticks_until(self.0.timeout);
-        let started = self.0.table.ping(agent, deadline, || self.publish(agent, true));
+        Self { journal: Some(Mutex::new(journal)), ..self }
+    }
+
+    fn ping(&self, agent: &AgentId) {
+        let deadline = self.ticks_until(self.timeout);
+        let started = self.table.ping(agent, deadline, || self.publish(agent, true));
         if let Some(generation) = started {
             self.watch(deadline, agent.clone(), generation);
         }
     }
 
-    /// The agent sent data: restarts a timer that runs, but starts none.
-    pub fn data(&self, agent: &AgentId) {
-        if let Some(host) = self.0.bus.relay() {
-            return host.sign_of_life(agent, Sign::Data);
-        }
-        self.0.table.data(agent, self.ticks_until(self.0.timeout));
+    fn data(&self, agent: &AgentId) {
+        self.table.data(agent, self.ticks_until(self.timeout));
     }
 
-    /// The agent leaves: inactive at once, unless it is known to be so already.
-    pub fn bye(&self, agent: &AgentId) {
-        if let Some(host) = self.0.bus.relay() {
-            return host.sign_of_life(agent, Sign::Bye);
-        }
+    fn bye(&self, agent: &AgentId) {
         let forget_at = self.ticks_until(REMEMBERED);
-        let left = self.0.table.bye(agent, forget_at, || self.publish(agent, false));
+        let left = self.table.bye(agent, forget_at, || self.publish(agent, false));
         if let Some(generation) = left {
             self.watch(forget_at, agent.clone(), generation);
         }
     }
 
-    /// How many agents' silence would be noticed.
-    #[must_use]
-    pub fn active(&self) -> usize {
-        self.0.bus.relay().map_or_else(|| self.0.table.active(), Relay::active)
+    fn active(&self) -> usize {
+        self.table.active()
     }
 
     /// Reports the silent, for ever. Cancel safe.
@@ -121,8 +157,8 @@ impl ActivityMonitor {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
-            let filled = self.0.filled.notified();
-            if self.0.wheel.lock().is_empty() {
+            let filled = self.filled.notified();
+            if self.wheel.lock().is_empty() {
                 filled.await;
             }
             tick.tick().await;
@@ -131,15 +167,15 @@ impl ActivityMonitor {
     }
 
     fn report_silent(&self) {
-        if let Some(journal) = &self.0.journal {
+        if let Some(journal) = &self.journal {
             journal.lock().tidy();
         }
         let now = self.tick_of(Instant::now());
         let forget_at = self.ticks_until(REMEMBERED);
-        let due = self.0.wheel.lock().advance(now);
+        let due = self.wheel.lock().advance(now);
         for (agent, generation) in due {
             let silent = || self.publish(&agent, false);
-            if let Some(at) = self.0.table.examine(&agent, generation, now, forget_at, silent) {
+            if let Some(at) = self.table.examine(&agent, generation, now, forget_at, silent) {
                 self.watch(at, agent, generation);
             }
         }
@@ -147,34 +183,28 @@ impl ActivityMonitor {
 
     /// Tells the receivers. Runs under the lock of the agent's entry, so that they hear of changes in their order.
     fn publish(&self, agent: &AgentId, active: bool) {
-        self.0.bus.publish_activity(Activity::new(agent.clone(), active, Timestamp::now()));
-        if let Some(journal) = &self.0.journal {
+        self.bus.publish_activity(Activity::new(agent.clone(), active, Timestamp::now()));
+        if let Some(journal) = &self.journal {
             journal.lock().note(agent, active);
         }
     }
 
     fn watch(&self, tick: u64, agent: AgentId, generation: u32) {
-        let mut wheel = self.0.wheel.lock();
+        let mut wheel = self.wheel.lock();
         if wheel.is_empty() {
             wheel.start_at(self.tick_of(Instant::now()));
-            self.0.filled.notify_one();
+            self.filled.notify_one();
         }
         wheel.insert(tick, agent, generation);
     }
 
     fn tick_of(&self, time: Instant) -> u64 {
-        (time - self.0.begin).as_millis() as u64 / TICK.as_millis() as u64
+        (time - self.begin).as_millis() as u64 / TICK.as_millis() as u64
     }
 
     /// The first tick that lies at least this long ahead.
     fn ticks_until(&self, duration: Duration) -> u64 {
         self.tick_of(Instant::now() + duration) + 1
-    }
-}
-
-impl fmt::Debug for ActivityMonitor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ActivityMonitor({} active)", self.active())
     }
 }
 

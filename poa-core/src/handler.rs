@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
-use crate::bus::Bus;
+use crate::relay::Way;
 use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, MemoryBudget, PluginError, Receipt, Refused};
 
@@ -41,7 +41,7 @@ pub struct HandlerContext {
 
 /// What all handlers of a host share.
 pub(crate) struct Services {
-    pub(crate) bus: Arc<Bus>,
+    pub(crate) way: Way,
     pub(crate) activity: ActivityMonitor,
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) data_types: DataTypes,
@@ -69,7 +69,7 @@ impl HandlerContext {
     /// # Errors
     /// When a backlog is full or the host is stopping. The message was then given to nobody.
     pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, Refused> {
-        self.services.bus.publish([message])
+        self.services.way.send([message], &self.services.data_types)
     }
 
     /// Gives several messages to the receivers: all of them, or none.
@@ -77,7 +77,7 @@ impl HandlerContext {
     /// # Errors
     /// As [`send_to_receivers`](Self::send_to_receivers).
     pub fn send_all_to_receivers(&self, messages: Vec<Draft>) -> Result<Receipt, Refused> {
-        self.services.bus.publish(messages)
+        self.services.way.send(messages, &self.services.data_types)
     }
 
     /// Tells every receiver that an agent is inactive, unless that is known already.

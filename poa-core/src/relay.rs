@@ -1,13 +1,12 @@
 //! A handler's context that stands on another host's: what a plugin in another process or library needs to run handlers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
-use crate::bus::Bus;
+use crate::bus::{Bus, check_types};
 use crate::handler::Services;
 use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget, Receipt, Refused};
@@ -25,6 +24,29 @@ pub trait Relay: Send + Sync + 'static {
 
     /// As [`ActivityMonitor::active`].
     fn active(&self) -> usize;
+}
+
+/// Where a handler's messages go.
+pub(crate) enum Way {
+    /// To the bus of this host.
+    Here(Arc<Bus>),
+    /// To the host that this handler belongs to.
+    There(Arc<dyn Relay>),
+}
+
+impl Way {
+    pub(crate) fn send<M>(&self, messages: M, types: &DataTypes) -> Result<Receipt, Refused>
+    where
+        M: IntoIterator<Item = Draft> + AsRef<[Draft]>,
+    {
+        match self {
+            Self::Here(bus) => bus.publish(messages),
+            Self::There(relay) => {
+                check_types(types, messages.as_ref())?;
+                relay.send(messages.as_ref())
+            }
+        }
+    }
 }
 
 /// What an agent was heard to do.
@@ -66,10 +88,9 @@ impl HandlerContext {
     #[must_use]
     pub fn relayed(name: &str, parts: Relayed) -> Self {
         let Relayed { relay, data_types, authenticator, memory, telemetry, shutdown } = parts;
-        let bus = Bus::relayed(data_types.clone(), relay);
-        // The host watches for silence; nobody runs this one.
-        let activity = ActivityMonitor::new(bus.clone(), Duration::ZERO);
-        let services = Services { bus, activity, authenticator, data_types, memory, telemetry };
+        let activity = ActivityMonitor::relayed(relay.clone());
+        let way = Way::There(relay);
+        let services = Services { way, activity, authenticator, data_types, memory, telemetry };
         Self { name: name.into(), shutdown, services: Arc::new(services) }
     }
 }

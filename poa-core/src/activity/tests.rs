@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance};
 
-use super::{ActivityMonitor, Journal};
+use super::{ActivityMonitor, Journal, Watch, Watcher};
 use crate::bus::{Acks, Bus, BusCounts, Event, Reader, ReaderCounts};
 use crate::data_type::TypeSet;
 use crate::{Ack, Activity, AgentId, BatchLimits, DataTypes, ReceiverOptions};
@@ -12,19 +12,17 @@ use crate::{Ack, Activity, AgentId, BatchLimits, DataTypes, ReceiverOptions};
 const TIMEOUT: Duration = Duration::from_secs(7);
 
 fn monitor() -> (ActivityMonitor, Reader) {
-    run(|bus| ActivityMonitor::new(bus, TIMEOUT))
+    run(|bus| Watcher::new(bus, TIMEOUT))
 }
 
-fn run(make: impl FnOnce(Arc<Bus>) -> ActivityMonitor) -> (ActivityMonitor, Reader) {
+fn run(make: impl FnOnce(Arc<Bus>) -> Watcher) -> (ActivityMonitor, Reader) {
     let acks = Acks { by_type: [Ack::Memory].into(), delivered_within: TIMEOUT };
     let bus = Bus::in_memory(DataTypes::default(), acks, BusCounts::default());
     let options = ReceiverOptions::subscribe(["a"]);
     let reader = bus.subscribe("test", TypeSet::default(), &options, ReaderCounts::default(), None);
-    let monitor = make(bus);
-    tokio::spawn({
-        let monitor = monitor.clone();
-        async move { monitor.run().await }
-    });
+    let watcher = Arc::new(make(bus));
+    let monitor = ActivityMonitor::of(&watcher);
+    tokio::spawn(async move { watcher.run().await });
     (monitor, reader)
 }
 
@@ -137,18 +135,23 @@ async fn an_agent_that_never_pinged_can_leave() {
     assert!(!next(&reader).await[0].active);
 }
 
+fn watches_nobody(monitor: &ActivityMonitor) -> bool {
+    let Watch::Here(watcher) = &monitor.0 else { panic!("it watches itself") };
+    watcher.wheel.lock().is_empty()
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_silent_for_long_is_forgotten() {
     let (monitor, reader) = monitor();
     monitor.ping(&agent("one"));
     next(&reader).await;
     next(&reader).await;
-    assert!(!monitor.0.wheel.lock().is_empty());
+    assert!(!watches_nobody(&monitor));
     for _ in 0..400 {
         advance(Duration::from_secs(10)).await;
         tokio::task::yield_now().await;
     }
-    assert!(monitor.0.wheel.lock().is_empty());
+    assert!(watches_nobody(&monitor));
     assert!(nothing_said(&reader));
 }
 
@@ -157,7 +160,7 @@ async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
     let dir = tempfile::tempdir().unwrap();
     let remembering = |bus| {
         let (journal, active) = Journal::open(&dir.path().join("active-agents")).unwrap();
-        ActivityMonitor::remembering(bus, TIMEOUT, journal, active)
+        Watcher::new(bus, TIMEOUT).remembering(journal, active)
     };
     let (before, _reader) = run(remembering);
     for name in ["gone", "back", "left"] {

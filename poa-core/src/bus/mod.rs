@@ -42,7 +42,7 @@ use crate::data_type::TypeSet;
 use crate::host::ReadFrom;
 use crate::telemetry::Counter;
 use crate::{
-    Ack, Activity, DataType, DataTypes, Draft, IdempotencyKey, ReceiverOptions, Relay, Timestamp,
+    Ack, Activity, DataType, DataTypes, Draft, IdempotencyKey, ReceiverOptions, Timestamp,
 };
 
 /// Why the bus does not take a message.
@@ -111,6 +111,7 @@ struct Taken {
 }
 
 /// The way from handlers to receivers.
+#[derive(Debug)]
 pub(crate) struct Bus {
     queue: Mutex<Queue>,
     /// Told when the committer has something to do.
@@ -119,13 +120,6 @@ pub(crate) struct Bus {
     acks: Acks,
     counts: BusCounts,
     log: Option<disk::LogReaders>,
-    relay: Option<Arc<dyn Relay>>,
-}
-
-impl std::fmt::Debug for Bus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bus").field("types", &self.types).finish_non_exhaustive()
-    }
 }
 
 impl Bus {
@@ -138,27 +132,7 @@ impl Bus {
             acks,
             counts,
             log: None,
-            relay: None,
         })
-    }
-
-    /// A bus that hands everything to that of another host.
-    pub(crate) fn relayed(types: DataTypes, relay: Arc<dyn Relay>) -> Arc<Self> {
-        let acks = Acks { by_type: Box::default(), delivered_within: Duration::ZERO };
-        Arc::new(Self {
-            queue: Mutex::new(Queue::new(0, None, Keys::default())),
-            work: Condvar::new(),
-            types,
-            acks,
-            counts: BusCounts::default(),
-            log: None,
-            relay: Some(relay),
-        })
-    }
-
-    /// The way to the host that this bus belongs to, when that is another one.
-    pub(crate) fn relay(&self) -> Option<&dyn Relay> {
-        self.relay.as_deref()
     }
 
     /// A bus on a log. It carries nothing until [`OpenLog::commit_for`] runs.
@@ -179,7 +153,6 @@ impl Bus {
             acks,
             counts,
             log: Some(log.readers()),
-            relay: None,
         })
     }
 
@@ -206,10 +179,7 @@ impl Bus {
     where
         M: IntoIterator<Item = Draft> + AsRef<[Draft]>,
     {
-        self.check_types(messages.as_ref())?;
-        if let Some(relay) = self.relay() {
-            return relay.send(messages.as_ref());
-        }
+        check_types(&self.types, messages.as_ref())?;
         let now = Timestamp::now();
         let mut queue = self.queue.lock();
         queue.admit(messages.as_ref(), now)?;
@@ -223,14 +193,6 @@ impl Bus {
         drop(queue);
         let delivered = taken.ack == Ack::Delivered;
         Ok(if delivered { receipt.within(self.acks.delivered_within) } else { receipt })
-    }
-
-    /// A data type of another host has the number of another type here.
-    fn check_types(&self, messages: &[Draft]) -> Result<(), Refused> {
-        match messages.iter().find(|draft| !self.types.is_own(&draft.data_type)) {
-            Some(foreign) => Err(Refused::ForeignDataType(foreign.data_type.name().to_owned())),
-            None => Ok(()),
-        }
     }
 
     /// Takes a message, unless nobody wants it or it was taken before.
@@ -286,6 +248,14 @@ impl Bus {
 
     pub(crate) fn counts(&self) -> &BusCounts {
         &self.counts
+    }
+}
+
+/// A data type of another host has the number of another type here.
+pub(crate) fn check_types(types: &DataTypes, messages: &[Draft]) -> Result<(), Refused> {
+    match messages.iter().find(|draft| !types.is_own(&draft.data_type)) {
+        Some(foreign) => Err(Refused::ForeignDataType(foreign.data_type.name().to_owned())),
+        None => Ok(()),
     }
 }
 

@@ -18,7 +18,7 @@ pub use builder::{HostBuilder, StartError};
 pub use options::{Ack, Engine, ReadFrom, ReceiverOptions};
 pub use stop::StopReport;
 
-use crate::bus::Reader;
+use crate::bus::{Bus, Reader};
 use crate::delivery::{Counts, Replay};
 use crate::handler::Services;
 use crate::status::{DeliveryStatus, PluginStatus, Status, StatusCell};
@@ -55,8 +55,8 @@ impl Drop for Host {
         for plugin in self.handlers.iter().chain(&self.receivers) {
             plugin.task.abort();
         }
-        self.handle.0.services.bus.close();
-        self.handle.0.services.bus.finish();
+        self.handle.0.bus.close();
+        self.handle.0.bus.finish();
     }
 }
 
@@ -90,6 +90,7 @@ pub enum ReplayError {
 pub struct HostHandle(Arc<Shared>);
 
 struct Shared {
+    bus: Arc<Bus>,
     services: Arc<Services>,
     ready: AtomicBool,
     started_at: Timestamp,
@@ -149,8 +150,8 @@ impl HostHandle {
             ack: shared.ack.name(),
             engine: shared.engine.name(),
             active_agents: shared.services.activity.active(),
-            unrouted: shared.services.bus.counts().unrouted.get(),
-            repeated: shared.services.bus.counts().repeated.get(),
+            unrouted: shared.bus.counts().unrouted.get(),
+            repeated: shared.bus.counts().repeated.get(),
             plugins: handlers.chain(receivers).collect(),
         }
     }
@@ -183,7 +184,7 @@ impl HostHandle {
     /// # Errors
     /// When a backlog is full or the host is stopping. The message was then given to nobody.
     pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, Refused> {
-        self.0.services.bus.publish([message])
+        self.0.bus.publish([message])
     }
 
     /// Tells every receiver that an agent is inactive, unless that is known already.

@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::start::{Built, BuiltHandler, BuiltReceiver, Common};
 use super::{Engine, Host, HostBuilder, HostHandle, ReceiverState, Shared, StartError, Task};
-use crate::activity::{ActivityMonitor, Journal};
+use crate::activity::{ActivityMonitor, Journal, Watcher};
 use crate::bus::{Acks, Bus, BusCounts, OpenLog};
 use crate::delivery::{Delivery, Shedding};
 use crate::handler::Services;
+use crate::relay::Way;
 use crate::status::StatusCell;
 use crate::{BuildContext, DataType, DataTypes, HandlerContext, MemoryBudget, Timestamp};
 
@@ -25,10 +26,11 @@ impl HostBuilder {
     ) -> Result<Host, StartError> {
         let stop_handlers = CancellationToken::new();
         let stop_receivers = CancellationToken::new();
-        let services = Arc::new(self.services(&build, log.as_ref()));
-        let receivers = self.subscribe(built.receivers, &services, log.as_ref(), &stop_receivers);
-        let telemetry = &services.telemetry;
-        let committer = log.map(|log| log.commit_for(services.bus.clone(), telemetry));
+        let bus = self.bus(&build, log.as_ref());
+        let watcher = Arc::new(self.watcher(bus.clone(), &build.data_dir));
+        let services = Arc::new(self.services(&build, &bus, &watcher));
+        let receivers = self.subscribe(built.receivers, &bus, log.as_ref(), &stop_receivers);
+        let committer = log.map(|log| log.commit_for(bus.clone(), &self.telemetry));
         let committer =
             committer.transpose().map_err(StartError::Commit)?.map(|(thread, settling)| {
                 tokio::spawn(settling.run());
@@ -39,8 +41,8 @@ impl HostBuilder {
         let handlers = built.handlers.into_iter();
         let (handler_status, handlers) =
             handlers.map(|handler| spawn_handler(handler, &services, &stop_handlers)).unzip();
-        let activity = services.activity.clone();
         let shared = Shared {
+            bus,
             services,
             ready: AtomicBool::new(true),
             started_at: Timestamp::now(),
@@ -56,12 +58,12 @@ impl HostBuilder {
             committer,
             handlers,
             receivers: receivers.into_iter().flatten().collect(),
-            monitor: tokio::spawn(async move { activity.run().await }),
+            monitor: tokio::spawn(async move { watcher.run().await }),
             limits: self.limits,
         })
     }
 
-    fn services(&self, build: &BuildContext, log: Option<&OpenLog>) -> Services {
+    fn bus(&self, build: &BuildContext, log: Option<&OpenLog>) -> Arc<Bus> {
         let counter = |name, help| self.telemetry.counter(name, help, &[]);
         let counts = BusCounts {
             unrouted: counter("unrouted_messages", "Messages of types nobody subscribed to"),
@@ -69,13 +71,16 @@ impl HostBuilder {
         };
         let types = build.data_types.clone();
         let acks = self.acks(&types);
-        let bus = match log {
+        match log {
             Some(log) => Bus::on_log(types, acks, counts, log),
             None => Bus::in_memory(types, acks, counts),
-        };
+        }
+    }
+
+    fn services(&self, build: &BuildContext, bus: &Arc<Bus>, watcher: &Arc<Watcher>) -> Services {
         Services {
-            activity: self.monitor(bus.clone(), &build.data_dir),
-            bus,
+            way: Way::Here(bus.clone()),
+            activity: ActivityMonitor::of(watcher),
             authenticator: self.authenticator.clone(),
             data_types: build.data_types.clone(),
             memory: MemoryBudget::new(self.memory),
@@ -84,18 +89,18 @@ impl HostBuilder {
     }
 
     /// Watches the agents; with a log, also those that were active before a restart.
-    fn monitor(&self, bus: Arc<Bus>, data_dir: &Path) -> ActivityMonitor {
-        let timeout = self.inactive_after;
+    fn watcher(&self, bus: Arc<Bus>, data_dir: &Path) -> Watcher {
+        let watcher = Watcher::new(bus, self.inactive_after);
         if self.engine == Engine::Memory {
-            return ActivityMonitor::new(bus, timeout);
+            return watcher;
         }
         let path = data_dir.join("log").join("active-agents");
         match Journal::open(&path) {
-            Ok((journal, active)) => ActivityMonitor::remembering(bus, timeout, journal, active),
+            Ok((journal, active)) => watcher.remembering(journal, active),
             Err(error) => {
                 let path = path.display();
                 tracing::warn!("cannot tell from {path} which agents were active: {error}");
-                ActivityMonitor::new(bus, timeout)
+                watcher
             }
         }
     }
@@ -110,12 +115,13 @@ impl HostBuilder {
     fn subscribe(
         &self,
         receivers: Vec<BuiltReceiver>,
-        services: &Services,
+        bus: &Arc<Bus>,
         log: Option<&OpenLog>,
         stopping: &CancellationToken,
     ) -> Vec<(ReceiverState, Delivery)> {
         let common = Common {
-            services,
+            bus,
+            telemetry: &self.telemetry,
             cursors: &log.map(|log| log.cursors().clone()).unwrap_or_default(),
             free_on_disk: log.map(OpenLog::free_bytes),
             stopping,

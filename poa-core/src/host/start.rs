@@ -12,13 +12,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{HostBuilder, ReceiverOptions, ReceiverState, StartError};
-use crate::bus::{Cursors, ReaderCounts};
+use crate::bus::{Bus, Cursors, ReaderCounts};
 use crate::data_type::TypeSet;
 use crate::delivery::{Counts, Delivery, InHand, chain, endpoints, panic_message};
-use crate::handler::Services;
 use crate::restart::Restarts;
 use crate::status::{Role, StatusCell};
 use crate::supervise::Supervised;
+use crate::telemetry::Telemetry;
 use crate::{
     BuildContext, BuildError, CustomHandler, DeadLetters, HandlerContext, HandlerFactory,
     PluginError, Receiver, ReceiverFactory, RestartPolicy,
@@ -155,7 +155,8 @@ async fn bounded<T>(
 
 /// What all receivers of a host have in common.
 pub(super) struct Common<'a> {
-    pub(super) services: &'a Services,
+    pub(super) bus: &'a Arc<Bus>,
+    pub(super) telemetry: &'a Telemetry,
     pub(super) cursors: &'a Cursors,
     /// What is free on the disk of the log, in bytes, if there is a log.
     pub(super) free_on_disk: Option<u64>,
@@ -173,9 +174,9 @@ impl BuiltReceiver {
     pub(super) fn subscribe(mut self, common: &Common<'_>) -> (ReceiverState, Delivery) {
         let name = self.build.name().to_owned();
         self.options.backlog = self.options.backlog.resolved(common.free_on_disk);
-        let telemetry = &common.services.telemetry;
+        let telemetry = common.telemetry;
         let counts = Counts::new(telemetry, &name);
-        let reader = Arc::new(common.services.bus.subscribe(
+        let reader = Arc::new(common.bus.subscribe(
             &name,
             self.types,
             &self.options,

@@ -48,12 +48,12 @@ impl Host {
         report.abandoned.extend(abandoned.into_iter().map(|name| format!("handlers.{name}")));
         self.monitor.abort();
 
-        shared.services.bus.close();
+        shared.bus.close();
         shared.stop_receivers.cancel();
         let abandoned = join(&mut self.receivers, self.limits.drain).await;
         report.abandoned.extend(abandoned.into_iter().map(|name| format!("receivers.{name}")));
 
-        shared.services.bus.finish();
+        shared.bus.finish();
         if let Some(committer) = self.committer.take() {
             // It ends by itself; a panic in it has been reported by its hook.
             let _ = tokio::task::spawn_blocking(move || committer.join()).await;
