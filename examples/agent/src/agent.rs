@@ -11,8 +11,8 @@ use crate::buffer::Buffer;
 use crate::pinger::Pinger;
 use crate::sender::Sender;
 use crate::{
-    CallError, Config, ErrorChain, Report, Rest, Settings, Source, SystemSource, TlsError,
-    Transport,
+    CallError, Config, ErrorChain, Report, Settings, Source, SystemSource, TlsError, Transport,
+    Wire,
 };
 
 /// How long the server may take to hear that the agent leaves.
@@ -20,7 +20,7 @@ const BYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An agent: one [`Source`] of metrics, one [`Transport`] to a server.
 #[derive(Debug)]
-pub struct Agent<T = Rest, S = SystemSource> {
+pub struct Agent<T = Wire, S = SystemSource> {
     settings: Settings,
     transport: T,
     source: S,
@@ -36,12 +36,12 @@ pub enum RunError {
 }
 
 impl Agent {
-    /// An agent that sends the load of this machine over REST.
+    /// An agent that sends the load of this machine over REST or WebSocket, as the address of the server says.
     ///
     /// # Errors
     /// If the certificates to believe in cannot be loaded.
     pub fn new(config: Config) -> Result<Self, TlsError> {
-        let transport = Rest::new(&config)?;
+        let transport = Wire::new(&config)?;
         Ok(Self::from_parts(config.settings, transport, SystemSource::new()))
     }
 }
@@ -75,6 +75,7 @@ impl<T: Transport, S: Source> Agent<T, S> {
         let left = u64::try_from(buffer.len()).unwrap_or(u64::MAX);
         let mut report = Report::new(buffer.tally(), sender.tally(), left, pinger.answered());
         report.said_bye = say_bye(&transport).await;
+        transport.close().await;
         tracing::info!(%report, "the agent has stopped");
         Ok(report)
     }

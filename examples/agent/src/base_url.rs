@@ -5,22 +5,38 @@ use std::str::FromStr;
 
 use http::Uri;
 
-/// The address of a server: `http://` or `https://`, host, port, and a path before the calls if there is one.
+/// Where the WebSocket handler of a server is unless it was moved (POA Protocol, section 4).
+const DEFAULT_PATH: &str = "/ws";
+
+/// The address of a server: `http://`, `https://`, `ws://` or `wss://`, host, port, and a path if there is one. Over HTTP it
+/// stands before the calls; over WebSocket it is that of the handler, `/ws` if it is not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
 /// Why a text is not a [`BaseUrl`].
 #[derive(Debug, thiserror::Error)]
-#[error("{problem}; write it like http://127.0.0.1:4002 or https://poa.example:4003")]
+#[error("{problem}; write it like http://127.0.0.1:4002 or wss://poa.example:4004/ws")]
 pub struct BaseUrlError {
     problem: &'static str,
 }
 
 impl BaseUrl {
-    /// True for `https://`.
+    /// True for `https://` and `wss://`.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        self.0.starts_with("https://")
+        self.0.starts_with("https://") || self.0.starts_with("wss://")
+    }
+
+    /// True for `ws://` and `wss://`.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        self.0.starts_with("ws")
+    }
+
+    /// The address of a WebSocket handler, with its path.
+    pub(crate) fn socket(&self) -> Uri {
+        let uri = self.join("");
+        if uri.path() == "/" { self.join(DEFAULT_PATH) } else { uri }
     }
 
     /// The address of one call, `path` beginning with a slash.
@@ -50,8 +66,8 @@ impl FromStr for BaseUrl {
         let Ok(uri) = text.parse::<Uri>() else {
             return refuse("not a URL");
         };
-        let Some(scheme @ ("http" | "https")) = uri.scheme_str() else {
-            return refuse("the URL must begin with http:// or https://");
+        let Some(scheme @ ("http" | "https" | "ws" | "wss")) = uri.scheme_str() else {
+            return refuse("the URL must begin with http://, https://, ws:// or wss://");
         };
         let Some(authority) = uri.authority().filter(|authority| !authority.host().is_empty())
         else {
@@ -82,6 +98,20 @@ mod tests {
             let base: BaseUrl = base.parse().unwrap();
             assert_eq!(base.join("/data").to_string(), call);
         }
+    }
+
+    #[test]
+    fn a_websocket_has_a_path_of_its_own() {
+        for (base, handler) in [
+            ("ws://127.0.0.1:4004", "ws://127.0.0.1:4004/ws"),
+            ("wss://poa.example/", "wss://poa.example/ws"),
+            ("ws://127.0.0.1:4004/agents", "ws://127.0.0.1:4004/agents"),
+        ] {
+            let base: BaseUrl = base.parse().unwrap();
+            assert!(base.is_websocket());
+            assert_eq!(base.socket().to_string(), handler);
+        }
+        assert!(!"http://ws.example".parse::<BaseUrl>().unwrap().is_websocket());
     }
 
     #[test]

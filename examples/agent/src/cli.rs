@@ -14,9 +14,13 @@ const PASSWORD_VARIABLE: &str = "POA_PASSWORD";
 #[derive(Debug, Parser)]
 #[command(name = "poa-agent", version)]
 pub(crate) struct Cli {
-    /// The REST handler
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4002")]
-    rest: BaseUrl,
+    /// How to reach the server; only needed without --url
+    #[arg(long, value_enum)]
+    transport: Option<Transport>,
+    /// The REST handler (http, https) or the WebSocket handler (ws, wss) [default: http://127.0.0.1:4002, and for ws
+    /// ws://127.0.0.1:4004/ws]
+    #[arg(long, value_name = "URL", alias = "rest")]
+    url: Option<BaseUrl>,
     /// The auth server
     #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:4003")]
     auth: BaseUrl,
@@ -45,6 +49,30 @@ pub(crate) struct Cli {
     insecure_tls: bool,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Transport {
+    /// HTTP, one request for each call
+    Rest,
+    /// WebSocket, one connection for all calls
+    Ws,
+}
+
+impl Transport {
+    /// The address, which must be of this kind, or else where a server on this machine listens.
+    fn address(self, url: Option<BaseUrl>) -> Result<BaseUrl, BoxError> {
+        let url = match (url, self) {
+            (Some(url), _) => url,
+            (None, Self::Rest) => "http://127.0.0.1:4002".parse()?,
+            (None, Self::Ws) => "ws://127.0.0.1:4004/ws".parse()?,
+        };
+        if url.is_websocket() == (self == Self::Ws) {
+            return Ok(url);
+        }
+        let wanted = if self == Self::Ws { "ws:// or wss://" } else { "http:// or https://" };
+        Err(format!("{url} does not fit the transport: it must begin with {wanted}").into())
+    }
+}
+
 #[derive(clap::Args)]
 #[group(multiple = false)]
 struct Password {
@@ -62,7 +90,11 @@ impl Cli {
     /// There is no password to be found, or the credentials cannot be sent.
     pub(crate) fn into_config(self) -> Result<Config, BoxError> {
         let credentials = Credentials::new(self.user, self.password.find()?)?;
-        let mut config = Config::new(self.rest, self.auth, credentials, self.id);
+        let server = match (self.transport, self.url) {
+            (None, Some(url)) => url,
+            (transport, url) => transport.unwrap_or(Transport::Rest).address(url)?,
+        };
+        let mut config = Config::new(server, self.auth, credentials, self.id);
         config.trust = match self.ca {
             Some(file) => Trust::CaFile(file),
             None if self.insecure_tls => Trust::Insecure,
@@ -145,6 +177,20 @@ mod tests {
     }
 
     #[test]
+    fn the_address_decides_on_the_transport_and_the_transport_on_the_default_address() {
+        let server = |more: &[&str]| {
+            let cli = parse(&[&["--password", "p"], more].concat()).unwrap();
+            cli.into_config().map(|config| config.server.to_string())
+        };
+        assert_eq!(server(&[]).unwrap(), "http://127.0.0.1:4002");
+        assert_eq!(server(&["--transport", "ws"]).unwrap(), "ws://127.0.0.1:4004/ws");
+        assert_eq!(server(&["--url", "wss://poa.example/ws"]).unwrap(), "wss://poa.example/ws");
+        assert_eq!(server(&["--rest", "http://poa.example"]).unwrap(), "http://poa.example");
+        let error = server(&["--transport", "ws", "--url", "http://poa.example"]).unwrap_err();
+        assert!(error.to_string().contains("must begin with ws://"), "{error}");
+    }
+
+    #[test]
     fn contradictions_and_nonsense_are_refused() {
         for bad in [
             &["--password", "p", "--password-file", "f"][..],
@@ -152,7 +198,8 @@ mod tests {
             &["--interval", "0s"],
             &["--interval", "5"],
             &["--buffer", "0"],
-            &["--rest", "127.0.0.1:4002"],
+            &["--url", "127.0.0.1:4002"],
+            &["--transport", "pigeon"],
             &["--id", ""],
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");

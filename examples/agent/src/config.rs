@@ -12,8 +12,8 @@ use crate::{AgentId, Backoff, BaseUrl, Credentials};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The REST handler: `/ping`, `/data`, `/bye`.
-    pub rest: BaseUrl,
+    /// The REST handler (`http://`, `https://`) or the WebSocket handler (`ws://`, `wss://`).
+    pub server: BaseUrl,
     /// The auth server: `/session`.
     pub auth: BaseUrl,
     /// The user to log in as.
@@ -22,7 +22,7 @@ pub struct Config {
     pub id: AgentId,
     /// Whose certificates are believed. Default: the roots of the system.
     pub trust: Trust,
-    /// How long one HTTP exchange may take, connecting included. Default: 10 s.
+    /// How long one exchange may take, connecting included. Default: 10 s.
     pub request_timeout: Duration,
     /// Intervals, buffer, backoff.
     pub settings: Settings,
@@ -31,9 +31,9 @@ pub struct Config {
 impl Config {
     /// The defaults for everything that can have one.
     #[must_use]
-    pub fn new(rest: BaseUrl, auth: BaseUrl, credentials: Credentials, id: AgentId) -> Self {
+    pub fn new(server: BaseUrl, auth: BaseUrl, credentials: Credentials, id: AgentId) -> Self {
         Self {
-            rest,
+            server,
             auth,
             credentials,
             id,

@@ -44,9 +44,16 @@ impl Metric {
     ) -> Result<Self, EncodeError> {
         let data_type = data_type.into();
         match rmp_serde::to_vec_named(&Wrapped { entity, body }) {
-            Ok(data) => Ok(Self { key: Uuid::now_v7(), data_type, data: data.into() }),
+            Ok(data) => Ok(Self::encoded(data_type, data.into())),
             Err(source) => Err(EncodeError { data_type, source: source.into() }),
         }
+    }
+
+    /// Takes what is wrapped and encoded already: one MessagePack object. What many agents report alike need be encoded only
+    /// once.
+    #[must_use]
+    pub fn encoded(data_type: impl Into<Cow<'static, str>>, data: Bytes) -> Self {
+        Self { key: Uuid::now_v7(), data_type: data_type.into(), data }
     }
 
     /// The same for every attempt to send this metric, different for every metric.

@@ -1,28 +1,16 @@
 //! The calls over HTTP with MessagePack bodies (POA Protocol, section 2).
 
-mod answer;
-mod client;
-mod session;
-mod tls;
-
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName};
-use http::{HeaderValue, Request, Uri};
-use http_body_util::Full;
+use http::header::HeaderName;
+use http::{HeaderValue, Uri};
 use serde::Serialize;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{AgentId, CallError, Config, Metric, Transport};
-use answer::Answer;
-use session::Session;
-
-pub use client::HttpClient;
-pub use tls::TlsError;
-
-pub(crate) const MSGPACK: HeaderValue = HeaderValue::from_static("application/msgpack");
+use crate::web::{Answer, Session, TlsError, encode, post};
+use crate::{AgentId, BaseUrl, CallError, Config, Metric, Transport};
 
 /// Tells a server that knows it that a call repeats an earlier one, whose answer was lost.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -30,7 +18,6 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// One agent's way to a REST handler and its auth server.
 #[derive(Debug)]
 pub struct Rest {
-    client: HttpClient,
     session: Session,
     id: AgentId,
     whoami: Bytes,
@@ -50,22 +37,19 @@ impl Rest {
     /// # Errors
     /// If the certificates to believe in cannot be loaded.
     pub fn new(config: &Config) -> Result<Self, TlsError> {
-        Ok(Self::with_client(config, HttpClient::new(config)?))
+        Ok(Self::with_session(Session::new(config)?, &config.server, &config.id))
     }
 
-    /// The same over a client that other agents of this process use as well; its trust and timeout hold, not those of
-    /// `config`.
+    /// The same with a login and connections that other agents of this process use as well.
     #[must_use]
-    pub fn with_client(config: &Config, client: HttpClient) -> Self {
-        warn_of_plain_text(config);
+    pub fn with_session(session: Session, server: &BaseUrl, id: &AgentId) -> Self {
         Self {
-            session: Session::new(config, client.clone()),
-            client,
-            id: config.id.clone(),
-            whoami: encode(&WhoAmI { id: config.id.as_str() }),
-            ping: config.rest.join("/ping"),
-            data: config.rest.join("/data"),
-            bye: config.rest.join("/bye"),
+            session,
+            id: id.clone(),
+            whoami: encode(&WhoAmI { id: id.as_str() }),
+            ping: server.join("/ping"),
+            data: server.join("/data"),
+            bye: server.join("/bye"),
         }
     }
 
@@ -98,7 +82,7 @@ impl Rest {
             request.headers_mut().insert(IDEMPOTENCY_KEY, key);
         }
         let begun = Instant::now();
-        let answer = self.client.send(request).await?;
+        let answer = self.session.client().send(request).await?;
         Ok((answer, begun.elapsed()))
     }
 
@@ -128,25 +112,5 @@ impl Transport for Rest {
 
     async fn bye(&self) -> Result<(), CallError> {
         self.call(&self.bye, self.whoami.clone(), None).await.map(drop)
-    }
-}
-
-fn post(uri: &Uri, body: Bytes, authorization: &HeaderValue) -> Request<Full<Bytes>> {
-    let mut request =
-        Request::post(uri.clone()).body(Full::new(body)).expect("a checked URL makes a request");
-    request.headers_mut().insert(CONTENT_TYPE, MSGPACK);
-    request.headers_mut().insert(AUTHORIZATION, authorization.clone());
-    request
-}
-
-fn encode(body: &impl Serialize) -> Bytes {
-    rmp_serde::to_vec_named(body).expect("names and strings can always be encoded").into()
-}
-
-fn warn_of_plain_text(config: &Config) {
-    for url in [&config.rest, &config.auth] {
-        if !url.is_tls() && !url.is_loopback() {
-            tracing::warn!(%url, "no TLS: password and tokens cross the network in plain text");
-        }
     }
 }

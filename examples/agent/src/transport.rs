@@ -36,6 +36,11 @@ pub trait Transport: Send + Sync {
     /// # Errors
     /// See [`CallError`].
     fn bye(&self) -> impl Future<Output = Result<(), CallError>> + Send;
+
+    /// Takes leave of the server once there is nothing more to say. A transport that keeps no connection has nothing to do.
+    fn close(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Why a call did not succeed, told apart by what to do next.

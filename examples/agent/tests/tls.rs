@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 
-use poa_agent::{Config, ErrorChain, HttpClient, Rest, TlsError, Transport, Trust};
+use poa_agent::{Config, ErrorChain, Rest, Session, TlsError, Transport, Trust};
 use rcgen::CertifiedKey;
 use rustls::crypto::aws_lc_rs;
 use support::{FakeServer, all_well};
@@ -63,7 +63,7 @@ async fn a_ca_file_that_is_none_is_named() {
     let (server, _) = self_signed().await;
     let empty = NamedTempFile::new().unwrap();
     for path in [empty.path(), "does/not/exist.pem".as_ref()] {
-        let error = HttpClient::new(&config(&server, Trust::CaFile(path.into()))).unwrap_err();
+        let error = Session::new(&config(&server, Trust::CaFile(path.into()))).unwrap_err();
         assert!(matches!(error, TlsError::CaFile { .. }));
         assert!(error.to_string().contains(&path.display().to_string()), "{error}");
     }

@@ -1,6 +1,8 @@
 //! A server that answers by a script and remembers what it was asked.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod socket;
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};

@@ -13,7 +13,7 @@ use rustls::{
     WantsVerifier, client,
 };
 
-use crate::{BoxError, Trust};
+use crate::{BoxError, Config, Trust};
 
 /// Why no TLS connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +38,10 @@ pub enum TlsError {
 
 type WithRoots = ConfigBuilder<ClientConfig, client::WantsClientCert>;
 
-/// `None` makes a config that believes nobody, for when there is no TLS.
-pub(super) fn client_config(trust: Option<&Trust>) -> Result<ClientConfig, TlsError> {
+/// Without an address that uses TLS, a machine without certificates will do: then nobody is believed.
+pub(super) fn client_config(config: &Config) -> Result<ClientConfig, TlsError> {
+    let uses_tls = config.server.is_tls() || config.auth.is_tls();
+    let trust = uses_tls.then_some(&config.trust);
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;

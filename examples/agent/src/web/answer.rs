@@ -8,86 +8,48 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use crate::CallError;
-
-/// How much of what a server says goes into the log.
-const MESSAGE_CHARS: usize = 300;
+use crate::refusal::{self, Refusal};
 
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     /// Empty if there was none, or too much of it.
     pub(super) body: Bytes,
 }
 
-/// A status that says "not now".
-#[derive(Debug, thiserror::Error)]
-#[error("the server answered {status}: {message}")]
-struct NotNow {
-    status: StatusCode,
-    message: String,
-}
-
 /// The body of a refusal by poa.
 #[derive(Deserialize)]
-struct Refusal {
+struct Said {
     error: String,
     #[serde(default)]
     message: String,
 }
 
 impl Answer {
-    pub(super) fn is_unauthorized(&self) -> bool {
+    pub(crate) fn is_unauthorized(&self) -> bool {
         self.status == StatusCode::UNAUTHORIZED
     }
 
     /// Success is the status alone: other servers answer with other bodies.
-    pub(super) fn into_outcome(self, call: impl FnOnce() -> String) -> Result<(), CallError> {
-        if self.status.is_success() {
-            Ok(())
-        } else if self.is_final() {
-            Err(CallError::Rejected {
-                call: call(),
-                status: self.status.as_u16(),
-                message: self.message(),
-            })
-        } else {
-            Err(self.into_not_now(call()))
-        }
+    pub(crate) fn into_outcome(self, call: impl FnOnce() -> String) -> Result<(), CallError> {
+        if self.status.is_success() { Ok(()) } else { Err(self.refusal().into_error(call())) }
     }
 
-    pub(super) fn into_not_now(self, call: String) -> CallError {
-        let source = NotNow { status: self.status, message: self.message() };
-        CallError::Unavailable {
-            call,
+    pub(super) fn refusal(&self) -> Refusal {
+        Refusal {
+            status: self.status,
             retry_after: retry_after(&self.headers),
-            source: source.into(),
+            message: self.message(),
         }
-    }
-
-    /// The same call would get the same answer again. Not so after 401, which is about the token, and the three that
-    /// mean "too early", "too slow" and "too often".
-    pub(super) fn is_final(&self) -> bool {
-        self.status.is_client_error()
-            && !matches!(
-                self.status,
-                StatusCode::UNAUTHORIZED
-                    | StatusCode::REQUEST_TIMEOUT
-                    | StatusCode::TOO_EARLY
-                    | StatusCode::TOO_MANY_REQUESTS
-            )
     }
 
     /// What the server said, fit for one line of a log.
     pub(super) fn message(&self) -> String {
-        let text = match serde_json::from_slice::<Refusal>(&self.body) {
-            Ok(refusal) if refusal.message.is_empty() => refusal.error,
-            Ok(refusal) => format!("{}, {}", refusal.error, refusal.message),
+        refusal::one_line(&match serde_json::from_slice::<Said>(&self.body) {
+            Ok(said) => refusal::describe(&said.error, &said.message),
             Err(_) => String::from_utf8_lossy(&self.body).into_owned(),
-        };
-        let one_line =
-            text.chars().take(MESSAGE_CHARS).map(|c| if c.is_control() { ' ' } else { c });
-        one_line.collect::<String>().trim().to_owned()
+        })
     }
 }
 
@@ -150,6 +112,6 @@ mod tests {
         assert_eq!(told(r#"{"error":"token_expired"}"#), "token_expired");
         assert_eq!(told("bad\r\n2026 INFO forged"), "bad  2026 INFO forged");
         let long: &'static str = "x".repeat(5000).leak();
-        assert_eq!(told(long).len(), MESSAGE_CHARS);
+        assert_eq!(told(long).len(), 300);
     }
 }

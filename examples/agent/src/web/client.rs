@@ -9,6 +9,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use super::answer::Answer;
@@ -23,7 +24,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connections to servers. Clones share them.
 #[derive(Debug, Clone)]
-pub struct HttpClient {
+pub(crate) struct HttpClient {
     inner: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
 }
@@ -33,24 +34,25 @@ impl HttpClient {
     ///
     /// # Errors
     /// If the certificates to believe in cannot be loaded.
-    pub fn new(config: &Config) -> Result<Self, TlsError> {
-        // Without an https URL a machine without certificates will do.
-        let uses_tls = config.rest.is_tls() || config.auth.is_tls();
-        let tls = tls::client_config(uses_tls.then_some(&config.trust))?;
+    pub(super) fn new(config: &Config) -> Result<Self, TlsError> {
+        Ok(Self::with_tls(tls::client_config(config)?, config.request_timeout))
+    }
+
+    pub(super) fn with_tls(tls: ClientConfig, timeout: Duration) -> Self {
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
         let inner = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_timer(TokioTimer::new())
             .build(connector.wrap_connector(tcp()));
-        Ok(Self { inner, timeout: config.request_timeout })
+        Self { inner, timeout }
     }
 
     /// One exchange; the answer has been read when it returns.
     ///
     /// # Errors
     /// [`CallError::Unavailable`] if there was no answer in time.
-    pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
         let call = format!("{} {}", request.method(), request.uri());
         let source: BoxError = match timeout(self.timeout, self.exchange(request)).await {
             Ok(Ok(answer)) => return Ok(answer),

@@ -2,20 +2,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, Uri};
+use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::tls::{self, TlsError};
 use super::{HttpClient, encode, post};
+use crate::refusal::is_final;
 use crate::{Backoff, CallError, Config, LoginError};
 
+/// A login, and what it takes to reach the server: kept HTTP connections, certificates, timeouts.
+///
+/// Clones share it, so that all agents of a process may use one token, which is got when it is first needed and whenever
+/// the server refuses the last one.
+#[derive(Debug, Clone)]
+pub struct Session(Arc<Shared>);
+
 #[derive(Debug)]
-pub(super) struct Session {
+struct Shared {
     client: HttpClient,
+    tls: Arc<ClientConfig>,
+    timeout: Duration,
+    backoff: Backoff,
     uri: Uri,
     user: String,
     basic: HeaderValue,
@@ -34,7 +48,7 @@ struct State {
 
 /// A token, ready to be sent. Clones are the same token.
 #[derive(Debug, Clone)]
-pub(super) struct Token(Arc<HeaderValue>);
+pub(crate) struct Token(Arc<HeaderValue>);
 
 /// The auth server hands out tokens that the REST handler does not take, or none at all.
 #[derive(Debug, thiserror::Error)]
@@ -53,20 +67,43 @@ struct Granted {
 }
 
 impl Session {
-    pub(super) fn new(config: &Config, client: HttpClient) -> Self {
-        Self {
-            client,
+    /// Prepares to log in; nothing is sent yet.
+    ///
+    /// # Errors
+    /// If the certificates to believe in cannot be loaded.
+    pub fn new(config: &Config) -> Result<Self, TlsError> {
+        warn_of_plain_text(config);
+        let tls = tls::client_config(config)?;
+        let backoff = config.settings.backoff.clone();
+        Ok(Self(Arc::new(Shared {
+            client: HttpClient::with_tls(tls.clone(), config.request_timeout),
+            tls: Arc::new(tls),
+            timeout: config.request_timeout,
             uri: config.auth.join("/session"),
             user: config.credentials.user().to_owned(),
             basic: config.credentials.basic(),
             body: encode(&Login { agent_id: config.id.as_str() }),
             good: AtomicBool::new(false),
-            state: Mutex::new(State {
-                token: None,
-                backoff: config.settings.backoff.clone(),
-                not_before: None,
-            }),
-        }
+            state: Mutex::new(State { token: None, backoff: backoff.clone(), not_before: None }),
+            backoff,
+        })))
+    }
+
+    pub(crate) fn client(&self) -> &HttpClient {
+        &self.0.client
+    }
+
+    pub(crate) fn tls(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.0.tls)
+    }
+
+    /// How long one exchange may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.0.backoff.clone()
     }
 
     /// A token other than the `refused` one: the present one if there is such, else a new one.
@@ -74,23 +111,29 @@ impl Session {
     /// Logs in at most once at a time, and after a login of no use only after a growing wait, whoever asks.
     ///
     /// Cancel safe: at worst a token is not used.
-    pub(super) async fn token(&self, refused: Option<&Token>) -> Result<Token, CallError> {
+    pub(crate) async fn token(&self, refused: Option<&Token>) -> Result<Token, CallError> {
         // Held while logging in, so that a ping and a metric refused together cost one login.
-        let mut state = self.state.lock().await;
+        let mut state = self.0.state.lock().await;
         if let Some(token) =
             state.token.as_ref().filter(|token| !refused.is_some_and(|r| r.is(token)))
         {
             return Ok(token.clone());
         }
         state.token = None;
-        self.hold_back(&mut state)?;
-        let answer = self.client.send(post(&self.uri, self.body.clone(), &self.basic)).await?;
-        self.granted(&mut state, answer)
+        self.0.log_in(&mut state).await
     }
 
     /// To be called after a call that was not answered 401: the next login need not wait.
-    pub(super) fn token_was_good(&self) {
-        self.good.store(true, Ordering::Relaxed);
+    pub(crate) fn token_was_good(&self) {
+        self.0.good.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    async fn log_in(&self, state: &mut State) -> Result<Token, CallError> {
+        self.hold_back(state)?;
+        let answer = self.client.send(post(&self.uri, self.body.clone(), &self.basic)).await?;
+        self.granted(state, answer)
     }
 
     fn hold_back(&self, state: &mut State) -> Result<(), CallError> {
@@ -98,7 +141,7 @@ impl Session {
             state.backoff.reset();
             state.not_before = None;
         }
-        let wait = state.not_before.map_or(std::time::Duration::ZERO, |then| then - Instant::now());
+        let wait = state.not_before.map_or(Duration::ZERO, |then| then - Instant::now());
         if wait.is_zero() {
             return Ok(());
         }
@@ -110,8 +153,9 @@ impl Session {
     }
 
     fn granted(&self, state: &mut State, answer: Answer) -> Result<Token, CallError> {
-        if !answer.status.is_success() && !answer.is_final() && !answer.is_unauthorized() {
-            return Err(answer.into_not_now(self.call()));
+        let status = answer.status;
+        if !status.is_success() && !is_final(status) && !answer.is_unauthorized() {
+            return Err(answer.refusal().into_not_now(self.call()));
         }
         state.not_before = Some(Instant::now() + state.backoff.ceiling());
         let token = self.read(&answer)?;
@@ -136,7 +180,7 @@ impl Session {
 }
 
 impl Token {
-    pub(super) fn header(&self) -> &HeaderValue {
+    pub(crate) fn header(&self) -> &HeaderValue {
         &self.0
     }
 
@@ -150,5 +194,13 @@ impl Token {
         let mut header = HeaderValue::try_from(format!("Bearer {}", granted.token)).ok()?;
         header.set_sensitive(true);
         Some(Self(Arc::new(header)))
+    }
+}
+
+fn warn_of_plain_text(config: &Config) {
+    for url in [&config.server, &config.auth] {
+        if !url.is_tls() && !url.is_loopback() {
+            tracing::warn!(%url, "no TLS: password and tokens cross the network in plain text");
+        }
     }
 }
