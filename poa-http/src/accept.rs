@@ -57,7 +57,6 @@ impl Acceptor {
             if pool.close_idlest() {
                 self.metrics.gave_way.inc();
             }
-            // The slot of an upgraded connection comes back without the pool's knowing.
             let _ = tokio::time::timeout(PAUSE, pool.ended()).await;
         }
     }

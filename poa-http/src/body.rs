@@ -73,6 +73,12 @@ impl Body {
         self.conn.peer
     }
 
+    /// What becomes of the connection once its request for an upgrade is answered.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn follow_with(&self, following: crate::state::Following) {
+        self.conn.follow_with(following);
+    }
+
     fn too_large(&self) -> Option<BodyError> {
         let limit = self.conn.limits.body.get();
         let at_least = self.received.saturating_add(self.incoming.size_hint().lower());

@@ -13,6 +13,8 @@ mod server;
 mod service;
 mod state;
 mod tls;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 mod wire;
 
 pub use body::{Body, BodyError};

@@ -72,9 +72,9 @@ impl Server {
     /// under way, and returns. Clients get 5 s to complete requests they have begun to send; how long an answer may take
     /// is bounded by [`Limits::request_timeout`] alone, so bound the whole where less is wanted.
     ///
-    /// Every connection is a task that ends with this future, at the latest when it is dropped. A connection that was
-    /// upgraded (to WebSocket) is from then on the service's own to keep and to end; it counts as a connection as long as
-    /// it is open.
+    /// Every connection is a task that ends with this future, at the latest when it is dropped. One that was upgraded to
+    /// WebSocket with `websocket::upgrade` is waited for as well: it must watch `shutdown` itself. It counts as a connection
+    /// as long as it is open, and never gives way to others.
     pub async fn serve<S: HttpService>(self, service: S, shutdown: CancellationToken) {
         let mut pool = Pool::default();
         let metrics = &self.metrics;

@@ -1,14 +1,18 @@
 //! What the parts of one connection know of each other.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use crate::Limits;
+
+/// What becomes of a connection that was upgraded.
+pub(crate) type Following = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where a connection is in the life of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,7 @@ pub(crate) struct Conn {
     idle_since: AtomicU64,
     finish: AtomicBool,
     waker: AtomicWaker,
+    following: Mutex<Option<Following>>,
 }
 
 impl Conn {
@@ -76,6 +81,7 @@ impl Conn {
             idle_since: AtomicU64::new(0),
             finish: AtomicBool::new(false),
             waker: AtomicWaker::new(),
+            following: Mutex::default(),
         })
     }
 
@@ -117,6 +123,15 @@ impl Conn {
     /// Forgets the bytes that came so far: they were no part of a request.
     pub(crate) fn forget_bytes(&self) {
         self.received.store(false, Relaxed);
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn follow_with(&self, following: Following) {
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(following);
+    }
+
+    pub(crate) fn take_following(&self) -> Option<Following> {
+        self.following.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     pub(crate) fn note_upgrade(&self) {
@@ -171,7 +186,8 @@ impl Conn {
 
     /// How long this connection has been idle, in microseconds, if it is.
     pub(crate) fn idle_for(&self, now: Instant) -> Option<u64> {
-        let idle = self.phase() == Phase::Idle && !self.finish.load(Relaxed);
+        let ending = self.finish.load(Relaxed) || self.upgraded.load(Relaxed);
+        let idle = self.phase() == Phase::Idle && !ending;
         idle.then(|| self.micros(now).saturating_sub(self.idle_since.load(Relaxed)))
     }
 

@@ -11,3 +11,4 @@ mod slow;
 mod stop;
 mod support;
 mod tls;
+mod websocket;

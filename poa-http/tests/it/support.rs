@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::websocket;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -60,8 +61,8 @@ pub(crate) fn start_with(limits: Limits, tls: Option<&Tls>, memory: MemoryBudget
     let shared = Shared { memory, arrived: Arc::default(), gate: Arc::default() };
     let shutdown = CancellationToken::new();
     let service = {
-        let shared = shared.clone();
-        service_fn(move |request| answer(request, shared.clone()))
+        let (shared, shutdown) = (shared.clone(), shutdown.clone());
+        service_fn(move |request| answer(request, shared.clone(), shutdown.clone()))
     };
     let task = tokio::spawn(server.serve(service, shutdown.clone()));
     Running { addr, shared, shutdown, task, telemetry: cx.telemetry().clone(), dir }
@@ -85,6 +86,7 @@ impl Running {
 async fn answer(
     request: Request<Body>,
     shared: Shared,
+    shutdown: CancellationToken,
 ) -> Result<Response<Full<Bytes>>, BodyError> {
     Ok(match request.uri().path() {
         "/echo" => match request.into_body().read(&shared.memory).await {
@@ -98,6 +100,7 @@ async fn answer(
         }
         "/refuse" => text(StatusCode::UNAUTHORIZED, "no".into()),
         "/peer" => text(StatusCode::OK, request.body().peer().to_string().into()),
+        "/ws" => websocket::answer(request, &shared.memory, shutdown),
         "/panic" => panic!("as told"),
         _ => text(StatusCode::NOT_FOUND, Bytes::new()),
     })
@@ -132,6 +135,10 @@ impl Answer {
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self(BufReader::new(stream))
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut BufReader<S> {
+        &mut self.0
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {

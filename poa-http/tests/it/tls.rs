@@ -4,6 +4,7 @@ use std::sync::Arc;
 use poa_core::config::Duration;
 use poa_core::{BuildContext, MemoryBudget};
 use poa_http::{CertificateFiles, Limits, Server, Tls};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -28,11 +29,19 @@ pub(crate) fn client_config(
         .with_no_client_auth()
 }
 
-async fn echo(addr: std::net::SocketAddr, name: &str, config: ClientConfig) -> String {
+/// A client over TLS, by this name of the server.
+pub(crate) async fn connect(
+    addr: std::net::SocketAddr,
+    name: &str,
+    config: ClientConfig,
+) -> Client<impl AsyncRead + AsyncWrite + Unpin> {
     let tcp = TcpStream::connect(addr).await.unwrap();
     let name = name.to_owned().try_into().unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
-    Client::new(stream).post("/echo", "secret").await.body
+    Client::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap())
+}
+
+async fn echo(addr: std::net::SocketAddr, name: &str, config: ClientConfig) -> String {
+    connect(addr, name, config).await.post("/echo", "secret").await.body
 }
 
 fn make_certificate(dir: &Path, name: &str) -> CertificateFiles {

@@ -1,0 +1,157 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use poa_core::{MemoryBudget, Reservation};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::server::TlsStream;
+
+use crate::wire::Wire;
+
+/// What every connection may hold of an unfinished message without paying for it.
+const FREE: u64 = 16 << 10;
+
+/// The socket below the frames. Reserves memory for a message while it arrives.
+pub(super) struct Metered {
+    stream: Stream,
+    /// What came together with the request for the upgrade.
+    ahead: Bytes,
+    memory: Option<MemoryBudget>,
+    received: u64,
+    /// Of `received`, what belongs to finished messages.
+    finished: u64,
+    paid: Option<Reservation>,
+    /// The budget had no more. Nothing is read any more.
+    busy: bool,
+}
+
+enum Stream {
+    Plain(Wire),
+    Tls(Box<TlsStream<Wire>>),
+}
+
+impl Metered {
+    /// Takes the socket out of hyper, whose buffers are given back. `None` when it is not a socket of this crate.
+    pub(super) fn new(upgraded: Upgraded, memory: Option<MemoryBudget>) -> Option<Self> {
+        let (stream, ahead) = match upgraded.downcast::<TokioIo<Wire>>() {
+            Ok(parts) => (Stream::Plain(parts.io.into_inner()), parts.read_buf),
+            Err(upgraded) => {
+                let parts = upgraded.downcast::<TokioIo<TlsStream<Wire>>>().ok()?;
+                (Stream::Tls(Box::new(parts.io.into_inner())), parts.read_buf)
+            }
+        };
+        Some(Self { stream, ahead, memory, received: 0, finished: 0, paid: None, busy: false })
+    }
+
+    /// Bytes received so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// A message is finished, and whoever got it has done with it.
+    pub(super) fn finish_message(&mut self) {
+        self.finished = self.received;
+        self.paid = None;
+    }
+
+    /// Whether the budget had no more for the message that arrives.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy
+    }
+
+    /// Stops paying: what still arrives is thrown away.
+    pub(super) fn give_up(&mut self) {
+        self.memory = None;
+        self.busy = false;
+        self.finish_message();
+    }
+
+    /// Notes what arrived, and pays for it when the message becomes large.
+    fn pay(&mut self, bytes: u64) {
+        self.received += bytes;
+        let Some(memory) = &self.memory else { return };
+        let unfinished = self.received - self.finished;
+        if unfinished <= FREE {
+            return;
+        }
+        // The first time, for all that came before as well.
+        let due = if self.paid.is_some() { bytes } else { unfinished };
+        let reservation = self.paid.get_or_insert_with(|| memory.reservation());
+        self.busy = !reservation.grow(due);
+    }
+
+    fn stream(&mut self) -> Pin<&mut (dyn Duplex + '_)> {
+        match &mut self.stream {
+            Stream::Plain(wire) => Pin::new(wire),
+            Stream::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
+}
+
+/// What the two kinds of streams have in common.
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.busy {
+            // The socket above looks at once.
+            return Poll::Pending;
+        }
+        let before = buffer.filled().len();
+        if self.ahead.is_empty() {
+            ready!(self.stream().poll_read(cx, buffer))?;
+        } else {
+            let count = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead[..count]);
+            self.ahead.advance(count);
+            if self.ahead.is_empty() {
+                // Lets go of hyper's buffer.
+                self.ahead = Bytes::new();
+            }
+        }
+        self.pay((buffer.filled().len() - before) as u64);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(wire) => wire.is_write_vectored(),
+            Stream::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+}

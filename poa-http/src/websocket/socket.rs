@@ -1,0 +1,233 @@
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use hyper::upgrade::OnUpgrade;
+use poa_core::MemoryBudget;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_websockets as ws;
+
+use super::metered::Metered;
+use super::{CloseCode, Error, Message, Options};
+use crate::state::Following;
+
+/// How long a client has to take the last words and to say its own.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// The longest reason that fits into a close frame (RFC 6455, section 5.5).
+const MAX_REASON: usize = 123;
+
+/// A conversation over WebSocket, from the server's side.
+///
+/// A [`Stream`] of the messages received and a [`Sink`] for those to be sent. Pings are answered by themselves, but only
+/// while the stream is polled. While the client does not take what is sent to it, nothing is received from it: no more than
+/// about 8 KiB, or one message, wait to be sent.
+///
+/// To receive, to send and to flush are cancel safe: no message is lost or sent twice.
+pub struct WebSocket {
+    frames: ws::WebSocketStream<Metered>,
+    limit: usize,
+    /// Nothing more is received: the client said goodbye, or broke a rule.
+    ended: bool,
+    /// The client has sent a close frame, and nothing after it.
+    said_goodbye: bool,
+    /// A message was given out since the stream was polled last.
+    handed_over: bool,
+}
+
+impl WebSocket {
+    fn new(socket: Metered, limit: usize) -> Self {
+        let limits = ws::Limits::default().max_payload_len(Some(limit));
+        let frames = ws::ServerBuilder::new().limits(limits).serve(socket);
+        Self { frames, limit, ended: false, said_goodbye: false, handed_over: false }
+    }
+
+    /// How many bytes were received so far. It moves with every sign of life, be it part of a message only.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.frames.get_ref().received()
+    }
+
+    /// Ends the conversation and closes the connection, whatever became of it before.
+    ///
+    /// Sends what waits to be sent, then this code, unless there was another reason already: the client said goodbye, or an
+    /// [`Error`] was met. Then the client has 5 s to take it and to answer. The reason is cut to 123 bytes.
+    pub async fn close_with(self, code: CloseCode, reason: &str) {
+        // After that time, the client has lost its claim to an orderly end.
+        let _ = tokio::time::timeout(GOODBYE, self.say_goodbye(code, reason)).await;
+    }
+
+    async fn say_goodbye(mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
+        self.queue_close(code, reason);
+        self.frames.flush().await.map_err(|error| self.explain(error))?;
+        if !self.frames.get_ref().is_busy() {
+            // Gives the answer of the client, or flushes ours.
+            while let Some(Ok(message)) = self.frames.next().await {
+                self.said_goodbye |= message.is_close();
+                self.frames.get_mut().finish_message();
+            }
+        }
+        self.frames.get_mut().give_up();
+        let mut socket = self.frames.into_inner();
+        socket.shutdown().await.map_err(Error::Io)?;
+        // To close with unread bytes is to reset the connection, which can destroy the last words on their way.
+        let mut rest = [0; 1024];
+        while !self.said_goodbye && socket.read(&mut rest).await.map_err(Error::Io)? > 0 {}
+        Ok(())
+    }
+
+    /// Fails when there was a close frame already, which then stands.
+    fn queue_close(&mut self, code: CloseCode, reason: &str) {
+        let fits = (0..=reason.len().min(MAX_REASON)).rev().find(|at| reason.is_char_boundary(*at));
+        let reason = &reason[..fits.unwrap_or(0)];
+        if let Ok(code) = ws::CloseCode::try_from(code.get()) {
+            let _ = Pin::new(&mut self.frames).start_send(ws::Message::close(Some(code), reason));
+        }
+    }
+
+    /// Makes an error of the library one of ours.
+    fn explain(&mut self, error: ws::Error) -> Error {
+        self.note(match error {
+            ws::Error::Protocol(rule) => Error::Protocol(describe(&rule)),
+            ws::Error::PayloadTooLong { .. } => Error::TooLarge { limit: self.limit },
+            ws::Error::AlreadyClosed => Error::Closed,
+            ws::Error::Io(error) => Error::Io(error),
+            other => Error::Io(io::Error::other(other)),
+        })
+    }
+
+    /// Ends the conversation, and queues what the client is to be told about it.
+    fn note(&mut self, error: Error) -> Error {
+        if let Some((code, reason)) = error.close() {
+            self.queue_close(code, reason);
+        }
+        self.ended = true;
+        error
+    }
+}
+
+fn describe(rule: &ws::proto::ProtocolError) -> &'static str {
+    use ws::proto::ProtocolError as Rule;
+    match rule {
+        Rule::FragmentedControlFrame => "fragmented control frame",
+        Rule::InvalidCloseCode => "invalid close code",
+        Rule::InvalidOpcode => "invalid opcode",
+        Rule::InvalidPayloadLength => "invalid payload length",
+        Rule::InvalidRsv => "reserved bits are set",
+        Rule::InvalidUtf8 => "invalid utf-8",
+        Rule::UnexpectedUnmaskedFrame => "frame without a mask",
+        _ => "invalid frame",
+    }
+}
+
+impl Stream for WebSocket {
+    type Item = Result<Message, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if std::mem::take(&mut self.handed_over) {
+            // Whoever got the last message has done with it.
+            self.frames.get_mut().finish_message();
+        }
+        // A client that does not read, but asks for pongs, must not make us hold them all.
+        ready!(self.as_mut().poll_ready(cx))?;
+        let message = match self.frames.poll_next_unpin(cx) {
+            _ if self.frames.get_ref().is_busy() => {
+                return Poll::Ready(Some(Err(self.note(Error::Busy))));
+            }
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => None,
+            Poll::Ready(Some(Err(error))) => Some(Err(self.explain(error))),
+            Poll::Ready(Some(Ok(message))) => Some(Ok(received(message))),
+        };
+        self.handed_over = true;
+        self.said_goodbye |= matches!(message, Some(Ok(Message::Close(_))));
+        self.ended |= self.said_goodbye || message.is_none();
+        Poll::Ready(message)
+    }
+}
+
+fn received(message: ws::Message) -> Message {
+    if let Some((code, _)) = message.as_close() {
+        return Message::Close(CloseCode::received(code.into()));
+    }
+    if message.is_text() {
+        Message::Text(message.into_payload().into())
+    } else if message.is_binary() {
+        Message::Binary(message.into_payload().into())
+    } else if message.is_ping() {
+        Message::Ping
+    } else {
+        Message::Pong
+    }
+}
+
+impl Sink<Message> for WebSocket {
+    type Error = Error;
+
+    fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.frames.poll_ready_unpin(cx).map_err(|error| self.explain(error))
+    }
+
+    fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
+        let message = match message {
+            Message::Text(text) => ws::Message::text(text),
+            Message::Binary(bytes) => ws::Message::binary(bytes),
+            Message::Ping => ws::Message::ping(Bytes::new()),
+            Message::Pong => ws::Message::pong(Bytes::new()),
+            Message::Close(code) => {
+                self.queue_close(code, "");
+                return Ok(());
+            }
+        };
+        self.frames.start_send_unpin(message).map_err(|error| self.explain(error))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.frames.poll_flush_unpin(cx).map_err(|error| self.explain(error))
+    }
+
+    /// Flushes only; [`WebSocket::close_with`] ends the conversation.
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        self.poll_flush(cx)
+    }
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("received", &self.received())
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What becomes of a connection once the answer to its upgrade is sent.
+pub(super) fn following<F, S>(pending: OnUpgrade, options: &Options, session: F) -> Following
+where
+    F: FnOnce(WebSocket) -> S + Send + 'static,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let (limit, memory) = (options.max_message, options.memory.clone());
+    Box::pin(async move {
+        if let Some(socket) = open(pending, limit, memory).await {
+            session(socket).await;
+        }
+    })
+}
+
+async fn open(pending: OnUpgrade, limit: usize, memory: Option<MemoryBudget>) -> Option<WebSocket> {
+    match pending.await {
+        Ok(upgraded) => Some(WebSocket::new(Metered::new(upgraded, memory)?, limit)),
+        Err(error) => {
+            tracing::debug!("a connection ended before its upgrade: {error}");
+            None
+        }
+    }
+}
