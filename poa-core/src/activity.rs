@@ -5,11 +5,14 @@
 //! falls due: about once per timeout for each agent, however often it pings.
 
 mod journal;
+mod link;
 mod table;
 mod wheel;
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -19,7 +22,8 @@ use tokio::time::Instant;
 use crate::bus::Bus;
 use crate::{Activity, AgentId, Relay, Sign, Timestamp};
 pub(crate) use journal::Journal;
-use table::Table;
+pub use link::Link;
+use table::{Table, Via};
 use wheel::Wheel;
 
 /// How exactly silence is noticed: this much late at most.
@@ -53,18 +57,12 @@ impl ActivityMonitor {
 
     /// The agent is alive: starts its timer or restarts it. An agent not known to be active becomes active.
     pub fn ping(&self, agent: &AgentId) {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.ping(agent),
-            Watch::There(relay) => relay.sign_of_life(agent, Sign::Ping),
-        }
+        self.ping_over(agent, None);
     }
 
     /// The agent sent data: restarts a timer that runs, but starts none.
     pub fn data(&self, agent: &AgentId) {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.data(agent),
-            Watch::There(relay) => relay.sign_of_life(agent, Sign::Data),
-        }
+        self.data_over(agent, None);
     }
 
     /// The agent leaves: inactive at once, unless it is known to be so already.
@@ -72,6 +70,28 @@ impl ActivityMonitor {
         match &self.0 {
             Watch::Here(watcher) => watcher.bye(agent),
             Watch::There(relay) => relay.sign_of_life(agent, Sign::Bye),
+        }
+    }
+
+    /// A new way to speak, for agents whose leaving is noticed by its end.
+    ///
+    /// In a plugin that belongs to another host, that end is noticed by nobody: the timers must do.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link::new(self.clone())
+    }
+
+    fn ping_over(&self, agent: &AgentId, via: Via) {
+        match &self.0 {
+            Watch::Here(watcher) => watcher.ping(agent, via),
+            Watch::There(relay) => relay.sign_of_life(agent, Sign::Ping),
+        }
+    }
+
+    fn data_over(&self, agent: &AgentId, via: Via) {
+        match &self.0 {
+            Watch::Here(watcher) => watcher.data(agent, via),
+            Watch::There(relay) => relay.sign_of_life(agent, Sign::Data),
         }
     }
 
@@ -101,6 +121,7 @@ pub(crate) struct Watcher {
     wheel: Mutex<Wheel>,
     /// Told when an agent is put into a wheel that was empty.
     filled: Notify,
+    links: AtomicU32,
 }
 
 impl Watcher {
@@ -114,6 +135,7 @@ impl Watcher {
             journal: None,
             wheel: Mutex::default(),
             filled: Notify::new(),
+            links: AtomicU32::new(1),
         }
     }
 
@@ -128,16 +150,31 @@ impl Watcher {
         Self { journal: Some(Mutex::new(journal)), ..self }
     }
 
-    fn ping(&self, agent: &AgentId) {
+    fn ping(&self, agent: &AgentId, via: Via) {
         let deadline = self.ticks_until(self.timeout);
-        let started = self.table.ping(agent, deadline, || self.publish(agent, true));
+        let started = self.table.ping(agent, via, deadline, || self.publish(agent, true));
         if let Some(generation) = started {
             self.watch(deadline, agent.clone(), generation);
         }
     }
 
-    fn data(&self, agent: &AgentId) {
-        self.table.data(agent, self.ticks_until(self.timeout));
+    fn data(&self, agent: &AgentId, via: Via) {
+        self.table.data(agent, via, self.ticks_until(self.timeout));
+    }
+
+    /// A number that no other link has.
+    fn next_link(&self) -> Via {
+        let next = || NonZeroU32::new(self.links.fetch_add(1, Relaxed));
+        next().or_else(next)
+    }
+
+    /// The link over which the agent spoke is gone: inactive at once, unless it spoke elsewhere since.
+    fn gone(&self, agent: &AgentId, via: Via) {
+        let forget_at = self.ticks_until(REMEMBERED);
+        let left = self.table.gone(agent, via, forget_at, || self.publish(agent, false));
+        if let Some(generation) = left {
+            self.watch(forget_at, agent.clone(), generation);
+        }
     }
 
     fn bye(&self, agent: &AgentId) {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::num::NonZeroU32;
 
 use parking_lot::Mutex;
 
@@ -9,6 +10,9 @@ use crate::AgentId;
 
 /// How many locks the table has, so that handlers on several cores do not wait for each other.
 const SHARDS: usize = 16;
+
+/// The link over which an agent spoke last, if it was one.
+pub(super) type Via = Option<NonZeroU32>;
 
 /// The state of every agent that pinged lately.
 #[derive(Debug, Default)]
@@ -26,7 +30,8 @@ struct Shard {
 
 #[derive(Clone, Copy, Debug)]
 struct Agent {
-    active: bool,
+    state: State,
+    via: Via,
     /// It was active before a restart, and has not been heard since.
     presumed: bool,
     /// The tick at which an active agent falls silent, or an inactive one is forgotten.
@@ -35,18 +40,30 @@ struct Agent {
     generation: u32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It pings, and its silence would be noticed.
+    Active,
+    /// Receivers were told.
+    Inactive,
+    /// It never pinged, but the end of its link would be noticed. Not in the wheel.
+    Linked,
+}
+
 impl Table {
     /// Notes a ping. When the agent becomes active by it, `changed` is called, and the generation of the entry to watch is
     /// returned.
     pub(super) fn ping(
         &self,
         agent: &AgentId,
+        via: Via,
         deadline: u64,
         changed: impl FnOnce(),
     ) -> Option<u32> {
         let mut shard = self.shard(agent).lock();
         match shard.agents.get_mut(agent) {
-            Some(known) if known.active => {
+            Some(known) if known.state == State::Active => {
+                known.via = via;
                 known.deadline = deadline;
                 // The crash may have come before the receivers heard of it.
                 if std::mem::take(&mut known.presumed) {
@@ -57,7 +74,7 @@ impl Table {
             _ => {
                 changed();
                 shard.active += 1;
-                Some(shard.put(agent, true, deadline))
+                Some(shard.put(agent, State::Active, via, deadline))
             }
         }
     }
@@ -66,7 +83,7 @@ impl Table {
     pub(super) fn presume(&self, agent: &AgentId, deadline: u64) -> u32 {
         let mut shard = self.shard(agent).lock();
         shard.active += 1;
-        let generation = shard.put(agent, true, deadline);
+        let generation = shard.put(agent, State::Active, None, deadline);
         if let Some(agent) = shard.agents.get_mut(agent) {
             agent.presumed = true;
         }
@@ -74,14 +91,39 @@ impl Table {
     }
 
     /// Notes data of an agent.
-    pub(super) fn data(&self, agent: &AgentId, deadline: u64) {
+    pub(super) fn data(&self, agent: &AgentId, via: Via, deadline: u64) {
         let mut shard = self.shard(agent).lock();
         match shard.agents.get_mut(agent) {
-            Some(known) if known.active => known.deadline = deadline,
+            Some(known) if known.state == State::Active => {
+                known.via = via;
+                known.deadline = deadline;
+            }
+            Some(known) if known.state == State::Linked && via.is_some() => known.via = via,
             // It speaks again, so receivers take it for active: that it was inactive no longer counts.
+            _ if via.is_some() => drop(shard.put(agent, State::Linked, via, u64::MAX)),
             Some(_) => drop(shard.agents.remove(agent)),
             None => {}
         }
+    }
+
+    /// Notes that a link is gone. When the agent spoke over it last, `changed` is called, and the generation of the entry to
+    /// watch is returned.
+    pub(super) fn gone(
+        &self,
+        agent: &AgentId,
+        via: Via,
+        forget_at: u64,
+        changed: impl FnOnce(),
+    ) -> Option<u32> {
+        let mut shard = self.shard(agent).lock();
+        let known = shard.agents.get(agent).filter(|known| known.via == via)?;
+        match known.state {
+            State::Inactive => return None,
+            State::Active => shard.active -= 1,
+            State::Linked => {}
+        }
+        changed();
+        Some(shard.put(agent, State::Inactive, None, forget_at))
     }
 
     /// Notes a leave. Unless the agent was known to be inactive, `changed` is called, and the generation of the entry to
@@ -93,13 +135,13 @@ impl Table {
         changed: impl FnOnce(),
     ) -> Option<u32> {
         let mut shard = self.shard(agent).lock();
-        match shard.agents.get(agent).map(|known| known.active) {
-            Some(false) => return None,
-            Some(true) => shard.active -= 1,
-            None => {}
+        match shard.agents.get(agent).map(|known| known.state) {
+            Some(State::Inactive) => return None,
+            Some(State::Active) => shard.active -= 1,
+            Some(State::Linked) | None => {}
         }
         changed();
-        Some(shard.put(agent, false, forget_at))
+        Some(shard.put(agent, State::Inactive, None, forget_at))
     }
 
     /// Decides about an agent that the wheel brought up, and returns when to look at it again. When it fell silent, `silent`
@@ -117,8 +159,8 @@ impl Table {
         if known.deadline > now {
             return Some(known.deadline);
         }
-        if known.active {
-            known.active = false;
+        if known.state == State::Active {
+            known.state = State::Inactive;
             known.deadline = forget_at;
             shard.active -= 1;
             silent();
@@ -138,10 +180,11 @@ impl Table {
 }
 
 impl Shard {
-    fn put(&mut self, agent: &AgentId, active: bool, deadline: u64) -> u32 {
+    fn put(&mut self, agent: &AgentId, state: State, via: Via, deadline: u64) -> u32 {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations;
-        self.agents.insert(agent.clone(), Agent { active, presumed: false, deadline, generation });
+        let entry = Agent { state, via, presumed: false, deadline, generation };
+        self.agents.insert(agent.clone(), entry);
         generation
     }
 }

@@ -180,3 +180,66 @@ async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
     let changes = next(&reader).await;
     assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("back", false));
 }
+
+/// What is said when `link` is gone.
+async fn said_at_the_end(link: super::Link, reader: &Reader) -> Vec<(String, bool)> {
+    drop(link);
+    let changes = if nothing_said(reader) { Vec::new() } else { next(reader).await };
+    let mut said: Vec<_> =
+        changes.iter().map(|change| (change.agent_id.to_string(), change.active)).collect();
+    said.sort();
+    said
+}
+
+fn inactive(name: &str) -> (String, bool) {
+    (name.to_owned(), false)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_link_is_the_end_of_those_who_spoke_over_it() {
+    let (monitor, reader) = monitor();
+    let mut link = monitor.link();
+    link.ping(&agent("pings"));
+    link.data(&agent("sends"));
+    link.ping(&agent("left"));
+    link.bye(&agent("left"));
+    next(&reader).await;
+    let said = said_at_the_end(link, &reader).await;
+    assert_eq!(said, [inactive("pings"), inactive("sends")]);
+    assert_eq!(monitor.active(), 0);
+    advance(Duration::from_secs(60)).await;
+    assert!(nothing_said(&reader));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_spoke_elsewhere_since_stays_active() {
+    let (monitor, reader) = monitor();
+    let (mut one, mut other) = (monitor.link(), monitor.link());
+    for name in ["pings elsewhere", "sends elsewhere", "on the other", "sends on the other"] {
+        one.data(&agent(name));
+    }
+    one.ping(&agent("on the other"));
+    monitor.ping(&agent("pings elsewhere"));
+    monitor.data(&agent("sends elsewhere"));
+    other.ping(&agent("on the other"));
+    other.data(&agent("sends on the other"));
+    next(&reader).await;
+    assert_eq!(said_at_the_end(one, &reader).await, []);
+    let said = said_at_the_end(other, &reader).await;
+    assert_eq!(said, [inactive("on the other"), inactive("sends on the other")]);
+    assert_eq!(monitor.active(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_fell_silent_is_not_reported_again_by_its_link() {
+    let (monitor, reader) = monitor();
+    let mut link = monitor.link();
+    link.ping(&agent("one"));
+    assert!(next(&reader).await[0].active);
+    assert!(!next(&reader).await[0].active);
+    // It speaks again, so that its link has something to say once more.
+    let mut again = monitor.link();
+    again.data(&agent("one"));
+    assert_eq!(said_at_the_end(link, &reader).await, []);
+    assert_eq!(said_at_the_end(again, &reader).await, [inactive("one")]);
+}
