@@ -29,13 +29,14 @@ impl Backoff {
 
     /// The wait that is due now. What the server asked for comes on top: jitter below it would disobey the server,
     /// none at all would bring every agent back at the same moment.
-    pub(crate) fn delay(&mut self, asked: Option<Duration>) -> Duration {
+    #[must_use]
+    pub fn delay(&mut self, asked: Option<Duration>) -> Duration {
         let jitter = self.ceiling().mul_f64(fastrand::f64());
         asked.unwrap_or_default() + jitter
     }
 
     /// The next wait is a short one again.
-    pub(crate) const fn reset(&mut self) {
+    pub const fn reset(&mut self) {
         self.failures = 0;
     }
 }

@@ -1,29 +1,18 @@
 //! The command line.
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
-use poa_agent::{AgentId, BaseUrl, BoxError, Config, Credentials, Trust};
-
-/// Where the password is looked for if no option gives it.
-const PASSWORD_VARIABLE: &str = "POA_PASSWORD";
+use poa_agent::args::{Password, Server, interval};
+use poa_agent::{AgentId, BoxError, Config, Credentials};
 
 /// Sends this machine's CPU, memory and disk load to a poa server.
 #[derive(Debug, Parser)]
 #[command(name = "poa-agent", version)]
 pub(crate) struct Cli {
-    /// How to reach the server; only needed without --url
-    #[arg(long, value_enum)]
-    transport: Option<Transport>,
-    /// The REST handler (http, https) or the WebSocket handler (ws, wss) [default: http://127.0.0.1:4002, and for ws
-    /// ws://127.0.0.1:4004/ws]
-    #[arg(long, value_name = "URL", alias = "rest")]
-    url: Option<BaseUrl>,
-    /// The auth server
-    #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:4003")]
-    auth: BaseUrl,
+    #[command(flatten)]
+    server: Server,
     /// The user to log in as
     #[arg(long)]
     user: String,
@@ -41,65 +30,16 @@ pub(crate) struct Cli {
     /// How many metrics are kept while the server cannot be reached
     #[arg(long, value_name = "N", default_value = "10000")]
     buffer: NonZeroUsize,
-    /// Believe certificates signed by one in this PEM file, instead of those the system trusts
-    #[arg(long, value_name = "FILE")]
-    ca: Option<PathBuf>,
-    /// Believe any certificate. Only for a self-signed one on a network you trust
-    #[arg(long, conflicts_with = "ca")]
-    insecure_tls: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Transport {
-    /// HTTP, one request for each call
-    Rest,
-    /// WebSocket, one connection for all calls
-    Ws,
-}
-
-impl Transport {
-    /// The address, which must be of this kind, or else where a server on this machine listens.
-    fn address(self, url: Option<BaseUrl>) -> Result<BaseUrl, BoxError> {
-        let url = match (url, self) {
-            (Some(url), _) => url,
-            (None, Self::Rest) => "http://127.0.0.1:4002".parse()?,
-            (None, Self::Ws) => "ws://127.0.0.1:4004/ws".parse()?,
-        };
-        if url.is_websocket() == (self == Self::Ws) {
-            return Ok(url);
-        }
-        let wanted = if self == Self::Ws { "ws:// or wss://" } else { "http:// or https://" };
-        Err(format!("{url} does not fit the transport: it must begin with {wanted}").into())
-    }
-}
-
-#[derive(clap::Args)]
-#[group(multiple = false)]
-struct Password {
-    /// The password. Others on this machine can see it in the list of processes; prefer a file, or the variable
-    /// POA_PASSWORD
-    #[arg(long)]
-    password: Option<String>,
-    /// A file that holds the password
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
 }
 
 impl Cli {
     /// # Errors
-    /// There is no password to be found, or the credentials cannot be sent.
+    /// There is no password to be found, the credentials cannot be sent, or the address does not fit the transport.
     pub(crate) fn into_config(self) -> Result<Config, BoxError> {
         let credentials = Credentials::new(self.user, self.password.find()?)?;
-        let server = match (self.transport, self.url) {
-            (None, Some(url)) => url,
-            (transport, url) => transport.unwrap_or(Transport::Rest).address(url)?,
-        };
-        let mut config = Config::new(server, self.auth, credentials, self.id);
-        config.trust = match self.ca {
-            Some(file) => Trust::CaFile(file),
-            None if self.insecure_tls => Trust::Insecure,
-            None => Trust::System,
-        };
+        let (server, auth) = (self.server.url()?, self.server.auth().clone());
+        let mut config = Config::new(server, auth, credentials, self.id);
+        config.trust = self.server.trust();
         config.settings.interval = self.interval;
         config.settings.ping_interval = self.ping_interval;
         config.settings.buffer = self.buffer;
@@ -107,45 +47,10 @@ impl Cli {
     }
 }
 
-impl Password {
-    fn find(self) -> Result<String, BoxError> {
-        if let Some(password) = self.password {
-            return Ok(password);
-        }
-        if let Some(file) = self.password_file {
-            return read(&file);
-        }
-        std::env::var(PASSWORD_VARIABLE).map_err(|_| {
-            format!("no password: give --password-file or --password, or set {PASSWORD_VARIABLE}")
-                .into()
-        })
-    }
-}
-
-/// Not derived: the password must not show.
-impl std::fmt::Debug for Password {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Password")
-            .field("password_file", &self.password_file)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Editors end a file with a newline; it is no part of the password.
-fn read(file: &Path) -> Result<String, BoxError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("cannot read the password file {}: {error}", file.display()))?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-fn interval(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write it like 5s or 500ms"))?;
-    if duration.is_zero() { Err("it must be longer than zero".into()) } else { Ok(duration) }
-}
-
 #[cfg(test)]
 mod tests {
+    use poa_agent::Trust;
+
     use super::*;
 
     fn parse(more: &[&str]) -> Result<Cli, clap::Error> {
@@ -204,15 +109,5 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn a_password_file_is_read_without_its_last_newline() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("password");
-        std::fs::write(&file, " with spaces \n").unwrap();
-        assert_eq!(read(&file).unwrap(), " with spaces ");
-        let error = read(&folder.path().join("none")).unwrap_err().to_string();
-        assert!(error.contains("none"), "{error}");
     }
 }

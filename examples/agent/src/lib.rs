@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent;
+pub mod args;
 mod backoff;
 mod base_url;
 mod buffer;
@@ -13,6 +14,7 @@ mod refusal;
 mod report;
 mod rest;
 mod sender;
+mod signals;
 mod source;
 mod system;
 mod transport;
@@ -29,6 +31,7 @@ pub use identity::{AgentId, AgentIdError, Credentials, CredentialsError};
 pub use metric::{EncodeError, Metric};
 pub use report::Report;
 pub use rest::Rest;
+pub use signals::Signals;
 pub use source::Source;
 pub use system::SystemSource;
 pub use transport::{CallError, LoginError, Transport};

@@ -99,7 +99,7 @@ impl Rest {
 
 impl Transport for Rest {
     async fn connect(&self) -> Result<(), CallError> {
-        self.session.token(None).await.map(drop)
+        self.session.connect().await
     }
 
     async fn ping(&self) -> Result<Duration, CallError> {

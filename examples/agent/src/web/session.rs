@@ -89,6 +89,14 @@ impl Session {
         })))
     }
 
+    /// Logs in, unless there is a token already.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn connect(&self) -> Result<(), CallError> {
+        self.token(None).await.map(drop)
+    }
+
     pub(crate) fn client(&self) -> &HttpClient {
         &self.0.client
     }
