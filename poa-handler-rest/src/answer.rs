@@ -4,9 +4,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use poa_protocol::{SUCCESS, accepted};
-
-use crate::refused::Refused;
+use poa_protocol::{Refusal, SUCCESS, accepted};
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
@@ -26,7 +24,7 @@ pub(crate) fn positive(accepted_calls: &Accepted) -> Answer {
     })
 }
 
-pub(crate) fn negative(refused: &Refused) -> Answer {
+pub(crate) fn negative(refused: &Refusal) -> Answer {
     let body = match refused.body() {
         std::borrow::Cow::Borrowed(text) => Bytes::from_static(text.as_bytes()),
         std::borrow::Cow::Owned(text) => text.into(),
@@ -39,7 +37,7 @@ pub(crate) fn negative(refused: &Refused) -> Answer {
 }
 
 /// Adds what HTTP wants said with some statuses (RFC 9110, sections 11.6.1, 15.5.6 and 10.2.3).
-fn explain(refused: &Refused, headers: &mut HeaderMap) {
+fn explain(refused: &Refusal, headers: &mut HeaderMap) {
     if refused.status() == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

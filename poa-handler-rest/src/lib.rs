@@ -4,7 +4,6 @@ mod answer;
 mod config;
 mod handler;
 mod metrics;
-mod refused;
 mod service;
 mod take;
 

@@ -7,12 +7,11 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method, Request};
 use poa_core::HandlerContext;
 use poa_core::auth::{Authenticator, Principal};
-use poa_http::Body;
+use poa_http::{Body, BodyError};
 use poa_protocol::{CallKind, Format, Limits, Refusal, decode};
 
 use crate::answer::{self, Accepted, Answer};
 use crate::metrics::Metrics;
-use crate::refused::Refused;
 use crate::take::Taking;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -35,10 +34,10 @@ impl Service {
         let begin = Instant::now();
         let Some(kind) = CallKind::from_path(request.uri().path()) else {
             self.metrics.unknown_path();
-            return answer::negative(&Refusal::NotFound { what: "path" }.into());
+            return answer::negative(&Refusal::NotFound { what: "path" });
         };
         let outcome = self.handle(kind, request).await;
-        let status = outcome.as_ref().map_or_else(Refused::status, |_| 200);
+        let status = outcome.as_ref().map_or_else(Refusal::status, |_| 200);
         self.metrics.answered(kind, status, begin.elapsed());
         match outcome {
             Ok(accepted) => answer::positive(&accepted),
@@ -47,15 +46,15 @@ impl Service {
     }
 
     /// The checks in the order of the protocol (section 2): a stranger learns and costs as little as possible.
-    async fn handle(&self, kind: CallKind, request: Request<Body>) -> Result<Accepted, Refused> {
+    async fn handle(&self, kind: CallKind, request: Request<Body>) -> Result<Accepted, Refusal> {
         if request.method() != Method::POST {
-            return Err(Refusal::MethodNotAllowed { allow: "POST" }.into());
+            return Err(Refusal::MethodNotAllowed { allow: "POST" });
         }
         let caller = self.caller(request.headers())?;
         let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
         let format = Format::from_content_type(content_type)?;
         let (head, body) = request.into_parts();
-        let body = body.read(self.cx.memory()).await?;
+        let body = body.read(self.cx.memory()).await.map_err(unread)?;
         let (accepted, receipt) = {
             let call = decode(kind, format, &body, &Limits::default())?;
             let (cx, caller) = (&self.cx, caller.as_ref());
@@ -71,10 +70,20 @@ impl Service {
     }
 
     /// Who calls; nobody in particular when everybody may.
-    fn caller(&self, headers: &HeaderMap) -> Result<Option<Principal>, Refused> {
+    fn caller(&self, headers: &HeaderMap) -> Result<Option<Principal>, Refusal> {
         let Some(authenticator) = &self.authenticator else { return Ok(None) };
         let token = bearer(headers).ok_or(Refusal::Unauthorized)?;
         Ok(Some(authenticator.verify(token)?))
+    }
+}
+
+/// Why a body could not be read, in the words of the protocol.
+fn unread(error: BodyError) -> Refusal {
+    match error {
+        BodyError::TooLarge { limit } => Refusal::TooLarge { limit },
+        BodyError::Timeout(_) => Refusal::BodyTimeout,
+        BodyError::Busy => Refusal::not_now("too much is being received at once"),
+        _ => Refusal::Incomplete,
     }
 }
 

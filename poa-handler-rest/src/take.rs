@@ -1,14 +1,11 @@
 //! What a decoded call does to the host.
 
 use poa_core::auth::Principal;
-use poa_core::{
-    AgentId, DataType, Draft, HandlerContext, IdempotencyKey, InvalidKey, Payload, Receipt,
-};
+use poa_core::{AgentId, DataType, Draft, HandlerContext, IdempotencyKey, InvalidKey, Receipt};
 use poa_http::Received;
-use poa_protocol::{Batch, Call, Data, Format, Refusal};
+use poa_protocol::{Batch, Call, Data, Format, Refusal, host};
 
 use crate::answer::Accepted;
-use crate::refused::Refused;
 
 /// A call to be taken, with all that is known about it.
 pub(crate) struct Taking<'r> {
@@ -26,7 +23,7 @@ type Taken = (Accepted, Option<Receipt>);
 
 impl Taking<'_> {
     /// Takes all of the call or nothing.
-    pub(crate) fn take(&self, call: Call<'_>) -> Result<Taken, Refused> {
+    pub(crate) fn take(&self, call: Call<'_>) -> Result<Taken, Refusal> {
         match call {
             Call::Ping(ping) => self.cx.activity().ping(&self.agent(&ping.id)?),
             Call::Bye(bye) => self.cx.publish_inactive(&self.agent(&bye.id)?),
@@ -36,7 +33,7 @@ impl Taking<'_> {
         Ok((Accepted::One, None))
     }
 
-    fn take_data(&self, data: &Data<'_>) -> Result<Taken, Refused> {
+    fn take_data(&self, data: &Data<'_>) -> Result<Taken, Refusal> {
         let data_type = self.data_type(data)?;
         let agent = self.agent(&data.id)?;
         let key = self.key.map(|key| IdempotencyKey::new(&agent, key));
@@ -47,11 +44,11 @@ impl Taking<'_> {
     }
 
     /// Every item passes one check before any item comes to the next, so that the answer does not depend on their order.
-    fn take_batch(&self, batch: Batch<'_>) -> Result<Taken, Refused> {
+    fn take_batch(&self, batch: Batch<'_>) -> Result<Taken, Refusal> {
         let items = &batch.items;
         let types = check_all(items, |item| self.data_type(item))?;
         if let Some(refusal) = batch.refusal {
-            return Err(refusal.into());
+            return Err(refusal);
         }
         let agents = check_all(items, |item| self.agent(&item.id))?;
         let mut drafts = Vec::with_capacity(items.len());
@@ -66,19 +63,12 @@ impl Taking<'_> {
     }
 
     fn data_type(&self, data: &Data<'_>) -> Result<DataType, Refusal> {
-        let types = self.cx.data_types();
-        let unknown = || Refusal::unknown_type(&data.data_type, types.iter().map(DataType::name));
-        types.get(&data.data_type).cloned().ok_or_else(unknown)
+        host::data_type(self.cx.data_types(), data)
     }
 
     /// The agent of this id, if the caller may speak for it.
     fn agent(&self, id: &str) -> Result<AgentId, Refusal> {
-        if self.caller.is_some_and(|caller| !caller.may_speak_for(id)) {
-            return Err(Refusal::AgentMismatch);
-        }
-        // The decoder has checked the same rules already.
-        AgentId::new(id)
-            .map_err(|_| Refusal::InvalidField { field: "id", problem: "is no agent id" })
+        host::agent(self.caller, id)
     }
 
     fn draft(
@@ -88,19 +78,8 @@ impl Taking<'_> {
         data: &Data<'_>,
         key: Option<Result<IdempotencyKey, InvalidKey>>,
     ) -> Result<Draft, Refusal> {
-        let format = match self.format {
-            Format::Json => poa_core::Format::Json,
-            Format::MessagePack => poa_core::Format::MessagePack,
-        };
-        let payload = Payload::new(format, self.body.keep(data.range()));
-        let draft = Draft::new(agent, data_type, payload);
-        let field = "Idempotency-Key";
-        let problem = "must have 1 to 255 bytes and no control characters";
-        match key {
-            Some(Ok(key)) => Ok(draft.with_idempotency_key(key)),
-            Some(Err(InvalidKey)) => Err(Refusal::InvalidField { field, problem }),
-            None => Ok(draft),
-        }
+        let bytes = self.body.keep(data.range());
+        host::draft(agent, data_type, (self.format, bytes), ("Idempotency-Key", key))
     }
 }
 

@@ -4,6 +4,8 @@ mod call;
 mod encode;
 mod field;
 mod format;
+#[cfg(feature = "host")]
+pub mod host;
 mod json;
 mod limits;
 mod malformed;

@@ -10,6 +10,9 @@ pub enum Refusal {
     /// 400: the body is not one well-formed value.
     #[error(transparent)]
     Malformed(#[from] Malformed),
+    /// 400: the body ended before all of it was there.
+    #[error("the body is not complete")]
+    Incomplete,
     /// 401: no valid credentials. Nothing more is said.
     #[error("unauthorized")]
     Unauthorized,
@@ -31,6 +34,9 @@ pub enum Refusal {
         /// The methods that are allowed, as the `Allow` header lists them.
         allow: &'static str,
     },
+    /// 408: the body took too long.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
     /// 409: the name of a new user is taken.
     #[error("this user name is taken; choose another")]
     NameTaken,
@@ -102,6 +108,14 @@ pub enum Refusal {
     /// 500: a fault of this server.
     #[error("internal error; the server's log says more")]
     Internal,
+    /// 503: not now; the HTTP answer also needs a `Retry-After` header.
+    #[error("{why}")]
+    Unavailable {
+        /// What is in the way.
+        why: &'static str,
+        /// Seconds to wait.
+        retry_after: u32,
+    },
     /// 503: the bus takes no more; the HTTP answer also needs a `Retry-After` header.
     #[error("the backlog is full; try again in {retry_after} s")]
     BacklogFull {
@@ -127,11 +141,12 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) => 400,
+            Self::Malformed(_) | Self::Incomplete => 400,
             Self::Unauthorized | Self::TokenExpired => 401,
             Self::AgentMismatch => 403,
             Self::NotFound { .. } => 404,
             Self::MethodNotAllowed { .. } => 405,
+            Self::BodyTimeout => 408,
             Self::NameTaken => 409,
             Self::TooLarge { .. } => 413,
             Self::UnsupportedMediaType => 415,
@@ -144,7 +159,7 @@ impl Refusal {
             | Self::UnknownCall { .. } => 422,
             Self::InBatch { cause, .. } => cause.status(),
             Self::Internal => 500,
-            Self::BacklogFull { .. } => 503,
+            Self::Unavailable { .. } | Self::BacklogFull { .. } => 503,
         }
     }
 
@@ -152,12 +167,13 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "malformed_body",
+            Self::Malformed(_) | Self::Incomplete => "malformed_body",
             Self::Unauthorized => "unauthorized",
             Self::TokenExpired => "token_expired",
             Self::AgentMismatch => "agent_mismatch",
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
+            Self::BodyTimeout => "body_timeout",
             Self::NameTaken => "name_taken",
             Self::TooLarge { .. } => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -170,15 +186,18 @@ impl Refusal {
             Self::UnknownCall { .. } => "unknown_call",
             Self::InBatch { cause, .. } => cause.code(),
             Self::Internal => "internal",
+            Self::Unavailable { .. } => "unavailable",
             Self::BacklogFull { .. } => "backlog_full",
         }
     }
 
-    /// Seconds for the `Retry-After` header; only [`Refusal::BacklogFull`] has them.
+    /// Seconds for the `Retry-After` header; every 503 has them.
     #[must_use]
     pub const fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::BacklogFull { retry_after } => Some(*retry_after),
+            Self::BacklogFull { retry_after } | Self::Unavailable { retry_after, .. } => {
+                Some(*retry_after)
+            }
             _ => None,
         }
     }

@@ -11,6 +11,8 @@ use crate::{Bye, Call, Format, Limits, Ping, Refusal, unknown};
 pub struct Request<'b> {
     /// What the answer must carry.
     pub reference: Reference<'b>,
+    /// What tells the call from the same call sent again; data calls alone heed it.
+    pub idempotency_key: Option<Cow<'b, str>>,
     /// The call, or why it is refused; either way the answer goes to [`Request::reference`].
     pub call: Result<SocketCall<'b>, Refusal>,
 }
@@ -88,13 +90,14 @@ pub fn decode_request<'b>(
     }
 }
 
-const FIELDS: [&str; 7] = ["call", "id", "type", "data", "user", "password", "ref"];
+const FIELDS: [&str; 8] =
+    ["call", "id", "type", "data", "user", "password", "idempotency_key", "ref"];
 
 fn scan_request<'b>(mut scan: impl Scan<'b>) -> Result<Request<'b>, Refusal> {
     let request = match scan.shape() {
         Some(Shape::Object) => {
             let fields = pick(&mut scan, &FIELDS)?;
-            Ok(Request { reference: scan.reference(fields[6]), call: call(&scan, fields) })
+            Ok(request(&scan, fields))
         }
         _ => scan_not_an_object(&mut scan)?,
     };
@@ -102,9 +105,19 @@ fn scan_request<'b>(mut scan: impl Scan<'b>) -> Result<Request<'b>, Refusal> {
     request
 }
 
+fn request<'b>(scan: &impl Scan<'b>, fields: [Option<Node>; 8]) -> Request<'b> {
+    let [.., key, reference] = fields;
+    let key = key.map(|node| text(scan, Some(node), "idempotency_key")).transpose();
+    let (idempotency_key, call) = match key {
+        Ok(key) => (key, call(scan, fields)),
+        Err(refusal) => (None, Err(refusal)),
+    };
+    Request { reference: scan.reference(reference), idempotency_key, call }
+}
+
 fn call<'b>(
     scan: &impl Scan<'b>,
-    [call, agent, data_type, body, user, password, _]: [Option<Node>; 7],
+    [call, agent, data_type, body, user, password, ..]: [Option<Node>; 8],
 ) -> Result<SocketCall<'b>, Refusal> {
     let name = text(scan, call, "call")?;
     Ok(match &*name {

@@ -79,6 +79,21 @@ fn refuses_what_is_no_call() {
 }
 
 #[test]
+fn a_call_may_carry_a_key_that_tells_it_from_itself_sent_again() {
+    let call = json!({"call": "data", "id": "a", "type": "t", "data": {}, "idempotency_key": "k"});
+    for (format, body) in both(&call) {
+        let request = decode_request(format, &body, &Limits::default()).unwrap();
+        assert_eq!(request.idempotency_key.as_deref(), Some("k"));
+    }
+    let call = json!({"call": "ping", "id": "a", "idempotency_key": 7});
+    for (format, body) in both(&call) {
+        let request = decode_request(format, &body, &Limits::default()).unwrap();
+        let refused = request.call.unwrap_err().to_string();
+        assert_eq!(refused, "field `idempotency_key` must be a string, found a number");
+    }
+}
+
+#[test]
 fn a_wrong_call_is_told_the_right_ones() {
     let request = decode_request(Format::Json, br#"{"call":"bey"}"#, &Limits::default()).unwrap();
     let text = request.call.unwrap_err().to_string();
