@@ -1,1 +1,14 @@
-//! Stores Ethereum blocks in a DynamoDB table.
+#![doc = include_str!("../README.md")]
+
+mod client;
+mod config;
+mod error;
+mod item;
+mod number;
+mod receiver;
+mod table;
+mod value;
+mod writer;
+
+pub use config::Config;
+pub use receiver::DynamoDb;

@@ -1,0 +1,178 @@
+use poa_core::config::{Duration, Problem, Secret};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What an operator writes in the section of a DynamoDB receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Config {
+    /// The table. Its partition key is `msg_type`, its sort key `msg_time`, both text.
+    pub table: String,
+    /// Whether to make the table when it is missing, with on-demand billing.
+    #[serde(default)]
+    pub create_table: bool,
+    /// The AWS region. When absent, what the environment, the AWS profile or the machine say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<String>,
+    /// The URL of a DynamoDB that is not the region's own, such as DynamoDB Local.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The id of an access key. When absent, the usual chain of AWS is asked: environment, profile, container, machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_key_id: Option<String>,
+    /// The secret of that access key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_access_key: Option<Secret>,
+    /// How long to wait for an answer to one request, and for how long to repeat what DynamoDB throttles before the batch is put
+    /// off. Keep it well below the receiver's `timeout`.
+    #[serde(default = "default_request_timeout")]
+    pub request_timeout: Duration,
+}
+
+fn default_request_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+impl Config {
+    /// A table in the region and with the credentials that the environment names.
+    pub fn new(table: impl Into<String>) -> Self {
+        Self {
+            table: table.into(),
+            create_table: false,
+            region: None,
+            endpoint: None,
+            access_key_id: None,
+            secret_access_key: None,
+            request_timeout: default_request_timeout(),
+        }
+    }
+
+    /// The same, and the table is made when it is missing.
+    #[must_use]
+    pub fn create_table(mut self) -> Self {
+        self.create_table = true;
+        self
+    }
+
+    /// The same in this AWS region.
+    #[must_use]
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = Some(region.into());
+        self
+    }
+
+    /// The same at this URL.
+    #[must_use]
+    pub fn endpoint(mut self, url: impl Into<String>) -> Self {
+        self.endpoint = Some(url.into());
+        self
+    }
+
+    /// The same with this access key.
+    #[must_use]
+    pub fn access_key(mut self, id: impl Into<String>, secret: Secret) -> Self {
+        self.access_key_id = Some(id.into());
+        self.secret_access_key = Some(secret);
+        self
+    }
+
+    /// The same with another bound on the wait for an answer, and on the repetition of what is throttled.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: impl Into<Duration>) -> Self {
+        self.request_timeout = timeout.into();
+        self
+    }
+
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let found = [self.table_problem(), self.endpoint_problem(), self.key_problem()];
+        let mut problems: Vec<_> = found.into_iter().flatten().collect();
+        if self.region.as_deref() == Some("") {
+            problems.push(Problem::new("region", "is empty; write one such as \"us-east-1\""));
+        }
+        if self.request_timeout.get().is_zero() {
+            let message = "leaves no time for an answer; write one such as \"10s\"";
+            problems.push(Problem::new("request_timeout", message));
+        }
+        problems
+    }
+
+    /// The rule is DynamoDB's: 3 to 255 of these characters.
+    fn table_problem(&self) -> Option<Problem> {
+        let name = &self.table;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+        let valid = (3..=255).contains(&name.len()) && name.bytes().all(allowed);
+        let message =
+            format!("`{name}` is no table name; write 3 to 255 of a-z, A-Z, 0-9, _, - and .");
+        (!valid).then(|| Problem::new("table", message))
+    }
+
+    fn endpoint_problem(&self) -> Option<Problem> {
+        let url = self.endpoint.as_ref()?;
+        let valid = url.parse::<http::Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+        });
+        let message = format!("`{url}` is no URL; write one such as \"http://127.0.0.1:8000\"");
+        (!valid).then(|| Problem::new("endpoint", message))
+    }
+
+    fn key_problem(&self) -> Option<Problem> {
+        let (missing, given) = match (&self.access_key_id, &self.secret_access_key) {
+            (None, Some(_)) => ("access_key_id", "secret_access_key"),
+            (Some(_), None) => ("secret_access_key", "access_key_id"),
+            _ => return None,
+        };
+        let message = format!("is missing, and `{given}` is given; write both, or none of them");
+        Some(Problem::new(missing, message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem_with(config: &Config) -> String {
+        let problems: Vec<_> = config.problems().iter().map(ToString::to_string).collect();
+        problems.join("\n")
+    }
+
+    #[test]
+    fn what_the_examples_show_has_no_problem() {
+        let config = Config::new("netstat_prod")
+            .region("us-east-1")
+            .endpoint("http://127.0.0.1:8000")
+            .access_key("key", Secret::new("secret"));
+        assert_eq!(problem_with(&config), "");
+        assert_eq!(problem_with(&Config::new("a.b-C_3")), "");
+    }
+
+    #[test]
+    fn problems_name_the_key_and_the_cure() {
+        let mut config = Config::new("a b").endpoint("127.0.0.1:8000").region("");
+        config.access_key_id = Some("key".into());
+        let text = problem_with(&config.request_timeout(Duration::from_secs(0)));
+        for line in [
+            "table: `a b` is no table name; write 3 to 255 of",
+            "endpoint: `127.0.0.1:8000` is no URL; write one such as",
+            "secret_access_key: is missing, and `access_key_id` is given",
+            "region: is empty; write one",
+            "request_timeout: leaves no time for an answer; write one",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_secret_does_not_show() {
+        let config = Config::new("blocks").access_key("key", Secret::new("hunter2"));
+        let shown = format!("{config:?} {}", serde_json::to_string(&config).unwrap());
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_table_must_be_named_and_unknown_keys_are_refused() {
+        let error = |json| serde_json::from_str::<Config>(json).unwrap_err().to_string();
+        assert!(error("{}").contains("missing field `table`"));
+        assert!(error(r#"{"table":"abc","tabel":"x"}"#).contains("unknown field `tabel`"));
+    }
+}

@@ -1,0 +1,44 @@
+//! The receiver: a writer behind the traits of the host.
+
+use poa_core::config::Problem;
+use poa_core::{
+    BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait,
+};
+
+use crate::Config;
+use crate::table::Table;
+use crate::writer::{Counters, Writer};
+
+/// Stores Ethereum blocks in a DynamoDB table.
+///
+/// All methods are cancel safe: an item is stored under keys that depend on its message alone, so what is written again is
+/// there once.
+#[derive(Debug)]
+pub struct DynamoDb(Writer);
+
+#[async_trait]
+impl ReceiverPlugin for DynamoDb {
+    type Config = Config;
+
+    fn validate(config: &Config) -> Vec<Problem> {
+        config.problems()
+    }
+
+    /// Looks at the table, and makes it if it is missing and shall be made.
+    ///
+    /// # Errors
+    /// [`BuildError::Unavailable`] when DynamoDB cannot be reached or is busy, or the table is not active yet;
+    /// [`BuildError::Failed`] when the table is missing or has other keys, or the credentials are missing or refused.
+    async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        let table = Table::new(&config).await?;
+        table.prepare().await?;
+        Ok(Self(Writer::new(table, Counters::new(cx), config.request_timeout.get())))
+    }
+}
+
+#[async_trait]
+impl Receiver for DynamoDb {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        self.0.store(batch).await
+    }
+}

@@ -1,0 +1,55 @@
+//! Waits between attempts, for a while.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+const FIRST: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// Waits that double up to a bound, each a random part of that: requests that were refused together do not come back together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    end: Instant,
+    next: Duration,
+}
+
+impl Backoff {
+    /// Waits for this long in all.
+    pub(super) fn until(patience: Duration) -> Self {
+        Self { end: Instant::now() + patience, next: FIRST }
+    }
+
+    /// Waits; false, without any wait, when the time is over.
+    pub(super) async fn wait(&mut self) -> bool {
+        let wait = self.next.mul_f64(fastrand::f64());
+        self.next = (self.next * 2).min(LONGEST);
+        let until = Instant::now() + wait;
+        if until > self.end {
+            return false;
+        }
+        tokio::time::sleep_until(until).await;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_longer_and_longer_and_ends() {
+        let begin = Instant::now();
+        let mut backoff = Backoff::until(Duration::from_secs(60));
+        let mut waits = 0;
+        while backoff.wait().await {
+            waits += 1;
+        }
+        let elapsed = begin.elapsed();
+        assert!(
+            (Duration::from_secs(58)..=Duration::from_secs(60)).contains(&elapsed),
+            "{elapsed:?}"
+        );
+        assert!((30..1000).contains(&waits), "{waits}");
+    }
+}

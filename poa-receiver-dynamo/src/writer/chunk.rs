@@ -1,0 +1,148 @@
+//! The items of one request.
+
+use std::collections::HashSet;
+
+use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
+use poa_core::{Message, MessageId};
+
+use super::{Counters, Refused};
+use crate::item::{Item, MSG_TIME, item, sort_key};
+
+/// The most items of a request; the rule is DynamoDB's.
+const ITEMS: usize = 25;
+
+/// The most bytes of a request, with room for what stands around the items; DynamoDB takes 16 MB.
+const BYTES: usize = 15 << 20;
+
+/// Some messages of a batch, each with its index, and their items.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    messages: Vec<(usize, Message)>,
+    /// The items as they were made, for the first attempt only.
+    requests: Vec<WriteRequest>,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn push(&mut self, index: usize, message: &Message, item: Item) {
+        self.messages.push((index, message.clone()));
+        self.bytes += item.sent;
+        self.requests.push(put(item));
+    }
+
+    fn has_room_for(&self, item: &Item) -> bool {
+        self.messages.is_empty() || self.messages.len() < ITEMS && self.bytes + item.sent <= BYTES
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// What to write. A request consumes its items, and few are sent twice; those are made anew.
+    pub(super) fn requests(&mut self) -> Vec<WriteRequest> {
+        let requests = std::mem::take(&mut self.requests);
+        if requests.len() == self.messages.len() {
+            return requests;
+        }
+        let items = self.messages.iter().filter_map(|(_, message)| item(message).ok().flatten());
+        items.map(put).collect()
+    }
+
+    /// Keeps only what is still to be written; the ids of the others, which are stored.
+    pub(super) fn keep(&mut self, left: Vec<WriteRequest>) -> Vec<MessageId> {
+        let keys: HashSet<String> = left.iter().filter_map(key).collect();
+        let is_left = |message: &Message| !keys.is_empty() && keys.contains(&sort_key(message));
+        let (left, stored) = std::mem::take(&mut self.messages)
+            .into_iter()
+            .partition(|(_, message)| is_left(message));
+        self.messages = left;
+        let stored: Vec<(usize, Message)> = stored;
+        stored.into_iter().map(|(_, message)| message.id()).collect()
+    }
+
+    /// The only message, or each in a chunk of its own.
+    pub(super) fn alone(self) -> Result<(usize, MessageId), Vec<Self>> {
+        if let [(index, message)] = &self.messages[..] {
+            return Ok((*index, message.id()));
+        }
+        let alone = |message| Self { messages: vec![message], ..Self::default() };
+        Err(self.messages.into_iter().map(alone).collect())
+    }
+}
+
+fn put(item: Item) -> WriteRequest {
+    let put = PutRequest::builder().set_item(Some(item.attributes)).build();
+    WriteRequest::builder().put_request(put.expect("the item is given")).build()
+}
+
+/// The sort key that a request writes.
+fn key(request: &WriteRequest) -> Option<String> {
+    let value = request.put_request()?.item().get(MSG_TIME)?;
+    value.as_s().ok().cloned()
+}
+
+/// Cuts a batch into chunks, one at a time, so that only what is under way takes memory.
+#[derive(Debug)]
+pub(super) struct Chunks<'a> {
+    messages: std::iter::Enumerate<std::slice::Iter<'a, Message>>,
+    /// What is written or will be.
+    taken: HashSet<MessageId>,
+    counters: &'a Counters,
+    /// An item that found no room in the last chunk.
+    next: Option<(usize, &'a Message, Item)>,
+    /// What can never be an item, of those looked at up to now.
+    pub(super) refused: Vec<Refused>,
+}
+
+impl<'a> Chunks<'a> {
+    /// The chunks of what is not stored yet.
+    pub(super) fn new(
+        batch: &'a [Message],
+        stored: &HashSet<MessageId>,
+        counters: &'a Counters,
+    ) -> Self {
+        let messages = batch.iter().enumerate();
+        Self { messages, taken: stored.clone(), counters, next: None, refused: Vec::new() }
+    }
+
+    /// The next message that becomes an item.
+    fn next_item(&mut self) -> Option<(usize, &'a Message, Item)> {
+        if self.next.is_some() {
+            return self.next.take();
+        }
+        for (index, message) in self.messages.by_ref() {
+            match item(message) {
+                // A request that holds a key twice is refused as a whole.
+                Ok(Some(item)) if self.taken.insert(message.id()) => {
+                    self.counters.as_text.inc_by(u64::from(item.as_text));
+                    return Some((index, message, item));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    self.counters.passed_over.inc();
+                }
+                Err(unfit) => self.refused.push(Refused { index, why: unfit.to_string() }),
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        let mut chunk = Chunk::default();
+        while let Some((index, message, item)) = self.next_item() {
+            if !chunk.has_room_for(&item) {
+                self.next = Some((index, message, item));
+                break;
+            }
+            chunk.push(index, message, item);
+            if chunk.messages.len() == ITEMS {
+                break;
+            }
+        }
+        (!chunk.is_empty()).then_some(chunk)
+    }
+}
