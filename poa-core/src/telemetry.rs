@@ -1,6 +1,6 @@
 //! Counters, gauges and histograms of one host, in the Prometheus text format.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,6 +14,10 @@ pub use prometheus_client::metrics::histogram::Histogram;
 
 type Labels = Vec<(String, String)>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+type Source = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What a text of metrics ends with.
+const END: &str = "# EOF\n";
 
 /// Bounds of the buckets of every histogram, in seconds: 100 µs to 30 s.
 const SECONDS: [f64; 16] = [
@@ -34,6 +38,7 @@ struct Metrics {
     counters: HashMap<String, Family<Labels, Counter>>,
     gauges: HashMap<String, Family<Labels, Gauge>>,
     histograms: HashMap<String, Histograms>,
+    sources: BTreeMap<String, Source>,
 }
 
 impl Telemetry {
@@ -74,13 +79,37 @@ impl Telemetry {
         family.get_or_create(&owned(labels)).clone()
     }
 
+    /// Adds what somebody else counts: text of the OpenMetrics format, asked for at each scrape. A source of the same name
+    /// takes the place of the one before.
+    pub fn include(&self, name: &str, source: impl Fn() -> String + Send + Sync + 'static) {
+        self.0.lock().sources.insert(name.to_owned(), Arc::new(source));
+    }
+
     /// All metrics as text, for a scrape.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.0.lock().registry)
+        let metrics = self.0.lock();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry)
             .expect("writing to a String does not fail");
-        text
+        let sources: Vec<_> = metrics.sources.values().cloned().collect();
+        // A source may ask for a metric of its own.
+        drop(metrics);
+        text.truncate(text.trim_end_matches(END).len());
+        sources.into_iter().for_each(|source| append(&mut text, &source()));
+        text + END
+    }
+}
+
+/// Appends metrics; what was said of a metric of the same name is not said again.
+fn append(text: &mut String, more: &str) {
+    for line in more.lines().filter(|line| line.trim() != END.trim() && !line.is_empty()) {
+        let about: Vec<_> = line.splitn(4, ' ').take(3).collect();
+        if line.starts_with('#') && text.contains(&format!("{} ", about.join(" "))) {
+            continue;
+        }
+        text.push_str(line);
+        text.push('\n');
     }
 }
 
@@ -97,6 +126,19 @@ impl fmt::Debug for Telemetry {
 #[cfg(test)]
 mod tests {
     use super::Telemetry;
+
+    #[test]
+    fn includes_what_others_count() {
+        let telemetry = Telemetry::default();
+        telemetry.counter("requests", "Requests", &[("handler", "a")]).inc();
+        let other = Telemetry::default();
+        other.counter("requests", "Requests", &[("handler", "b")]).inc();
+        telemetry.include("other", move || other.encode());
+        let text = telemetry.encode();
+        assert!(text.contains(r#"poa_requests_total{handler="b"} 1"#), "{text}");
+        assert_eq!(text.matches("# TYPE poa_requests ").count(), 1, "{text}");
+        assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+    }
 
     #[test]
     fn same_name_and_labels_is_the_same_metric() {

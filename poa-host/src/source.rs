@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use poa_core::Registry;
 
-use crate::{Config, Problems};
+use crate::{Config, Kinds, Problems};
 
 /// Where a configuration comes from, and comes from again on a reload.
 #[derive(Clone)]
@@ -29,6 +29,17 @@ impl Source {
         match self {
             Self::File(path) => Config::load(path, registry),
             Self::Text { name, text } => Config::parse(text, Path::new(name), registry),
+        }
+    }
+
+    /// The kinds that the configuration can use, as it stands now.
+    ///
+    /// # Errors
+    /// See [`Config::kinds`]. A file that cannot be read is one, too.
+    pub fn kinds(&self, registry: &Registry) -> Result<Kinds, Problems> {
+        match self {
+            Self::File(path) => Config::kinds(&Config::text_of(path)?, path, registry),
+            Self::Text { name, text } => Config::kinds(text, Path::new(name), registry),
         }
     }
 }

@@ -42,14 +42,26 @@ pub(crate) enum Command {
     Check,
     /// Prints the JSON Schema of the configuration
     Schema,
-    /// Prints the kinds of handlers and receivers there are
+    /// Prints the kinds of handlers and receivers there are, compiled in and loaded
     List,
+    /// Tells what a shared library offers
+    #[command(subcommand)]
+    Plugin(Plugin),
     /// Manages the users in the data directory, also while the server runs
     #[command(subcommand)]
     User(User),
     /// Manages the dead letters in the data directory, also while the server runs
     #[command(subcommand)]
     Dlq(Dlq),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Plugin {
+    /// Prints name, version, interface and kinds; loads the library, and calls none of its functions
+    Inspect {
+        /// The library
+        file: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,6 +8,7 @@ mod failure;
 mod files;
 mod logs;
 mod output;
+mod plugin;
 #[cfg(test)]
 mod reference;
 mod registry;
@@ -39,13 +40,12 @@ fn act(cli: Cli) -> Result<u8, Failure> {
         Command::Demo(options) => on_runtime(demo::demo(options)),
         Command::Check => serve::check(config),
         Command::Schema => {
-            output::say(format_args!("{:#}", poa_host::schema(&registry::registry())));
+            let kinds = embedded::source(config).kinds(&registry::registry())?;
+            output::say(format_args!("{:#}", poa_host::schema(&kinds.registry)));
             Ok(0)
         }
-        Command::List => {
-            serve::list();
-            Ok(0)
-        }
+        Command::List => plugin::list(&embedded::source(config)),
+        Command::Plugin(cli::Plugin::Inspect { file }) => plugin::inspect(&file),
         Command::Dlq(command) => dlq::dlq(&command, &embedded::source(config)),
         Command::User(command) => on_runtime(user::user(command, embedded::source(config))),
     }

@@ -49,14 +49,3 @@ fn warn_of_left_behind(config: &Config) {
         );
     }
 }
-
-/// Prints all kinds.
-pub(crate) fn list() {
-    let registry = registry();
-    for kind in registry.handlers().keys() {
-        say(format_args!("handler  {kind}"));
-    }
-    for kind in registry.receivers().keys() {
-        say(format_args!("receiver {kind}"));
-    }
-}

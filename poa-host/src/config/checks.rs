@@ -31,10 +31,6 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
     presence(written, &mut say);
     subscriptions(written, &mut say);
     listeners(top.admin.listen, written, &mut say);
-    for index in 0..top.plugins.len() {
-        let message = "shared libraries are not supported by this build yet; remove this entry, and use a kind compiled in (`poa-server list` names them)";
-        say(path(&["plugins", &index.to_string()]), message.to_owned());
-    }
     walk.found.extend(found);
 }
 

@@ -23,10 +23,14 @@ use poa_core::{
 };
 use poa_dead_letters::DeadLetterStore;
 
+pub(crate) use document::Part;
 pub use position::Position;
 pub use problems::{Located, Problems};
 use substitute::Sources;
 pub(crate) use top::Top;
+pub(crate) use walk::Found;
+
+use crate::plugins::Kinds;
 
 /// A configuration without a problem: every section was read, and its plugin accepted it.
 #[derive(Clone)]
@@ -37,20 +41,25 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks a file. Touches nothing else, except the files it names as `${file:PATH}`.
+    /// Reads and checks a file. Touches nothing else, except the files it names as `${file:PATH}`, and the libraries under
+    /// `[[plugins]]`, which it loads.
     ///
     /// # Errors
     /// Every problem that can be found without building a plugin. An unreadable file is one, too.
     pub fn load(file: &Path, registry: &Registry) -> Result<Self, Problems> {
-        let text = std::fs::read_to_string(file).map_err(|error| {
+        Self::parse(&Self::text_of(file)?, file, registry)
+    }
+
+    pub(crate) fn text_of(file: &Path) -> Result<String, Problems> {
+        std::fs::read_to_string(file).map_err(|error| {
             let message =
                 format!("cannot read the file: {error}; name a readable file with --config");
             Problems::whole(file, message)
-        })?;
-        Self::parse(&text, file, registry)
+        })
     }
 
-    /// Reads and checks a text. `file` names it in problems, and its directory is what `${file:PATH}` is relative to.
+    /// Reads and checks a text. `file` names it in problems, and its directory is what `${file:PATH}` and the paths of
+    /// plugins are relative to.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -58,6 +67,18 @@ impl Config {
         let env = |name: &str| std::env::var(name).ok();
         let dir = file.parent().unwrap_or(Path::new(""));
         read::read(text, registry, &Sources { env: &env, dir })
+            .map_err(|items| Problems::new(file, items))
+    }
+
+    /// The kinds that a configuration can use: those of `registry`, and those of the libraries that it names. Nothing else of
+    /// it is checked.
+    ///
+    /// # Errors
+    /// When it is no TOML, or a library cannot be loaded.
+    pub fn kinds(text: &str, file: &Path, registry: &Registry) -> Result<Kinds, Problems> {
+        let env = |name: &str| std::env::var(name).ok();
+        let dir = file.parent().unwrap_or(Path::new(""));
+        read::kinds(text, registry, &Sources { env: &env, dir })
             .map_err(|items| Problems::new(file, items))
     }
 

@@ -10,6 +10,7 @@ use super::path::{KeyPath, normal, show};
 use super::substitute::{Sources, Substitutions, substitute};
 use super::walk::{Found, Walk};
 use super::{Config, Located, Position, Top, checks};
+use crate::plugins::Kinds;
 use crate::schema::{option_keys, schema};
 
 /// Reads a whole configuration.
@@ -26,8 +27,11 @@ pub(crate) fn read(
     let (substitutions, unresolved) = substitute(&mut root, sources);
     let written = root.clone();
 
+    let (kinds, not_loaded) = Kinds::load(&root, sources.dir, registry);
+    let registry = &kinds.registry;
     let schema = schema(registry);
     let mut walk = Walk::new(&schema);
+    walk.found.extend(not_loaded);
     walk.document(&mut root);
     for (path, message) in unresolved {
         // A reference is no value, so nothing else can be said of it.
@@ -43,6 +47,24 @@ pub(crate) fn read(
         Some(config) if located.is_empty() => Ok(config),
         _ => Err(located),
     }
+}
+
+/// Loads the libraries that a configuration names, and looks at nothing else.
+///
+/// # Errors
+/// Every problem with that.
+pub(crate) fn kinds(
+    text: &str,
+    registry: &Registry,
+    sources: &Sources<'_>,
+) -> Result<Kinds, Vec<Located>> {
+    let (Document { mut root, marks }, _) = document::parse(text)?;
+    let (substitutions, _) = substitute(&mut root, sources);
+    let (kinds, not_loaded) = Kinds::load(&root, sources.dir, registry);
+    if not_loaded.is_empty() {
+        return Ok(kinds);
+    }
+    Err(not_loaded.into_iter().map(|found| locate(found, &marks, &substitutions)).collect())
 }
 
 fn whole(twice: &DuplicateKind) -> Located {

@@ -45,8 +45,8 @@ pub(crate) struct Top {
     #[serde(default)]
     pub(crate) auth: AuthConfig,
     /// Shared libraries with more kinds of handlers and receivers.
-    #[serde(default)]
-    pub(crate) plugins: Vec<Library>,
+    #[serde(default, rename = "plugins")]
+    pub(crate) _plugins: Vec<Library>,
 }
 
 fn data_dir() -> PathBuf {
@@ -141,7 +141,7 @@ impl Default for DeadLetters {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Library {
-    /// The file.
+    /// The file, relative to the directory of the configuration file.
     #[serde(rename = "path")]
     pub(crate) _path: PathBuf,
 }

@@ -1,0 +1,87 @@
+//! A receiver that misbehaves as it is told, and loses nothing by it: for tests of hosts.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use poa_plugin::poa_core::{
+    BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// What an operator writes. Each `…_at` counts batches, of all instances; 0 is never.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where ids and data are written, relative to `data_dir`.
+    pub path: PathBuf,
+    /// Panics at each so many batches.
+    pub panic_at: u64,
+    /// Waits for ever at each so many batches.
+    pub wait_at: u64,
+    /// Blocks its thread for a while at each so many batches.
+    pub block_at: u64,
+    /// Panics when it is dropped.
+    pub panic_on_drop: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let path = "unruly.txt".into();
+        Self { path, panic_at: 0, wait_at: 0, block_at: 0, panic_on_drop: false }
+    }
+}
+
+/// All instances count together, as each restart makes a new one.
+static BATCHES: AtomicU64 = AtomicU64::new(0);
+
+struct Unruly {
+    file: File,
+    config: Config,
+}
+
+#[async_trait]
+impl ReceiverPlugin for Unruly {
+    type Config = Config;
+
+    async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        let path = cx.data_dir().join(&config.path);
+        let opened = OpenOptions::new().create(true).append(true).open(path);
+        Ok(Self { file: opened.map_err(|e| BuildError::failed("no file").because(e))?, config })
+    }
+}
+
+#[async_trait]
+impl Receiver for Unruly {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        let count = BATCHES.fetch_add(1, Relaxed) + 1;
+        let due = |every: u64| every > 0 && count.is_multiple_of(every);
+        assert!(!due(self.config.panic_at), "told to panic at batch {count}");
+        if due(self.config.wait_at) {
+            std::future::pending::<()>().await;
+        }
+        if due(self.config.block_at) {
+            std::thread::sleep(std::time::Duration::from_secs(3));
+        }
+        let mut text = Vec::new();
+        for message in batch {
+            let data = message.payload().to_json().map_err(DeliveryError::permanent)?;
+            writeln!(text, "{} {} {data}", message.id(), message.agent_id())
+                .map_err(DeliveryError::transient)?;
+        }
+        self.file.write_all(&text).map_err(DeliveryError::transient)
+    }
+}
+
+impl Drop for Unruly {
+    fn drop(&mut self) {
+        assert!(!self.config.panic_on_drop, "told to panic when it is dropped");
+    }
+}
+
+poa_plugin::export! {
+    threads: 4,
+    receivers: { "unruly" => Unruly },
+}

@@ -1,0 +1,434 @@
+/*
+ * The interface between a poa server and a plugin in a shared library. Generated; do not edit.
+ *
+ * - Structures begin with their size, so that a later minor version can add fields at their end. Whoever reads one looks no
+ *   further than its size; whoever reads a sequence of them takes the step from one to the next from where it says it.
+ * - A call that takes time ends by its completion, from any thread, also before the call itself returns.
+ * - What is lent is valid until the function returns; what is lent to a call, until that call is completed.
+ * - Nothing that unwinds may cross. Functions of a plugin in C++ are to be noexcept.
+ *
+ * A plugin is one constant:
+ *
+ *     POA_EXPORT const poa_descriptor poa_plugin_descriptor_v1 = { sizeof(poa_descriptor), POA_ABI_MAJOR, 0, ... };
+ *
+ * Build it with `cc -shared -fPIC -o libmine.so mine.c`.
+ */
+
+
+#ifndef POA_PLUGIN_H
+#define POA_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+// The major version of this border. It stands in the name of the symbol that a plugin exports, too.
+#define POA_ABI_MAJOR 1
+
+// The minor version of this border.
+#define POA_ABI_MINOR 0
+
+// `poa_kind.role`: it brings messages in.
+#define POA_HANDLER 1
+
+// `poa_kind.role`: it takes messages out.
+#define POA_RECEIVER 2
+
+// `poa_kind.flags`: functions that take a call may block, so the host calls them on a thread of their own.
+#define POA_MAY_BLOCK 1
+
+// `poa_result.code`: done.
+#define POA_OK 0
+
+// `poa_result.code`: not for now, it may work later; the host tries again.
+#define POA_TRANSIENT 1
+
+// `poa_result.code`: it never will: for the `items` of the batch, or for some of it when there are none; or until somebody
+// changes something, of a build.
+#define POA_PERMANENT 2
+
+// `poa_result.code`: the plugin is broken; the host builds a new instance.
+#define POA_PANICKED 3
+
+// `poa_result.code` of `send`: refused, the backlog of the receiver named by `text` is full.
+#define POA_REFUSED_BACKLOG 16
+
+// `poa_result.code` of `send`: refused, the disk is too slow for now.
+#define POA_REFUSED_BUSY 17
+
+// `poa_result.code` of `send`: refused, the host or this handler is stopping.
+#define POA_REFUSED_STOPPING 18
+
+// `poa_result.code` of `send`: refused, something in a message is not valid; `text` says what.
+#define POA_REFUSED_INVALID 19
+
+// `poa_result.code` of `send`: accepted, but the log could not be written; nobody has the messages.
+#define POA_NOT_STORED 32
+
+// `poa_result.code` of `send`: accepted, but a receiver could not deliver.
+#define POA_NOT_DELIVERED 33
+
+// `poa_result.code` of `send`: accepted and kept, but not delivered in time.
+#define POA_TIMED_OUT 34
+
+// `poa_result.code` of `send`: the host stopped before it was known.
+#define POA_STOPPED 35
+
+// `poa_result.code` of `verify` and `login`: the token's time has passed.
+#define POA_EXPIRED 48
+
+// `poa_result.code` of `verify` and `login`: not authorised.
+#define POA_UNAUTHORIZED 49
+
+// `poa_result.code` of `login`: too many at once, try again later.
+#define POA_BUSY 50
+
+// `poa_message.message_type`: a metric.
+#define POA_DATA 0
+
+// `poa_message.message_type`: the agent takes its leave.
+#define POA_BYE 1
+
+// `poa_message.format`: the payload is a JSON object.
+#define POA_JSON 0
+
+// `poa_message.format`: the payload is a MessagePack object.
+#define POA_MESSAGE_PACK 1
+
+// `handle_message`: the host is stopping; what is queued still comes, then `terminate`.
+#define POA_STOPPING 1
+
+// `activity`: the agent is alive.
+#define POA_PING 0
+
+// `activity`: the agent sent data.
+#define POA_SENT_DATA 1
+
+// `activity`: the agent leaves, and is inactive at once.
+#define POA_LEAVES 2
+
+// `log`: something failed.
+#define POA_ERROR 1
+
+// `log`: something is not as it should be.
+#define POA_WARN 2
+
+// `log`: what an operator wants to know.
+#define POA_INFO 3
+
+// `log`: what a developer wants to know.
+#define POA_DEBUG 4
+
+// `log`: everything.
+#define POA_TRACE 5
+
+// Bytes with their length; no zero at their end. Text is UTF-8. `data` may be null when `len` is 0.
+typedef struct poa_bytes {
+  // The first byte.
+  const uint8_t *data;
+  // How many there are.
+  size_t len;
+} poa_bytes;
+
+// Takes text that a function has to give; valid until that function returns. Writing again appends.
+typedef struct poa_sink {
+  // Goes back into `write`.
+  void *context;
+  // Appends a text.
+  void (*write)(void *context, struct poa_bytes text);
+} poa_sink;
+
+// What a plugin may know while it is built. Lent until the call is completed.
+typedef struct poa_build {
+  // The size that this host knows.
+  size_t size;
+  // The name in the configuration, the `x` of `[receivers.x]`.
+  struct poa_bytes name;
+  // The section of the configuration, as JSON, without `kind` and the keys common to all receivers.
+  struct poa_bytes config;
+  // The directory for everything the host writes. It exists. Bytes of a path, perhaps not UTF-8.
+  struct poa_bytes data_dir;
+  // The data types the host accepts.
+  const struct poa_bytes *data_types;
+  // How many there are.
+  size_t data_types_len;
+  // 1 when the host has somebody who decides who may speak.
+  uint32_t has_authenticator;
+} poa_build;
+
+// How a call ended.
+typedef struct poa_result {
+  // `sizeof(poa_result)`.
+  size_t size;
+  // One of the codes above.
+  uint32_t code;
+  // Why, for people; or what was asked for.
+  struct poa_bytes text;
+  // With `POA_PERMANENT`: the places in the batch of the messages that can never be delivered.
+  const uint32_t *items;
+  // How many `items` there are.
+  size_t items_len;
+  // With `POA_OK` of `build`: what was built. It may be null.
+  void *instance;
+} poa_result;
+
+// A message on its way in.
+typedef struct poa_draft {
+  // Who sent it.
+  struct poa_bytes agent_id;
+  // The kind of metric: one of the host's data types.
+  struct poa_bytes data_type;
+  // `POA_DATA` or `POA_BYE`.
+  uint32_t message_type;
+  // `POA_JSON` or `POA_MESSAGE_PACK`.
+  uint32_t format;
+  // The metric: one well-formed object.
+  struct poa_bytes payload;
+  // The host takes one message of each key and agent only; empty for none.
+  struct poa_bytes key;
+} poa_draft;
+
+// Messages from a handler.
+typedef struct poa_drafts {
+  // `sizeof(poa_drafts)`.
+  size_t size;
+  // The first message.
+  const struct poa_draft *messages;
+  // How many there are.
+  size_t count;
+  // `sizeof(poa_draft)`.
+  size_t stride;
+} poa_drafts;
+
+// A call of the host by the plugin: `function` is called exactly once, from any thread, also before the call itself returns.
+typedef struct poa_done {
+  // Goes back into `function`.
+  void *context;
+  // Told how the call ended; `result` is lent.
+  void (*function)(void *context, const struct poa_result *result);
+} poa_done;
+
+// What the host offers. The functions may be called from any thread, for as long as the process lives.
+typedef struct poa_host {
+  // The size that this host knows.
+  size_t size;
+  // The minor version of this host.
+  uint32_t abi_minor;
+  // The host's own.
+  const void *context;
+  // Completes the call of this number. One that was completed before, or never made, is logged and else ignored.
+  void (*complete)(const struct poa_host *host, uint64_t call, const struct poa_result *result);
+  // Writes to the host's log; `target` says where in the plugin, and may be empty.
+  void (*log)(const struct poa_host *host,
+              uint32_t level,
+              struct poa_bytes target,
+              struct poa_bytes text);
+  // The most detailed level that is logged at all; 0 when nothing is.
+  uint32_t (*log_level)(const struct poa_host *host);
+  // Gives messages to the receivers: all of them, or none. A refusal completes before this returns.
+  void (*send)(const struct poa_host *host,
+               uint64_t handler,
+               const struct poa_drafts *messages,
+               struct poa_done done);
+  // Tells what an agent was heard to do: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`.
+  void (*activity)(const struct poa_host *host,
+                   uint64_t handler,
+                   struct poa_bytes agent,
+                   uint32_t sign);
+  // How many agents' silence would be noticed.
+  uint64_t (*active_agents)(const struct poa_host *host, uint64_t handler);
+  // Who presents this token: returns a code, and with `POA_OK` writes `{"user": "…", "agent": "…" or null}`.
+  uint32_t (*verify)(const struct poa_host *host,
+                     uint64_t handler,
+                     struct poa_bytes token,
+                     struct poa_sink principal);
+  // Makes a token for a user; with `POA_OK` it is the `text` of the result.
+  void (*login)(const struct poa_host *host,
+                uint64_t handler,
+                struct poa_bytes user,
+                struct poa_bytes password,
+                struct poa_done done);
+} poa_host;
+
+// A call of the plugin by the host: completed exactly once, by `poa_complete`, from any thread.
+typedef struct poa_call {
+  // Who calls; valid for as long as the process lives.
+  const struct poa_host *host;
+  // Which call it is. No other ever has this number.
+  uint64_t id;
+} poa_call;
+
+// A message on its way out.
+typedef struct poa_message {
+  // Unique, sorts by time, and stays the same when the message is delivered again: store by it.
+  uint8_t id[16];
+  // When the host took the message: microseconds since 1970-01-01 UTC.
+  uint64_t received_at;
+  // Who sent it.
+  struct poa_bytes agent_id;
+  // The kind of metric.
+  struct poa_bytes data_type;
+  // `POA_DATA` or `POA_BYE`; others may come.
+  uint32_t message_type;
+  // `POA_JSON` or `POA_MESSAGE_PACK`; others may come.
+  uint32_t format;
+  // The metric itself, as the agent sent it.
+  struct poa_bytes payload;
+} poa_message;
+
+// Messages for a receiver, oldest first, at least one. Lent until the call is completed. See `poa_message_at`.
+typedef struct poa_batch {
+  // `sizeof(poa_batch)`.
+  size_t size;
+  // The first message.
+  const struct poa_message *messages;
+  // How many there are.
+  size_t count;
+  // Bytes from one message to the next.
+  size_t stride;
+} poa_batch;
+
+// An agent whose state changed.
+typedef struct poa_activity {
+  // The agent.
+  struct poa_bytes agent_id;
+  // When: microseconds since 1970-01-01 UTC.
+  uint64_t since;
+} poa_activity;
+
+// Agents whose state changed, at least one. Lent until the call is completed. See `poa_activity_at`.
+typedef struct poa_activities {
+  // `sizeof(poa_activities)`.
+  size_t size;
+  // The first.
+  const struct poa_activity *agents;
+  // How many there are.
+  size_t count;
+  // Bytes from one to the next.
+  size_t stride;
+} poa_activities;
+
+// A kind of handler or receiver: what `kind = "…"` names. Functions that do not fit the role, or are not needed, are null.
+//
+// Calls of one instance come one at a time. `cancel` and `shutdown` may come at any time, `drop` comes last: after every
+// call of the instance was completed, on a thread that may block.
+typedef struct poa_kind {
+  // `sizeof(poa_kind)`.
+  size_t size;
+  // `POA_HANDLER` or `POA_RECEIVER`.
+  uint32_t role;
+  // 0, or `POA_MAY_BLOCK`.
+  uint32_t flags;
+  // What `kind` is called in the configuration.
+  struct poa_bytes name;
+  // Writes the JSON Schema of the section. Null: the section may hold anything.
+  void (*schema)(struct poa_sink out);
+  // Writes what is wrong with a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; nothing when it is good.
+  // Pure: no file, no network.
+  void (*validate)(struct poa_bytes config, struct poa_sink out);
+  // Makes an instance. It may connect, but starts no work of its own. Required.
+  void (*build)(const struct poa_build *build, struct poa_call call);
+  // Frees an instance.
+  void (*drop)(void *instance);
+  // A hint: the host no longer waits for this call. It is still to be completed, soon if possible.
+  void (*cancel)(void *instance, struct poa_call call);
+  // Writes where people reach the instance: a JSON array of URLs.
+  void (*endpoints)(void *instance, struct poa_sink out);
+  // Receiver: takes messages. `POA_OK` confirms all of them. Required.
+  void (*metrics_received)(void *instance, const struct poa_batch *batch, struct poa_call call);
+  // Receiver: agents became active.
+  void (*handle_active)(void *instance, const struct poa_activities *agents, struct poa_call call);
+  // Receiver: agents became inactive.
+  void (*handle_inactive)(void *instance, const struct poa_activities *agents, struct poa_call call);
+  // Receiver: a message from the host about itself, such as `POA_STOPPING`.
+  void (*handle_message)(void *instance, uint32_t message, struct poa_call call);
+  // Receiver: flush and close; nothing but `drop` comes after it.
+  void (*terminate)(void *instance, struct poa_call call);
+  // Handler: serves until `shutdown`. `handler` names it in the host's functions until this call is completed. Required.
+  void (*run)(void *instance, uint64_t handler, struct poa_call call);
+  // Handler: accept nothing new, answer what was taken, then complete `run`.
+  void (*shutdown)(void *instance);
+  // Handler: tokens may have stopped to be valid; verify those of long connections again.
+  void (*revoked)(void *instance);
+} poa_kind;
+
+// What a plugin exports, as the constant `poa_plugin_descriptor_v1`.
+typedef struct poa_descriptor {
+  // `sizeof(poa_descriptor)`.
+  size_t size;
+  // `POA_ABI_MAJOR`.
+  uint32_t abi_major;
+  // The least minor version of a host that the plugin works with.
+  uint32_t abi_minor;
+  // The name of the library.
+  struct poa_bytes name;
+  // Its version.
+  struct poa_bytes version;
+  // What it offers. Constant data: they are read before any function of the plugin is called.
+  const struct poa_kind *const *kinds;
+  // How many there are.
+  size_t kinds_len;
+  // Writes metrics in the OpenMetrics text format, for a scrape.
+  void (*metrics)(struct poa_sink out);
+} poa_descriptor;
+
+#endif  /* POA_PLUGIN_H */
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define POA_EXPORT __attribute__((visibility("default")))
+#else
+#define POA_EXPORT
+#endif
+
+/* The symbol that the plugin defines. */
+POA_EXPORT extern const poa_descriptor poa_plugin_descriptor_v1;
+
+/* A constant text as bytes, in a constant. */
+#define POA_TEXT(text) { (const uint8_t *)(text), sizeof(text) - 1 }
+
+/* Text up to its zero as bytes, lent. */
+static inline poa_bytes poa_text(const char *text) {
+    poa_bytes bytes;
+    bytes.data = (const uint8_t *)text;
+    bytes.len = strlen(text);
+    return bytes;
+}
+
+/* Appends a text to what a function has to give. */
+static inline void poa_write(poa_sink out, const char *text) {
+    out.write(out.context, poa_text(text));
+}
+
+/* Completes a call with a code, a text (or NULL), and what was built (or NULL). */
+static inline void poa_complete(poa_call call, uint32_t code, const char *text, void *instance) {
+    poa_result result;
+    memset(&result, 0, sizeof result);
+    result.size = sizeof result;
+    result.code = code;
+    result.text = poa_text(text ? text : "");
+    result.instance = instance;
+    call.host->complete(call.host, call.id, &result);
+}
+
+/* Logs a text. */
+static inline void poa_log(const poa_host *host, uint32_t level, const char *text) {
+    host->log(host, level, poa_text(""), poa_text(text));
+}
+
+/* The messages of a batch; index < batch->count. */
+static inline const poa_message *poa_message_at(const poa_batch *batch, size_t index) {
+    return (const poa_message *)(const void *)((const char *)batch->messages + index * batch->stride);
+}
+
+/* The agents that changed; index < agents->count. */
+static inline const poa_activity *poa_activity_at(const poa_activities *agents, size_t index) {
+    return (const poa_activity *)(const void *)((const char *)agents->agents + index * agents->stride);
+}
+
+#ifdef __cplusplus
+}
+#endif

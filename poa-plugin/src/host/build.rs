@@ -1,0 +1,76 @@
+//! Building an instance.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use poa_core::{BuildContext, BuildError};
+use tokio::runtime::Handle;
+
+use super::desk::Caller;
+use super::instance::{Instance, receive};
+use super::plug::Plug;
+use crate::abi::{self, Bytes};
+
+/// What a build lends to the plugin.
+struct Lent {
+    _name: String,
+    _config: String,
+    _data_dir: PathBuf,
+    _names: Vec<String>,
+    _data_types: Vec<Bytes>,
+    view: abi::Build,
+}
+
+// SAFETY: nothing in it changes, and the pointers lead to what it owns.
+unsafe impl Send for Lent {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for Lent {}
+
+impl Lent {
+    fn new(config: String, cx: &BuildContext) -> Self {
+        let (name, data_dir) = (cx.name().to_owned(), cx.data_dir().to_owned());
+        let names: Vec<_> = cx.data_types().iter().map(|known| known.name().to_owned()).collect();
+        let data_types: Vec<_> = names.iter().map(|name| Bytes::of(name.as_bytes())).collect();
+        let view = abi::Build {
+            size: size_of::<abi::Build>(),
+            name: Bytes::of(name.as_bytes()),
+            config: Bytes::of(config.as_bytes()),
+            data_dir: Bytes::of(data_dir.as_os_str().as_bytes()),
+            data_types: data_types.as_ptr(),
+            data_types_len: data_types.len(),
+            has_authenticator: u32::from(cx.has_authenticator()),
+        };
+        Self {
+            _name: name,
+            _config: config,
+            _data_dir: data_dir,
+            _names: names,
+            _data_types: data_types,
+            view,
+        }
+    }
+}
+
+/// Has a plugin make an instance.
+///
+/// Cancel safe: an instance that is made too late is dropped.
+pub(crate) async fn build(
+    plug: Arc<Plug>,
+    config: String,
+    cx: &BuildContext,
+) -> Result<Arc<Instance>, BuildError> {
+    let make = plug.functions().build.expect("a kind without `build` is not loaded");
+    let desk = plug.desk();
+    cx.telemetry().include(desk.library(), || desk.metrics());
+    let lent = Arc::new(Lent::new(config, cx));
+    let caller = Caller::Kind(plug.clone(), Handle::current());
+    let (call, answered) = desk.open(plug.host(), caller, lent.clone());
+    plug.run(&Handle::current(), move || {
+        // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
+        unsafe { make(&raw const lent.view, call) }
+    });
+    let answered = receive(answered).await;
+    answered.answer.of_build()?;
+    answered.instance.ok_or_else(|| BuildError::failed("the plugin made nothing"))
+}

@@ -1,0 +1,283 @@
+//! The functions of the host that a plugin calls, from any thread and at any time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use poa_core::auth::AuthError;
+use poa_core::{
+    AgentId, Draft, Format, HandlerContext, IdempotencyKey, MessageType, Payload, ReceiptError,
+    Refused,
+};
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+
+use super::desk::{Desk, Served};
+use super::outcome::Answer;
+use crate::abi::{self, Bytes, Done, Drafts, Host, Outcome, Sink};
+use crate::sized;
+
+/// What a plugin gets to know of the host.
+pub(crate) fn host(desk: &'static Desk) -> Host {
+    Host {
+        size: size_of::<Host>(),
+        abi_minor: abi::POA_ABI_MINOR,
+        context: std::ptr::from_ref(desk).cast(),
+        complete: Some(complete),
+        log: Some(log),
+        log_level: Some(log_level),
+        send: Some(send),
+        activity: Some(activity),
+        active_agents: Some(active_agents),
+        verify: Some(verify),
+        login: Some(login),
+    }
+}
+
+/// The desk behind what a plugin calls the host.
+///
+/// # Safety
+/// `host` is null, or what this host gave to the plugin.
+pub(crate) unsafe fn desk(host: *const Host) -> Option<&'static Desk> {
+    // SAFETY: hosts and their desks are never freed, and made by `host` alone.
+    unsafe { host.as_ref().and_then(|host| host.context.cast::<Desk>().as_ref()) }
+}
+
+/// Nothing here should panic; if it does, that is no reason to end the process.
+fn guard<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(otherwise)
+}
+
+unsafe extern "C" fn complete(host: *const Host, call: u64, result: *const Outcome) {
+    guard((), || {
+        // SAFETY: the plugin gives back what it was given, and lends the result.
+        let (desk, answer) = unsafe { (desk(host), Answer::read(result)) };
+        if let Some(desk) = desk {
+            desk.complete(call, answer);
+        }
+    });
+}
+
+unsafe extern "C" fn log(host: *const Host, level: u32, target: Bytes, text: Bytes) {
+    guard((), || {
+        // SAFETY: the plugin gives back what it was given, and lends the texts.
+        let Some(desk) = (unsafe { desk(host) }) else { return };
+        // SAFETY: as above.
+        let (module, text) = unsafe { (target.text(), text.text()) };
+        let (plugin, module) = (desk.library(), module.as_str());
+        match level {
+            abi::POA_ERROR => tracing::error!(target: "poa_plugin", plugin, module, "{text}"),
+            abi::POA_WARN => tracing::warn!(target: "poa_plugin", plugin, module, "{text}"),
+            abi::POA_INFO => tracing::info!(target: "poa_plugin", plugin, module, "{text}"),
+            abi::POA_DEBUG => tracing::debug!(target: "poa_plugin", plugin, module, "{text}"),
+            _ => tracing::trace!(target: "poa_plugin", plugin, module, "{text}"),
+        }
+    });
+}
+
+unsafe extern "C" fn log_level(_: *const Host) -> u32 {
+    match LevelFilter::current().into_level() {
+        None => 0,
+        Some(Level::ERROR) => abi::POA_ERROR,
+        Some(Level::WARN) => abi::POA_WARN,
+        Some(Level::INFO) => abi::POA_INFO,
+        Some(Level::DEBUG) => abi::POA_DEBUG,
+        Some(Level::TRACE) => abi::POA_TRACE,
+    }
+}
+
+/// A completion that is told exactly once: if nothing else is said, that the host has stopped.
+struct Promise(Option<Done>);
+
+// SAFETY: the plugin's function may be called from any thread.
+unsafe impl Send for Promise {}
+
+impl Promise {
+    fn keep(mut self, code: u32, text: &str) {
+        self.say(&Outcome::with_text(code, text));
+    }
+
+    fn say(&mut self, outcome: &Outcome) {
+        if let Some((Done { context, .. }, function)) =
+            self.0.take().and_then(|done| Some((done, done.function?)))
+        {
+            // SAFETY: called once, with the context it came with, and a result that is lent.
+            unsafe { function(context, outcome) }
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.say(&Outcome::code(abi::POA_STOPPED));
+    }
+}
+
+unsafe extern "C" fn send(host: *const Host, handler: u64, messages: *const Drafts, done: Done) {
+    let promise = Promise(Some(done));
+    guard((), || {
+        // SAFETY: the plugin gives back what it was given.
+        let served = unsafe { desk(host) }.and_then(|desk| desk.handler(handler));
+        let Some(Served { cx, runtime }) = served else {
+            return promise.keep(abi::POA_REFUSED_STOPPING, "");
+        };
+        // SAFETY: lent for this call.
+        let drafts = match unsafe { drafts(&cx, messages) } {
+            Ok(drafts) => drafts,
+            Err(why) => return promise.keep(abi::POA_REFUSED_INVALID, &why),
+        };
+        match cx.send_all_to_receivers(drafts) {
+            Err(refused) => {
+                let (code, text) = refusal(&refused);
+                promise.keep(code, &text);
+            }
+            Ok(receipt) => drop(runtime.spawn(async move {
+                match receipt.await {
+                    Ok(()) => promise.keep(abi::POA_OK, ""),
+                    Err(error) => promise.keep(shortfall(error), ""),
+                }
+            })),
+        }
+    });
+}
+
+/// # Safety
+/// `messages` is null or valid until this returns.
+unsafe fn drafts(cx: &HandlerContext, messages: *const Drafts) -> Result<Vec<Draft>, String> {
+    // SAFETY: the caller vouches for it, and for what it leads to.
+    unsafe {
+        let messages = sized::read(messages).map_err(|_| "there are no messages".to_owned())?;
+        let all = sized::items(messages.messages, messages.count, messages.stride);
+        if all.len() != messages.count {
+            return Err("`stride` is not `sizeof(poa_draft)`".to_owned());
+        }
+        all.map(|message| draft(cx, &message)).collect()
+    }
+}
+
+/// # Safety
+/// What the message leads to is valid until this returns.
+unsafe fn draft(cx: &HandlerContext, message: &abi::Draft) -> Result<Draft, String> {
+    // SAFETY: the caller vouches for it.
+    let (agent, data_type, key, payload) = unsafe {
+        let key = message.key.text();
+        (message.agent_id.text(), message.data_type.text(), key, message.payload.get())
+    };
+    let agent = AgentId::new(agent).map_err(|error| error.to_string())?;
+    let known = cx.data_types().get(&data_type);
+    let known = known.ok_or_else(|| format!("`{data_type}` is not among the host's metrics"))?;
+    let format = match message.format {
+        abi::POA_JSON => Format::Json,
+        abi::POA_MESSAGE_PACK => Format::MessagePack,
+        other => return Err(format!("{other} is no format")),
+    };
+    let message_type = match message.message_type {
+        abi::POA_DATA => MessageType::Data,
+        abi::POA_BYE => MessageType::Bye,
+        other => return Err(format!("{other} is no type of message")),
+    };
+    let payload = Payload::new(format, bytes::Bytes::copy_from_slice(payload));
+    let key = match &*key {
+        "" => None,
+        key => Some(IdempotencyKey::new(&agent, key).map_err(|error| error.to_string())?),
+    };
+    let draft = Draft::new(agent, known.clone(), payload).with_message_type(message_type);
+    Ok(match key {
+        Some(key) => draft.with_idempotency_key(key),
+        None => draft,
+    })
+}
+
+fn refusal(refused: &Refused) -> (u32, String) {
+    match refused {
+        Refused::BacklogFull { receiver } => (abi::POA_REFUSED_BACKLOG, receiver.to_string()),
+        Refused::LogBusy => (abi::POA_REFUSED_BUSY, String::new()),
+        Refused::Stopping => (abi::POA_REFUSED_STOPPING, String::new()),
+        other => (abi::POA_REFUSED_INVALID, other.to_string()),
+    }
+}
+
+fn shortfall(error: ReceiptError) -> u32 {
+    match error {
+        ReceiptError::NotStored => abi::POA_NOT_STORED,
+        ReceiptError::TimedOut => abi::POA_TIMED_OUT,
+        ReceiptError::Stopped => abi::POA_STOPPED,
+        _ => abi::POA_NOT_DELIVERED,
+    }
+}
+
+unsafe extern "C" fn activity(host: *const Host, handler: u64, agent: Bytes, sign: u32) {
+    guard((), || {
+        // SAFETY: the plugin gives back what it was given, and lends the text.
+        let (served, agent) =
+            unsafe { (desk(host).and_then(|desk| desk.handler(handler)), agent.text()) };
+        let (Some(Served { cx, .. }), Ok(agent)) = (served, AgentId::new(agent)) else { return };
+        match sign {
+            abi::POA_PING => cx.activity().ping(&agent),
+            abi::POA_SENT_DATA => cx.activity().data(&agent),
+            abi::POA_LEAVES => cx.publish_inactive(&agent),
+            _ => {}
+        }
+    });
+}
+
+unsafe extern "C" fn active_agents(host: *const Host, handler: u64) -> u64 {
+    guard(0, || {
+        // SAFETY: the plugin gives back what it was given.
+        let served = unsafe { desk(host) }.and_then(|desk| desk.handler(handler));
+        served.map_or(0, |served| served.cx.activity().active() as u64)
+    })
+}
+
+unsafe extern "C" fn verify(host: *const Host, handler: u64, token: Bytes, principal: Sink) -> u32 {
+    guard(abi::POA_UNAUTHORIZED, || {
+        // SAFETY: the plugin gives back what it was given, and lends the text.
+        let (served, token) =
+            unsafe { (desk(host).and_then(|desk| desk.handler(handler)), token.text()) };
+        let Some(Served { cx, .. }) = served else { return abi::POA_STOPPED };
+        let Some(authenticator) = cx.authenticator() else { return abi::POA_UNAUTHORIZED };
+        match authenticator.verify(&token) {
+            Ok(who) => {
+                let agent = who.agent.as_ref().map(AgentId::as_str);
+                let text = serde_json::json!({ "user": &*who.user, "agent": agent }).to_string();
+                // SAFETY: the plugin's function that gave the sink has not returned.
+                unsafe { principal.write(&text) };
+                abi::POA_OK
+            }
+            Err(error) => rejection(&error),
+        }
+    })
+}
+
+fn rejection(error: &AuthError) -> u32 {
+    match error {
+        AuthError::Expired => abi::POA_EXPIRED,
+        AuthError::Busy => abi::POA_BUSY,
+        AuthError::Unavailable(_) => abi::POA_TRANSIENT,
+        _ => abi::POA_UNAUTHORIZED,
+    }
+}
+
+unsafe extern "C" fn login(
+    host: *const Host,
+    handler: u64,
+    user: Bytes,
+    password: Bytes,
+    done: Done,
+) {
+    let promise = Promise(Some(done));
+    guard((), || {
+        // SAFETY: the plugin gives back what it was given, and lends the texts.
+        let (served, user, password) = unsafe {
+            (desk(host).and_then(|desk| desk.handler(handler)), user.text(), password.text())
+        };
+        let Some(Served { cx, runtime }) = served else { return };
+        drop(runtime.spawn(async move {
+            let Some(authenticator) = cx.authenticator() else {
+                return promise.keep(abi::POA_UNAUTHORIZED, "");
+            };
+            match authenticator.login(&user, &password).await {
+                Ok(token) => promise.keep(abi::POA_OK, &token),
+                Err(error) => promise.keep(rejection(&error), ""),
+            }
+        }));
+    });
+}

@@ -1,0 +1,90 @@
+//! A handler in a library.
+
+use std::sync::Arc;
+
+use poa_core::{CustomHandler, HandlerContext, PluginError, async_trait};
+use tokio::runtime::Handle;
+
+use super::desk::{Desk, Served};
+use super::instance::Instance;
+use crate::abi::Sink;
+
+/// A handler in a library, as the core knows handlers.
+pub(crate) struct ForeignHandler(Arc<Instance>);
+
+impl ForeignHandler {
+    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+        Self(instance)
+    }
+
+    /// Passes on what happens to the host while the handler runs. Never ends.
+    async fn tell(&self, cx: &HandlerContext) {
+        let mut revocations = cx.authenticator().map(|authenticator| authenticator.revocations());
+        let mut stopping = false;
+        loop {
+            let revoked = async {
+                match &mut revocations {
+                    Some(watch) => watch.changed().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = cx.shutdown().cancelled(), if !stopping => {
+                    stopping = true;
+                    self.notify(self.0.plug().functions().shutdown);
+                }
+                again = revoked => match again {
+                    true => self.notify(self.0.plug().functions().revoked),
+                    false => revocations = None,
+                },
+            }
+        }
+    }
+
+    fn notify(&self, function: Option<unsafe extern "C" fn(*mut std::ffi::c_void)>) {
+        if let Some(function) = function {
+            // SAFETY: a function of a library that stays, with its instance; these may be called at any time.
+            unsafe { function(self.0.pointer()) }
+        }
+    }
+}
+
+/// Lets a handler use the host for as long as this is there.
+struct Serving(&'static Desk, u64);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.close_handler(self.1);
+    }
+}
+
+#[async_trait]
+impl CustomHandler for ForeignHandler {
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+        let run = self.0.plug().functions().run.expect("a handler without `run` is not loaded");
+        let desk = self.0.plug().desk();
+        let number = desk.open_handler(Served { cx: cx.clone(), runtime: Handle::current() });
+        let _serving = Serving(desk, number);
+        let ended = self.0.call(Arc::new(()), move |instance, (), call| {
+            // SAFETY: a function of a library that stays, with its instance.
+            unsafe { run(instance, number, call) }
+        });
+        tokio::select! {
+            answer = ended => answer.of_run(),
+            () = self.tell(&cx) => unreachable!("it never ends"),
+        }
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        endpoints(&self.0)
+    }
+}
+
+/// Where people reach an instance; nowhere when what it says is no list of texts.
+pub(crate) fn endpoints(instance: &Instance) -> Vec<String> {
+    let Some(endpoints) = instance.plug().functions().endpoints else { return Vec::new() };
+    let mut text = String::new();
+    // SAFETY: a function of a library that stays, with its instance, and a sink for as long as it runs.
+    unsafe { endpoints(instance.pointer(), Sink::into(&mut text)) };
+    serde_json::from_str(&text).unwrap_or_default()
+}

@@ -1,0 +1,163 @@
+//! A shared library that was loaded.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use libloading::os::unix as dl;
+use poa_core::Registry;
+
+use super::descriptor::{self, Description};
+use super::desk::Desk;
+use super::error::{Cause, LoadError};
+use super::image;
+use super::plug::{HandlerPlug, Plug, ReceiverPlug};
+use crate::abi;
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// The name of the library.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The major version of the interface it was made for, and the least minor one.
+    pub abi: (u32, u32),
+    /// What it offers.
+    pub kinds: Vec<KindInfo>,
+}
+
+/// A kind of handler or receiver that a plugin offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KindInfo {
+    /// What it is.
+    pub role: Role,
+    /// What `kind = "…"` calls it.
+    pub name: String,
+}
+
+/// What a kind is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// It takes messages in.
+    Handler,
+    /// It takes messages out.
+    Receiver,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handler => "handler",
+            Self::Receiver => "receiver",
+        })
+    }
+}
+
+/// Reads what a plugin says of itself.
+///
+/// The file is looked at first, then loaded by the system, which runs what a library runs when it is loaded (constructors;
+/// a Rust library has none); its description is constant data, and none of its functions is called. The library is not
+/// unloaded again.
+///
+/// # Errors
+/// When the file is no plugin for this host.
+pub fn inspect(file: &Path) -> Result<Info, LoadError> {
+    Ok(open(file)?.info)
+}
+
+/// A shared library that was loaded. It is never unloaded: its threads may run for as long as the process does.
+#[derive(Clone, Debug)]
+pub struct Library {
+    file: PathBuf,
+    info: Info,
+    plugs: Vec<(Role, Arc<Plug>)>,
+}
+
+impl Library {
+    /// Loads a plugin and reads the schemas of its kinds.
+    ///
+    /// Whoever names the file vouches for what is in it: it runs with all rights of this process.
+    ///
+    /// # Errors
+    /// When the file is no plugin for this host. What was loaded stays loaded.
+    pub fn load(file: &Path) -> Result<Self, LoadError> {
+        let description = open(file)?;
+        Self::of(file, description)
+    }
+
+    /// A library of this descriptor, which is part of the program.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn linked(descriptor: &'static abi::Descriptor) -> Result<Self, LoadError> {
+        let file = Path::new("linked");
+        // SAFETY: a reference that is valid for ever; its maker vouches for what it leads to.
+        let description = unsafe { descriptor::read(descriptor) };
+        Self::of(file, description.map_err(|cause| LoadError::new(file, cause))?)
+    }
+
+    fn of(file: &Path, description: Description) -> Result<Self, LoadError> {
+        let Description { info, kinds, metrics } = description;
+        let desk = Desk::for_ever(&info.name, metrics);
+        let plugs = info.kinds.iter().zip(kinds).map(|(kind, functions)| {
+            let plug = Plug::new(desk, &kind.name, functions);
+            let plug = plug.map_err(|cause| LoadError::new(file, cause))?;
+            Ok((kind.role, Arc::new(plug)))
+        });
+        let plugs = plugs.collect::<Result<_, _>>()?;
+        Ok(Self { file: file.to_owned(), info, plugs })
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What it says of itself.
+    #[must_use]
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Adds every kind of the library to a registry. A kind that is taken stays as it was; see [`Registry::duplicates`].
+    #[must_use]
+    pub fn register(&self, registry: Registry) -> Registry {
+        self.plugs.iter().fold(registry, |registry, (role, plug)| match role {
+            Role::Handler => {
+                registry.handler_kind(plug.kind(), Arc::new(HandlerPlug(plug.clone())))
+            }
+            Role::Receiver => {
+                registry.receiver_kind(plug.kind(), Arc::new(ReceiverPlug(plug.clone())))
+            }
+        })
+    }
+}
+
+fn open(file: &Path) -> Result<Description, LoadError> {
+    let opened = || {
+        image::check(file)?;
+        // A name without a slash would be looked for elsewhere.
+        let whole = std::fs::canonicalize(file)?;
+        read_symbol(&whole)
+    };
+    opened().map_err(|cause| LoadError::new(file, cause))
+}
+
+fn read_symbol(file: &Path) -> Result<Description, Cause> {
+    let not_loaded = |error: libloading::Error| Cause::NotLoaded(error.to_string());
+    // SAFETY: runs the constructors of the library, for which whoever names the file vouches.
+    let library = unsafe { dl::Library::open(Some(file), dl::RTLD_NOW | dl::RTLD_LOCAL) };
+    let library = library.map_err(not_loaded)?;
+    // SAFETY: only the address is taken.
+    let symbol = unsafe { library.get::<*const abi::Descriptor>(abi::SYMBOL) };
+    let address = symbol.map(|symbol| symbol.as_raw_ptr());
+    // From here on it may have threads, so it stays.
+    std::mem::forget(library);
+    // SAFETY: a symbol of a library that stays; its maker vouches for what it leads to.
+    unsafe { descriptor::read(address.map_err(not_loaded)?.cast()) }
+}

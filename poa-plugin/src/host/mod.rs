@@ -1,0 +1,18 @@
+//! The host's side: finds, checks and loads plugins, and calls them.
+
+mod batch;
+mod build;
+mod descriptor;
+mod desk;
+mod error;
+mod functions;
+mod handler;
+mod image;
+mod instance;
+mod library;
+mod outcome;
+mod plug;
+mod receiver;
+
+pub use error::LoadError;
+pub use library::{Info, KindInfo, Library, Role, inspect};

@@ -1,0 +1,144 @@
+//! How a call of a plugin ended, in the host's own terms.
+
+use std::ffi::c_void;
+
+use poa_core::{BuildError, DeliveryError, PluginError};
+
+use crate::abi;
+use crate::sized;
+
+/// How a call ended.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u32,
+    pub(crate) text: String,
+    pub(crate) items: Vec<usize>,
+    pub(crate) instance: *mut c_void,
+}
+
+// SAFETY: the pointer is only handed back to the plugin, whose functions may be called from any thread.
+unsafe impl Send for Answer {}
+
+/// More would be more than a batch can have.
+const MOST_ITEMS: usize = 1 << 24;
+
+impl Answer {
+    /// Copies what a plugin said.
+    ///
+    /// # Safety
+    /// `outcome` is null or a valid outcome, until this returns.
+    pub(crate) unsafe fn read(outcome: *const abi::Outcome) -> Self {
+        // SAFETY: the caller vouches for it.
+        let Ok(outcome) = (unsafe { sized::read(outcome) }) else {
+            return Self::broken("completed a call without a result");
+        };
+        let items = if outcome.items.is_null() || outcome.items_len > MOST_ITEMS {
+            &[]
+        } else {
+            // SAFETY: not null; the caller vouches for the rest.
+            unsafe { std::slice::from_raw_parts(outcome.items, outcome.items_len) }
+        };
+        Self {
+            code: outcome.code,
+            // SAFETY: as above.
+            text: unsafe { outcome.text.text() },
+            items: items.iter().map(|item| *item as usize).collect(),
+            instance: outcome.instance,
+        }
+    }
+
+    /// What is assumed of a plugin that does not keep to the rules.
+    pub(crate) fn broken(text: &str) -> Self {
+        let instance = std::ptr::null_mut();
+        Self { code: abi::POA_PANICKED, text: text.to_owned(), items: Vec::new(), instance }
+    }
+
+    /// What came of `count` messages.
+    ///
+    /// # Panics
+    /// When the plugin did: the core then treats it as it treats any plugin that panics. The panic hook is not called again.
+    pub(crate) fn of_delivery(self, count: usize) -> Result<(), DeliveryError> {
+        match self.code {
+            abi::POA_OK => Ok(()),
+            abi::POA_TRANSIENT => Err(DeliveryError::transient(self.text)),
+            abi::POA_PERMANENT => {
+                let items = self.items.into_iter().filter(|item| *item < count).collect();
+                Err(DeliveryError::permanent_for(items, self.text))
+            }
+            abi::POA_PANICKED => std::panic::resume_unwind(Box::new(self.text)),
+            code => Err(DeliveryError::transient(unknown(code, &self.text))),
+        }
+    }
+
+    /// What came of a build.
+    ///
+    /// # Panics
+    /// As [`of_delivery`](Self::of_delivery).
+    pub(crate) fn of_build(self) -> Result<(), BuildError> {
+        match self.code {
+            abi::POA_OK => Ok(()),
+            abi::POA_TRANSIENT => Err(BuildError::unavailable(self.text)),
+            abi::POA_PERMANENT => Err(BuildError::failed(self.text)),
+            abi::POA_PANICKED => std::panic::resume_unwind(Box::new(self.text)),
+            code => Err(BuildError::failed(unknown(code, &self.text))),
+        }
+    }
+
+    /// How a handler ended.
+    ///
+    /// # Panics
+    /// As [`of_delivery`](Self::of_delivery).
+    pub(crate) fn of_run(self) -> Result<(), PluginError> {
+        match self.code {
+            abi::POA_OK => Ok(()),
+            abi::POA_TRANSIENT | abi::POA_PERMANENT => Err(PluginError::new(self.text)),
+            abi::POA_PANICKED => std::panic::resume_unwind(Box::new(self.text)),
+            code => Err(PluginError::new(unknown(code, &self.text))),
+        }
+    }
+}
+
+fn unknown(code: u32, text: &str) -> String {
+    format!("the plugin answered with the unknown code {code}: {text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(outcome: abi::Outcome) -> Answer {
+        // SAFETY: a valid outcome.
+        unsafe { Answer::read(&raw const outcome) }
+    }
+
+    #[test]
+    fn every_code_has_its_meaning() {
+        assert!(answer(abi::Outcome::code(abi::POA_OK)).of_delivery(1).is_ok());
+        let later = answer(abi::Outcome::with_text(abi::POA_TRANSIENT, "later")).of_delivery(1);
+        assert!(matches!(later, Err(DeliveryError::Transient(why)) if why.to_string() == "later"));
+        let strange = answer(abi::Outcome::with_text(77, "?")).of_delivery(1);
+        assert!(
+            matches!(strange, Err(DeliveryError::Transient(why)) if why.to_string().contains("77"))
+        );
+    }
+
+    #[test]
+    fn only_items_of_the_batch_can_be_refused() {
+        let items = [0, 9, 1];
+        let refused = abi::Outcome {
+            items: items.as_ptr(),
+            items_len: items.len(),
+            ..abi::Outcome::with_text(abi::POA_PERMANENT, "no")
+        };
+        let refused = answer(refused).of_delivery(2);
+        assert!(matches!(refused, Err(DeliveryError::Permanent { items, .. }) if items == [0, 1]));
+    }
+
+    #[test]
+    fn no_result_is_a_broken_plugin() {
+        // SAFETY: null is allowed.
+        let answer = unsafe { Answer::read(std::ptr::null()) };
+        let caught = std::panic::catch_unwind(|| answer.of_run());
+        assert!(caught.is_err_and(|text| text.is::<String>()));
+    }
+}

@@ -1,0 +1,86 @@
+//! A receiver in a library.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use poa_core::{Activity, ControlMessage, DeliveryError, Message, Receiver, async_trait};
+
+use super::batch::{LentActivities, LentBatch};
+use super::handler::endpoints;
+use super::instance::Instance;
+use crate::abi::{self, Activities, Call};
+
+/// A receiver in a library, as the core knows receivers.
+pub(crate) struct ForeignReceiver(Arc<Instance>);
+
+type Changed = unsafe extern "C" fn(*mut c_void, *const Activities, Call);
+
+impl ForeignReceiver {
+    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+        Self(instance)
+    }
+
+    async fn changed(
+        &self,
+        function: Option<Changed>,
+        agents: &[Activity],
+    ) -> Result<(), DeliveryError> {
+        let Some(changed) = function else { return Ok(()) };
+        let lent = Arc::new(LentActivities::new(agents));
+        let answer = self.0.call(lent, move |instance, lent, call| {
+            // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
+            unsafe { changed(instance, &raw const lent.view, call) }
+        });
+        answer.await.of_delivery(0)
+    }
+}
+
+#[async_trait]
+impl Receiver for ForeignReceiver {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        let received = self.0.plug().functions().metrics_received;
+        let received = received.expect("a receiver without `metrics_received` is not loaded");
+        let lent = Arc::new(LentBatch::new(batch));
+        let answer = self.0.call(lent, move |instance, lent, call| {
+            // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
+            unsafe { received(instance, &raw const lent.view, call) }
+        });
+        answer.await.of_delivery(batch.len())
+    }
+
+    async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        self.changed(self.0.plug().functions().handle_inactive, agents).await
+    }
+
+    async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        self.changed(self.0.plug().functions().handle_active, agents).await
+    }
+
+    async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
+        let code = match message {
+            ControlMessage::Stopping => abi::POA_STOPPING,
+            _ => return Ok(()),
+        };
+        let Some(told) = self.0.plug().functions().handle_message else { return Ok(()) };
+        let answer = self.0.call(Arc::new(()), move |instance, (), call| {
+            // SAFETY: a function of a library that stays, with its instance.
+            unsafe { told(instance, code, call) }
+        });
+        answer.await.of_delivery(0)
+    }
+
+    async fn terminate(&mut self) {
+        let Some(terminate) = self.0.plug().functions().terminate else { return };
+        let answer = self.0.call(Arc::new(()), move |instance, (), call| {
+            // SAFETY: a function of a library that stays, with its instance.
+            unsafe { terminate(instance, call) }
+        });
+        if let Err(error) = answer.await.of_delivery(0) {
+            tracing::warn!(kind = self.0.plug().kind(), "could not end well: {error}");
+        }
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        endpoints(&self.0)
+    }
+}

@@ -1,0 +1,140 @@
+//! The functions of a handler.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use poa_core::auth::Authenticator;
+use poa_core::{BuildContext, CustomHandler, HandlerContext, HandlerKind, MemoryBudget, Relayed};
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::auth::HostAuthenticator;
+use super::context::{self, HostRef};
+use super::kind::{guard, share, write};
+use super::relay::HostRelay;
+use super::task::{Completion, Ended, Tasks, caught, chain, runtime};
+use crate::abi::{self, Build, Call, Sink};
+
+/// The bound on what the handlers of a library hold of bodies in memory.
+const MEMORY: u64 = 64 << 20;
+
+/// A handler that the host has.
+struct Instance {
+    handler: Mutex<Box<dyn CustomHandler>>,
+    cx: BuildContext,
+    host: HostRef,
+    endpoints: String,
+    shutdown: CancellationToken,
+    revocations: watch::Sender<u64>,
+    tasks: Tasks,
+}
+
+impl Instance {
+    /// The context of a run that the host knows by this number.
+    fn context(&self, number: u64) -> HandlerContext {
+        let authenticator = self.cx.has_authenticator().then(|| {
+            let revocations = self.revocations.subscribe();
+            Arc::new(HostAuthenticator::new(self.host, number, revocations))
+                as Arc<dyn Authenticator>
+        });
+        HandlerContext::relayed(
+            self.cx.name(),
+            Relayed {
+                relay: Arc::new(HostRelay::new(self.host, number)),
+                data_types: self.cx.data_types().clone(),
+                authenticator,
+                memory: MemoryBudget::new(MEMORY),
+                telemetry: self.cx.telemetry().clone(),
+                shutdown: self.shutdown.clone(),
+            },
+        )
+    }
+}
+
+/// Builds a handler on the plugin's runtime.
+///
+/// # Safety
+/// `build` is lent by the host until `call` is completed.
+pub(super) unsafe fn build(
+    kind: fn() -> Arc<dyn HandlerKind>,
+    threads: usize,
+    build: *const Build,
+    call: Call,
+) {
+    let completion = Completion::of(call);
+    // SAFETY: the caller vouches for it.
+    let known = guard(|| unsafe { context::read(build, call.host) });
+    let (known, runtime) = match known.map(|known| Ok((known?, runtime(threads)?))) {
+        Ok(Ok(ready)) => ready,
+        Ok(Err(error)) => return completion.complete(&Ended::not_built(&error)),
+        Err(panic) => return completion.complete(&Ended::new(abi::POA_PANICKED, panic)),
+    };
+    runtime.spawn(async move {
+        let built = caught(make(kind, known)).await;
+        completion.complete(&built.unwrap_or_else(|panic| Ended::new(abi::POA_PANICKED, panic)));
+    });
+}
+
+async fn make(kind: fn() -> Arc<dyn HandlerKind>, known: context::Known) -> Ended {
+    let factory = match kind().configure(known.config) {
+        Ok(factory) => factory,
+        Err(problems) => {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            return Ended::new(abi::POA_PERMANENT, text.join("; "));
+        }
+    };
+    match factory(&known.cx).await {
+        Ok(handler) => Ended::built(Arc::new(Instance {
+            endpoints: serde_json::json!(handler.endpoints()).to_string(),
+            handler: Mutex::new(handler),
+            cx: known.cx,
+            host: known.host,
+            shutdown: CancellationToken::new(),
+            revocations: watch::Sender::default(),
+            tasks: Tasks::default(),
+        })),
+        Err(error) => Ended::not_built(&error),
+    }
+}
+
+pub(super) unsafe extern "C" fn free(instance: *mut c_void) {
+    let _runtime = runtime(1).map(|runtime| runtime.enter());
+    // SAFETY: the host gives back what it got from the build, and has no other use of it.
+    let instance = unsafe { Arc::from_raw(instance.cast::<Instance>()) };
+    if let Err(panic) = guard(|| drop(instance)) {
+        tracing::warn!("panicked while it was dropped: {panic}");
+    }
+}
+
+pub(super) unsafe extern "C" fn cancel(instance: *mut c_void, call: Call) {
+    // SAFETY: the host has the instance.
+    unsafe { share::<Instance>(instance) }.tasks.cancel(call);
+}
+
+pub(super) unsafe extern "C" fn endpoints(instance: *mut c_void, out: Sink) {
+    // SAFETY: the host has the instance, and its sink is for as long as this runs.
+    unsafe { write(out, || share::<Instance>(instance).endpoints.clone()) }
+}
+
+pub(super) unsafe extern "C" fn run(instance: *mut c_void, number: u64, call: Call) {
+    // SAFETY: the host has the instance.
+    let instance = unsafe { share::<Instance>(instance) };
+    let own = instance.clone();
+    instance.tasks.spawn(call, async move {
+        let cx = own.context(number);
+        match own.handler.lock().await.run(cx).await {
+            Ok(()) => Ended::ok(),
+            Err(error) => Ended::new(abi::POA_TRANSIENT, chain(&error)),
+        }
+    });
+}
+
+pub(super) unsafe extern "C" fn shutdown(instance: *mut c_void) {
+    // SAFETY: the host has the instance.
+    unsafe { share::<Instance>(instance) }.shutdown.cancel();
+}
+
+pub(super) unsafe extern "C" fn revoked(instance: *mut c_void) {
+    // SAFETY: the host has the instance.
+    unsafe { share::<Instance>(instance) }.revocations.send_modify(|count| *count += 1);
+}

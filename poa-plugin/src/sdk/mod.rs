@@ -1,0 +1,59 @@
+//! What [`export!`](crate::export) is made of. Nothing here is for use by hand.
+
+mod auth;
+mod batch;
+mod context;
+mod handler;
+mod kind;
+mod log;
+mod receiver;
+mod relay;
+mod task;
+
+pub use kind::{descriptor, handler_kind, receiver_kind};
+
+/// Makes a plugin of handlers and receivers: exports the one symbol that a host looks for.
+///
+/// The types implement [`HandlerPlugin`](poa_core::HandlerPlugin) and [`ReceiverPlugin`](poa_core::ReceiverPlugin), as they
+/// would to be compiled in. Name and version are those of the crate. The plugin runs on a tokio runtime of its own with two
+/// threads, or with as many as `threads` says.
+///
+/// ```
+/// # use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait};
+/// # use poa_plugin::poa_core;
+/// # struct Null;
+/// # #[async_trait]
+/// # impl ReceiverPlugin for Null {
+/// #     type Config = std::collections::BTreeMap<String, String>;
+/// #     async fn build(_: Self::Config, _: &BuildContext) -> Result<Self, BuildError> { Ok(Self) }
+/// # }
+/// # #[async_trait]
+/// # impl Receiver for Null {
+/// #     async fn metrics_received(&mut self, _: &[Message]) -> Result<(), DeliveryError> { Ok(()) }
+/// # }
+/// poa_plugin::export! {
+///     threads: 1,
+///     receivers: { "null" => Null },
+/// }
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! export {
+    (
+        $(threads: $threads:literal $(,)?)?
+        $(receivers: { $($receiver:literal => $receiver_type:ty),* $(,)? } $(,)?)?
+        $(handlers: { $($handler:literal => $handler_type:ty),* $(,)? } $(,)?)?
+    ) => {
+        /// What a host reads of this plugin.
+        #[allow(non_upper_case_globals, reason = "the name is part of the interface")]
+        #[unsafe(no_mangle)]
+        pub static poa_plugin_descriptor_v1: $crate::abi::Descriptor = {
+            const THREADS: usize = [$($threads,)? 2][0];
+            static KINDS: &[&$crate::abi::Kind] = &[
+                $($(&$crate::sdk::receiver_kind::<$receiver_type, THREADS>($receiver),)*)?
+                $($(&$crate::sdk::handler_kind::<$handler_type, THREADS>($handler),)*)?
+            ];
+            $crate::sdk::descriptor(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), KINDS)
+        };
+    };
+}

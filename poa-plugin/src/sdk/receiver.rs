@@ -1,0 +1,180 @@
+//! The functions of a receiver.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use poa_core::{ControlMessage, DataTypes, DeliveryError, Receiver, ReceiverKind};
+use tokio::sync::Mutex;
+
+use super::kind::{guard, share, write};
+use super::task::{Completion, Ended, Tasks, caught, error, runtime};
+use super::{batch, context};
+use crate::abi::{self, Activities, Batch, Build, Call, Sink};
+
+/// A receiver that the host has.
+struct Instance {
+    receiver: Mutex<Box<dyn Receiver>>,
+    types: DataTypes,
+    endpoints: String,
+    tasks: Tasks,
+}
+
+/// A pointer to what the host lends until a call is completed.
+struct Lent<T>(*const T);
+
+// SAFETY: what is lent does not change, and may be read from any thread.
+unsafe impl<T> Send for Lent<T> {}
+
+impl<T> Lent<T> {
+    fn get(&self) -> *const T {
+        self.0
+    }
+}
+
+/// Builds a receiver on the plugin's runtime.
+///
+/// # Safety
+/// `build` is lent by the host until `call` is completed.
+pub(super) unsafe fn build(
+    kind: fn() -> Arc<dyn ReceiverKind>,
+    threads: usize,
+    build: *const Build,
+    call: Call,
+) {
+    let completion = Completion::of(call);
+    // SAFETY: the caller vouches for it.
+    let known = guard(|| unsafe { context::read(build, call.host) });
+    let (known, runtime) = match known.map(|known| Ok((known?, runtime(threads)?))) {
+        Ok(Ok(ready)) => ready,
+        Ok(Err(error)) => return completion.complete(&Ended::not_built(&error)),
+        Err(panic) => return completion.complete(&Ended::new(abi::POA_PANICKED, panic)),
+    };
+    runtime.spawn(async move {
+        let built = caught(make(kind, known)).await;
+        completion.complete(&built.unwrap_or_else(|panic| Ended::new(abi::POA_PANICKED, panic)));
+    });
+}
+
+async fn make(kind: fn() -> Arc<dyn ReceiverKind>, known: context::Known) -> Ended {
+    let factory = match kind().configure(known.config) {
+        Ok(factory) => factory,
+        Err(problems) => {
+            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            return Ended::new(abi::POA_PERMANENT, text.join("; "));
+        }
+    };
+    match factory(&known.cx).await {
+        Ok(receiver) => Ended::built(Arc::new(Instance {
+            endpoints: serde_json::json!(receiver.endpoints()).to_string(),
+            receiver: Mutex::new(receiver),
+            types: known.cx.data_types().clone(),
+            tasks: Tasks::default(),
+        })),
+        Err(error) => Ended::not_built(&error),
+    }
+}
+
+pub(super) unsafe extern "C" fn free(instance: *mut c_void) {
+    let _runtime = runtime(1).map(|runtime| runtime.enter());
+    // SAFETY: the host gives back what it got from the build, and has no other use of it.
+    let instance = unsafe { Arc::from_raw(instance.cast::<Instance>()) };
+    if let Err(panic) = guard(|| drop(instance)) {
+        tracing::warn!("panicked while it was dropped: {panic}");
+    }
+}
+
+pub(super) unsafe extern "C" fn cancel(instance: *mut c_void, call: Call) {
+    // SAFETY: the host has the instance.
+    unsafe { share::<Instance>(instance) }.tasks.cancel(call);
+}
+
+pub(super) unsafe extern "C" fn endpoints(instance: *mut c_void, out: Sink) {
+    // SAFETY: the host has the instance, and its sink is for as long as this runs.
+    unsafe { write(out, || share::<Instance>(instance).endpoints.clone()) }
+}
+
+pub(super) unsafe extern "C" fn metrics_received(
+    instance: *mut c_void,
+    lent: *const Batch,
+    call: Call,
+) {
+    // SAFETY: the host has the instance.
+    let instance = unsafe { share::<Instance>(instance) };
+    let lent = Lent(lent);
+    let own = instance.clone();
+    instance.tasks.spawn(call, async move {
+        // SAFETY: lent until the call is completed.
+        let messages = unsafe { batch::messages(lent.get(), &own.types) };
+        match messages {
+            Ok(messages) => {
+                Ended::delivered(own.receiver.lock().await.metrics_received(&messages).await)
+            }
+            Err(why) => Ended::new(abi::POA_TRANSIENT, why),
+        }
+    });
+}
+
+pub(super) unsafe extern "C" fn handle_active(
+    instance: *mut c_void,
+    agents: *const Activities,
+    call: Call,
+) {
+    // SAFETY: the host has the instance, and lends the agents.
+    unsafe { changed(instance, agents, call, true) }
+}
+
+pub(super) unsafe extern "C" fn handle_inactive(
+    instance: *mut c_void,
+    agents: *const Activities,
+    call: Call,
+) {
+    // SAFETY: the host has the instance, and lends the agents.
+    unsafe { changed(instance, agents, call, false) }
+}
+
+/// # Safety
+/// The host has the instance, and lends the agents until the call is completed.
+unsafe fn changed(instance: *mut c_void, lent: *const Activities, call: Call, active: bool) {
+    // SAFETY: the caller vouches for it.
+    let instance = unsafe { share::<Instance>(instance) };
+    let lent = Lent(lent);
+    let own = instance.clone();
+    instance.tasks.spawn(call, async move {
+        // SAFETY: lent until the call is completed.
+        let changes = match unsafe { batch::activities(lent.get(), active) } {
+            Ok(changes) => changes,
+            Err(why) => return Ended::new(abi::POA_TRANSIENT, why),
+        };
+        let mut receiver = own.receiver.lock().await;
+        Ended::delivered(if active {
+            receiver.handle_active(&changes).await
+        } else {
+            receiver.handle_inactive(&changes).await
+        })
+    });
+}
+
+pub(super) unsafe extern "C" fn handle_message(instance: *mut c_void, message: u32, call: Call) {
+    // SAFETY: the host has the instance.
+    let instance = unsafe { share::<Instance>(instance) };
+    let own = instance.clone();
+    instance.tasks.spawn(call, async move {
+        let result = match message {
+            abi::POA_STOPPING => {
+                own.receiver.lock().await.handle_message(ControlMessage::Stopping).await
+            }
+            _ => Err(DeliveryError::transient(error("an unknown message"))),
+        };
+        Ended::delivered(result)
+    });
+}
+
+pub(super) unsafe extern "C" fn terminate(instance: *mut c_void, call: Call) {
+    // SAFETY: the host has the instance.
+    let instance = unsafe { share::<Instance>(instance) };
+    let own = instance.clone();
+    instance.tasks.spawn(call, async move {
+        own.receiver.lock().await.terminate().await;
+        Ended::ok()
+    });
+}

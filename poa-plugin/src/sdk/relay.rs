@@ -1,0 +1,128 @@
+//! The way of a handler's messages to the host.
+
+use std::ffi::c_void;
+
+use poa_core::{AgentId, Draft, Format, MessageType, Receipt, ReceiptError, Refused, Relay, Sign};
+use tokio::sync::oneshot;
+
+use super::context::HostRef;
+use crate::abi::{self, Bytes, Done, Drafts, Outcome};
+use crate::sized;
+
+/// The host, as a handler sees it.
+pub(super) struct HostRelay {
+    host: HostRef,
+    handler: u64,
+}
+
+impl HostRelay {
+    pub(super) fn new(host: HostRef, handler: u64) -> Self {
+        Self { host, handler }
+    }
+}
+
+/// Where the host's answer goes: a refusal comes while the host is called, the rest may take its time.
+struct Waiting {
+    refused: oneshot::Sender<Refused>,
+    receipt: oneshot::Sender<Result<(), ReceiptError>>,
+}
+
+unsafe extern "C" fn answered(context: *mut c_void, result: *const Outcome) {
+    // SAFETY: made by `send`, and the host calls exactly once.
+    let Waiting { refused, receipt } = *unsafe { Box::from_raw(context.cast::<Waiting>()) };
+    // SAFETY: lent by the host until this returns.
+    let (code, text) = unsafe {
+        match sized::read(result) {
+            Ok(outcome) => (outcome.code, outcome.text.text()),
+            Err(_) => (abi::POA_STOPPED, String::new()),
+        }
+    };
+    // Whoever no longer waits has dropped the receipt.
+    match outcome(code, &text) {
+        Ok(known) => drop(receipt.send(known)),
+        Err(why) => drop(refused.send(why)),
+    }
+}
+
+/// What a code says: a refusal, or what an accepted message is worth.
+fn outcome(code: u32, text: &str) -> Result<Result<(), ReceiptError>, Refused> {
+    Ok(match code {
+        abi::POA_OK => Ok(()),
+        abi::POA_REFUSED_BACKLOG => return Err(Refused::BacklogFull { receiver: text.into() }),
+        abi::POA_REFUSED_BUSY => return Err(Refused::LogBusy),
+        abi::POA_REFUSED_STOPPING => return Err(Refused::Stopping),
+        abi::POA_REFUSED_INVALID => return Err(Refused::ForeignDataType(text.to_owned())),
+        abi::POA_NOT_STORED => Err(ReceiptError::NotStored),
+        abi::POA_TIMED_OUT => Err(ReceiptError::TimedOut),
+        abi::POA_STOPPED => Err(ReceiptError::Stopped),
+        _ => Err(ReceiptError::NotDelivered),
+    })
+}
+
+/// A message in C's terms, with the text of its key.
+fn view(draft: &Draft, key: &str) -> abi::Draft {
+    abi::Draft {
+        agent_id: Bytes::of(draft.agent_id().as_str().as_bytes()),
+        data_type: Bytes::of(draft.data_type().name().as_bytes()),
+        message_type: match draft.message_type() {
+            MessageType::Bye => abi::POA_BYE,
+            _ => abi::POA_DATA,
+        },
+        format: match draft.payload().format() {
+            Format::MessagePack => abi::POA_MESSAGE_PACK,
+            _ => abi::POA_JSON,
+        },
+        payload: Bytes::of(draft.payload().bytes()),
+        key: Bytes::of(key.as_bytes()),
+    }
+}
+
+/// A key crosses as text; the same key is the same text.
+fn key(draft: &Draft) -> String {
+    let bytes = draft.idempotency_key().map(|key| u128::from_be_bytes(*key.as_bytes()));
+    bytes.map(|number| format!("{number:032x}")).unwrap_or_default()
+}
+
+impl Relay for HostRelay {
+    fn send(&self, messages: &[Draft]) -> Result<Receipt, Refused> {
+        let Some(send) = self.host.functions.send else { return Err(Refused::Stopping) };
+        let keys: Vec<_> = messages.iter().map(key).collect();
+        let views: Vec<_> =
+            messages.iter().zip(&keys).map(|(draft, key)| view(draft, key)).collect();
+        let drafts = Drafts {
+            size: size_of::<Drafts>(),
+            messages: views.as_ptr(),
+            count: views.len(),
+            stride: size_of::<abi::Draft>(),
+        };
+        let (refused, mut refusal) = oneshot::channel();
+        let (receipt, promised) = oneshot::channel();
+        let context = Box::into_raw(Box::new(Waiting { refused, receipt })).cast();
+        let done = Done { context, function: Some(answered) };
+        // SAFETY: the host's function and its own pointer; the messages are lent for this call.
+        unsafe { send(self.host.pointer, self.handler, &drafts, done) };
+        match refusal.try_recv() {
+            Ok(refused) => Err(refused),
+            Err(_) => Ok(Receipt::promised(promised)),
+        }
+    }
+
+    fn sign_of_life(&self, agent: &AgentId, sign: Sign) {
+        let Some(activity) = self.host.functions.activity else { return };
+        let sign = match sign {
+            Sign::Ping => abi::POA_PING,
+            Sign::Data => abi::POA_SENT_DATA,
+            Sign::Bye => abi::POA_LEAVES,
+        };
+        let agent = Bytes::of(agent.as_str().as_bytes());
+        // SAFETY: the host's function and its own pointer; the text is lent for this call.
+        unsafe { activity(self.host.pointer, self.handler, agent, sign) }
+    }
+
+    fn active(&self) -> usize {
+        let Some(active) = self.host.functions.active_agents else { return 0 };
+        // SAFETY: the host's function and its own pointer.
+        let count = unsafe { active(self.host.pointer, self.handler) };
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+}

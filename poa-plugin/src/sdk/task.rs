@@ -1,0 +1,178 @@
+//! Calls of the host, carried out on the plugin's own runtime.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+
+use parking_lot::Mutex;
+use poa_core::{BoxError, BuildError, DeliveryError};
+use tokio::runtime::Runtime;
+use tokio::task::AbortHandle;
+
+use crate::abi::{self, Call, Host, Outcome};
+use crate::sized;
+
+/// The runtime of this library, made at the first build. It lives as long as the library: for ever.
+static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
+
+/// The runtime, made with this many threads if there is none.
+pub(super) fn runtime(threads: usize) -> Result<&'static Runtime, BuildError> {
+    let made = RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let builder = builder.worker_threads(threads.max(1)).thread_name("poa-plugin").enable_all();
+        builder.build().map_err(|error| error.to_string())
+    });
+    made.as_ref().map_err(|error| BuildError::failed(format!("cannot start threads: {error}")))
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    code: u32,
+    text: String,
+    items: Vec<u32>,
+    instance: *mut c_void,
+}
+
+impl Ended {
+    pub(super) fn new(code: u32, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), items: Vec::new(), instance: std::ptr::null_mut() }
+    }
+
+    pub(super) fn ok() -> Self {
+        Self::new(abi::POA_OK, "")
+    }
+
+    /// With an instance, which now belongs to the host.
+    pub(super) fn built<T>(instance: Arc<T>) -> Self {
+        Self { instance: Arc::into_raw(instance).cast_mut().cast(), ..Self::ok() }
+    }
+
+    pub(super) fn not_built(error: &BuildError) -> Self {
+        let unavailable = matches!(error, BuildError::Unavailable(..));
+        let code = if unavailable { abi::POA_TRANSIENT } else { abi::POA_PERMANENT };
+        Self::new(code, chain(error))
+    }
+
+    pub(super) fn delivered(result: Result<(), DeliveryError>) -> Self {
+        match result {
+            Ok(()) => Self::ok(),
+            Err(DeliveryError::Permanent { items, source }) => Self {
+                items: items.into_iter().filter_map(|item| item.try_into().ok()).collect(),
+                ..Self::new(abi::POA_PERMANENT, chain(&*source))
+            },
+            Err(DeliveryError::Transient(source)) => Self::new(abi::POA_TRANSIENT, chain(&*source)),
+            Err(other) => Self::new(abi::POA_TRANSIENT, chain(&other)),
+        }
+    }
+}
+
+/// An error and what caused it, on one line.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("without a message").to_owned()
+}
+
+/// Completes a call when it is told how it ended, and says that it was broken off when it is not.
+pub(super) struct Completion(Option<Call>);
+
+impl Completion {
+    pub(super) fn of(call: Call) -> Self {
+        Self(Some(call))
+    }
+
+    pub(super) fn complete(mut self, ended: &Ended) {
+        self.say(ended);
+    }
+
+    fn say(&mut self, ended: &Ended) {
+        let Some(call) = self.0.take() else { return };
+        let outcome = Outcome {
+            items: ended.items.as_ptr(),
+            items_len: ended.items.len(),
+            instance: ended.instance,
+            ..Outcome::with_text(ended.code, &ended.text)
+        };
+        // SAFETY: the host's functions may be called for as long as the process lives.
+        let host = unsafe { sized::read::<Host>(call.host) };
+        if let Some(complete) = host.ok().and_then(|host| host.complete) {
+            // SAFETY: the host's own call, completed once, with a result that is lent.
+            unsafe { complete(call.host, call.id, &outcome) }
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        self.say(&Ended::new(abi::POA_TRANSIENT, "broken off"));
+    }
+}
+
+/// The calls of an instance that run.
+#[derive(Debug, Default)]
+pub(super) struct Tasks(Arc<Mutex<HashMap<u64, AbortHandle>>>);
+
+impl Tasks {
+    /// Carries out a call. A panic ends it, and nothing else.
+    pub(super) fn spawn(&self, call: Call, work: impl Future<Output = Ended> + Send + 'static) {
+        let completion = Completion::of(call);
+        let Some(Ok(runtime)) = RUNTIME.get() else { return };
+        let running = self.0.clone();
+        // Held until the task is noted, so that it cannot be forgotten before.
+        let mut tasks = self.0.lock();
+        let task = runtime.spawn(async move {
+            let ended =
+                caught(work).await.unwrap_or_else(|panic| Ended::new(abi::POA_PANICKED, panic));
+            running.lock().remove(&call.id);
+            completion.complete(&ended);
+        });
+        tasks.insert(call.id, task.abort_handle());
+    }
+
+    /// Breaks a call off, wherever it waits.
+    pub(super) fn cancel(&self, call: Call) {
+        let task = self.0.lock().remove(&call.id);
+        if let Some(task) = task {
+            task.abort();
+        }
+    }
+}
+
+/// The outcome of a future, or what its panic said.
+pub(super) async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
+    let mut work = pin!(work);
+    std::future::poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+            Err(panic) => Poll::Ready(Err(panic_message(&*panic))),
+        }
+    })
+    .await
+}
+
+/// A text as an error.
+pub(super) fn error(text: &str) -> BoxError {
+    text.into()
+}
