@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fmt::{Display, Write as _};
 
 use poa_core::{Activity, AgentId, BoxError, Message, MessageType};
+use poa_tables::{Mapped, Row};
 use rusqlite::{CachedStatement, Connection, ErrorCode};
 
-use crate::row::{self, Mapped, Row};
+use crate::cell::Bound;
 
 const INSERT_ETH: &str =
     "INSERT INTO eth_stats (message_id, date, agent_id, active, mining, hashrate, peers,
@@ -88,8 +89,10 @@ impl<'c> Insert<'c> {
     pub(crate) fn message(&mut self, message: &Message) -> Result<(), Refusal> {
         let refused = |error: BoxError| Refusal::Message(error);
         let json = message.payload().to_json().map_err(|error| refused(error.into()))?;
-        let mapped = row::map(message.message_type(), message.data_type().name(), &json)
-            .map_err(|error| refused(error.into()))?;
+        // SQLite has no type that must be kept to, so it holds every cell.
+        let mapped =
+            poa_tables::map(message.message_type(), message.data_type().name(), &json, |_| true)
+                .map_err(|error| refused(error.into()))?;
         write_to(&mut self.id, message.id());
         write_to(&mut self.date, message.received_at());
         let inserted = self.row(message, &mapped.row)?;
@@ -104,16 +107,16 @@ impl<'c> Insert<'c> {
 
     /// True when the row is new.
     fn row(&mut self, message: &Message, row: &Row<'_>) -> rusqlite::Result<bool> {
-        let (statement, cells) = match row {
-            Row::Eth(cells) => (&mut self.eth, &cells[..]),
-            Row::System(cells) => (&mut self.system, &cells[..]),
-            Row::Metric(cells) => (&mut self.metric, &cells[..]),
+        let statement = match row {
+            Row::Eth(_) => &mut self.eth,
+            Row::System(_) => &mut self.system,
+            Row::Metric(_) => &mut self.metric,
         };
         statement.raw_bind_parameter(1, &self.id)?;
         statement.raw_bind_parameter(2, &self.date)?;
         statement.raw_bind_parameter(3, message.agent_id().as_str())?;
-        for (at, cell) in (4..).zip(cells) {
-            statement.raw_bind_parameter(at, cell)?;
+        for (at, cell) in (4..).zip(row.cells()) {
+            statement.raw_bind_parameter(at, Bound(cell))?;
         }
         if let Row::Metric(_) = row {
             statement.raw_bind_parameter(6, message.data_type().name())?;

@@ -3,11 +3,9 @@
 mod cell;
 mod config;
 mod database;
-mod decimal;
 mod error;
 mod insert;
 mod receiver;
-mod row;
 mod writer;
 
 pub use config::Config;

@@ -51,16 +51,34 @@ fn is_plain(number: &str) -> bool {
     !number.contains(['.', 'e', 'E'])
 }
 
-/// A decimal number: `digits` times ten to the power of `exponent`, without zeros at either end.
-#[derive(Debug, PartialEq, Eq)]
-struct Decimal {
+/// A decimal number: its digits times ten to the power of its exponent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decimal {
     negative: bool,
     digits: String,
     exponent: i64,
 }
 
 impl Decimal {
-    fn parse(number: &str) -> Option<Self> {
+    /// True below zero.
+    #[must_use]
+    pub fn is_negative(&self) -> bool {
+        self.negative
+    }
+
+    /// The digits as text, without zeros at either end; none for zero.
+    #[must_use]
+    pub fn digits(&self) -> &str {
+        &self.digits
+    }
+
+    /// The power of ten.
+    #[must_use]
+    pub fn exponent(&self) -> i64 {
+        self.exponent
+    }
+
+    pub(crate) fn parse(number: &str) -> Option<Self> {
         let (negative, unsigned) = match number.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, number),

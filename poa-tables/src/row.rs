@@ -11,40 +11,47 @@ use serde_json::value::RawValue;
 use crate::cell::{Cell, Json, Unfit};
 use envelope::Envelope;
 
-/// The row of one message, without what all tables have: id, date and agent.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Row<'a> {
-    /// `active, mining, hashrate, peers, gas_price, current_block, highest_block, starting_block`.
+/// The row of one message, without what all tables have: id, date and agent. What is missing or `null` is [`Cell::Null`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Row<'a> {
+    /// A row of `eth_stats`: `active, mining` ([`Cell::Boolean`]), `hashrate` ([`Cell::Number`]), `peers` ([`Cell::Integer`]),
+    /// `gas_price` ([`Cell::Number`]), `current_block, highest_block, starting_block` ([`Cell::Text`]).
     Eth([Cell<'a>; 8]),
-    /// `cpu_load, disk_usage, memory_usage`.
+    /// A row of `system_stats`: `cpu_load, disk_usage, memory_usage` ([`Cell::Double`]).
     System([Cell<'a>; 3]),
-    /// `type, body`.
+    /// A row of `metrics`: `type` ([`Cell::Text`]), `body` ([`Cell::Json`]). The data type of the message is a column as well.
     Metric([Cell<'a>; 2]),
 }
 
 /// A row and what had to be done to get it.
-#[derive(Debug)]
-pub(crate) struct Mapped<'a> {
-    pub(crate) row: Row<'a>,
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Mapped<'a> {
+    /// The row.
+    pub row: Row<'a>,
     /// These are statistics that do not fit their table.
-    pub(crate) unmapped: bool,
+    pub unmapped: bool,
     /// A NUL character was replaced.
-    pub(crate) replaced_nul: bool,
+    pub replaced_nul: bool,
 }
 
 /// The row for the data of a message, given as JSON.
 ///
+/// `holds` tells whether the database can hold a cell as it is. Statistics with a cell that it cannot hold go whole to `metrics`; the
+/// cells of `metrics` are not asked about.
+///
 /// # Errors
 /// When the text is not JSON, which a handler checks before it sends.
-pub(crate) fn map<'a>(
+pub fn map<'a>(
     message_type: MessageType,
     data_type: &str,
     data: &'a str,
+    holds: impl Fn(&Cell<'_>) -> bool,
 ) -> Result<Mapped<'a>, serde_json::Error> {
     let Ok(envelope) = serde_json::from_str::<Envelope<'a>>(data) else {
         // No object, or a key stands twice: nothing of it can be told apart, so all of it is kept.
         let whole: &RawValue = serde_json::from_str(data)?;
-        return Ok(finish(Row::Metric([Cell::Null, Cell::Text(whole.get().into())]), false));
+        return Ok(finish(Row::Metric([Cell::Null, Cell::Json(whole.get())]), false));
     };
     let statistics = envelope.kind.as_deref() == Some("statistics");
     let table = match data_type {
@@ -54,19 +61,35 @@ pub(crate) fn map<'a>(
         _ => None,
     };
     Ok(match table {
-        Some(Ok(row)) => finish(row, false),
-        Some(Err(Unfit)) => finish(metric(envelope, data), true),
+        Some(Ok(row)) if row.cells().iter().all(holds) => finish(row, false),
+        Some(_) => finish(metric(envelope, data), true),
         None => finish(metric(envelope, data), false),
     })
 }
 
+impl<'a> Row<'a> {
+    /// The cells, in the order of the columns.
+    #[must_use]
+    pub fn cells(&self) -> &[Cell<'a>] {
+        match self {
+            Self::Eth(cells) => cells,
+            Self::System(cells) => cells,
+            Self::Metric(cells) => cells,
+        }
+    }
+
+    fn cells_mut(&mut self) -> &mut [Cell<'a>] {
+        match self {
+            Self::Eth(cells) => cells,
+            Self::System(cells) => cells,
+            Self::Metric(cells) => cells,
+        }
+    }
+}
+
 fn finish(mut row: Row<'_>, unmapped: bool) -> Mapped<'_> {
-    let cells = match &mut row {
-        Row::Eth(cells) => &mut cells[..],
-        Row::System(cells) => &mut cells[..],
-        Row::Metric(cells) => &mut cells[..],
-    };
-    let replaced_nul = cells.iter_mut().fold(false, |found, cell| cell.replace_nul() | found);
+    let cells = row.cells_mut().iter_mut();
+    let replaced_nul = cells.fold(false, |found, cell| cell.replace_nul() | found);
     Mapped { row, unmapped, replaced_nul }
 }
 
@@ -117,9 +140,9 @@ fn eth(body: Json<'_>) -> Result<Row<'_>, Unfit> {
     Ok(Row::Eth([
         Cell::boolean(body.active)?,
         Cell::boolean(body.mining)?,
-        Cell::exact(body.hashrate)?,
+        Cell::number(body.hashrate)?,
         Cell::integer(body.peers)?,
-        Cell::exact(body.gas_price)?,
+        Cell::number(body.gas_price)?,
         Cell::text(syncing.current_block)?,
         Cell::text(syncing.highest_block)?,
         Cell::text(syncing.starting_block)?,
@@ -150,7 +173,7 @@ fn object<'a, T: Deserialize<'a>>(json: Json<'a>) -> Result<T, Unfit> {
 /// `type`. So a body that has its own type of the same name is kept whole as well.
 fn metric<'a>(envelope: Envelope<'a>, data: &'a str) -> Row<'a> {
     let Some(kind) = envelope.kind else {
-        return Row::Metric([Cell::Null, Cell::Text(data.into())]);
+        return Row::Metric([Cell::Null, Cell::Json(data)]);
     };
     let body = match envelope.body {
         Some(body) if !envelope.others && !kind.contains('\0') && !looks_whole(body, &kind) => {
@@ -158,7 +181,7 @@ fn metric<'a>(envelope: Envelope<'a>, data: &'a str) -> Row<'a> {
         }
         _ => data,
     };
-    Row::Metric([Cell::Text(kind), Cell::Text(body.into())])
+    Row::Metric([Cell::Text(kind), Cell::Json(body)])
 }
 
 /// True when this body would be taken for the whole data of a message of this type.
