@@ -1,0 +1,221 @@
+//! Simulated agents against a real server: what it acknowledges is stored, who falls silent is noticed, and neither a
+//! crash of the server nor one of an agent loses anything.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use poa_agent::Credentials;
+use poa_fleet::{Fleet, Monitor, Options, Rate, Summary};
+use poa_tests::{Home, Server, count, database, sqlite, until};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How agents reach the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Via {
+    Rest,
+    /// A connection for each agent.
+    Sockets,
+    /// Few connections, several agents over each.
+    Gateways,
+}
+
+/// A home whose server listens where it listened before, however often it is started.
+fn home(via: Via, global: &str) -> Home {
+    let ws = match via {
+        Via::Rest => "",
+        Via::Sockets | Via::Gateways => {
+            "[handlers.ws]\nkind = \"ws\"\nlisten = \"127.0.0.1:0\"\n"
+        }
+    };
+    let home = Home::with(&(sqlite("local", "metrics.db", "") + ws));
+    let mut text = global.to_owned() + &fs::read_to_string(home.config()).unwrap();
+    while text.contains("127.0.0.1:0") {
+        text = text.replacen("127.0.0.1:0", &format!("127.0.0.1:{}", free_port()), 1);
+    }
+    fs::write(home.config(), text).unwrap();
+    home
+}
+
+/// Not one that the system gives to outgoing connections: while the server is down, an agent that connects to such a port
+/// may be given that very port, and so reach itself.
+fn free_port() -> u16 {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(free).unwrap()
+}
+
+async fn options(server: &Server, via: Via, agents: usize, rate: f64) -> Options {
+    server.login().await;
+    let url = match via {
+        Via::Rest => format!("http://{}", server.rest()),
+        Via::Sockets | Via::Gateways => format!("ws://{}", server.address("ws")),
+    };
+    let auth = format!("http://{}", server.address("auth"));
+    let user = Credentials::new("agent-user", "agent-password").unwrap();
+    let mut options = Options::new(url.parse().unwrap(), auth.parse().unwrap(), user);
+    options.agents = NonZeroUsize::new(agents).unwrap();
+    options.connections = (via == Via::Gateways).then(|| NonZeroUsize::new(4).unwrap());
+    options.rate = Rate::PerSecond(rate);
+    options.history = 3;
+    options
+}
+
+/// A fleet at work, until it is told to stop.
+struct Running {
+    monitor: Monitor,
+    life: JoinHandle<Summary>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Running {
+    fn start(options: Options) -> Self {
+        let fleet = Fleet::new(options).unwrap();
+        let monitor = fleet.monitor();
+        let (stop, stopped) = oneshot::channel();
+        let life = async { fleet.run(async { stopped.await.unwrap() }).await.unwrap() };
+        Self { monitor, life: tokio::spawn(life), stop }
+    }
+
+    async fn stop(self) -> Summary {
+        self.stop.send(()).unwrap();
+        self.life.await.unwrap()
+    }
+
+    /// Waits until so many metrics are acknowledged.
+    async fn acknowledged(&mut self, wanted: u64) {
+        until("the fleet goes on", async || {
+            (self.monitor.progress().acknowledged >= wanted).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Every metric is in one of three tables.
+fn stored(home: &Home) -> u64 {
+    let database = database(&home.data("metrics.db"));
+    let rows = ["eth_stats", "system_stats", "metrics"]
+        .map(|table| count(&database, &format!("SELECT count(*) FROM {table}")));
+    rows.iter().sum::<i64>().cast_unsigned()
+}
+
+async fn all_is_stored(via: Via) {
+    let home = home(via, "");
+    let server = Server::start(&home).await;
+    let mut options = options(&server, via, 60, 20.0).await;
+    options.silent = 0.3;
+    options.stay = Duration::from_secs(1);
+    options.away = Duration::from_millis(500);
+    let mut fleet = Running::start(options);
+    fleet.acknowledged(4_000).await;
+    let summary = fleet.stop().await;
+    server.stop().await;
+
+    println!("{via:?}: {summary}");
+    assert!(summary.all_acknowledged(), "{summary}");
+    assert_eq!(stored(&home), summary.acknowledged);
+    assert_eq!((summary.resent, summary.refused, summary.failures), (0, 0, 0), "{summary}");
+}
+
+async fn who_falls_silent_is_inactive(via: Via) {
+    let home = home(via, "inactive_after = \"2s\"\n");
+    let server = Server::start(&home).await;
+    let mut options = options(&server, via, 40, 4.0).await;
+    options.silent = 0.5;
+    options.stay = Duration::from_secs(1);
+    options.away = Duration::from_secs(3600);
+    options.ping_interval = Some(Duration::from_millis(300));
+    let mut fleet = Running::start(options);
+    let (active, inactive) = until("the silent ones are called inactive", async || {
+        let present = i64::try_from(fleet.monitor.progress().present).unwrap();
+        let (active, inactive) = activity(&home);
+        // They leave after 1.5 s at the latest.
+        let left = fleet.monitor.progress().elapsed > Duration::from_secs(2);
+        (left && (active, inactive) == (present, 40 - present)).then_some((active, inactive))
+    })
+    .await;
+    println!("{via:?}: {active} active, {inactive} inactive");
+    assert!(inactive > 5 && active > 5);
+
+    fleet.stop().await;
+    server.drained("local").await;
+    assert_eq!(activity(&home), (0, 40), "not everybody said bye");
+    server.stop().await;
+}
+
+fn activity(home: &Home) -> (i64, i64) {
+    let database = database(&home.data("metrics.db"));
+    let how_many = |active: bool| {
+        count(&database, &format!("SELECT count(*) FROM agent_activity WHERE active = {active}"))
+    };
+    (how_many(true), how_many(false))
+}
+
+async fn a_killed_server_loses_nothing(via: Via) {
+    const KILLS: u64 = 4;
+    let home = home(via, "");
+    let mut server = Server::start(&home).await;
+    let mut options = options(&server, via, 40, 50.0).await;
+    // The server is away for longer than this at times.
+    options.request_timeout = Duration::from_secs(2);
+    let mut fleet = Running::start(options);
+    for kill in 1..=KILLS {
+        fleet.acknowledged(kill * 1_500).await;
+        server.kill().await;
+        server = Server::start(&home).await;
+    }
+    let back = Instant::now();
+    fleet.acknowledged((KILLS + 1) * 1_500).await;
+    let recovery = back.elapsed();
+    let summary = fleet.stop().await;
+    server.stop().await;
+
+    println!("{via:?}: {KILLS} kills, at work again after {recovery:.1?}; {summary}");
+    assert!(summary.all_acknowledged(), "{summary}");
+    assert!(summary.resent > 0, "the server was not killed under load: {summary}");
+    // Neither lost nor stored twice.
+    assert_eq!(stored(&home), summary.sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_over_rest_is_stored() {
+    all_is_stored(Via::Rest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_over_websocket_is_stored() {
+    all_is_stored(Via::Sockets).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_to_gateways_is_stored() {
+    all_is_stored(Via::Gateways).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_falls_silent_over_rest_is_inactive() {
+    who_falls_silent_is_inactive(Via::Rest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_falls_silent_over_websocket_is_inactive() {
+    who_falls_silent_is_inactive(Via::Sockets).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_nothing_over_rest() {
+    a_killed_server_loses_nothing(Via::Rest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_nothing_over_websocket() {
+    a_killed_server_loses_nothing(Via::Sockets).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_nothing_of_gateways() {
+    a_killed_server_loses_nothing(Via::Gateways).await;
+}
