@@ -1,0 +1,191 @@
+// One agent: who it is, what it says, and how it went in the last quarter of an hour.
+
+import { Chart } from "./chart.js";
+import * as format from "./format.js";
+
+// The server keeps a sample every 10 s; what comes in between is the newer value of the last one.
+const EVERY = 10;
+const KEPT = 360;
+
+const CHARTS = [
+  {
+    title: "Load",
+    range: () => [0, 100],
+    lines: [
+      { key: "cpu", label: "CPU", colour: "--series-1", format: format.percent },
+      { key: "memory", label: "Memory", colour: "--series-2", format: format.percent },
+      { key: "disk", label: "Disk", colour: "--series-3", format: format.percent },
+    ],
+  },
+  { title: "Latency", lines: [{ key: "latency", label: "Latency", colour: "--series-1", format: format.milliseconds }] },
+  { title: "Peers", lines: [{ key: "peers", label: "Peers", colour: "--series-2", format: format.count }] },
+  { title: "Pending transactions", lines: [{ key: "pending", label: "Pending", colour: "--series-3", format: format.count }] },
+  { title: "Block", lines: [{ key: "block", label: "Block", colour: "--series-1", format: format.count }] },
+];
+
+const FIGURES = [
+  ["Gas price", ({ live }) => format.gwei(live.gas_price)],
+  ["Hash rate", ({ live }) => format.hashrate(live.hashrate)],
+  ["Mining", ({ live }) => format.yesOrNo(live.mining)],
+  ["Node uptime", ({ live }) => format.percent(live.uptime)],
+];
+
+const ABOUT = [
+  ["Name", "name"],
+  ["Node", "node"],
+  ["Network", "net"],
+  ["Client", "client"],
+  ["System", "os"],
+  ["Contact", "contact"],
+  ["Coinbase", "coinbase"],
+];
+
+export class Detail {
+  #agents;
+  #closed;
+  #element = document.getElementById("detail");
+  #charts = [];
+  #samples = new Map();
+  #id;
+
+  // `closed(id)` is called when the details are no longer wanted.
+  constructor(agents, closed) {
+    this.#agents = agents;
+    this.#closed = closed;
+    addEventListener("keydown", (event) => event.key === "Escape" && this.close());
+    // Charts take their colours when they are made.
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#id && this.#build());
+  }
+
+  async open(id) {
+    if (id !== this.#id) this.#samples = new Map();
+    this.#id = id;
+    this.#build();
+    this.#element.querySelector("h2").focus();
+    await this.reload();
+  }
+
+  close() {
+    if (this.#id === undefined) return;
+    const id = this.#id;
+    this.#id = undefined;
+    this.#element.hidden = true;
+    document.body.classList.remove("with-detail");
+    this.#dropCharts();
+    this.#closed(id);
+  }
+
+  // Asks the server for what was before, and keeps what is known of times that it does not remember.
+  async reload() {
+    const id = this.#id;
+    if (id === undefined) return;
+    const answer = await fetch(`history?agent=${encodeURIComponent(id)}`, { cache: "no-store" }).catch(() => undefined);
+    if (!answer?.ok || this.#id !== id) return;
+    const columns = await answer.json();
+    for (const [n, at] of columns.at.entries()) {
+      this.#samples.set(at, Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[n]])));
+    }
+    this.changed();
+  }
+
+  // The figures of the agent may have changed.
+  changed() {
+    const agent = this.#agents.known.get(this.#id);
+    if (this.#id === undefined || !agent) return;
+    if (agent.state !== "inactive") this.#note(agent);
+    this.#showFigures(agent);
+    const samples = [...this.#samples.values()].sort((a, b) => a.at - b.at);
+    for (const { chart, lines, now } of this.#charts) {
+      chart.show([samples.map(({ at }) => at), ...lines.map(({ key }) => samples.map((sample) => sample[key]))]);
+      now(samples.at(-1));
+    }
+  }
+
+  #note({ seen, live }) {
+    const at = Math.floor(seen / 1000);
+    const last = Math.max(...this.#samples.keys());
+    const key = at < last + EVERY ? last : at;
+    const { cpu, memory, disk, latency, peers, pending, block } = live;
+    this.#samples.set(key, { at: key, cpu, memory, disk, latency, peers, pending, block: block.number });
+    if (this.#samples.size > KEPT) this.#samples.delete(Math.min(...this.#samples.keys()));
+  }
+
+  #build() {
+    this.#dropCharts();
+    const close = make("button", { type: "button", className: "close", textContent: "Close" });
+    close.addEventListener("click", () => this.close());
+    const name = make("h2", { id: "detail-name", tabIndex: -1, textContent: this.#id });
+    this.#element.replaceChildren(
+      make("header", {}, name, close),
+      make("p", { className: "detail-state", id: "detail-state" }),
+      make("dl", { className: "facts", id: "detail-figures" }),
+    );
+    this.#element.hidden = false;
+    document.body.classList.add("with-detail");
+    this.#charts = CHARTS.map((chart) => this.#chart(chart));
+    this.#element.append(make("h3", { textContent: "About" }), make("dl", { className: "facts", id: "detail-about" }));
+    this.changed();
+  }
+
+  #chart({ title, lines, range }) {
+    const values = lines.map((line) => make("span", { className: "value" }));
+    const legend = lines.map((line, n) => {
+      const mark = make("span", { className: "mark" });
+      mark.style.setProperty("--mark", `var(${line.colour})`);
+      const label = lines.length > 1 ? [mark, `${line.label} `] : [mark];
+      return make("span", { className: "entry" }, ...label, values[n]);
+    });
+    const place = make("div", { className: "plot" });
+    place.setAttribute("role", "img");
+    this.#element.append(
+      make("section", { className: "chart" }, make("h3", {}, `${title} `, make("span", { className: "legend" }, ...legend)), place),
+    );
+    const now = (sample) => {
+      const texts = lines.map(({ key, format }) => format(sample?.[key]));
+      texts.forEach((text, n) => (values[n].textContent = text));
+      const told = lines.map(({ label }, n) => `${label} ${texts[n]}`).join(", ");
+      place.setAttribute("aria-label", `Chart of the last 15 minutes. Now: ${told}`);
+    };
+    return { chart: new Chart(place, lines, range), lines, now };
+  }
+
+  #showFigures(agent) {
+    const state = document.getElementById("detail-state");
+    state.dataset.state = agent.state;
+    const now = this.#agents.now();
+    state.replaceChildren(
+      make("span", { className: "pill", textContent: agent.state }),
+      ` since ${format.moment(agent.since)}, last seen ${format.ago(now - agent.seen)}`,
+    );
+    facts("detail-figures", FIGURES.map(([label, text]) => [label, text(agent)]));
+    const about = ABOUT.map(([label, key]) => [label, told(agent.about, key)]).filter(([, text]) => text);
+    facts("detail-about", about.length > 0 ? about : [["Name", "not told yet"]]);
+  }
+
+  #dropCharts() {
+    for (const { chart } of this.#charts) chart.remove();
+    this.#charts = [];
+  }
+}
+
+function told(about, key) {
+  const text = about?.[key];
+  return key === "os" && text ? [text, about.os_v].filter(Boolean).join(" ") : text;
+}
+
+function facts(id, pairs) {
+  const list = document.getElementById(id);
+  const text = pairs.flat().join("\n");
+  // Written only when it differs: a selection would be lost.
+  if (list.dataset.text === text) return;
+  list.dataset.text = text;
+  list.replaceChildren(
+    ...pairs.map(([label, value]) => make("div", {}, make("dt", { textContent: label }), make("dd", { textContent: value, title: value }))),
+  );
+}
+
+function make(tag, properties, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}

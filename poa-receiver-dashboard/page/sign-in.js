@@ -1,0 +1,46 @@
+// Exchanges the secret for a cookie that scripts cannot read.
+
+const form = document.getElementById("sign-in");
+const input = document.getElementById("secret");
+const error = document.getElementById("sign-in-error");
+
+const SAYS = {
+  401: "That is not the secret.",
+  429: "Too many wrong secrets. Wait a minute, then try again.",
+};
+
+// Whether this secret opened the dashboard.
+async function exchange(secret) {
+  const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(secret) };
+  const answer = await fetch("session", request).catch(() => undefined);
+  error.textContent = answer?.ok ? "" : (SAYS[answer?.status] ?? "The server does not answer. Try again.");
+  return answer?.ok === true;
+}
+
+// A secret in the address is used once, and taken away from there, so that nobody copies it by accident.
+export async function useAddress() {
+  const address = new URL(location.href);
+  const secret = address.searchParams.get("secret");
+  if (secret === null) return;
+  address.searchParams.delete("secret");
+  history.replaceState(null, "", address);
+  await exchange(secret);
+}
+
+// Asks for the secret until it is right.
+export function ask() {
+  document.body.dataset.connection = "locked";
+  document.getElementById("main").hidden = true;
+  form.hidden = false;
+  input.focus();
+  return new Promise((opened) => {
+    form.onsubmit = async (event) => {
+      event.preventDefault();
+      if (!(await exchange(input.value))) return input.select();
+      input.value = "";
+      form.hidden = true;
+      document.getElementById("main").hidden = false;
+      opened();
+    };
+  });
+}

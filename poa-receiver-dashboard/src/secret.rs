@@ -1,0 +1,70 @@
+//! A secret for those who name none.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use poa_core::config::Secret;
+
+/// How many random bytes make a secret.
+const LENGTH: usize = 24;
+
+/// Random bytes that nobody can guess.
+pub(crate) fn random() -> Vec<u8> {
+    let mut bytes = [0; LENGTH];
+    // It fails only when the system has no source of randomness, and then nothing here is safe.
+    rand::fill(&mut bytes).expect("the system gives random bytes");
+    bytes.to_vec()
+}
+
+/// The secret in this file. When there is no file, one is made, for its owner alone.
+///
+/// # Errors
+/// When the file can neither be read nor made, or is empty.
+pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {
+    match make(path) {
+        Ok(()) => tracing::info!("the secret of the dashboard is in {}", path.display()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(about(path, &error)),
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| about(path, &error))?;
+    match text.trim() {
+        "" => Err(about(path, &io::Error::other("it is empty; remove it to have a new one made"))),
+        secret => Ok(Secret::new(secret)),
+    }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    writeln!(options.open(path)?, "{}", BASE64_URL_SAFE_NO_PAD.encode(random()))
+}
+
+fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot use the secret in {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_for_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dashboard.secret");
+        let secret = read_or_make(&path).unwrap();
+        assert_eq!(secret.expose().len(), 32);
+        assert_eq!(read_or_make(&path).unwrap(), secret);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        std::fs::write(&path, "\n").unwrap();
+        assert!(read_or_make(&path).unwrap_err().to_string().contains("remove it"));
+    }
+}

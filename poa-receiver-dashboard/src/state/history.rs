@@ -1,0 +1,136 @@
+//! What an agent's figures were in the last quarter of an hour.
+
+use std::collections::VecDeque;
+
+use poa_core::Timestamp;
+use serde::Serialize;
+
+use super::view::Live;
+use crate::read::Figure;
+
+/// The time between samples, in seconds.
+const EVERY: u64 = 10;
+/// How many samples are kept: a quarter of an hour.
+const KEPT: usize = 90;
+
+/// The last samples of one agent, oldest first. Takes 4 KiB at most.
+#[derive(Debug, Default)]
+pub(crate) struct History(VecDeque<Sample>);
+
+/// The figures at one time; what is not known is no number.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    /// Seconds since 1970.
+    at: u64,
+    block: f64,
+    cpu: f32,
+    memory: f32,
+    disk: f32,
+    latency: f32,
+    peers: f32,
+    pending: f32,
+}
+
+/// Samples as columns, which is what charts take.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Columns {
+    at: Vec<u64>,
+    block: Vec<Option<f64>>,
+    cpu: Vec<Option<f32>>,
+    memory: Vec<Option<f32>>,
+    disk: Vec<Option<f32>>,
+    latency: Vec<Option<f32>>,
+    peers: Vec<Option<f32>>,
+    pending: Vec<Option<f32>>,
+}
+
+impl History {
+    /// Notes the figures of a moment: as a new sample, or as the newer figures of the last one.
+    pub(crate) fn note(&mut self, at: Timestamp, live: &Live) {
+        let mut sample = Sample::of(at.as_micros() / 1_000_000, live);
+        match self.0.back_mut() {
+            Some(last) if sample.at < last.at + EVERY => {
+                sample.at = last.at;
+                *last = sample;
+            }
+            _ => {
+                if self.0.len() == KEPT {
+                    self.0.pop_front();
+                }
+                self.0.push_back(sample);
+            }
+        }
+    }
+
+    /// The samples as columns.
+    pub(crate) fn columns(&self) -> Columns {
+        let mut columns = Columns::default();
+        for sample in &self.0 {
+            columns.push(sample);
+        }
+        columns
+    }
+}
+
+impl Sample {
+    fn of(at: u64, live: &Live) -> Self {
+        let wide = |figure: Figure| figure.0.unwrap_or(f64::NAN);
+        let narrow = |figure: Figure| wide(figure) as f32;
+        Self {
+            at,
+            block: wide(live.block.number),
+            cpu: narrow(live.system.cpu),
+            memory: narrow(live.system.memory),
+            disk: narrow(live.system.disk),
+            latency: narrow(live.latency),
+            peers: narrow(live.chain.peers),
+            pending: narrow(live.pending),
+        }
+    }
+}
+
+impl Columns {
+    fn push(&mut self, sample: &Sample) {
+        let known = |value: f32| value.is_finite().then_some(value);
+        self.at.push(sample.at);
+        self.block.push(sample.block.is_finite().then_some(sample.block));
+        self.cpu.push(known(sample.cpu));
+        self.memory.push(known(sample.memory));
+        self.disk.push(known(sample.disk));
+        self.latency.push(known(sample.latency));
+        self.peers.push(known(sample.peers));
+        self.pending.push(known(sample.pending));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn note(history: &mut History, second: u64, latency: f64) {
+        let live = Live { latency: Figure(Some(latency)), ..Live::default() };
+        history.note(Timestamp::from_micros(second * 1_000_000), &live);
+    }
+
+    #[test]
+    fn samples_are_ten_seconds_apart_and_keep_the_newest_figure() {
+        let mut history = History::default();
+        for (second, latency) in [(100, 1.0), (103, 2.0), (109, 3.0), (110, 4.0), (135, 5.0)] {
+            note(&mut history, second, latency);
+        }
+        let columns = history.columns();
+        assert_eq!(columns.at, [100, 110, 135]);
+        assert_eq!(columns.latency, [Some(3.0), Some(4.0), Some(5.0)]);
+        assert_eq!(columns.cpu, [None; 3]);
+    }
+
+    #[test]
+    fn a_quarter_of_an_hour_is_kept() {
+        let mut history = History::default();
+        for n in 0..200 {
+            note(&mut history, n * 10, 1.0);
+        }
+        let columns = history.columns();
+        assert_eq!((columns.at.len(), columns.at[0], columns.at[89]), (90, 1100, 1990));
+    }
+}

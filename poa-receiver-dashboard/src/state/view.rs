@@ -1,0 +1,95 @@
+//! What the page shows of one agent.
+
+use poa_core::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::read::{About, Block, Chain, Figure, System, Update};
+
+/// Whether somebody would notice if the agent fell silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Condition {
+    /// It pings.
+    Active,
+    /// It has stopped pinging, or has taken its leave.
+    Inactive,
+    /// It has not pinged since this server was started, or never did: it may be there or not.
+    #[default]
+    Unknown,
+}
+
+/// One agent, as the page shows it. Times are milliseconds since 1970, as in JavaScript.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct View {
+    pub(crate) state: Condition,
+    pub(crate) since: u64,
+    /// When it was last heard: its last metric, or its last change of state.
+    pub(crate) seen: u64,
+    pub(crate) live: Live,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) about: Option<Box<About>>,
+}
+
+/// What changes all the time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Live {
+    #[serde(flatten)]
+    pub(crate) system: System,
+    #[serde(flatten)]
+    pub(crate) chain: Chain,
+    /// In milliseconds.
+    pub(crate) latency: Figure,
+    pub(crate) block: Block,
+    pub(crate) pending: Figure,
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn millis(time: Timestamp) -> u64 {
+    time.as_micros() / 1000
+}
+
+impl View {
+    /// An agent heard for the first time.
+    pub(crate) fn new(at: Timestamp) -> Self {
+        Self { since: millis(at), seen: millis(at), ..Self::default() }
+    }
+
+    /// Takes in a metric that came at this time. Says whether it told who the agent is.
+    pub(crate) fn apply(&mut self, at: Timestamp, update: Update) -> bool {
+        self.seen = self.seen.max(millis(at));
+        let live = &mut self.live;
+        match update {
+            Update::About(about) => {
+                self.about = Some(about);
+                return true;
+            }
+            Update::Chain(chain) => live.chain = chain,
+            Update::System(system) => live.system = system,
+            Update::Latency(latency) => live.latency = Figure(Some(latency)),
+            Update::Block(block) => live.block = block,
+            Update::Pending(pending) => live.pending = Figure(Some(pending)),
+            Update::Nothing => {}
+        }
+        false
+    }
+
+    /// Changes the state; false when that is the state already.
+    pub(crate) fn enter(&mut self, state: Condition, since: Timestamp) -> bool {
+        self.seen = self.seen.max(millis(since));
+        if self.state == state {
+            return false;
+        }
+        (self.state, self.since) = (state, millis(since));
+        true
+    }
+
+    /// What is still known when the server starts: an agent that was active may have left meanwhile.
+    pub(crate) fn after_restart(mut self, now: Timestamp) -> Self {
+        if self.state == Condition::Active {
+            (self.state, self.since) = (Condition::Unknown, millis(now));
+        }
+        self
+    }
+}

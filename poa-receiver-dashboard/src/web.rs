@@ -1,0 +1,196 @@
+//! What the listener answers.
+
+mod access;
+mod answer;
+pub(crate) mod assets;
+mod guesses;
+mod socket;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, IF_NONE_MATCH, SET_COOKIE};
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use poa_core::Timestamp;
+use poa_core::telemetry::Gauge;
+use poa_http::{Body, websocket};
+use tokio_util::sync::CancellationToken;
+
+use crate::state::State;
+pub(crate) use access::Access;
+use access::{COOKIE_LIFE, COOKIE_NAME, Offer, query};
+use answer::{Answer, Refusal};
+use assets::{HISTORY, SESSION};
+use guesses::Guesses;
+use socket::Talk;
+
+/// The largest body that a secret is looked for in.
+const LARGEST_SECRET: usize = 4 << 10;
+
+/// Where the page finds the path of the feed.
+const PLACE_OF_FEED: &str = "{{feed}}";
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) state: State,
+    pub(crate) access: Access,
+    guesses: Guesses,
+    feed: String,
+    secure: bool,
+    queue: usize,
+    clients: Gauge,
+    files: Vec<File>,
+    shutdown: CancellationToken,
+}
+
+/// A file of the page as it is served.
+#[derive(Debug)]
+struct File {
+    path: &'static str,
+    content_type: &'static str,
+    content: Bytes,
+    tag: HeaderValue,
+}
+
+/// How a site is set up.
+pub(crate) struct Setup {
+    pub(crate) feed: String,
+    /// Whether it is served over TLS.
+    pub(crate) secure: bool,
+    /// How many bytes may wait for a client of the feed.
+    pub(crate) queue: usize,
+    pub(crate) clients: Gauge,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Site {
+    pub(crate) fn new(setup: Setup, state: State, access: Access) -> Self {
+        let Setup { feed, secure, queue, clients, shutdown } = setup;
+        let files = assets::ALL.iter().map(|asset| File::new(asset, &feed)).collect();
+        let guesses = Guesses::default();
+        Self { state, access, guesses, feed, secure, queue, clients, files, shutdown }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(self: Arc<Self>, request: Request<Body>) -> Answer {
+        let path = request.uri().path();
+        let answer = if path == self.feed {
+            self.feed(request).await
+        } else if path == SESSION {
+            self.session(request).await
+        } else if path == HISTORY {
+            self.history(&request).await
+        } else {
+            self.file(&request)
+        };
+        answer.unwrap_or_else(Answer::from)
+    }
+
+    fn file(&self, request: &Request<Body>) -> Result<Answer, Refusal> {
+        let path = request.uri().path();
+        let file = self.files.iter().find(|file| file.path == path).ok_or(Refusal::NotFound)?;
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Refusal::Method("GET, HEAD"));
+        }
+        let known = request.headers().get(IF_NONE_MATCH);
+        Ok(if known.is_some_and(|known| known == file.tag) {
+            answer::not_modified(&file.tag)
+        } else {
+            answer::asset(file.content_type, file.content.clone(), &file.tag)
+        })
+    }
+
+    async fn feed(self: Arc<Self>, mut request: Request<Body>) -> Result<Answer, Refusal> {
+        self.admit(&request).await?;
+        // Before the answer: a client that has it relies on getting what comes.
+        let talk = Talk::new(request.headers(), self);
+        let talk = move |socket| talk.hold(socket);
+        Ok(match websocket::upgrade(&mut request, &socket::options(), talk) {
+            Ok(switching) => switching.map(|()| Full::default()),
+            Err(refused) => refused.answer().map(Full::from),
+        })
+    }
+
+    async fn history(&self, request: &Request<Body>) -> Result<Answer, Refusal> {
+        if request.method() != Method::GET {
+            return Err(Refusal::Method("GET"));
+        }
+        self.admit(request).await?;
+        let agent = query(request.uri(), "agent").ok_or(Refusal::UnknownAgent)?;
+        let columns = self.state.history(&agent).ok_or(Refusal::UnknownAgent)?;
+        // Numbers only: there is nothing that has no JSON form.
+        Ok(answer::json(serde_json::to_vec(&columns).unwrap_or_default()))
+    }
+
+    /// Exchanges the secret for a cookie. The body is JSON, which another page cannot send without being allowed to.
+    async fn session(&self, request: Request<Body>) -> Result<Answer, Refusal> {
+        match *request.method() {
+            Method::GET => {
+                self.admit(&request).await?;
+                Ok(answer::empty(StatusCode::NO_CONTENT))
+            }
+            Method::POST => {
+                let peer = request.body().peer().ip();
+                let secret = read_secret(request).await.ok_or(Refusal::NoSecret)?;
+                self.check(peer, &secret).await?;
+                Ok(self.with_cookie(answer::empty(StatusCode::NO_CONTENT)))
+            }
+            _ => Err(Refusal::Method("GET, POST")),
+        }
+    }
+
+    fn with_cookie(&self, mut answer: Answer) -> Answer {
+        let value = self.access.cookie(Timestamp::now());
+        let life = COOKIE_LIFE.as_secs();
+        let secure = if self.secure { "; Secure" } else { "" };
+        let cookie = format!(
+            "{COOKIE_NAME}={value}; Path=/; Max-Age={life}; HttpOnly; SameSite=Strict{secure}"
+        );
+        if let Ok(cookie) = HeaderValue::try_from(cookie) {
+            answer.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        answer
+    }
+
+    /// Lets in who knows the secret or has a cookie.
+    async fn admit(&self, request: &Request<Body>) -> Result<(), Refusal> {
+        match self.access.offer(request.uri(), request.headers()) {
+            Offer::Cookie => Ok(()),
+            Offer::Nothing => Err(Refusal::Unauthorized),
+            Offer::Secret(secret) => self.check(request.body().peer().ip(), &secret).await,
+        }
+    }
+
+    async fn check(&self, peer: IpAddr, secret: &str) -> Result<(), Refusal> {
+        match self.guesses.look(peer, || self.access.is_secret(secret)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refusal::Unauthorized),
+            Err(guesses::TooMany) => Err(Refusal::TooManyGuesses),
+        }
+    }
+}
+
+impl File {
+    fn new(asset: &assets::Asset, feed: &str) -> Self {
+        let content = match std::str::from_utf8(asset.content) {
+            Ok(text) if text.contains(PLACE_OF_FEED) => text.replace(PLACE_OF_FEED, feed).into(),
+            _ => Bytes::from_static(asset.content),
+        };
+        // Base64 in quotes is a valid header.
+        let tag = HeaderValue::try_from(assets::tag(&content))
+            .unwrap_or(HeaderValue::from_static("\"\""));
+        Self { path: asset.path, content_type: asset.content_type, content, tag }
+    }
+}
+
+/// The secret in a body: a JSON text.
+async fn read_secret(request: Request<Body>) -> Option<String> {
+    let content_type = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let is_json = content_type.split(';').next()?.trim().eq_ignore_ascii_case("application/json");
+    let body = Limited::new(request.into_body(), LARGEST_SECRET);
+    let body = is_json.then(|| body.collect())?.await.ok()?;
+    serde_json::from_slice(&body.to_bytes()).ok()
+}

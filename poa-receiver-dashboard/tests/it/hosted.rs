@@ -1,0 +1,52 @@
+//! The dashboard in a host.
+
+use poa_core::{ReceiptError, ReceiverPlugin as _};
+use poa_receiver_dashboard::Dashboard;
+use poa_testkit::{Fault, Faults, TestHost, factory};
+use serde_json::json;
+
+use crate::support::config;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_says_where_it_is_and_stops_in_order() {
+    let host = TestHost::with_receiver(factory::<Dashboard>(config())).await;
+    host.deliver(host.draft("a", "system_metrics", &json!({"type": "statistics"}))).await.unwrap();
+    let endpoints = host.status("subject").endpoints;
+    assert!(endpoints[0].starts_with("http://127.0.0.1:"), "{endpoints:?}");
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_set_aside_alone() {
+    let host = TestHost::with_receiver(factory::<Dashboard>(config())).await;
+    let torn = poa_core::Payload::new(poa_core::Format::Json, r#"{"type":"#.into());
+    let good = host.draft("a", "system_metrics", &json!({"type": "statistics"}));
+    let (torn, good) =
+        tokio::join!(host.deliver(host.draft_of("a", "system_metrics", torn)), host.deliver(good));
+    assert_eq!((torn, good), (Err(ReceiptError::NotDelivered), Ok(())));
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_instance_listens_where_the_last_one_did() {
+    // A free port that is known beforehand, so that the second instance has to have the same.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = poa_receiver_dashboard::Config::listen(port).secret("wssecret");
+    let faults = Faults::first(2, Fault::Panic);
+    let host = TestHost::with_receiver(faults.around(factory::<Dashboard>(config))).await;
+    host.deliver(host.draft("a", "system_metrics", &json!({}))).await.unwrap();
+    let status = host.status("subject");
+    assert_eq!(status.endpoints, [format!("http://{port}")]);
+    assert!(status.restarts >= 1, "{status:?}");
+    assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_not_built() {
+    let dir = tempfile::tempdir().unwrap();
+    let cx = poa_core::BuildContext::detached("dashboard", dir.path());
+    let config = config().secret("short");
+    assert!(!Dashboard::validate(&config).is_empty());
+    let error = Dashboard::build(config, &cx).await.unwrap_err().to_string();
+    assert!(error.starts_with("ws_secret:"), "{error}");
+}
