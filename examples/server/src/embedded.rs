@@ -24,7 +24,7 @@ pub(crate) fn source(named: Option<&Path>) -> Source {
 pub(crate) fn moved(data_dir: &Path, base: u16) -> Source {
     let dir = toml::Value::String(data_dir.display().to_string());
     let text = DEFAULT.replacen("data_dir = \"poa-data\"", &format!("data_dir = {dir}"), 1);
-    let text = [4000, 4002, 4003].iter().fold(text, |text, port| {
+    let text = [4000, 4002, 4003, 4004].iter().fold(text, |text, port| {
         let moved = if base == 0 { 0 } else { base + (port - 4000) };
         text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{moved}"))
     });

@@ -52,6 +52,12 @@ impl WebSocket {
         self.frames.get_ref().received()
     }
 
+    /// Changes the largest message that is taken, in bytes.
+    pub fn set_max_message(&mut self, bytes: usize) {
+        self.limit = bytes;
+        self.frames.limits_mut().set_max_payload_len(Some(bytes));
+    }
+
     /// Ends the conversation and closes the connection, whatever became of it before.
     ///
     /// Sends what waits to be sent, then this code, unless there was another reason already: the client said goodbye, or an

@@ -1,0 +1,332 @@
+//! One connection: calls come in, answers go out in their order.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use poa_core::activity::Link;
+use poa_http::websocket::{CloseCode, Error, Message, WebSocket};
+use poa_protocol::{
+    Format, Frame, Limits, Reference, Refusal, Session, SocketCall, answer, decode_request,
+};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use crate::access::Access;
+use crate::metrics::Call;
+use crate::presence::{Due, Presence};
+use crate::service::Service;
+use crate::take::Taking;
+use crate::unanswered::{Outcome, Queue, Unanswered, Wait};
+
+/// So many messages in a row that are no calls end a connection.
+const MAX_UNREADABLE: u32 = 10;
+
+/// 4401, as 401: nobody who may speak is there.
+const UNAUTHORIZED: CloseCode = CloseCode::application(4401);
+
+/// How a connection ends.
+type End = (CloseCode, &'static str);
+
+pub(crate) struct Conversation {
+    service: Arc<Service>,
+    socket: WebSocket,
+    access: Access,
+    link: Link,
+    unanswered: Queue,
+    unreadable: u32,
+    presence: Presence,
+    /// The client does not take what is sent to it.
+    blocked: bool,
+    /// Nothing more is read; what was taken is answered, and then this is said.
+    last_words: Option<End>,
+}
+
+impl Conversation {
+    pub(crate) fn new(service: Arc<Service>, socket: WebSocket, access: Access) -> Self {
+        let config = &service.config;
+        let presence = Presence::new(config.ping_interval.get(), config.limits.body_timeout.get());
+        Self {
+            link: service.cx.activity().link(),
+            presence,
+            service,
+            socket,
+            access,
+            unanswered: Queue::default(),
+            unreadable: 0,
+            blocked: false,
+            last_words: None,
+        }
+    }
+
+    /// Speaks until either side has enough. When dropped, the agents are inactive as well.
+    pub(crate) async fn run(mut self) {
+        let end = self.speak().await;
+        let Self { socket, link, .. } = self;
+        // A goodbye may take a while; that the agents are gone is certain now.
+        drop(link);
+        match end {
+            Some((code, reason)) => socket.close_with(code, reason).await,
+            None => drop(socket),
+        }
+    }
+
+    /// Returns the reason to say goodbye; none when there is nobody to say it to.
+    async fn speak(&mut self) -> Option<End> {
+        let shutdown = self.service.cx.shutdown().clone();
+        let mut revocations = self.access.revocations();
+        let mut timer = pin!(sleep_until(self.look_at()));
+        loop {
+            tokio::select! {
+                biased;
+                end = poll_fn(|cx| self.poll_traffic(cx)) => return Some(end),
+                () = shutdown.cancelled(), if self.last_words.is_none() => {
+                    self.stop(CloseCode::GOING_AWAY, "the server stops");
+                }
+                () = changed(&mut revocations) => self.review(),
+                () = &mut timer => {
+                    if self.look() == Due::Drop {
+                        self.service.metrics.dropped.inc();
+                        return None;
+                    }
+                    timer.as_mut().reset(self.look_at());
+                }
+            }
+        }
+    }
+
+    /// Reads and answers as much as can be now. Ready with the reason to end.
+    fn poll_traffic(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        match self.try_traffic(cx) {
+            Err(end) => Poll::Ready(end),
+            Ok(()) => match self.last_words {
+                Some(end) if self.unanswered.is_empty() => Poll::Ready(end),
+                _ => Poll::Pending,
+            },
+        }
+    }
+
+    fn try_traffic(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let mut finished = false;
+        loop {
+            let answered = self.poll_answers(cx).map_err(|error| end_of(&error));
+            if let Poll::Ready(result) = answered {
+                result?;
+            }
+            if !self.read_calls(cx)? {
+                break;
+            }
+            finished = true;
+        }
+        self.presence.hear(self.socket.received(), finished);
+        match self.socket.poll_flush_unpin(cx) {
+            Poll::Ready(Err(error)) => Err(end_of(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends the answers that are known, in the order of the calls.
+    fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            let room = self.socket.poll_ready_unpin(cx);
+            self.blocked = room.is_pending();
+            ready!(room)?;
+            let Some((call, outcome)) = ready!(self.unanswered.poll_next(cx)) else {
+                return Poll::Ready(Ok(()));
+            };
+            self.answer(&call, outcome)?;
+        }
+    }
+
+    fn answer(&mut self, call: &Unanswered, outcome: Outcome) -> Result<(), Error> {
+        let outcome = match outcome {
+            Outcome::Token(token) => self.grant(token),
+            other => other,
+        };
+        let (status, said) = match &outcome {
+            Outcome::Done => (200, poa_protocol::Outcome::Done),
+            Outcome::Token(token) => (200, poa_protocol::Outcome::Token(token)),
+            Outcome::Refused(refusal) => {
+                (refusal.status(), poa_protocol::Outcome::Refused(refusal))
+            }
+        };
+        self.service.metrics.answered(call.call, status);
+        self.service.metrics.took(call.call, call.began.elapsed());
+        self.socket.start_send_unpin(match answer(&call.reference, said) {
+            Frame::Text(text) => Message::text(text),
+            Frame::Binary(bytes) => Message::Binary(bytes.into()),
+        })
+    }
+
+    fn grant(&mut self, token: String) -> Outcome {
+        match self.access.grant(&token) {
+            Ok(()) => {
+                self.socket.set_max_message(self.service.max_message());
+                Outcome::Token(token)
+            }
+            Err(refusal) => Outcome::Refused(refusal),
+        }
+    }
+
+    /// Whether more calls may come.
+    fn listens(&self) -> bool {
+        let max = self.service.config.max_unanswered;
+        self.last_words.is_none() && self.unanswered.has_room(max)
+    }
+
+    /// Takes the calls that are there. False when there was none.
+    fn read_calls(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut some = false;
+        while self.listens() {
+            match self.socket.poll_next_unpin(cx) {
+                Poll::Pending => break,
+                Poll::Ready(None) => return Err((CloseCode::NORMAL, "")),
+                Poll::Ready(Some(Err(error))) => return Err(end_of(&error)),
+                Poll::Ready(Some(Ok(message))) => self.take(&message),
+            }
+            some = true;
+        }
+        Ok(some)
+    }
+
+    fn take(&mut self, message: &Message) {
+        match message {
+            Message::Text(text) => self.take_call(Format::Json, text),
+            Message::Binary(bytes) => self.take_call(Format::MessagePack, bytes),
+            Message::Ping | Message::Pong | Message::Close(_) => {}
+        }
+    }
+
+    fn take_call(&mut self, format: Format, message: &Bytes) {
+        let began = Instant::now();
+        let (reference, call, wait) = match decode_request(format, message, &Limits::default()) {
+            Ok(request) => {
+                self.unreadable = 0;
+                let key = request.idempotency_key.as_deref();
+                let (call, wait) = match request.call {
+                    Ok(SocketCall::Session(session)) => (Call::Session, self.log_in(&session)),
+                    Ok(SocketCall::Call(call)) => {
+                        (kind(&call), self.perform(&call, format, message, key))
+                    }
+                    Err(refusal) => (Call::Unknown, Wait::Over(Err(refusal))),
+                };
+                (request.reference.into_owned(), call, wait)
+            }
+            Err(refusal) => {
+                self.count_unreadable();
+                (Reference::none(format), Call::Unknown, Wait::Over(Err(refusal)))
+            }
+        };
+        self.unanswered.push(Unanswered { reference, call, began, wait });
+    }
+
+    fn count_unreadable(&mut self) {
+        self.unreadable += 1;
+        if self.unreadable >= MAX_UNREADABLE {
+            self.stop(CloseCode::POLICY, "too many messages that are no calls");
+        }
+    }
+
+    fn log_in(&self, session: &Session<'_>) -> Wait {
+        match self.access.login(&session.user, &session.password) {
+            Some(login) => Wait::Login(Box::pin(login)),
+            None => Wait::Over(Err(Refusal::Unauthorized)),
+        }
+    }
+
+    fn perform(
+        &mut self,
+        call: &poa_protocol::Call<'_>,
+        format: Format,
+        message: &Bytes,
+        key: Option<&str>,
+    ) -> Wait {
+        let (cx, link) = (&self.service.cx, &mut self.link);
+        let taken = self
+            .access
+            .caller()
+            .and_then(|caller| Taking { cx, caller, link, format, message, key }.take(call));
+        if self.access.is_revoked() {
+            self.stop(UNAUTHORIZED, REVOKED);
+        }
+        match taken {
+            Ok(Some(receipt)) => Wait::Receipt(receipt),
+            Ok(None) => Wait::Over(Ok(())),
+            Err(refusal) => Wait::Over(Err(refusal)),
+        }
+    }
+
+    /// Reads nothing more; once all that was taken is answered, says this. What was said first stands.
+    fn stop(&mut self, code: CloseCode, reason: &'static str) {
+        self.last_words.get_or_insert((code, reason));
+    }
+
+    /// Closes a connection whose token was revoked. What cannot be told now is asked again soon.
+    fn review(&mut self) {
+        if self.access.verify_again().is_ok() && self.access.is_revoked() {
+            self.stop(UNAUTHORIZED, REVOKED);
+        }
+    }
+
+    /// When to look at what time has brought.
+    fn look_at(&self) -> Instant {
+        let silent = self.presence.next();
+        let session = self.access.until().filter(|_| self.last_words.is_none());
+        session.map_or(silent, |session| session.min(silent))
+    }
+
+    fn look(&mut self) -> Due {
+        self.review();
+        if self.access.until().is_some_and(|until| until <= Instant::now()) {
+            if self.unanswered.is_logging_in() {
+                self.access.wait_longer();
+            } else {
+                self.stop(UNAUTHORIZED, "no session was opened in time");
+            }
+        }
+        if !self.listens() && !self.blocked {
+            self.presence.excuse();
+        }
+        let due = self.presence.look();
+        match due {
+            // That it cannot be sent shows when it is flushed.
+            Due::Ping => drop(self.socket.start_send_unpin(Message::Ping)),
+            Due::Slow => self.give_up(),
+            Due::Nothing | Due::Drop => {}
+        }
+        due
+    }
+
+    /// The message that is on its way is not waited for.
+    fn give_up(&mut self) {
+        self.presence.excuse();
+        self.stop(CloseCode::POLICY, "a message took too long to arrive");
+    }
+}
+
+const REVOKED: &str = "the token is no longer valid";
+
+fn kind(call: &poa_protocol::Call<'_>) -> Call {
+    match call {
+        poa_protocol::Call::Ping(_) => Call::Ping,
+        poa_protocol::Call::Data(_) | poa_protocol::Call::Batch(_) => Call::Data,
+        poa_protocol::Call::Bye(_) => Call::Bye,
+    }
+}
+
+fn end_of(error: &Error) -> End {
+    error.close().unwrap_or((CloseCode::NORMAL, ""))
+}
+
+/// Waits for a revocation; for ever when there will be none.
+async fn changed(revocations: &mut Option<watch::Receiver<u64>>) {
+    if let Some(revocations) = revocations
+        && revocations.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
+}

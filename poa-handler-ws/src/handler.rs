@@ -1,0 +1,71 @@
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use hyper::service::service_fn;
+use poa_core::config::Problem;
+use poa_core::{
+    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
+};
+use poa_http::Server;
+
+use crate::Config;
+use crate::service::Service;
+
+/// The POA Protocol over WebSocket.
+#[derive(Debug)]
+pub struct Ws {
+    server: Option<Server>,
+    endpoint: String,
+    config: Config,
+}
+
+#[async_trait]
+impl HandlerPlugin for Ws {
+    type Config = Config;
+
+    fn validate(config: &Config) -> Vec<Problem> {
+        config.problems()
+    }
+
+    async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        // An embedder's configuration has not been through `validate`.
+        if let Some(problem) = config.problems().first() {
+            return Err(BuildError::failed(problem.to_string()));
+        }
+        if !config.anonymous && !cx.has_authenticator() {
+            return Err(BuildError::failed(NOBODY_DECIDES));
+        }
+        let server = Server::bind(config.listen, config.tls.as_ref(), config.limits, cx)?;
+        // `http` and `https` become `ws` and `wss`.
+        let endpoint = format!("{}{}", server.endpoint().replacen("http", "ws", 1), config.path);
+        Ok(Self { server: Some(server), endpoint, config })
+    }
+}
+
+#[async_trait]
+impl CustomHandler for Ws {
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+        let authenticator = match (cx.authenticator(), self.config.anonymous) {
+            (_, true) => None,
+            (Some(authenticator), false) => Some(authenticator.clone()),
+            (None, false) => return Err(PluginError::new(NOBODY_DECIDES)),
+        };
+        let server = self.server.take().ok_or_else(|| PluginError::new("was run already"))?;
+        let shutdown = cx.shutdown().clone();
+        let service = Arc::new(Service::new(cx, authenticator, self.config.clone()));
+        let answer = service_fn(move |request| {
+            let answer = service.answer(request);
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        server.serve(answer, shutdown).await;
+        Ok(())
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        vec![self.endpoint.clone()]
+    }
+}
+
+const NOBODY_DECIDES: &str = "nobody decides who may speak: give the host an authenticator, \
+    or set `anonymous = true` to take messages without tokens, on loopback";

@@ -1,0 +1,132 @@
+//! When a connection has been silent for too long.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// What was heard from a client, and when.
+pub(crate) struct Presence {
+    interval: Duration,
+    message_time: Duration,
+    received: u64,
+    heard: Instant,
+    /// A ping was sent since.
+    asked: bool,
+    /// Since when a message has been arriving, at the latest.
+    unfinished_since: Option<Instant>,
+}
+
+/// What has to be done about a client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    /// To ask whether it is there.
+    Ping,
+    /// To give it up.
+    Drop,
+    /// To tell it that its message took too long.
+    Slow,
+}
+
+impl Presence {
+    pub(crate) fn new(interval: Duration, message_time: Duration) -> Self {
+        Self {
+            interval,
+            message_time,
+            received: 0,
+            heard: Instant::now(),
+            asked: false,
+            unfinished_since: None,
+        }
+    }
+
+    /// So many bytes came so far, and they did or did not end a message.
+    pub(crate) fn hear(&mut self, received: u64, finished: bool) {
+        if finished {
+            self.unfinished_since = None;
+        }
+        if received != self.received {
+            self.received = received;
+            self.heard = Instant::now();
+            self.asked = false;
+            if !finished {
+                self.unfinished_since.get_or_insert(self.heard);
+            }
+        }
+    }
+
+    /// It could not be heard: the server did not listen.
+    pub(crate) fn excuse(&mut self) {
+        self.heard = Instant::now();
+        self.unfinished_since = None;
+    }
+
+    /// When to look again.
+    pub(crate) fn next(&self) -> Instant {
+        let silent = self.heard + self.interval * (1 + u32::from(self.asked));
+        let slow = self.unfinished_since.map(|since| since + self.message_time);
+        slow.map_or(silent, |slow| slow.min(silent))
+    }
+
+    pub(crate) fn look(&mut self) -> Due {
+        let now = Instant::now();
+        if self.unfinished_since.is_some_and(|since| now - since >= self.message_time) {
+            return Due::Slow;
+        }
+        let silent = now - self.heard;
+        if silent >= self.interval * 2 {
+            return Due::Drop;
+        }
+        if silent >= self.interval && !self.asked {
+            self.asked = true;
+            return Due::Ping;
+        }
+        Due::Nothing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep_until};
+
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(20);
+    const MESSAGE: Duration = Duration::from_secs(30);
+
+    async fn next(presence: &mut Presence) -> (Due, Duration) {
+        let begin = Instant::now();
+        sleep_until(presence.next()).await;
+        (presence.look(), begin.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_silent_are_asked_and_then_dropped() {
+        let mut presence = Presence::new(INTERVAL, MESSAGE);
+        assert_eq!(next(&mut presence).await, (Due::Ping, INTERVAL));
+        presence.hear(6, true);
+        assert_eq!(next(&mut presence).await, (Due::Ping, INTERVAL));
+        assert_eq!(next(&mut presence).await, (Due::Drop, INTERVAL));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_has_its_time_however_it_trickles() {
+        let mut presence = Presence::new(INTERVAL, MESSAGE);
+        presence.hear(1, false);
+        for bytes in 2..4 {
+            advance(Duration::from_secs(10)).await;
+            presence.hear(bytes, false);
+            assert_eq!(presence.look(), Due::Nothing);
+        }
+        assert_eq!(next(&mut presence).await, (Due::Slow, Duration::from_secs(10)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_blamed_for_what_the_server_did_not_hear() {
+        let mut presence = Presence::new(INTERVAL, MESSAGE);
+        presence.hear(1, false);
+        advance(Duration::from_secs(100)).await;
+        presence.excuse();
+        assert_eq!(presence.look(), Due::Nothing);
+    }
+}

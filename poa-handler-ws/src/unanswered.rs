@@ -1,0 +1,111 @@
+//! Calls that wait for their answers, in the order they came.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use poa_core::Receipt;
+use poa_core::auth::AuthError;
+use poa_protocol::{Reference, Refusal};
+use tokio::time::Instant;
+
+use crate::metrics::Call;
+
+/// How many bytes of references are held, about: clients choose them.
+const MAX_HELD: usize = 64 << 10;
+
+type Login = Pin<Box<dyn Future<Output = Result<String, AuthError>> + Send>>;
+
+/// What a call waits for.
+pub(crate) enum Wait {
+    /// Nothing.
+    Over(Result<(), Refusal>),
+    /// Until the message is worth what was promised.
+    Receipt(Receipt),
+    /// Until the password is checked.
+    Login(Login),
+}
+
+/// What came of a call.
+pub(crate) enum Outcome {
+    Done,
+    Token(String),
+    Refused(Refusal),
+}
+
+/// A call that was taken.
+pub(crate) struct Unanswered {
+    pub(crate) reference: Reference<'static>,
+    pub(crate) call: Call,
+    pub(crate) began: Instant,
+    pub(crate) wait: Wait,
+}
+
+impl Unanswered {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match &mut self.wait {
+            Wait::Over(Ok(())) => Poll::Ready(Outcome::Done),
+            Wait::Over(Err(refusal)) => Poll::Ready(Outcome::Refused(refusal.clone())),
+            Wait::Receipt(receipt) => Pin::new(receipt).poll(cx).map(|stored| match stored {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Refused(error.into()),
+            }),
+            Wait::Login(login) => login.as_mut().poll(cx).map(|granted| match granted {
+                Ok(token) => Outcome::Token(token),
+                Err(error) => Outcome::Refused(error.into()),
+            }),
+        }
+    }
+
+    fn held(&self) -> usize {
+        match &self.reference {
+            Reference::Json(raw) => raw.as_ref().map_or(0, |raw| raw.len()),
+            Reference::MessagePack(raw) => raw.as_ref().map_or(0, |raw| raw.len()),
+        }
+    }
+}
+
+/// The queue of them.
+#[derive(Default)]
+pub(crate) struct Queue {
+    calls: VecDeque<Unanswered>,
+    held: usize,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, call: Unanswered) {
+        self.held += call.held();
+        self.calls.push_back(call);
+    }
+
+    /// The next call whose outcome is known.
+    pub(crate) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(Unanswered, Outcome)>> {
+        let Some(first) = self.calls.front_mut() else { return Poll::Ready(None) };
+        first.poll(cx).map(|outcome| {
+            let call = self.calls.pop_front()?;
+            self.held -= call.held();
+            if self.calls.is_empty() {
+                // A burst must not leave an idle connection large.
+                self.calls = VecDeque::new();
+            }
+            Some((call, outcome))
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Whether the last call presents a password that is still being checked.
+    pub(crate) fn is_logging_in(&self) -> bool {
+        matches!(self.calls.back(), Some(Unanswered { wait: Wait::Login(_), .. }))
+    }
+
+    /// Whether there may be more. While somebody presents a password, what they say next has to wait.
+    pub(crate) fn has_room(&self, max: usize) -> bool {
+        !self.is_logging_in() && self.calls.len() < max && self.held < MAX_HELD
+    }
+}
