@@ -106,6 +106,9 @@ pub(crate) struct Demo {
     /// The port of the admin listener; REST listens two above it, auth three above it. 0: any free ports
     #[arg(long, value_name = "PORT", default_value_t = 4000, value_parser = clap::value_parser!(u16).range(..=65_532))]
     pub(crate) listen_base: u16,
+    /// How many simulated agents send as well, some of which go away at times and return
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) agents: u16,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,11 +1,13 @@
 //! The built-in configuration, an agent on this machine, and what to try.
 
 mod agent;
+mod fleet;
 mod rows;
 mod text;
+mod users;
 
 use poa_host::{Outcome, Server, ServerError, Signal, told_to_stop};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::cli::Demo;
@@ -26,25 +28,38 @@ pub(crate) async fn demo(options: Demo) -> Result<u8, Failure> {
     announce(&server);
     let places = text::Places::of(&server)?;
     let before = rows::look(&places.database()).await;
-    let (leave, left) = oneshot::channel();
-    let agent = agent::start(&places, server.auth(), left).await?;
-    say(text::explain(&places, server.auth()));
+    let (leave, left) = watch::channel(());
+    let agents = [
+        Some(agent::start(&places, server.auth(), gone(left.clone())).await?),
+        fleet::start(options.agents, &places, server.auth(), gone(left)).await?,
+    ];
+    say(text::explain(&places, server.auth(), options.agents));
     let rows = tokio::spawn(rows::announce_first(places.database(), before));
 
     told_to_stop(&mut signals).await;
     say("\ndraining; once more to end at once");
     drop(leave);
     let outcome = tokio::select! {
-        outcome = farewell(agent, server) => outcome?,
+        outcome = farewell(agents, server) => outcome?,
         signal = told_to_stop(&mut signals) => Outcome::Aborted(signal),
     };
     rows.abort();
     Ok(outcome.exit_code())
 }
 
-/// The agent takes its leave while the server still listens; then the server drains.
-async fn farewell(agent: JoinHandle<()>, server: Server) -> Result<Outcome, ServerError> {
-    let _ = agent.await;
+/// Ready once the sender is dropped.
+async fn gone(mut sender: watch::Receiver<()>) {
+    while sender.changed().await.is_ok() {}
+}
+
+/// The agents take their leave while the server still listens; then the server drains.
+async fn farewell(
+    agents: [Option<JoinHandle<()>>; 2],
+    server: Server,
+) -> Result<Outcome, ServerError> {
+    for agent in agents.into_iter().flatten() {
+        let _ = agent.await;
+    }
     let (tell, told) = mpsc::channel(1);
     let _ = tell.try_send(Signal::Terminate);
     server.run(told).await

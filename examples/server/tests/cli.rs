@@ -313,8 +313,10 @@ fn the_demo_stores_what_this_machine_does_and_its_commands_work() {
     let curl = Command::new("curl").arg("--version").stdout(Stdio::null()).status();
     assert!(curl.is_ok_and(|status| status.success()), "this test needs curl; install it");
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Running::start(folder.path(), &["demo", "--listen-base", "0"]);
+    let mut server =
+        Running::start(folder.path(), &["demo", "--listen-base", "0", "--agents", "3"]);
     server.line("poa-server ready");
+    server.line("3 simulated ones");
     let commands: Vec<_> = ["/user", "TOKEN=", "/data"]
         .map(|words| {
             loop {
@@ -341,9 +343,22 @@ fn the_demo_stores_what_this_machine_does_and_its_commands_work() {
         String::from_utf8(output.stderr)
     );
 
+    let database = folder.path().join("poa-data/metrics.db");
+    while simulated(&database) < 3 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     server.tell(Signal::INT);
     assert_eq!(server.exit_code(), 0);
-    assert_eq!(rows_of("me", &folder.path().join("poa-data/metrics.db")), 1);
+    assert_eq!(rows_of("me", &database), 1);
+}
+
+/// How many simulated agents have introduced themselves.
+fn simulated(database: &PathBuf) -> u32 {
+    let database = rusqlite::Connection::open(database).unwrap();
+    database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    let count = "SELECT count(DISTINCT agent_id) FROM metrics \
+         WHERE agent_id LIKE 'demo-fleet-%' AND type = 'information'";
+    database.query_row(count, [], |row| row.get(0)).unwrap()
 }
 
 fn rows_of(agent: &str, database: &PathBuf) -> u32 {

@@ -3,44 +3,30 @@
 use std::time::Duration;
 
 use poa_agent::{Agent, Config, Credentials, Trust};
-use poa_auth::{Auth, NewUser, UserError};
-use poa_core::AgentId;
-use tokio::sync::oneshot;
+use poa_auth::Auth;
 use tokio::task::JoinHandle;
 
 use super::text::Places;
+use super::users;
 use crate::failure::Failure;
 
 /// The user the agent logs in as, and the id it speaks for.
 pub(crate) const NAME: &str = "demo-agent";
 
-/// Makes the user, and lets the agent work until `left` ends.
+/// Makes the user, and lets the agent work until `left` is ready.
 pub(crate) async fn start(
     places: &Places,
     auth: &Auth,
-    left: oneshot::Receiver<()>,
+    left: impl Future<Output = ()> + Send + 'static,
 ) -> Result<JoinHandle<()>, Failure> {
-    let agent = Agent::new(config(places, user(auth).await?)?)
+    let user = users::fresh(auth, NAME, true).await?;
+    let agent = Agent::new(config(places, user)?)
         .map_err(|error| Failure::new("the agent of the demo", error))?;
     Ok(tokio::spawn(async move {
-        let end = async { drop(left.await) };
-        if let Err(error) = agent.run(end).await {
+        if let Err(error) = agent.run(left).await {
             eprintln!("poa-server: the agent of the demo: {}", poa_host::Chain(&error));
         }
     }))
-}
-
-/// A user of the last demo has a password that nobody knows any more.
-async fn user(auth: &Auth) -> Result<Credentials, Failure> {
-    let failed = |error| Failure::new(format_args!("the user {NAME}"), error);
-    match auth.delete_user(NAME).await {
-        Ok(()) | Err(UserError::NotFound) => {}
-        Err(error) => return Err(failed(error)),
-    }
-    let agent = AgentId::new(NAME).map_err(|error| Failure::new(NAME, error))?;
-    let user = NewUser { name: Some(NAME.to_owned()), password: None, agent: Some(agent) };
-    let made = auth.add_user(user).await.map_err(failed)?;
-    Credentials::new(made.user, made.password.expose()).map_err(|error| Failure::new(NAME, error))
 }
 
 fn config(places: &Places, credentials: Credentials) -> Result<Config, Failure> {

@@ -13,6 +13,10 @@ pub(crate) struct Places {
     pub(crate) admin: String,
     pub(crate) rest: String,
     pub(crate) auth: String,
+    /// Not part of every configuration.
+    pub(crate) ws: Option<String>,
+    /// Not part of every configuration.
+    pub(crate) dashboard: Option<String>,
     pub(crate) data_dir: PathBuf,
 }
 
@@ -20,14 +24,34 @@ impl Places {
     /// Where a server of the built-in configuration has them.
     pub(crate) fn of(server: &Server) -> Result<Self, Failure> {
         let addresses = server.addresses();
-        let place = |name: &str| {
+        let find = |name: &str| {
             let found = addresses.iter().find(|(of, _)| of == name);
-            found
-                .map(|(_, at)| at.clone())
-                .ok_or_else(|| Failure::because(format!("{name} does not listen")))
+            found.map(|(_, at)| at.clone())
         };
-        let data_dir = server.config().data_dir().to_owned();
-        Ok(Self { admin: place("admin")?, rest: place("rest")?, auth: place("auth")?, data_dir })
+        let place = |name: &str| {
+            find(name).ok_or_else(|| Failure::because(format!("{name} does not listen")))
+        };
+        Ok(Self {
+            admin: place("admin")?,
+            rest: place("rest")?,
+            auth: place("auth")?,
+            ws: find("ws"),
+            dashboard: find("dashboard"),
+            data_dir: server.config().data_dir().to_owned(),
+        })
+    }
+
+    /// What the simulated agents speak to: a WebSocket handler if there is one.
+    pub(crate) fn for_fleets(&self) -> &str {
+        self.ws.as_deref().unwrap_or(&self.rest)
+    }
+
+    /// The page of the dashboard, with the secret that opens it.
+    pub(crate) fn page(&self) -> Option<String> {
+        let dashboard = self.dashboard.as_ref()?.trim_end_matches('/');
+        let secret = std::fs::read_to_string(self.data_dir.join("dashboard.secret"));
+        let query = secret.map(|secret| format!("?secret={}", secret.trim())).unwrap_or_default();
+        Some(format!("{dashboard}/{query}"))
     }
 
     /// The certificate that the auth handler made for itself.
@@ -42,21 +66,22 @@ impl Places {
 }
 
 /// What runs where, and what to try.
-pub(crate) fn explain(places: &Places, auth: &Auth) -> String {
+pub(crate) fn explain(places: &Places, auth: &Auth, simulated: u16) -> String {
     let Places { admin, rest, auth: login, .. } = places;
     let (certificate, database) = (quote(&places.certificate()), quote(&places.database()));
     let (name, password) = auth
         .generated_admin()
         .map_or(("admin", "YOUR-PASSWORD"), |admin| (&*admin.name, admin.password.expose()));
     let agent = super::agent::NAME;
+    let (more, page) = (more(places, simulated), page(places));
     format!(
         r#"
   REST    {rest}    POST /ping /data /bye
   auth    {login}   POST /session, users; certificate {certificate}
   admin   {admin}    /health/ready /metrics /status
   data    {database}
-  agent   {agent} sends this machine's CPU, memory and disk every 2 s
-
+  agent   {agent} sends this machine's CPU, memory and disk every 2 s{more}
+{page}
 The admin is `{name}` with the password {password}
 
 Try it from another shell in this directory: make a user, get a token, send a metric.
@@ -73,6 +98,20 @@ Ctrl-C ends it."#
     )
 }
 
+/// What not every demo has.
+fn more(places: &Places, simulated: u16) -> String {
+    let ws =
+        places.ws.iter().map(|ws| format!("\n  ws      {ws}    the same calls over WebSocket"));
+    let (name, url) = (super::fleet::NAME, places.for_fleets());
+    let fleet =
+        format!("\n  agents  {simulated} simulated ones, {name}-00000 and so on, send to {url}");
+    ws.chain((simulated > 0).then_some(fleet)).collect()
+}
+
+fn page(places: &Places) -> String {
+    places.page().map_or_else(String::new, |page| format!("\nWatch them at  {page}\n"))
+}
+
 /// A path as a shell takes it.
 fn quote(path: &Path) -> String {
     let text = path.display().to_string();
@@ -83,6 +122,26 @@ fn quote(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_opens_with_the_secret_that_was_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut places = Places {
+            admin: String::new(),
+            rest: "http://127.0.0.1:4002".into(),
+            auth: String::new(),
+            ws: None,
+            dashboard: None,
+            data_dir: dir.path().to_owned(),
+        };
+        assert_eq!((page(&places), more(&places, 0)), (String::new(), String::new()));
+        assert!(more(&places, 50).contains("50 simulated ones"));
+        std::fs::write(dir.path().join("dashboard.secret"), "s3cret\n").unwrap();
+        places.dashboard = Some("http://127.0.0.1:8181".into());
+        assert_eq!(page(&places), "\nWatch them at  http://127.0.0.1:8181/?secret=s3cret\n");
+        places.ws = Some("ws://127.0.0.1:4004/ws".into());
+        assert!(more(&places, 1).ends_with("send to ws://127.0.0.1:4004/ws"));
+    }
 
     #[test]
     fn paths_survive_a_shell() {
