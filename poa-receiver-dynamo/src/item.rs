@@ -24,7 +24,7 @@ const LEFT_OUT: [&str; 2] = ["transactions", "uncles"];
 #[derive(Debug)]
 pub(crate) struct Item {
     pub(crate) attributes: HashMap<String, AttributeValue>,
-    /// The size in the table, in bytes, roughly.
+    /// The size in the table, in bytes, as DynamoDB counts it.
     pub(crate) stored: usize,
     /// The most that it may take in a request, in bytes.
     pub(crate) sent: usize,
@@ -100,6 +100,7 @@ fn block(message: &Message, body: Option<&RawValue>) -> Item {
         Some(body) => without_transactions(&mut encoder, body, 1),
         None => encoder.null(),
     };
+    encoder.container(1);
     let mut payload = HashMap::with_capacity(1);
     encoder.insert(&mut payload, "block", block);
     encoder.insert(&mut attributes, "payload", AttributeValue::M(payload));

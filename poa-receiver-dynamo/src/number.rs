@@ -47,8 +47,13 @@ pub(crate) fn number(json: &str) -> Option<Number<'_>> {
     } else {
         Cow::Borrowed(json)
     };
-    // Two digits take one byte, which begins at an even place; the exponent takes another, and so does the minus.
-    Some(Number { text, stored: significant.len().div_ceil(2) + 2 + sign.len() })
+    Some(Number { text, stored: size(significant.len(), exponent) + sign.len() })
+}
+
+/// The size of a number that is not negative: a byte for its exponent, and one for each pair of digits, counted from the point.
+fn size(digits: usize, exponent: i64) -> usize {
+    let first_stands_alone = usize::from(exponent % 2 == 0);
+    1 + (digits + first_stands_alone).div_ceil(2)
 }
 
 #[cfg(test)]
@@ -91,6 +96,27 @@ mod tests {
         assert_eq!(text(&format!("-{padded}.000")).as_deref(), Some("-1E100"));
         let small = format!("0.{}1234", "0".repeat(100));
         assert_eq!(text(&small).as_deref(), Some("1.234E-101"));
+    }
+
+    /// As measured in DynamoDB Local, by how many fit into an item.
+    #[test]
+    fn sizes_are_those_of_dynamodb() {
+        for (json, size) in [
+            ("0", 1),
+            ("1", 2),
+            ("12", 2),
+            ("123", 3),
+            ("12345678901", 7),
+            ("-1", 3),
+            ("-123", 4),
+            ("1.5", 3),
+            ("0.15", 2),
+            ("100", 2),
+            ("12e2", 2),
+            ("-0.12345", 5),
+        ] {
+            assert_eq!(number(json).map(|number| number.stored), Some(size), "{json}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ const DEPTH: usize = 31;
 /// The longest name of an attribute, in bytes.
 const NAME: usize = 65_535;
 
-/// What the content of a map or list costs besides itself, for each.
+/// What a map or a list costs besides its content, and besides a byte for each entry.
 const CONTAINER: usize = 3;
 
 /// Turns JSON into attribute values, and adds up what they cost.
@@ -57,7 +57,7 @@ impl Encoder {
         if depth >= DEPTH || !are_names(&entries) {
             return None;
         }
-        self.count(CONTAINER, 0);
+        self.container(entries.len());
         let mut map = HashMap::with_capacity(entries.len());
         for (name, json) in entries {
             let value = self.value(json, depth + 1);
@@ -66,7 +66,12 @@ impl Encoder {
         Some(AttributeValue::M(map))
     }
 
-    /// Adds one value, which has been counted, to a map.
+    /// Counts a map or a list of this many entries, without them.
+    pub(crate) fn container(&mut self, entries: usize) {
+        self.count(CONTAINER + entries, 0);
+    }
+
+    /// Adds one value, which has been counted, to a map or to the item, and counts its name.
     pub(crate) fn insert(
         &mut self,
         map: &mut HashMap<String, AttributeValue>,
@@ -74,7 +79,7 @@ impl Encoder {
         value: AttributeValue,
     ) {
         let name = name.into();
-        self.count(name.len() + 1, name.len());
+        self.count(name.len(), name.len());
         map.insert(name, value);
     }
 
@@ -98,7 +103,7 @@ impl Encoder {
     fn list(&mut self, json: &RawValue, depth: usize) -> Option<AttributeValue> {
         let items: Vec<&RawValue> =
             if depth < DEPTH { serde_json::from_str(json.get()).ok()? } else { return None };
-        self.count(CONTAINER + items.len(), 0);
+        self.container(items.len());
         Some(AttributeValue::L(items.into_iter().map(|item| self.value(item, depth + 1)).collect()))
     }
 

@@ -41,7 +41,8 @@ async fn a_host_loses_and_doubles_nothing_on_a_bad_day() {
     let config = config(&proxy.url);
     let table = config.table.clone();
     let host = TestHost::start(|host| {
-        let options = TestHost::options().batch(60, std::time::Duration::ZERO);
+        let mut options = TestHost::options().batch(60, std::time::Duration::ZERO);
+        options.retry.max = poa_core::config::Duration::from_millis(200);
         host.receiver_from("blocks", options, factory::<DynamoDb>(config))
     })
     .await;

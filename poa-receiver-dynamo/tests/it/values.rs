@@ -30,10 +30,9 @@ async fn numbers_keep_all_digits() {
     ] {
         assert_eq!(stored(&mut subject, json).await, AttributeValue::N(wanted.into()), "{json}");
     }
-    let zeros = format!("1{}", "0".repeat(125));
-    assert_eq!(stored(&mut subject, &zeros).await, AttributeValue::N(zeros));
     // Some versions write these in another way than others.
-    for (json, wanted) in [("1.10", 1.1), ("12e2", 1200.0), ("1e-130", 1e-130)] {
+    let zeros = format!("1{}", "0".repeat(125));
+    for (json, wanted) in [("1.10", 1.1), ("12e2", 1200.0), ("1e-130", 1e-130), (&zeros, 1e125)] {
         assert_eq!(stored(&mut subject, json).await.as_n().unwrap().parse(), Ok(wanted), "{json}");
     }
 }
@@ -90,14 +89,16 @@ async fn an_empty_text_never_stops_a_batch() {
     }
 }
 
+/// A block with this many bytes of text in it.
+fn large(subject: &mut Subject, size: usize) -> Message {
+    subject.block(&format!(r#"{{"data":"{}","more":[-1.5,{{"a":null}}]}}"#, "x".repeat(size)))
+}
+
 #[tokio::test]
 async fn an_item_too_large_is_named_with_its_size_and_the_others_are_stored() {
     let mut subject = Subject::new().await;
     let mut batch = subject.blocks(3);
-    let large = |size: usize| format!(r#"{{"data":"{}"}}"#, "x".repeat(size));
-    batch.push(subject.block(&large(500_000)));
-    batch.push(subject.block(&large(409_000)));
-    batch.push(subject.block(&large(409_600)));
+    batch.extend([500_000, 409_000, 409_600].map(|size| large(&mut subject, size)));
     let (items, why) = permanent(subject.try_store(&batch).await);
     assert_eq!(items, [3]);
     assert!(why.contains("would have 5001") && why.contains("400 KB"), "{why}");
@@ -108,6 +109,24 @@ async fn an_item_too_large_is_named_with_its_size_and_the_others_are_stored() {
     batch.remove(4);
     subject.store(&batch).await;
     subject.assert_stored(&batch).await;
+}
+
+#[tokio::test]
+async fn an_item_may_have_all_the_bytes_that_dynamodb_takes() {
+    let mut subject = Subject::new().await;
+    let message = large(&mut subject, 409_600);
+    let (_, why) = permanent(subject.try_store(&[message]).await);
+    let size = why.split_once("would have ").unwrap().1.split(' ').next().unwrap();
+    let over = size.parse::<usize>().unwrap() - 409_600;
+    let largest = large(&mut subject, 409_600 - over);
+    subject.store(std::slice::from_ref(&largest)).await;
+    subject.assert_stored(&[largest]).await;
+    // What is counted is what DynamoDB counts: one byte more is one too many there as well.
+    let mut item = subject.items().await.remove(0);
+    item.insert("message_id".into(), AttributeValue::S("x".repeat(37)));
+    let put = subject.client.put_item().table_name(&subject.config.table).set_item(Some(item));
+    let error = put.send().await.unwrap_err().into_service_error();
+    assert!(format!("{error:?}").contains("exceeded the maximum allowed size"), "{error:?}");
 }
 
 #[tokio::test]

@@ -24,14 +24,24 @@ fn sent(subject: &mut Subject) -> Vec<Sent> {
     let data_calls = calls.filter(|call| call["path"] == "/data");
     data_calls
         .map(|call| {
-            let packed = rmp_serde::to_vec(&call["body"]["data"]).unwrap();
             let data = call["body"]["data"].clone();
-            let payload = Payload::new(Format::MessagePack, packed.into());
+            let payload = Payload::new(Format::MessagePack, bytes_of(&call).into());
             let data_type = call["body"]["type"].as_str().unwrap();
             let agent = call["body"]["id"].as_str().unwrap();
             Sent { data, message: subject.samples.message_of(agent, data_type, payload) }
         })
         .collect()
+}
+
+/// The bytes of the data as the agent sent them; of the largest calls only the content is recorded.
+fn bytes_of(call: &Value) -> Vec<u8> {
+    let Some(body) = call["body_hex"].as_str() else {
+        return rmp_serde::to_vec(&call["body"]["data"]).unwrap();
+    };
+    let after_key = body.strip_prefix("83a464617461").unwrap();
+    let data = &after_key[..after_key.rfind("a26964b7").unwrap()];
+    let byte = |at: usize| u8::from_str_radix(&data[at..at + 2], 16).unwrap();
+    (0..data.len()).step_by(2).map(byte).collect()
 }
 
 #[tokio::test]
