@@ -108,9 +108,7 @@ enum Run {
 impl Delivery {
     /// Delivers until the bus is closed and everything was delivered, then terminates the receiver.
     pub(crate) async fn run(mut self) {
-        if let Some(receiver) = &self.receiver {
-            self.status.running(endpoints(|| receiver.endpoints()));
-        } else {
+        if self.receiver.is_none() {
             self.ensure_running().await;
         }
         while let Some(work) = self.next().await {

@@ -187,6 +187,9 @@ impl BuiltReceiver {
         let gauge = |what, help| telemetry.gauge(what, help, &labels);
         let (replay, replays) = mpsc::channel(REPLAYS);
         let in_hand = if common.durable { self.remember(&name) } else { InHand::default() };
+        if let Some(receiver) = &self.receiver {
+            self.cell.running(endpoints(|| receiver.endpoints()));
+        }
         let state = ReceiverState {
             backlog_messages: gauge("receiver_backlog_messages", "Messages waiting"),
             backlog_bytes: gauge("receiver_backlog_bytes", "Bytes waiting"),
