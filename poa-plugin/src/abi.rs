@@ -152,7 +152,8 @@ pub struct Host {
     /// The host's own.
     pub context: *const c_void,
     /// Completes the call of this number. One that was completed before, or never made, is logged and else ignored.
-    pub complete: Option<unsafe extern "C" fn(host: *const Host, call: u64, result: *const Outcome)>,
+    pub complete:
+        Option<unsafe extern "C" fn(host: *const Host, call: u64, result: *const Outcome)>,
     /// Writes to the host's log; `target` says where in the plugin, and may be empty.
     pub log:
         Option<unsafe extern "C" fn(host: *const Host, level: u32, target: Bytes, text: Bytes)>,

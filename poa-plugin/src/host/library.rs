@@ -149,7 +149,11 @@ fn open(file: &Path) -> Result<Description, LoadError> {
 }
 
 fn read_symbol(file: &Path) -> Result<Description, Cause> {
-    let not_loaded = |error: libloading::Error| Cause::NotLoaded(error.to_string());
+    let not_loaded = |error: libloading::Error| {
+        // What the system says is its source.
+        let said = std::error::Error::source(&error).map(ToString::to_string);
+        Cause::NotLoaded(said.unwrap_or_else(|| error.to_string()))
+    };
     // SAFETY: runs the constructors of the library, for which whoever names the file vouches.
     let library = unsafe { dl::Library::open(Some(file), dl::RTLD_NOW | dl::RTLD_LOCAL) };
     let library = library.map_err(not_loaded)?;

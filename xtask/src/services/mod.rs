@@ -3,8 +3,13 @@
 //! Tests learn of them by variables in the environment. Whoever sets such a variable themselves keeps their own server, and
 //! none is started.
 
+mod browser;
+mod dynamodb;
+pub(crate) mod plugins;
+mod postgres;
 mod scratch;
 
+use std::any::Any;
 use std::ffi::OsString;
 use std::process::Child;
 
@@ -13,32 +18,81 @@ use crate::run::Failure;
 pub(crate) use scratch::Scratch;
 
 /// A started server or an installed tool. Dropping it stops the server and removes its files.
+#[derive(Default)]
 pub(crate) struct Service {
     /// What to tell the tests: names of variables and their values.
     environment: Vec<(&'static str, OsString)>,
-    _process: Option<Stopping>,
-    _files: Option<Scratch>,
+    /// What lives as long as the service, dropped in this order.
+    kept: Vec<Box<dyn Any + Send>>,
 }
 
-/// What tests need, by name, and how it is had.
-const ALL: &[(&str, fn() -> Result<Service, Failure>)] = &[];
+/// Something that tests need.
+struct Need {
+    /// What people call it.
+    name: &'static str,
+    /// The variable that tells the tests where it is. When it is set already, nothing is started.
+    variable: &'static str,
+    start: fn() -> Result<Service, Failure>,
+}
+
+const ALL: &[Need] = &[
+    Need { name: "a browser", variable: browser::VARIABLE, start: browser::start },
+    Need { name: "DynamoDB", variable: dynamodb::VARIABLE, start: dynamodb::start },
+    Need { name: "the example plugins", variable: plugins::VARIABLE, start: plugins::start },
+    Need { name: "PostgreSQL", variable: postgres::VARIABLE, start: postgres::start },
+];
 
 /// Everything there is, started side by side.
 ///
 /// # Errors
 /// The first that could not be had. Nothing is left running.
 pub(crate) fn start_all() -> Result<Vec<Service>, Failure> {
+    start(|_| true)
+}
+
+/// What the benchmark of this name needs, or all benchmarks.
+///
+/// # Errors
+/// As for [`start_all`].
+pub(crate) fn start_for_bench(which: Option<&str>) -> Result<Vec<Service>, Failure> {
+    let is = |name| which.is_none_or(|which| which == name);
+    start(|need| match need.variable {
+        dynamodb::VARIABLE => is("dynamo"),
+        postgres::VARIABLE => is("postgres"),
+        _ => false,
+    })
+}
+
+fn start(wanted: impl Fn(&Need) -> bool) -> Result<Vec<Service>, Failure> {
     std::thread::scope(|scope| {
-        let starting: Vec<_> = ALL.iter().map(|(name, start)| (name, scope.spawn(start))).collect();
-        let ended = starting.into_iter().map(|(name, starting)| match starting.join() {
+        let missing =
+            ALL.iter().filter(|need| wanted(need) && std::env::var_os(need.variable).is_none());
+        let starting: Vec<_> = missing.map(|need| (need, scope.spawn(need.start))).collect();
+        let ended = starting.into_iter().map(|(need, starting)| match starting.join() {
             Ok(service) => service,
-            Err(_) => Err(Failure::unavailable(*name, "starting it panicked", "see above")),
+            Err(_) => Err(Failure::unavailable(need.name, "starting it panicked", "see above")),
         });
         ended.collect()
     })
 }
 
 impl Service {
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same service, of which the tests learn this as well.
+    fn tell(mut self, variable: &'static str, value: impl Into<OsString>) -> Self {
+        self.environment.push((variable, value.into()));
+        self
+    }
+
+    /// The same service, which keeps this until it is dropped: a process before its files.
+    fn keep(mut self, thing: impl Any + Send) -> Self {
+        self.kept.push(Box::new(thing));
+        self
+    }
+
     /// What the tests are told.
     pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
         self.environment.iter().map(|(name, value)| (*name, value))

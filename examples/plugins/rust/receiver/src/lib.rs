@@ -2,7 +2,8 @@
 //!
 //! Everything but the last lines is as it would be in a server that has it compiled in.
 
-use std::path::PathBuf;
+use std::io::{self, SeekFrom};
+use std::path::{Path, PathBuf};
 
 use poa_plugin::poa_core::config::Problem;
 use poa_plugin::poa_core::telemetry::Counter;
@@ -14,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::fs::{File, OpenOptions};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 
 /// What an operator writes. These comments become the documentation of the keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -50,8 +51,8 @@ impl ReceiverPlugin for Lines {
 
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let path = cx.data_dir().join(config.path);
-        let opened = OpenOptions::new().create(true).append(true).open(&path).await;
         let failed = format!("cannot append to {}; is it writable?", path.display());
+        let opened = open(&path).await;
         let file = opened.map_err(|error| BuildError::failed(failed).because(error))?;
         let labels = [("receiver", cx.name())];
         let written = cx.telemetry().counter("lines_written", "Lines written", &labels);
@@ -75,6 +76,18 @@ impl Receiver for Lines {
         self.written.inc_by(batch.len() as u64);
         Ok(())
     }
+}
+
+/// Opens the file. A line that was cut by a crash is ended, so that the next one stands alone; its message comes again.
+async fn open(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).await?;
+    if file.metadata().await?.len() > 0 {
+        file.seek(SeekFrom::End(-1)).await?;
+        if file.read_u8().await? != b'\n' {
+            file.write_all(b"\n").await?;
+        }
+    }
+    Ok(file)
 }
 
 fn line(message: &Message) -> Result<Line<'_>, PayloadError> {

@@ -1,4 +1,5 @@
-//! A receiver that misbehaves as it is told, and loses nothing by it: for tests of hosts.
+//! For tests and benchmarks of hosts: a receiver that misbehaves as it is told, and loses nothing by it, and one that does
+//! nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -81,7 +82,31 @@ impl Drop for Unruly {
     }
 }
 
+/// Takes everything and does nothing.
+struct Null;
+
+/// It has no keys.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoKeys {}
+
+#[async_trait]
+impl ReceiverPlugin for Null {
+    type Config = NoKeys;
+
+    async fn build(_: NoKeys, _: &BuildContext) -> Result<Self, BuildError> {
+        Ok(Self)
+    }
+}
+
+#[async_trait]
+impl Receiver for Null {
+    async fn metrics_received(&mut self, _: &[Message]) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+}
+
 poa_plugin::export! {
     threads: 4,
-    receivers: { "unruly" => Unruly },
+    receivers: { "unruly" => Unruly, "null" => Null },
 }

@@ -1,0 +1,167 @@
+//! Handlers and receivers behind the border, in one process: the host's side and the SDK's, with all that lies between.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+mod support;
+
+use std::time::Duration;
+
+use poa_core::{Ack, AgentId, Draft, Engine, Format, Host, Payload, Refused};
+use support::{Step, host, kinds, of, receiver, until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_arrive_as_they_were_sent() {
+    let (host, seen) = host(&[]).await;
+    let handle = host.handle();
+    let types = handle.data_types().clone();
+    for (n, format) in [(1, Format::Json), (2, Format::MessagePack)] {
+        let payload = Payload::new(format, vec![b'0' + n; 3].into());
+        let agent = AgentId::new(format!("agent-{n}")).unwrap();
+        let draft = Draft::new(agent, types.get("m").unwrap().clone(), payload);
+        handle.send_to_receivers(draft).unwrap().await.unwrap();
+    }
+    assert!(host.stop().await.is_clean());
+    let seen = seen.messages();
+    let told: Vec<_> = seen
+        .iter()
+        .map(|m| (m.agent_id().to_string(), m.payload().format(), m.payload().bytes().clone()))
+        .collect();
+    assert_eq!(told[0], ("agent-1".into(), Format::Json, "111".into()));
+    assert_eq!(told[1], ("agent-2".into(), Format::MessagePack, "222".into()));
+    assert!(seen[0].id() < seen[1].id() && seen[0].received_at() <= seen[1].received_at());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_keeps_its_meaning() {
+    let steps = [Step::Transient, Step::Panic, Step::PermanentFirst, Step::Ok];
+    let (host, seen) = host(&steps).await;
+    send(&host, 1).await;
+    until(|| {
+        host.handle()
+            .status()
+            .plugins
+            .iter()
+            .any(|p| p.delivery.is_some_and(|d| d.dead_lettered == 1))
+    })
+    .await;
+    send(&host, 2).await;
+    until(|| seen.messages().len() == 1).await;
+    let plugin = receiver(&host);
+    let delivery = plugin.delivery.unwrap();
+    assert_eq!((delivery.delivered, delivery.dead_lettered, plugin.restarts), (1, 1, 1));
+    assert!(delivery.retried >= 2, "{delivery:?}");
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waits_for_ever_is_broken_off() {
+    let (host, seen) = host(&[Step::Wait, Step::Ok]).await;
+    send(&host, 1).await;
+    until(|| seen.messages().len() == 1).await;
+    assert_eq!(receiver(&host).restarts, 1);
+    // The future that waited was dropped, and so was its instance.
+    until(|| seen.dropped() == 1).await;
+    host.stop().await;
+    until(|| seen.dropped() == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_that_blocks_is_left_behind() {
+    let (host, seen) = host(&[Step::Block(Duration::from_millis(900)), Step::Ok]).await;
+    send(&host, 1).await;
+    until(|| seen.messages().len() == 1).await;
+    assert_eq!((receiver(&host).restarts, seen.dropped()), (1, 0));
+    // Its answer comes too late, and only then it goes.
+    until(|| seen.dropped() == 1).await;
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn inactivity_and_the_end_are_told() {
+    let (host, seen) = host(&[]).await;
+    let cx = host.handle().context("outside");
+    let agent = AgentId::new("agent-1").unwrap();
+    cx.activity().ping(&agent);
+    cx.publish_inactive(&agent);
+    until(|| seen.log().len() == 2).await;
+    host.stop().await;
+    assert_eq!(seen.log(), ["active agent-1", "inactive agent-1", "stopping", "terminate"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_sends_through_the_border() {
+    let (host, seen) = host(&[]).await;
+    let cx = of(&host).await;
+    let data_type = cx.data_types().get("m").unwrap().clone();
+    let payload = Payload::new(Format::Json, "{}".into());
+    let draft = Draft::new(AgentId::new("agent-9").unwrap(), data_type, payload);
+    cx.send_to_receivers(draft.clone()).unwrap().await.unwrap();
+    cx.activity().ping(draft.agent_id());
+    assert_eq!((cx.activity().active(), host.handle().status().active_agents), (1, 1));
+    host.stop().await;
+    // The handler kept its context; the host it belongs to is gone.
+    assert_eq!(cx.send_to_receivers(draft).unwrap_err(), Refused::Stopping);
+    assert_eq!(seen.messages().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_backlog_is_refused_by_name() {
+    let (host, _seen) = host(&[Step::Block(Duration::from_secs(2))]).await;
+    let cx = of(&host).await;
+    let data_type = cx.data_types().get("m").unwrap().clone();
+    let payload = Payload::new(Format::Json, vec![b' '; 20 << 20].into());
+    let draft = Draft::new(AgentId::new("agent-9").unwrap(), data_type, payload);
+    let refused = std::iter::repeat_with(|| cx.send_to_receivers(draft.clone()))
+        .find_map(Result::err)
+        .unwrap();
+    assert_eq!(refused, Refused::BacklogFull { receiver: "r".into() });
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn problems_of_a_configuration_have_their_place() {
+    let kinds = kinds();
+    let configure = |config| kinds.receivers()["scripted"].configure(config).err().unwrap();
+    let problems = configure(serde_json::json!({ "number": 13 }));
+    assert_eq!(
+        (&*problems[0].path, &*problems[0].message),
+        (&["number".to_owned()][..], "unlucky")
+    );
+    let problems = configure(serde_json::json!({ "number": "x" }));
+    assert_eq!(problems[0].path, ["number"]);
+    let schema = kinds.receivers()["scripted"].schema();
+    assert_eq!(schema["properties"]["number"]["description"], "A number.");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_to_build_says_why() {
+    let kinds = kinds();
+    let build = async |number: u64| {
+        let config = serde_json::json!({ "number": number });
+        let factory = kinds.receivers()["scripted"].configure(config).unwrap();
+        Host::builder()
+            .metrics(["m"])
+            .engine(Engine::Memory)
+            .ack(Ack::Memory)
+            .data_dir(std::env::temp_dir().join("poa-plugin-never-written"))
+            .receiver_from("r", support::options(), factory)
+            .start()
+            .await
+    };
+    let chain = |error: poa_core::StartError| {
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        format!("{error}: {source}")
+    };
+    assert_eq!(chain(build(404).await.unwrap_err()), "receivers.r: not found");
+    let panicked = chain(build(500).await.unwrap_err());
+    assert!(panicked.contains("panicked while it was built: five hundred"), "{panicked}");
+}
+
+async fn send(host: &Host, n: u32) {
+    let handle = host.handle();
+    let data_type = handle.data_types().get("m").unwrap().clone();
+    let payload = Payload::json(&n).unwrap();
+    let draft = Draft::new(AgentId::new("agent").unwrap(), data_type, payload);
+    let receipt = handle.send_to_receivers(draft).unwrap();
+    receipt.await.unwrap();
+}
