@@ -104,7 +104,7 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "DIR", default_value = "poa-data")]
     pub(crate) data_dir: PathBuf,
     /// The port of the admin listener; REST listens two above it, auth three above it. 0: any free ports
-    #[arg(long, value_name = "PORT", default_value_t = 4000, value_parser = clap::value_parser!(u16).range(..=65_532))]
+    #[arg(long, value_name = "PORT", default_value_t = 4000, value_parser = clap::value_parser!(u16).range(..=65_530))]
     pub(crate) listen_base: u16,
     /// How many simulated agents send as well, some of which go away at times and return
     #[arg(long, value_name = "N", default_value_t = 0)]

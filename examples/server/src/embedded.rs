@@ -11,6 +11,11 @@ const NAME: &str = "built-in configuration";
 /// The file that is looked for where the program is started.
 const FILE: &str = "poa.toml";
 
+/// The ports of the built-in configuration. Moved ones follow each other in this order.
+const PORTS: [u16; 6] = [USUAL, 4001, 4002, 4003, 4004, 8181];
+/// The base that moves nothing.
+const USUAL: u16 = 4000;
+
 /// The file that was named, else `./poa.toml`, else the built-in configuration.
 pub(crate) fn source(named: Option<&Path>) -> Source {
     match named {
@@ -24,8 +29,12 @@ pub(crate) fn source(named: Option<&Path>) -> Source {
 pub(crate) fn moved(data_dir: &Path, base: u16) -> Source {
     let dir = toml::Value::String(data_dir.display().to_string());
     let text = DEFAULT.replacen("data_dir = \"poa-data\"", &format!("data_dir = {dir}"), 1);
-    let text = [4000, 4002, 4003, 4004].iter().fold(text, |text, port| {
-        let moved = if base == 0 { 0 } else { base + (port - 4000) };
+    let text = PORTS.iter().zip(0..).fold(text, |text, (port, place)| {
+        let moved = match base {
+            0 => 0,
+            USUAL => *port,
+            base => base + place,
+        };
         text.replace(&format!("127.0.0.1:{port}"), &format!("127.0.0.1:{moved}"))
     });
     Source::Text { name: NAME, text }
@@ -50,7 +59,11 @@ mod tests {
         let config = moved(dir, 5000).load(&registry()).unwrap();
         assert_eq!((config.data_dir(), config.admin().port()), (dir, 5000));
         let Source::Text { text, .. } = moved(dir, 0) else { panic!("no text") };
-        assert_eq!(text.matches("127.0.0.1:0").count(), 3);
-        assert!(!text.contains(":400"), "{text}");
+        assert_eq!(text.matches("127.0.0.1:0").count(), 5);
+        assert!(!text.contains(":400") && !text.contains(":8181"), "{text}");
+        let Source::Text { text, .. } = moved(dir, 65_530) else { panic!("no text") };
+        assert!(text.contains("127.0.0.1:65535"), "{text}");
+        let Source::Text { text, .. } = moved(dir, 4000) else { panic!("no text") };
+        assert!(text.contains("127.0.0.1:8181"), "{text}");
     }
 }
