@@ -1,0 +1,125 @@
+//! Who may speak, and until when.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::{Client, Frame, data, ping, refused, success};
+use crate::support::{config, start, start_with};
+
+#[tokio::test]
+async fn a_wrong_token_is_no_upgrade() {
+    let server = start().await;
+    for (path, token, status, word) in [
+        ("/", None, 404, "not_found"),
+        ("/ws", Some("wrong"), 401, r#"{"error":"unauthorized"}"#),
+        ("/ws", Some("busy"), 503, "retry-after"),
+    ] {
+        let mut client = Client::connect(server.addr).await;
+        let (found, answer) = client.upgrade(path, token).await;
+        assert_eq!(found, status, "{answer}");
+        assert!(answer.contains(word), "{answer}");
+    }
+    server.users.expire("valid");
+    let (status, answer) = Client::connect(server.addr).await.upgrade("/ws", Some("valid")).await;
+    assert_eq!(status, 401);
+    assert!(answer.ends_with(r#"{"error":"token_expired"}"#), "{answer}");
+    assert!(
+        server.counts(r#"poa_handler_requests_total{handler="ws",call="upgrade",status="401"} 2"#)
+    );
+}
+
+#[tokio::test]
+async fn a_session_opens_what_a_token_would() {
+    let server = start().await;
+    let mut client = Client::open(server.addr, None).await;
+    assert_eq!(refused(&client.call(&ping("a")).await), (401, "unauthorized"));
+    let wrong = json!({"call": "session", "user": "alice", "password": "wrong"});
+    assert_eq!(refused(&client.call(&wrong).await), (401, "unauthorized"));
+    // Pipelined: what follows a session has its rights, also to be large.
+    let session = json!({"call": "session", "user": "alice", "password": "right"});
+    client.text(&session.to_string()).await;
+    let mut large = data("a", 1);
+    large["data"]["more"] = "x".repeat(100_000).into();
+    client.text(&large.to_string()).await;
+    assert_eq!(client.answer().await["payload"]["token"], "of-alice");
+    assert_eq!(client.answer().await, success(&json!(1)));
+}
+
+#[tokio::test]
+async fn a_stranger_may_not_say_much() {
+    let server = start().await;
+    let mut client = Client::open(server.addr, None).await;
+    client.text(&"x".repeat(16 * 1024 + 1)).await;
+    assert_eq!(client.frame().await, Frame::Close(1009));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_session_it_is_over_in_time() {
+    let server = start().await;
+    let mut client = Client::open(server.addr, None).await;
+    let begin = tokio::time::Instant::now();
+    assert_eq!(client.next().await, Frame::Close(4401));
+    let waited = begin.elapsed();
+    assert!(waited >= Duration::from_secs(5) && waited < Duration::from_secs(6), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_being_opened_is_waited_for() {
+    let server = start().await;
+    let mut client = Client::open(server.addr, None).await;
+    client.text(r#"{"call": "session", "user": "slow", "password": "right"}"#).await;
+    assert!(tokio::time::timeout(Duration::from_secs(12), client.next()).await.is_err());
+    server.users.gate.notify_one();
+    assert_eq!(client.answer().await["payload"]["token"], "of-slow");
+}
+
+#[tokio::test]
+async fn a_user_bound_to_an_agent_speaks_for_no_other() {
+    let server = start().await;
+    let mut client = Client::open(server.addr, Some("bound")).await;
+    assert_eq!(client.call(&ping("agent1")).await, success(&Value::Null));
+    for call in [ping("agent2"), data("agent2", 1), json!({"call": "bye", "id": "agent2"})] {
+        assert_eq!(refused(&client.call(&call).await), (403, "agent_mismatch"));
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_ends_its_connections_and_no_other() {
+    let mut server = start().await;
+    let mut client = server.client().await;
+    let mut other = Client::open(server.addr, Some("bound")).await;
+    client.call(&ping("a")).await;
+    server.hears_of("a", true).await;
+    server.users.revoke("valid");
+    assert_eq!(client.frame().await, Frame::Close(4401));
+    server.hears_of("a", false).await;
+    assert_eq!(other.call(&ping("agent1")).await, success(&Value::Null));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_token_is_made_good_by_a_session_or_ends_the_connection() {
+    let server = start().await;
+    let (mut renewed, mut ended, mut silent) =
+        (server.client().await, server.client().await, server.client().await);
+    server.users.expire("valid");
+    // A token that was looked at a moment ago is believed that long.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    for client in [&mut renewed, &mut ended] {
+        assert_eq!(refused(&client.call(&ping("a")).await), (401, "token_expired"));
+    }
+    renewed.call(&json!({"call": "session", "user": "alice", "password": "right"})).await;
+    assert_eq!(ended.next().await, Frame::Close(4401));
+    assert_eq!(renewed.call(&ping("a")).await, success(&Value::Null));
+    assert_eq!(silent.next().await, Frame::Ping);
+    assert_eq!(silent.next().await, Frame::Close(4401));
+}
+
+#[tokio::test]
+async fn anonymous_is_everybody() {
+    let server = start_with(config(|config| config.anonymous = true), |host| host, 1 << 20).await;
+    let mut client = Client::open(server.addr, None).await;
+    assert_eq!(client.call(&ping("a")).await, success(&Value::Null));
+    let (status, _) = Client::connect(server.addr).await.upgrade("/ws", Some("whatever")).await;
+    assert_eq!(status, 101);
+}

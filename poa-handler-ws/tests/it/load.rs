@@ -1,0 +1,72 @@
+//! Many calls at once, and clients that do not take their answers.
+
+use std::time::Duration;
+
+use poa_core::{Ack, Engine, HostBuilder};
+use serde_json::json;
+use tokio::time::timeout;
+
+use crate::client::{Frame, data, frame, success};
+use crate::support::{config, start, start_with};
+
+#[tokio::test]
+async fn a_thousand_calls_at_once_are_answered_in_their_order() {
+    for ack in [Ack::Memory, Ack::Stored, Ack::Delivered] {
+        let on_log = |host: HostBuilder| host.engine(Engine::Log).ack(ack);
+        let mut server = start_with(config(|_| ()), on_log, 64 << 20).await;
+        let mut client = server.client().await;
+        let mut calls = Vec::new();
+        for number in 0..1000 {
+            let text = match number % 3 {
+                0 => json!({"call": "ping", "id": "a", "ref": number}).to_string(),
+                _ => data("a", number).to_string(),
+            };
+            calls.extend(frame(0x81, text.as_bytes()));
+        }
+        client.write(&calls).await;
+        for number in 0..1000 {
+            assert_eq!(client.answer().await, success(&json!(number)));
+        }
+        for number in (0..1000).filter(|number| number % 3 != 0) {
+            let expected = json!({"n": number}).to_string();
+            assert_eq!(server.message().await.payload().bytes(), expected.as_bytes());
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_more_is_read_than_may_wait() {
+    let config = config(|config| config.max_unanswered = 10);
+    let server = start_with(config, |host| host.ack(Ack::Delivered), 64 << 20).await;
+    server.open.send_replace(false);
+    let mut client = server.client().await;
+    for number in 0..1000 {
+        client.text(&data("a", number).to_string()).await;
+    }
+    assert!(timeout(Duration::from_millis(300), client.next()).await.is_err());
+    assert!(server.counts(r#"poa_receiver_backlog_messages{receiver="recorder"} 10"#));
+    server.open.send_replace(true);
+    for number in 0..1000 {
+        assert_eq!(client.answer().await, success(&json!(number)));
+    }
+}
+
+/// More than all the buffers on the way can hold.
+const FLOOD: usize = 256 << 20;
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_is_not_read_any_more() {
+    let server = start().await;
+    let mut client = server.client().await;
+    // The answers are as long as the questions.
+    let ask = format!(r#"{{"call":"ping","id":"a","ref":"{}"}}"#, "x".repeat(10_000));
+    let question = frame(0x81, ask.as_bytes());
+    let mut asked = 0;
+    while timeout(Duration::from_secs(1), client.write(&question)).await.is_ok() {
+        asked += 1;
+        assert!(asked * question.len() < FLOOD, "the server reads on, and keeps the answers");
+    }
+    for _ in 0..asked {
+        assert!(matches!(client.frame().await, Frame::Text(_)));
+    }
+}
