@@ -8,9 +8,9 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use poa_agent::Credentials;
+use poa_agent::{Agent, Backoff, BoxError, Config, Credentials, Metric, Source, Trust, WebSocket};
 use poa_fleet::{Fleet, Monitor, Options, Rate, Summary};
-use poa_tests::{Home, Server, count, database, sqlite, until};
+use poa_tests::{ADMIN, Home, Request, Server, basic, count, database, numbers, sqlite, until};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -28,9 +28,7 @@ enum Via {
 fn home(via: Via, global: &str) -> Home {
     let ws = match via {
         Via::Rest => "",
-        Via::Sockets | Via::Gateways => {
-            "[handlers.ws]\nkind = \"ws\"\nlisten = \"127.0.0.1:0\"\n"
-        }
+        Via::Sockets | Via::Gateways => "[handlers.ws]\nkind = \"ws\"\nlisten = \"127.0.0.1:0\"\n",
     };
     let home = Home::with(&(sqlite("local", "metrics.db", "") + ws));
     let mut text = global.to_owned() + &fs::read_to_string(home.config()).unwrap();
@@ -178,6 +176,63 @@ async fn a_killed_server_loses_nothing(via: Via) {
     assert!(summary.resent > 0, "the server was not killed under load: {summary}");
     // Neither lost nor stored twice.
     assert_eq!(stored(&home), summary.sent);
+}
+
+/// Measures 0, 1, 2 …
+struct Counter(u64);
+
+impl Source for Counter {
+    async fn measure(&mut self) -> Result<Vec<Metric>, BoxError> {
+        let metric = Metric::new("system_metrics", "count", &serde_json::json!({"n": self.0}))?;
+        self.0 += 1;
+        Ok(vec![metric])
+    }
+}
+
+async fn set_active(server: &Server, user: &str, active: bool) {
+    let request = Request::new("PATCH", &format!("/user/{user}"));
+    let request = request.header("authorization", &basic(ADMIN));
+    let answer =
+        server.ask("auth", &request.json(&serde_json::json!({"active": active}).to_string())).await;
+    assert_eq!(answer.status, 204, "{answer:?}");
+}
+
+/// Over TLS, and with the connection closed by the server in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_user_is_banned_for_a_while_loses_nothing() {
+    let ws = "[handlers.ws]\nkind = \"ws\"\nlisten = \"127.0.0.1:0\"\ntls = \"self-signed\"\n";
+    let home = Home::with(&(sqlite("local", "metrics.db", "") + ws));
+    let server = Server::start(&home).await;
+    server.add_user("alice", "alice-password", Some("machine")).await;
+    let mut config = Config::new(
+        format!("wss://{}", server.address("ws")).parse().unwrap(),
+        format!("http://{}", server.address("auth")).parse().unwrap(),
+        Credentials::new("alice", "alice-password").unwrap(),
+        "machine".parse().unwrap(),
+    );
+    config.trust = Trust::CaFile(home.data("ws.cert.pem"));
+    config.settings.interval = Duration::from_millis(10);
+    config.settings.backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    let socket = WebSocket::new(&config).unwrap();
+    let agent = Agent::from_parts(config.settings, socket, Counter(0));
+    let (stop, stopped) = oneshot::channel();
+    let life = tokio::spawn(agent.run(async { stopped.await.unwrap() }));
+
+    until("the agent is active", async || (activity(&home) == (1, 0)).then_some(())).await;
+    set_active(&server, "alice", false).await;
+    until("it is cut off", async || (activity(&home) == (0, 1)).then_some(())).await;
+    let before = stored(&home);
+    set_active(&server, "alice", true).await;
+    until("it sends again", async || (stored(&home) > before + 50).then_some(())).await;
+    stop.send(()).unwrap();
+    let report = life.await.unwrap().unwrap();
+    server.stop().await;
+
+    println!("{report}");
+    assert_eq!((report.rejected, report.overflowed, report.left), (0, 0, 0), "{report}");
+    assert_eq!(stored(&home), report.sent);
+    let counted = numbers(&database(&home.data("metrics.db")), "machine' AND type = 'count");
+    assert!(counted.iter().copied().eq(0..counted.len()), "{counted:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
