@@ -34,7 +34,7 @@ enum Task {
     Services,
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
-        /// `log`, `bus`, `stopped`, `rest`, `agents` or `server`; all of them if absent.
+        /// `log`, `bus`, `stopped`, `dynamo`, `rest`, `ws`, `agents` or `server`; all of them if absent.
         which: Option<String>,
     },
     /// Checks formatting and lints, as the CI does before the tests.
@@ -103,6 +103,10 @@ fn bench(which: Option<&str>) -> Result<(), Failure> {
     let packages = ["--package", "poa-bench", "--package", "poa-server"];
     let release = ["--release", "--features", "poa-bench/stores"];
     cargo(["build", "--bins"].iter().chain(&packages).chain(&release))?;
+    let services = services::start_for_bench(which)?;
+    let environment: Vec<_> = services.iter().flat_map(Service::environment).collect();
+    let environment: Vec<_> =
+        environment.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
     let run = [
         "run",
         "--quiet",
@@ -115,7 +119,7 @@ fn bench(which: Option<&str>) -> Result<(), Failure> {
         "--chart",
         "docs/benchmarks.svg",
     ];
-    cargo(run.iter().chain(which.as_slice()))
+    cargo_with(&environment, run.iter().chain(which.as_slice()))
 }
 
 fn lint() -> Result<(), Failure> {
