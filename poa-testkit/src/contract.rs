@@ -13,11 +13,16 @@ use crate::Samples;
 /// in which it stored them. The store may hold other messages, too. What is checked:
 ///
 /// - every message is stored, once, in order per agent;
-/// - the same batch again, one that overlaps, one whose confirmation got lost, one that was cut off: no message twice, none missing;
+/// - the same batch again, one that overlaps, one whose confirmation got lost: no message twice, none missing;
+/// - the same when a call is dropped at any of the points where it waits, and when instances fail, panic and are slow in turn;
 /// - any object is accepted: empty, deep, with wide numbers, with any character, in both formats;
 /// - a payload that cannot be read is refused for good, with its index, and only that message is set aside;
 /// - changes of activity and control messages are accepted, twice as well as once;
-/// - it stops in time, and what was confirmed is still there when it is built anew.
+/// - what was confirmed is let go of, so that memory is bounded;
+/// - it stops in time, also with messages on their way, and what was confirmed is still there when it is built anew.
+///
+/// With a receiver that does no network I/O it may run under paused time (`#[tokio::test(start_paused = true)]`), and then waits for
+/// nothing.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -61,12 +66,15 @@ where
     let mut samples = Samples::from_now();
     direct::takes_a_batch_again(&factory, &mut samples, &stored).await;
     direct::keeps_what_was_confirmed(&factory, &mut samples, &stored).await;
-    direct::survives_a_call_cut_off(&factory, &mut samples, &stored).await;
+    direct::survives_a_call_cut_off_anywhere(&factory, &mut samples, &stored).await;
     direct::takes_any_object(&factory, &mut samples, &stored).await;
     direct::refuses_the_unreadable_for_good(&factory, &mut samples, &stored).await;
     direct::takes_activity_and_control(&factory).await;
+    direct::keeps_nothing_in_memory(&factory, &mut samples).await;
     hosted::stores_all_in_order(&factory, &stored).await;
     hosted::stores_once_when_confirmations_get_lost(&factory, &stored).await;
+    hosted::comes_through_faults(&factory, &stored).await;
+    hosted::stops_in_the_middle(&factory, &stored).await;
     hosted::sets_only_the_unreadable_aside(&factory, &stored).await;
 }
 

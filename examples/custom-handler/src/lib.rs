@@ -1,4 +1,4 @@
-//! How to write a handler, by example: one that speaks a line protocol over TCP.
+//! A handler for poa hosts: speaks a line protocol over TCP.
 //!
 //! Each line is `agent type json`, such as `pump-7 system_metrics {"cpu_load": 1.5}`. The answer is a line as well: `ok`
 //! once the message is as safe as the host's `ack` promises, or `error: …`. Try it with `nc 127.0.0.1 4010`.
@@ -48,7 +48,7 @@ pub struct Lines {
 impl HandlerPlugin for Lines {
     type Config = Config;
 
-    /// Binds, so that a port in use is found before anything runs. It spawns nothing: that is for `run`.
+    /// Your own: bind, so that a port in use is found before anything runs. It spawns nothing: that is for `run`.
     async fn build(config: Config, _: &BuildContext) -> Result<Self, BuildError> {
         let at = config.listen;
         let listener = TcpListener::bind(at).await;
@@ -82,7 +82,7 @@ impl CustomHandler for Lines {
     }
 }
 
-/// Serves one connection until it ends, breaks, or the host stops. A connection that breaks concerns nobody else.
+/// Your own: the protocol. Serves one connection until it ends, breaks, or the host stops. A connection that breaks concerns nobody else.
 async fn serve(stream: TcpStream, cx: HandlerContext) {
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
@@ -107,7 +107,7 @@ async fn serve(stream: TcpStream, cx: HandlerContext) {
     }
 }
 
-/// Gives one message to the receivers, and waits until it is as safe as it is to be.
+/// Your own: what a message is made of. Gives one to the receivers, and waits until it is as safe as it is to be.
 async fn take(line: &str, cx: &HandlerContext) -> Result<(), BoxError> {
     let mut parts = line.splitn(3, ' ');
     let (Some(agent), Some(kind), Some(json)) = (parts.next(), parts.next(), parts.next()) else {

@@ -1,5 +1,6 @@
 //! Calls by hand, so that every step is known.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use poa_core::{
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 
 use super::assert_stored;
 use crate::Samples;
+use crate::cut::polled;
 
 /// How long a single call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -86,23 +88,68 @@ pub(super) async fn keeps_what_was_confirmed<S: AsyncFn() -> Vec<String>>(
     assert_stored(what, &sent, stored).await;
 }
 
-pub(super) async fn survives_a_call_cut_off<S: AsyncFn() -> Vec<String>>(
+/// The most places at which a call is cut off; it ends long before.
+const CUTS: usize = 100;
+
+/// Polled so many times and then dropped, as the host does when the time is over: for every number until the call ends.
+pub(super) async fn survives_a_call_cut_off_anywhere<S: AsyncFn() -> Vec<String>>(
     factory: &ReceiverFactory,
     samples: &mut Samples,
     stored: &S,
 ) {
-    let what = "a call cut off";
-    let sent = batch(samples, 20);
+    for polls in 1..CUTS {
+        let what = format!("a call cut off after {polls} polls, then delivered again");
+        let sent = batch(samples, 20);
+        let mut subject = Subject::build(factory).await;
+        let call = subject.receiver.metrics_received(&sent[..10]);
+        let cut = tokio::time::timeout(PATIENCE, polled(polls, call)).await;
+        let ended = cut.expect("`metrics_received` returns in time").is_some();
+        drop(subject);
+        let mut subject = Subject::build(factory).await;
+        subject.store(&what, &sent).await;
+        subject.terminate().await;
+        assert_stored(&what, &sent, stored).await;
+        if ended {
+            return;
+        }
+    }
+    panic!("`metrics_received` is not done after {CUTS} polls: does it wake itself without end?");
+}
+
+/// How many messages go by while it is counted how many are kept.
+const PASSING: usize = 2000;
+/// The size of their batches, which is also how many may be kept.
+const AT_ONCE: usize = 100;
+
+/// What was confirmed is let go of, so that memory is bounded however long the receiver lives.
+pub(super) async fn keeps_nothing_in_memory(factory: &ReceiverFactory, samples: &mut Samples) {
+    let what = "many messages through one instance";
+    let held = Arc::new(());
     let mut subject = Subject::build(factory).await;
-    // Polled once, so it has begun; then dropped, as the host does when the time is over.
-    let begun =
-        tokio::time::timeout(Duration::ZERO, subject.receiver.metrics_received(&sent[..10]));
-    let _ = begun.await;
-    drop(subject);
-    let mut subject = Subject::build(factory).await;
-    subject.store(what, &sent).await;
+    for _ in 0..PASSING / AT_ONCE {
+        let sent: Vec<_> = (0..AT_ONCE).map(|_| counted(samples, &held)).collect();
+        subject.store(what, &sent).await;
+    }
+    let kept = Arc::strong_count(&held) - 1;
+    assert!(
+        kept <= AT_ONCE,
+        "{what}: {kept} of {PASSING} payloads are still in memory after they were confirmed"
+    );
     subject.terminate().await;
-    assert_stored(what, &sent, stored).await;
+}
+
+/// A message whose payload holds a share of `held` for as long as any part of it lives.
+fn counted(samples: &mut Samples, held: &Arc<()>) -> Message {
+    struct Counted {
+        _held: Arc<()>,
+    }
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            br#"{"type":"contract","body":{}}"#
+        }
+    }
+    let bytes = bytes::Bytes::from_owner(Counted { _held: held.clone() });
+    samples.message_of("even", "networking_metrics", Payload::new(Format::Json, bytes))
 }
 
 pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(

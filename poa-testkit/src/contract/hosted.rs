@@ -1,10 +1,12 @@
 //! The same receiver behind a real host.
 
+use std::time::Duration;
+
 use poa_core::{Draft, Format, Message, Payload, Receipt, ReceiptError, ReceiverFactory};
 use serde_json::json;
 
 use super::assert_stored;
-use crate::{Fault, Faults, Recording, TestHost};
+use crate::{Fault, Faults, Recording, Step, TestHost};
 
 const AGENTS: [&str; 3] = ["contract-a", "contract-b", "contract-c"];
 const MESSAGES: usize = 90;
@@ -13,7 +15,7 @@ const MESSAGES: usize = 90;
 async fn host(factory: ReceiverFactory) -> (TestHost, Recording) {
     let recording = Recording::new();
     let host = TestHost::start(|host| {
-        let options = TestHost::options().batch(7, std::time::Duration::ZERO);
+        let options = TestHost::options().batch(7, Duration::ZERO);
         host.receiver_from("subject", options, factory).receiver_from(
             "beside",
             TestHost::options(),
@@ -65,6 +67,35 @@ pub(super) async fn stores_once_when_confirmations_get_lost<S: AsyncFn() -> Vec<
 ) {
     let faults = Faults::every(2, Fault::Unconfirmed);
     run("every other confirmation lost", faults.around(factory.clone()), stored).await;
+}
+
+/// The host stops while messages are on their way: what is queued is delivered first.
+pub(super) async fn stops_in_the_middle<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    stored: &S,
+) {
+    let what = "a stop with messages on their way";
+    let (host, recording) = host(factory.clone()).await;
+    let receipts = send_all(&host);
+    stop(what, host).await;
+    for receipt in receipts {
+        receipt.await.unwrap_or_else(|error| panic!("{what}: {error}"));
+    }
+    assert_stored(what, &recording.messages(MESSAGES).await, stored).await;
+}
+
+/// Errors that pass, a panic now and then: the host builds the receiver anew, and every message is stored once.
+pub(super) async fn comes_through_faults<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    stored: &S,
+) {
+    let faults = Faults::new(|count, step| match step {
+        Step::Batch(_) if count % 7 == 3 => Some(Fault::Panic),
+        Step::Batch(_) if count % 5 == 2 => Some(Fault::Transient),
+        Step::Batch(_) if count % 3 == 1 => Some(Fault::Slow(Duration::from_millis(5))),
+        _ => None,
+    });
+    run("slow, failing and panicking in turn", faults.around(factory.clone()), stored).await;
 }
 
 pub(super) async fn sets_only_the_unreadable_aside<S: AsyncFn() -> Vec<String>>(

@@ -1,0 +1,48 @@
+//! Prints what the handler takes, until Ctrl-C: `cargo run --example listen`, and in another window
+//! `echo 'pump-7 system_metrics {"cpu_load": 1.5}' | nc 127.0.0.1 4010`.
+
+use custom_handler::{Config, Lines};
+use poa_core::{
+    Ack, BuildContext, BuildError, DeliveryError, Host, Message, Receiver, ReceiverOptions,
+    ReceiverPlugin, async_trait,
+};
+
+/// A receiver that prints.
+struct Print;
+
+#[async_trait]
+impl ReceiverPlugin for Print {
+    type Config = ();
+
+    async fn build(_: (), _: &BuildContext) -> Result<Self, BuildError> {
+        Ok(Self)
+    }
+}
+
+#[async_trait]
+impl Receiver for Print {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        for message in batch {
+            let data = message.payload().to_json().map_err(DeliveryError::permanent)?;
+            println!("{} {} {data}", message.agent_id(), message.data_type().name());
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config { listen: ([127, 0, 0, 1], 4010).into() };
+    let host = Host::builder()
+        .data_dir("poa-data")
+        .metrics(["system_metrics"])
+        .ack(Ack::Delivered)
+        .handler::<Lines>("demo", config)
+        .receiver::<Print>("print", ReceiverOptions::subscribe(["system_metrics"]), ())
+        .start()
+        .await?;
+    println!("listening; end with Ctrl-C");
+    tokio::signal::ctrl_c().await?;
+    host.stop().await;
+    Ok(())
+}

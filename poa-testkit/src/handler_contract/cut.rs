@@ -1,0 +1,118 @@
+//! A handler whose future is dropped, or panics, on its way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use poa_core::{CustomHandler, HandlerContext, HandlerFactory, PluginError, async_trait};
+
+use super::{Client, PATIENCE, SUBJECT, host, stop};
+use crate::cut::polled;
+use crate::{Recording, TestHost};
+
+/// The most points at which it is cut off.
+const CUTS: usize = 12;
+
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Dropped,
+    Panicking,
+}
+
+/// The first instance is cut off after so many polls; those after it are not.
+struct CutOff {
+    handler: Box<dyn CustomHandler>,
+    /// None for an instance that may run.
+    after: Option<(usize, How)>,
+}
+
+#[async_trait]
+impl CustomHandler for CutOff {
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+        let Some((polls, how)) = self.after else { return self.handler.run(cx).await };
+        match (polled(polls, self.handler.run(cx)).await, how) {
+            (Some(ended), _) => ended,
+            (None, How::Dropped) => Err(PluginError::new("cut off")),
+            (None, How::Panicking) => panic!("injected"),
+        }
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        self.handler.endpoints()
+    }
+}
+
+fn cut_once(factory: &HandlerFactory, polls: usize, how: How) -> HandlerFactory {
+    let (factory, first) = (factory.clone(), Arc::new(AtomicBool::new(true)));
+    Arc::new(move |cx| {
+        let after = first.swap(false, Ordering::SeqCst).then_some((polls, how));
+        let building = factory(cx);
+        Box::pin(async move {
+            let handler = building.await?;
+            Ok(Box::new(CutOff { handler, after }) as Box<dyn CustomHandler>)
+        })
+    })
+}
+
+/// What came of a handler that was cut off, or was to be.
+#[derive(PartialEq)]
+enum Came {
+    Back,
+    /// It served and was not cut off: it is not polled that often.
+    ThroughIt,
+}
+
+pub(super) async fn comes_back<C: AsyncFn(&[String]) -> bool>(
+    factory: &HandlerFactory,
+    client: &Client<C>,
+) {
+    for polls in 1..=CUTS {
+        for how in [How::Dropped, How::Panicking] {
+            let what = format!("{how:?} after {polls} polls");
+            if cut_and_ask(&what, cut_once(factory, polls, how), client).await == Came::ThroughIt {
+                return;
+            }
+        }
+    }
+}
+
+async fn cut_and_ask<C: AsyncFn(&[String]) -> bool>(
+    what: &str,
+    factory: HandlerFactory,
+    client: &Client<C>,
+) -> Came {
+    let recording = Recording::new();
+    let host = host(&factory, recording.factory(), |host| host).await;
+    let asked = tokio::time::timeout(PATIENCE, ask_until_it_serves(what, &host, client)).await;
+    let Ok((positive, came)) = asked else {
+        let status = host.status(SUBJECT);
+        panic!("{what}: it does not serve again within {PATIENCE:?}: {status:?}");
+    };
+    let delivered = recording.record().messages().count();
+    assert!(delivered >= positive, "{what}: {positive} positive answers, {delivered} delivered");
+    stop(what, host).await;
+    came
+}
+
+/// Asks until a second instance has answered, or the first has several times; the positive answers.
+async fn ask_until_it_serves<C: AsyncFn(&[String]) -> bool>(
+    what: &str,
+    host: &TestHost,
+    client: &Client<C>,
+) -> (usize, Came) {
+    const SEVERAL: usize = 10;
+    let mut positive = 0;
+    loop {
+        let second = host.status(SUBJECT).restarts > 0;
+        if !client.ask(what, host).await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            continue;
+        }
+        positive += 1;
+        match second {
+            true => return (positive, Came::Back),
+            false if positive == SEVERAL => return (positive, Came::ThroughIt),
+            false => {}
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A positive answer is true, and nothing else is one.
+
+use std::time::Duration;
+
+use poa_core::{Ack, HandlerFactory, Refused, WhenFull};
+use serde_json::json;
+
+use super::{Client, SUBJECT, host, stop};
+use crate::{Fault, Faults, Recording, TestHost};
+
+/// What a stop waits for in vain when a receiver never returns.
+const SHORT: Duration = Duration::from_millis(200);
+
+pub(super) async fn says_yes_once_delivered<C: AsyncFn(&[String]) -> bool>(
+    factory: &HandlerFactory,
+    client: &Client<C>,
+) {
+    let what = "a message that is delivered";
+    let recording = Recording::new();
+    let host = host(factory, recording.factory(), |host| host).await;
+    for count in 1..=3 {
+        assert!(client.ask(what, &host).await, "{what}: the answer is not positive");
+        let seen = recording.record().messages().count();
+        assert_eq!(seen, count, "{what}: {count} positive answers, {seen} messages delivered");
+    }
+    stop(what, host).await;
+}
+
+pub(super) async fn says_no_when_not_delivered<C: AsyncFn(&[String]) -> bool>(
+    factory: &HandlerFactory,
+    client: &Client<C>,
+) {
+    let what = "a message that no receiver can deliver";
+    let faults = Faults::every(1, Fault::Permanent);
+    let host = host(factory, faults.around(Recording::new().factory()), |host| host).await;
+    assert!(
+        !client.ask(what, &host).await,
+        "{what}: the answer is positive all the same; it has to wait for the receipt, and to look at what that says"
+    );
+    assert!(faults.batches_tried() > 0, "{what}: it was never sent to the receivers");
+    stop(what, host).await;
+}
+
+pub(super) async fn says_no_when_refused<C: AsyncFn(&[String]) -> bool>(
+    factory: &HandlerFactory,
+    client: &Client<C>,
+) {
+    let what = "a message that the host refuses, because a backlog is full";
+    let hang = Faults::every(1, Fault::Hang);
+    let full = TestHost::options().backlog(1500, WhenFull::Refuse);
+    let host = TestHost::start(|host| {
+        host.ack(Ack::Memory)
+            .stop_timeouts(Duration::from_secs(5), SHORT)
+            .handler_from(SUBJECT, factory.clone())
+            .receiver_from("receiver", full, hang.around(Recording::new().factory()))
+    })
+    .await;
+    fill(&host);
+    assert!(!client.ask(what, &host).await, "{what}: the answer is positive all the same");
+    stop(what, host).await;
+}
+
+/// Sends until nothing more is taken.
+fn fill(host: &TestHost) {
+    let draft = || host.draft("filler", "system_metrics", &json!({}));
+    loop {
+        match host.handle().send_to_receivers(draft()) {
+            Ok(receipt) => drop(receipt),
+            Err(Refused::BacklogFull { .. }) => return,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+pub(super) async fn says_no_when_stopped<C: AsyncFn(&[String]) -> bool>(
+    factory: &HandlerFactory,
+    client: &Client<C>,
+) {
+    let what = "a stop before it is known whether the message is delivered";
+    let hang = Faults::every(1, Fault::Hang);
+    let receiver = hang.around(Recording::new().factory());
+    let host = host(factory, receiver, |host| host.stop_timeouts(SHORT, SHORT)).await;
+    let endpoints = host.status(SUBJECT).endpoints;
+    let stopping = async {
+        while hang.batches_tried() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        host.stop().await
+    };
+    let both = async { tokio::join!((client.0)(&endpoints), stopping) };
+    match tokio::time::timeout(super::PATIENCE, both).await {
+        Ok((positive, _)) => assert!(!positive, "{what}: the answer is positive"),
+        Err(_) => panic!(
+            "{what}: the message was not sent to the receivers, or the client was left without an answer on an open connection"
+        ),
+    }
+}
