@@ -1,0 +1,55 @@
+//! The page of `poa-server demo`; the pictures of the documentation are taken here.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use poa_tests::{program, soon};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::browser::{Browser, DARK, DESKTOP, PHONE};
+
+/// Where to put the pictures; elsewhere they are thrown away.
+const PICTURES: &str = "POA_TEST_SCREENSHOTS";
+/// How long to wait for charts that are worth a picture.
+const CHARTS: Duration = Duration::from_secs(240);
+
+/// A demo with simulated agents, and the address of its page.
+async fn demo(dir: &std::path::Path) -> (Child, String) {
+    let mut command = Command::new(program());
+    command.args(["demo", "--agents", "48", "--listen-base", "0", "--data-dir"]).arg(dir);
+    let mut demo =
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    loop {
+        let line = soon("the demo tells its page", lines.next_line()).await.unwrap().unwrap();
+        if let Some(page) = line.strip_prefix("Watch them at ") {
+            let page = page.trim().to_owned();
+            // The demo goes on talking.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return (demo, page);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_demo_shows_its_agents() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut browser, (_demo, page)) = tokio::join!(Browser::start(), demo(dir.path()));
+    let pictures = std::env::var_os(PICTURES).map(PathBuf::from);
+    if pictures.is_some() {
+        tokio::time::sleep(CHARTS).await;
+    }
+    let pictures = pictures.unwrap_or_else(|| dir.path().to_owned());
+    for (look, name) in [(DESKTOP, "desktop"), (DARK, "dark"), (PHONE, "phone")] {
+        browser.open(look, &page).await;
+        browser.until("Number(document.querySelector('#states [data-state=active] span')?.textContent) > 24").await;
+        browser.until("Number.parseFloat(document.querySelector('#rate').textContent) > 0").await;
+        browser.screenshot(&pictures.join(format!("dashboard-{name}.png"))).await;
+        browser.click("#rows tr[data-state=active] button").await;
+        browser.until("document.querySelectorAll('.u-wrap').length === 5").await;
+        browser.screenshot(&pictures.join(format!("dashboard-{name}-agent.png"))).await;
+        browser.assert_quiet_but_for(&[]).await;
+    }
+}
