@@ -3,16 +3,19 @@
 /* global uPlot */
 
 const HEIGHT = 120;
+// The steps that the marks of an axis of whole numbers may be apart.
+const WHOLE = [1, 2, 5].flatMap((step) => Array.from({ length: 15 }, (_, power) => step * 10 ** power)).sort((a, b) => a - b);
 const SYNC = uPlot.sync("detail");
 
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
 
 // Draws into `place`. `lines` are `{ label, colour, format }`; `range` fixes the values shown.
+// `whole` says that there is nothing between two whole numbers.
 export class Chart {
   #plot;
   #place;
 
-  constructor(place, lines, range) {
+  constructor(place, lines, { range, whole } = {}) {
     this.#place = place;
     const options = {
       width: this.#width(),
@@ -21,7 +24,7 @@ export class Chart {
       legend: { show: false },
       cursor: { sync: { key: SYNC.key }, y: false, points: { size: 6 } },
       scales: { y: range ? { range } : { range: around } },
-      axes: [axis({ space: 70, size: 24, values: times }), axis({ size: 52, space: 30 })],
+      axes: [axis({ space: 70, size: 24, values: times }), axis({ size: 64, space: 30, incrs: whole ? WHOLE : undefined, values: figures })],
       series: [{}, ...lines.map((line) => series(line))],
     };
     this.#plot = new uPlot(options, [[], ...lines.map(() => [])], place);
@@ -58,6 +61,10 @@ function times(_plot, ticks) {
   const short = { hour: "2-digit", minute: "2-digit" };
   const clock = new Intl.DateTimeFormat("en-GB", ticks.length > 1 && ticks[1] - ticks[0] < 60 ? { ...short, second: "2-digit" } : short);
   return ticks.map((tick) => clock.format(tick * 1000));
+}
+
+function figures(_plot, ticks) {
+  return ticks.map((tick) => new Intl.NumberFormat("en-GB").format(tick));
 }
 
 // A line that does not move is drawn in the middle, and does not look like noise.

@@ -10,7 +10,7 @@ const KEPT = 360;
 const CHARTS = [
   {
     title: "Load",
-    range: () => [0, 100],
+    scale: { range: () => [0, 100] },
     lines: [
       { key: "cpu", label: "CPU", colour: "--series-1", format: format.percent },
       { key: "memory", label: "Memory", colour: "--series-2", format: format.percent },
@@ -18,9 +18,9 @@ const CHARTS = [
     ],
   },
   { title: "Latency", lines: [{ key: "latency", label: "Latency", colour: "--series-1", format: format.milliseconds }] },
-  { title: "Peers", lines: [{ key: "peers", label: "Peers", colour: "--series-2", format: format.count }] },
-  { title: "Pending transactions", lines: [{ key: "pending", label: "Pending", colour: "--series-3", format: format.count }] },
-  { title: "Block", lines: [{ key: "block", label: "Block", colour: "--series-1", format: format.count }] },
+  { title: "Peers", scale: { whole: true }, lines: [{ key: "peers", label: "Peers", colour: "--series-2", format: format.count }] },
+  { title: "Pending transactions", scale: { whole: true }, lines: [{ key: "pending", label: "Pending", colour: "--series-3", format: format.count }] },
+  { title: "Block", scale: { whole: true }, lines: [{ key: "block", label: "Block", colour: "--series-1", format: format.count }] },
 ];
 
 const FIGURES = [
@@ -127,7 +127,7 @@ export class Detail {
     this.changed();
   }
 
-  #chart({ title, lines, range }) {
+  #chart({ title, lines, scale }) {
     const values = lines.map((line) => make("span", { className: "value" }));
     const legend = lines.map((line, n) => {
       const mark = make("span", { className: "mark" });
@@ -146,7 +146,7 @@ export class Detail {
       const told = lines.map(({ label }, n) => `${label} ${texts[n]}`).join(", ");
       place.setAttribute("aria-label", `Chart of the last 15 minutes. Now: ${told}`);
     };
-    return { chart: new Chart(place, lines, range), lines, now };
+    return { chart: new Chart(place, lines, scale), lines, now };
   }
 
   #showFigures(agent) {

@@ -27,19 +27,23 @@ export async function useAddress() {
   await exchange(secret);
 }
 
+function show(locked) {
+  document.getElementById("main").hidden = locked;
+  document.getElementById("locked").hidden = !locked;
+}
+
 // Asks for the secret until it is right.
 export function ask() {
   document.body.dataset.connection = "locked";
-  document.getElementById("main").hidden = true;
-  form.hidden = false;
+  document.getElementById("connection").textContent = "Locked";
+  show(true);
   input.focus();
   return new Promise((opened) => {
     form.onsubmit = async (event) => {
       event.preventDefault();
       if (!(await exchange(input.value))) return input.select();
       input.value = "";
-      form.hidden = true;
-      document.getElementById("main").hidden = false;
+      show(false);
       opened();
     };
   });
