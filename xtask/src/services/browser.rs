@@ -37,9 +37,15 @@ fn chromium() -> Result<OsString, Failure> {
     installed().ok_or_else(|| Failure::unavailable("Chromium", why, cure))
 }
 
+/// The first of the programs that is on the path, as a whole path: what drives it asks for that.
 fn installed() -> Option<OsString> {
-    let works = |program: &&&str| succeed(Command::new(program).arg("--version")).is_ok();
-    PROGRAMS.iter().find(works).map(|program| program.into())
+    let path = env::var_os("PATH")?;
+    let places: Vec<_> = env::split_paths(&path).collect();
+    let found = PROGRAMS.iter().flat_map(|program| places.iter().map(move |at| at.join(program)));
+    let works = |program: &PathBuf| {
+        program.exists() && succeed(Command::new(program).arg("--version")).is_ok()
+    };
+    found.into_iter().find(works).map(Into::into)
 }
 
 /// The directory of the packages, installed if need be.
