@@ -1,0 +1,55 @@
+//! The last known state of each agent.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use poa_core::{AgentId, Timestamp};
+use tokio_postgres::{Client, Error, Statement};
+
+use crate::table::{ACTIVITY, Names};
+
+/// When an agent was first and last seen in a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) first: Timestamp,
+    pub(crate) last: Timestamp,
+}
+
+/// Agents by name, so that two hosts lock their rows in the same order and never wait for each other.
+pub(crate) type Agents = BTreeMap<AgentId, Seen>;
+
+/// Sets the state of agents, and returns those that are in it then.
+///
+/// A state that does not change keeps its `since`, and an older change never undoes a newer one; so telling anything again is harmless.
+pub(crate) fn statement(names: &Names) -> String {
+    let table = names.of(ACTIVITY);
+    format!(
+        "WITH changed AS (
+            INSERT INTO {table} AS known (agent_id, active, since)
+            SELECT agent, $2, since FROM unnest($1::text[], $3::timestamptz[]) AS told (agent, since)
+            ON CONFLICT (agent_id) DO UPDATE SET active = excluded.active, since = excluded.since
+            WHERE known.active <> excluded.active AND known.since <= excluded.since
+            RETURNING agent_id)
+        SELECT agent_id FROM changed UNION ALL SELECT agent_id FROM {table} WHERE active = $2 AND agent_id = ANY($1)"
+    )
+}
+
+/// Sets the state of these agents; those that are in it then.
+pub(crate) async fn upsert(
+    client: &Client,
+    statement: &Statement,
+    agents: impl IntoIterator<Item = (&AgentId, Timestamp)>,
+    active: bool,
+) -> Result<Vec<String>, Error> {
+    let (names, since): (Vec<_>, Vec<_>) =
+        agents.into_iter().map(|(agent, since)| (agent.as_str(), time(since))).unzip();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = client.query(statement, &[&names, &active, &since]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+pub(crate) fn time(timestamp: Timestamp) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_micros(timestamp.as_micros())
+}

@@ -1,0 +1,86 @@
+//! A connection whose input and output is done by whoever waits for its answers, so that no task has to be spawned.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use tokio_postgres::{Client, Error};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::location::Location;
+
+type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+
+/// The half of a connection that reads and writes.
+pub(crate) struct Connection {
+    /// None once it has ended. Dropped at once then: whoever still waits for an answer learns of the end by that.
+    driver: Option<Driver>,
+    /// Why it ended, until that was told.
+    why: Option<Error>,
+}
+
+/// Connects.
+pub(crate) async fn connect(
+    location: &Location,
+    tls: MakeRustlsConnect,
+) -> Result<(Client, Connection), Error> {
+    let (client, connection) = location.driver.connect(tls).await?;
+    Ok((client, Connection { driver: Some(Box::pin(connection)), why: None }))
+}
+
+impl Connection {
+    /// Does the work of the connection while this future, which uses its client, is not done.
+    ///
+    /// Cancel safe as far as the connection goes: dropped halfway, the next call goes on with what was queued.
+    pub(crate) async fn drive<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut work = pin!(work);
+        let result = poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => {
+                // What arrives wakes the work; so does the end.
+                self.poll(cx);
+                Poll::Pending
+            }
+        });
+        match result.await {
+            // The connection knows why it was closed.
+            Err(error) if error.is_closed() => Err(self.why.take().unwrap_or(error)),
+            result => result,
+        }
+    }
+
+    /// False when the server has closed the connection meanwhile.
+    pub(crate) async fn is_open(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.poll(cx);
+            Poll::Ready(self.driver.is_some())
+        })
+        .await
+    }
+
+    /// Reads and writes to the end, which comes once the client is dropped.
+    pub(crate) async fn finish(self) -> Result<(), Error> {
+        match self.driver {
+            Some(driver) => driver.await,
+            None => self.why.map_or(Ok(()), Err),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) {
+        let Some(driver) = &mut self.driver else { return };
+        if let Poll::Ready(result) = driver.as_mut().poll(cx) {
+            self.driver = None;
+            self.why = result.err();
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("open", &self.driver.is_some()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! What can go wrong with the database, and what can be done about it.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use poa_core::{BoxError, BuildError, DeliveryError};
+use tokio_postgres::Error;
+
+/// Why messages could not be stored. Names the server without its password.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    #[error("{server}: {cause}; {}", .why.cure())]
+    Server { server: Arc<str>, why: Why, cause: String },
+    #[error("{server} cannot hold the message")]
+    Rejected { server: Arc<str>, items: Vec<usize>, source: BoxError },
+    #[error("{server}: {what}")]
+    Unusable { server: Arc<str>, what: String },
+}
+
+/// What an error of the server means for those who run it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    Unreachable,
+    Lost,
+    Starting,
+    TooMany,
+    Login,
+    NoDatabase,
+    Tls,
+    Privilege,
+    Timeout,
+    Full,
+    ReadOnly,
+    Conflict,
+    Changed,
+    Other,
+}
+
+/// What an error means for the rows that were to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A row with this key is there already.
+    Taken,
+    /// A table or its schema is not there.
+    NoTable,
+    /// A part of a table is not there.
+    NoPart,
+    /// A row is to blame.
+    Data,
+    /// None of these: it may work later, over another connection.
+    Later,
+}
+
+impl Verdict {
+    pub(crate) fn of(error: &Error) -> Self {
+        let Some(error) = error.as_db_error() else { return Self::Later };
+        match error.code().code() {
+            "23505" => Self::Taken,
+            "42P01" | "3F000" => Self::NoTable,
+            // The same code as a constraint of somebody's own; only the place in the server's source tells, in any language.
+            "23514" if error.routine() == Some("ExecFindPartition") => Self::NoPart,
+            // A column has another type than it should, so every row would be to blame.
+            "22P03" | "22P04" => Self::Later,
+            // Data exceptions, constraints, `WITH CHECK OPTION`, limits of the program, errors raised by triggers.
+            code if ["22", "23", "44", "54", "P0"].contains(&&code[..2]) => Self::Data,
+            _ => Self::Later,
+        }
+    }
+}
+
+impl Why {
+    fn of(error: &Error) -> Self {
+        let Some(code) = error.code() else {
+            return if is_tls(error) {
+                Self::Tls
+            } else if error.is_closed() || error.to_string().contains("communicating") {
+                Self::Lost
+            } else {
+                Self::Unreachable
+            };
+        };
+        match code.code() {
+            "57P03" => Self::Starting,
+            "53300" => Self::TooMany,
+            "53100" => Self::Full,
+            "57014" | "55P03" => Self::Timeout,
+            "25006" => Self::ReadOnly,
+            "42501" => Self::Privilege,
+            "3D000" => Self::NoDatabase,
+            "40001" | "40P01" => Self::Conflict,
+            "22P03" | "22P04" => Self::Changed,
+            code if code.starts_with("28") => Self::Login,
+            code if code.starts_with("08") || code.starts_with("57P") => Self::Lost,
+            code if code.starts_with("42") || code.starts_with("3F") => Self::Changed,
+            _ => Self::Other,
+        }
+    }
+
+    const fn cure(self) -> &'static str {
+        match self {
+            Self::Unreachable => "is the server running, and is `url` right?",
+            Self::Lost => "the connection was lost and will be made anew",
+            Self::Starting => "the server is starting or stopping",
+            Self::TooMany => "raise `max_connections` of the server, or close others",
+            Self::Login => "check user and password in `url`, and pg_hba.conf of the server",
+            Self::NoDatabase => "create the database with `createdb`, or name another in `url`",
+            Self::Tls => {
+                "check `sslmode` and `sslrootcert` in `url`, and the certificate of the server"
+            }
+            Self::Privilege => {
+                "grant the user CREATE on the schema, and SELECT, INSERT and UPDATE on the tables"
+            }
+            Self::Timeout => "raise `statement_timeout`, or end what holds the tables locked",
+            Self::Full => "free space on the disk of the server",
+            Self::ReadOnly => {
+                "name the primary server in `url`, or add target_session_attrs=read-write"
+            }
+            Self::Conflict => "another transaction was in the way",
+            Self::Changed => {
+                "if tables were changed by hand, change them back, or name another `table_prefix` so that new ones are made"
+            }
+            Self::Other => "see the log of the server",
+        }
+    }
+
+    /// True when waiting may help, false when somebody has to change something first.
+    const fn may_pass(self) -> bool {
+        !matches!(
+            self,
+            Self::Login | Self::NoDatabase | Self::Tls | Self::Privilege | Self::Changed
+        )
+    }
+}
+
+fn is_tls(error: &Error) -> bool {
+    let tls = error.to_string().contains("TLS");
+    let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
+    tls && source.is_none_or(|io| io.get_ref().is_some())
+}
+
+/// What an error says, without its own kind where the cause says more.
+pub(crate) fn text(error: &Error) -> String {
+    if let Some(error) = error.as_db_error() {
+        return format!("{} (SQLSTATE {})", error.message(), error.code().code());
+    }
+    let Some(mut cause) = error.source() else { return error.to_string() };
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("{error}: {cause}")
+}
+
+impl StoreError {
+    pub(crate) fn new(server: &Arc<str>, error: &Error) -> Self {
+        Self::Server { server: server.clone(), why: Why::of(error), cause: text(error) }
+    }
+}
+
+impl From<StoreError> for DeliveryError {
+    /// Only the content of a message makes an error permanent. Whatever else is wrong, people can mend, and what they mend shall get
+    /// the messages.
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Rejected { ref items, .. } => Self::permanent_for(items.clone(), error),
+            error => Self::transient(error),
+        }
+    }
+}
+
+impl From<StoreError> for BuildError {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Server { why, .. } if why.may_pass() => {
+                Self::unavailable(error.to_string())
+            }
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use poa_core::telemetry::Counter;
+use poa_core::{
+    Activity, BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin,
+    async_trait,
+};
+
+use crate::Config;
+use crate::encode::{Counts, Rows};
+use crate::error::StoreError;
+use crate::location::Location;
+use crate::session::{Session, Settings};
+use crate::table::Names;
+use crate::tls;
+
+/// Stores messages in a PostgreSQL database.
+///
+/// All methods are cancel safe: a call that is dropped has stored everything or nothing, and gives its connection up. What was confirmed
+/// is on the disk of the server.
+pub struct Postgres {
+    settings: Arc<Settings>,
+    counters: Counters,
+    /// Taken by the call that uses it. Empty after a failure that may have been the connection's: the next call connects anew.
+    session: Option<Session>,
+}
+
+impl Postgres {
+    /// The open session, or a new one.
+    async fn session(&mut self) -> Result<Session, StoreError> {
+        if let Some(mut session) = self.session.take()
+            && session.is_open().await
+        {
+            return Ok(session);
+        }
+        Session::open(self.settings.clone()).await
+    }
+
+    async fn store(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
+        let mut session = self.session().await?;
+        let result = session.store(rows).await;
+        self.keep(session, &result);
+        result
+    }
+
+    async fn set_activity(&mut self, agents: &[Activity], active: bool) -> Result<(), StoreError> {
+        let mut since = BTreeMap::new();
+        for change in agents {
+            // Told twice, a state keeps its beginning.
+            since.entry(change.agent_id.clone()).or_insert(change.since);
+        }
+        let mut session = self.session().await?;
+        let result = session.set_activity(&since, active).await;
+        self.keep(session, &result);
+        result
+    }
+
+    /// A message that is refused says nothing against the connection.
+    fn keep(&mut self, session: Session, result: &Result<(), StoreError>) {
+        if matches!(result, Ok(()) | Err(StoreError::Rejected { .. })) {
+            self.session = Some(session);
+        }
+    }
+}
+
+#[async_trait]
+impl ReceiverPlugin for Postgres {
+    type Config = Config;
+
+    fn validate(config: &Config) -> Vec<poa_core::config::Problem> {
+        config.problems()
+    }
+
+    /// Connects to the database, creates and migrates the tables if need be.
+    ///
+    /// # Errors
+    /// [`BuildError::Unavailable`] when the server cannot be reached or is busy, [`BuildError::Failed`] when it refuses the login, the
+    /// database is missing, its certificate does not fit, or tables of the same names were made by something else.
+    async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        let settings = Arc::new(settings(config, cx).map_err(BuildError::failed)?);
+        let session = Session::open(settings.clone()).await?;
+        Ok(Self { settings, counters: Counters::new(cx), session: Some(session) })
+    }
+}
+
+fn settings(config: Config, cx: &BuildContext) -> Result<Settings, String> {
+    let mut location = Location::parse(config.url.expose())?;
+    if location.driver.get_application_name().is_none() {
+        location.driver.application_name(format!("poa {}", cx.name()));
+    }
+    Ok(Settings {
+        tls: tls::connector(&location.trust)?,
+        server: location.to_string().into(),
+        location,
+        names: Names::new(&config.schema, &config.table_prefix),
+        period: config.partition,
+        retention: config.retention.map(poa_core::config::Duration::get),
+        statement_timeout: config.statement_timeout.get(),
+    })
+}
+
+#[async_trait]
+impl Receiver for Postgres {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        let mut rows = Rows::encode(batch).map_err(|unreadable| {
+            let server = self.settings.server.clone();
+            StoreError::Rejected { server, items: unreadable.items, source: unreadable.cause }
+        })?;
+        self.store(&mut rows).await?;
+        self.counters.add(rows.counts);
+        Ok(())
+    }
+
+    async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        Ok(self.set_activity(agents, false).await?)
+    }
+
+    async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
+        Ok(self.set_activity(agents, true).await?)
+    }
+
+    async fn terminate(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        if let Err(error) = session.close().await {
+            tracing::debug!(%error, "the connection was not closed in order; nothing is lost");
+        }
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("server", &self.settings.server).finish_non_exhaustive()
+    }
+}
+
+/// Counts what was stored otherwise than an operator may expect.
+struct Counters {
+    unmapped: Counter,
+    replaced_nul: Counter,
+    wrapped: Counter,
+}
+
+impl Counters {
+    fn new(cx: &BuildContext) -> Self {
+        let labels = [("receiver", cx.name())];
+        let counter = |name, help| cx.telemetry().counter(name, help, &labels);
+        Self {
+            unmapped: counter(
+                "receiver_unmapped_messages",
+                "Statistics that do not fit their table and were stored whole in `metrics`",
+            ),
+            replaced_nul: counter(
+                "receiver_replaced_nul_messages",
+                "Messages with a NUL character in a text column, where U+FFFD stands now",
+            ),
+            wrapped: counter(
+                "receiver_wrapped_json_messages",
+                "Messages whose JSON jsonb cannot hold, stored as the text of it",
+            ),
+        }
+    }
+
+    fn add(&self, counts: Counts) {
+        self.unmapped.inc_by(counts.unmapped);
+        self.replaced_nul.inc_by(counts.replaced_nul);
+        self.wrapped.inc_by(counts.wrapped);
+    }
+}

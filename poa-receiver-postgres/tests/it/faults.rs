@@ -1,0 +1,259 @@
+//! What happens when the database is not at its best.
+
+use poa_core::{Message, Receiver};
+
+use crate::common::{Database, Subject, permanent, transient};
+use crate::proxy::{Proxy, Way};
+
+/// A trigger that refuses some messages.
+const PICKY: &str = "CREATE FUNCTION picky() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'picky' USING ERRCODE = TG_ARGV[0]; END $$;
+    CREATE TRIGGER picky BEFORE INSERT ON metrics FOR EACH ROW
+        WHEN ((new.body ->> 'latency')::int IN (1, 3)) EXECUTE FUNCTION picky";
+
+#[tokio::test]
+async fn tables_that_are_gone_come_back() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(6);
+    subject.store(&batch[..2]).await;
+    subject.database.execute("DROP TABLE metrics").await;
+    subject.store(&batch[2..4]).await;
+    assert_eq!(subject.counts().await, [0, 0, 2]);
+    subject
+        .database
+        .execute("DROP TABLE eth_stats, system_stats, metrics, agent_activity, poa_version")
+        .await;
+    subject.store(&batch[4..]).await;
+    assert_eq!(subject.counts().await, [0, 0, 2]);
+    subject.database.execute(&format!("DROP SCHEMA \"{}\" CASCADE", subject.database.schema)).await;
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 6]);
+    assert_eq!(subject.database.value("SELECT count(*) FROM agent_activity").await, "1");
+}
+
+#[tokio::test]
+async fn the_table_of_activity_comes_back_too() {
+    let mut subject = Subject::new().await;
+    subject.database.execute("DROP TABLE agent_activity").await;
+    let agent = poa_core::AgentId::new("a1").unwrap();
+    let change = [poa_core::Activity::new(agent, false, poa_core::Timestamp::now())];
+    subject.receiver.handle_inactive(&change).await.unwrap();
+    assert_eq!(subject.database.value("SELECT active FROM agent_activity").await, "f");
+}
+
+#[tokio::test]
+async fn a_column_changed_by_hand_costs_no_message() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(2);
+    for change in [
+        [
+            "ALTER TABLE metrics ALTER COLUMN date TYPE date",
+            "ALTER TABLE metrics ALTER COLUMN date TYPE timestamptz",
+        ],
+        [
+            "ALTER TABLE metrics RENAME COLUMN body TO data",
+            "ALTER TABLE metrics RENAME COLUMN data TO body",
+        ],
+    ] {
+        subject.database.execute(change[0]).await;
+        let error = transient(subject.receiver.metrics_received(&batch).await);
+        assert!(error.contains("if tables were changed by hand, change them back"), "{error}");
+        subject.database.execute(change[1]).await;
+    }
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 2]);
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_is_tried_again() {
+    let mut subject =
+        Subject::with(|config| config.statement_timeout(std::time::Duration::from_millis(50)))
+            .await;
+    let batch = subject.batch(3);
+    subject.database.execute("BEGIN; LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE").await;
+    let error = transient(subject.receiver.metrics_received(&batch).await);
+    assert!(
+        error.contains("statement timeout (SQLSTATE 57014); raise `statement_timeout`"),
+        "{error}"
+    );
+    subject.database.execute("COMMIT").await;
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 3]);
+}
+
+#[tokio::test]
+async fn messages_that_the_database_refuses_are_named() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(100);
+    subject.database.execute(&format!("{PICKY}('23514')")).await;
+    let (items, error) = permanent(subject.receiver.metrics_received(&batch).await);
+    assert_eq!(items, [1, 3]);
+    assert!(
+        error.contains("cannot hold the message") && error.contains("picky (SQLSTATE 23514)"),
+        "{error}"
+    );
+    assert_eq!(subject.counts().await, [0, 0, 0]);
+    let rest: Vec<_> = batch
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| ![1, 3].contains(n))
+        .map(|(_, m)| m.clone())
+        .collect();
+    subject.store(&rest).await;
+    // One that is refused, and others that are stored already.
+    let (items, _) = permanent(subject.receiver.metrics_received(&batch[..4]).await);
+    assert_eq!(items, [1, 3]);
+    assert_eq!(subject.counts().await, [0, 0, 98]);
+}
+
+#[tokio::test]
+async fn messages_that_are_refused_only_together_are_left_to_the_host() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(4);
+    subject.database.execute("ALTER TABLE metrics ADD CONSTRAINT own UNIQUE (agent_id) DEFERRABLE INITIALLY DEFERRED").await;
+    let (items, _) = permanent(subject.receiver.metrics_received(&batch).await);
+    assert!(items.is_empty(), "{items:?}");
+    subject.store(&batch[..1]).await;
+    assert_eq!(subject.counts().await, [0, 0, 1]);
+}
+
+#[tokio::test]
+async fn an_index_of_somebody_elses_refuses_messages_too() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(4);
+    subject
+        .database
+        .execute(
+            "CREATE UNIQUE INDEX ON metrics ((body ->> 'latency')) WHERE body ->> 'latency' = '2'",
+        )
+        .await;
+    subject.store(&batch).await;
+    let mut more = subject.batch(4);
+    more.insert(0, batch[0].clone());
+    let (items, _) = permanent(subject.receiver.metrics_received(&more).await);
+    assert_eq!(items, [3]);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_for_now() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(4);
+    // What the server says when its disk is full, said by a trigger. `outage` has a disk that is really full.
+    subject.database.execute(&format!("{PICKY}('53100')")).await;
+    let error = transient(subject.receiver.metrics_received(&batch).await);
+    assert!(error.contains("(SQLSTATE 53100); free space on the disk of the server"), "{error}");
+    subject.database.execute("DROP TRIGGER picky ON metrics").await;
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 4]);
+}
+
+#[tokio::test]
+async fn whatever_else_the_server_says_is_tried_again() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(4);
+    subject.database.execute(&format!("{PICKY}('57014')")).await;
+    for (code, cure) in [
+        ("40001", "another transaction was in the way"),
+        ("40P01", "another transaction was in the way"),
+        ("55P03", "end what holds the tables locked"),
+        ("25006", "name the primary server"),
+        ("42501", "grant the user"),
+        ("53300", "raise `max_connections`"),
+        ("08006", "will be made anew"),
+        ("XX000", "see the log of the server"),
+    ] {
+        let again =
+            format!("DROP TRIGGER picky ON metrics; DROP FUNCTION picky; {PICKY}('{code}')");
+        subject.database.execute(&again).await;
+        let error = transient(subject.receiver.metrics_received(&batch).await);
+        assert!(error.contains(&format!("(SQLSTATE {code})")) && error.contains(cure), "{error}");
+    }
+    subject.database.execute("DROP TRIGGER picky ON metrics").await;
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 4]);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ended_is_made_anew() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(4);
+    subject.store(&batch[..2]).await;
+    end_idle(&subject.database).await;
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 4]);
+}
+
+/// Ends the connection of the receiver.
+async fn end_idle(database: &Database) {
+    let end =
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = $1";
+    let ended = database.client.query(end, &[&database.id]).await.unwrap();
+    assert_eq!(ended.len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_cut_anywhere_loses_and_doubles_nothing() {
+    let shared = Database::shared().await;
+    let server = shared.url.split_once('@').unwrap().1.split('/').next().unwrap().to_owned();
+    let proxy = Proxy::start(server.clone()).await;
+    let through = shared.url.replace(&server, &format!("127.0.0.1:{}", proxy.port));
+    let config = poa_receiver_postgres::Config::new(&through).schema(&shared.schema);
+    let mut subject = Subject::at(shared, config).await;
+    let mut sent = 0;
+    for way in [Way::ToServer, Way::FromServer] {
+        let before = proxy.passed(way);
+        let batch = mixed(&mut subject);
+        subject.store(&batch).await;
+        sent += batch.len() as u64;
+        let whole = proxy.passed(way) - before;
+        for cut in 0..12 {
+            let batch = mixed(&mut subject);
+            proxy.cut_after(way, (whole * cut / 12).max(1));
+            let error = transient(subject.receiver.metrics_received(&batch).await);
+            assert!(error.contains("the connection was lost and will be made anew"), "{error}");
+            subject.store(&batch).await;
+            sent += batch.len() as u64;
+        }
+    }
+    assert_eq!(subject.counts().await.iter().sum::<u64>(), sent);
+    let unique = "SELECT count(DISTINCT message_id) FROM
+        (SELECT message_id FROM eth_stats UNION ALL SELECT message_id FROM system_stats UNION ALL SELECT message_id FROM metrics) AS all_of_them";
+    assert_eq!(subject.database.value(unique).await, sent.to_string());
+}
+
+/// Messages for all tables.
+fn mixed(subject: &mut Subject) -> Vec<Message> {
+    let statistics = r#"{"type":"statistics","body":{}}"#;
+    let kinds = [
+        ("ethereum_metrics", statistics),
+        ("system_metrics", statistics),
+        ("networking_metrics", "{}"),
+    ];
+    (0..300).map(|n| subject.samples.json("a1", kinds[n % 3].0, kinds[n % 3].1)).collect()
+}
+
+#[tokio::test]
+async fn two_hosts_that_store_the_same_messages_at_once_store_them_once() {
+    let mut subject = Subject::new().await;
+    let mut other = subject.another(|config| config).await.unwrap();
+    for _ in 0..10 {
+        let batch = mixed(&mut subject);
+        let (one, two) =
+            tokio::join!(subject.receiver.metrics_received(&batch), other.metrics_received(&batch));
+        one.unwrap();
+        two.unwrap();
+    }
+    assert_eq!(subject.counts().await, [1000, 1000, 1000]);
+}
+
+#[tokio::test]
+async fn terminate_closes_the_connection() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(2);
+    subject.store(&batch).await;
+    subject.receiver.terminate().await;
+    subject.receiver.terminate().await;
+    // Not that a host would do so.
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 2]);
+}

@@ -1,0 +1,17 @@
+//! The receiver as a host sees it, and the database as anybody else does, against real servers.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+
+mod activity;
+mod any_object;
+mod common;
+mod contract;
+mod faults;
+mod opening;
+mod outage;
+mod partition;
+mod proxy;
+mod secrets;
+mod statistics;
+mod tls;
+mod wire;

@@ -1,0 +1,159 @@
+//! What a receiver makes of the database it finds.
+
+use futures_util::future::join_all;
+use poa_core::{BuildContext, BuildError, Receiver, ReceiverPlugin};
+use poa_receiver_postgres::{Config, Period, Postgres};
+
+use crate::common::{Database, Subject, connect};
+
+async fn build(config: Config) -> Result<Postgres, BuildError> {
+    Postgres::build(config, &BuildContext::detached("store", std::env::temp_dir())).await
+}
+
+/// Something has to be changed.
+async fn failed(config: Config) -> String {
+    match build(config).await.unwrap_err() {
+        BuildError::Failed(message, _) => message,
+        error => panic!("{error:?}"),
+    }
+}
+
+/// It may work later.
+async fn unavailable(config: Config) -> String {
+    match build(config).await.unwrap_err() {
+        BuildError::Unavailable(message, _) => message,
+        error => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_hosts_may_start_at_once() {
+    let database = Database::shared().await;
+    for config in [database.config(), database.config().table_prefix("d_").partition(Period::Month)]
+    {
+        let built = join_all((0..8).map(|_| build(config.clone()))).await;
+        built.into_iter().for_each(|receiver| drop(receiver.unwrap()));
+    }
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relkind IN ('r', 'p')";
+    assert_eq!(database.value(tables).await, "10");
+    assert_eq!(database.value("SELECT array_agg(version) FROM poa_version").await, "{1}");
+}
+
+#[tokio::test]
+async fn names_may_hold_anything_and_prefixes_keep_hosts_apart() {
+    let mut subject = Subject::with(|config| config.table_prefix("Robert\"); DROP TABLE ' ")).await;
+    let mut other = subject.another(|config| config.table_prefix("")).await.unwrap();
+    let batch = subject.batch(3);
+    subject.store(&batch).await;
+    other.metrics_received(&batch[..1]).await.unwrap();
+    assert_eq!(subject.counts().await, [0, 0, 1]);
+    assert_eq!(
+        subject.database.value("SELECT count(*) FROM \"Robert\"\"); DROP TABLE ' metrics\"").await,
+        "3"
+    );
+}
+
+#[tokio::test]
+async fn tables_of_others_are_left_alone() {
+    let database = Database::shared().await;
+    database
+        .execute(&format!("CREATE SCHEMA \"{}\"; CREATE TABLE metrics (n int)", database.schema))
+        .await;
+    let error = failed(database.config()).await;
+    assert!(error.contains("has tables of the same names that poa did not make; name another `schema` or a `table_prefix`"), "{error}");
+    build(database.config().table_prefix("poa_")).await.unwrap();
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_version_are_refused() {
+    let subject = Subject::new().await;
+    subject.database.execute("UPDATE poa_version SET version = 7").await;
+    let error = failed(subject.database.config()).await;
+    assert!(error.contains("were made by a newer poa (version 7, this one knows 1)"), "{error}");
+}
+
+#[tokio::test]
+async fn tables_are_divided_from_the_beginning_or_never() {
+    let subject = Subject::new().await;
+    let error = failed(subject.database.config().partition(Period::Day)).await;
+    assert!(error.contains("are not divided by time; remove `partition`"), "{error}");
+    let subject = Subject::with(|config| config.partition(Period::Day)).await;
+    let error = failed(subject.database.config()).await;
+    assert!(error.contains("are divided by time; add `partition`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_may_come() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = unavailable(Config::new(format!("postgres://me:hunter2@{free}/stats"))).await;
+    let wanted =
+        format!("postgres://me@{free}/stats: error connecting to server: Connection refused");
+    assert!(error.starts_with(&wanted) && error.contains("is the server running"), "{error}");
+    let error = unavailable(Config::new("postgres://me@%2Fnowhere/stats")).await;
+    assert!(
+        error.starts_with("postgres://me@/nowhere/stats: ") && error.contains("No such file"),
+        "{error}"
+    );
+    let error = unavailable(Config::new("postgres://me@poa.invalid/stats")).await;
+    assert!(error.contains("is the server running, and is `url` right?"), "{error}");
+}
+
+#[tokio::test]
+async fn a_wrong_login_or_database_has_to_be_mended() {
+    let url = poa_test_postgres::shared();
+    let (_, place) = url.split_once('@').unwrap();
+    let error = failed(Config::new(format!("postgres://postgres:wrong@{place}"))).await;
+    assert!(
+        error.contains("password authentication failed")
+            && error.contains("check user and password"),
+        "{error}"
+    );
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let error = failed(Config::new(format!("{server}/poa_nowhere"))).await;
+    assert!(
+        error.contains(
+            "database \"poa_nowhere\" does not exist (SQLSTATE 3D000); create the database"
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_only_reads_may_become_the_primary() {
+    let database = Database::shared().await;
+    let url = format!("{}?options=-c%20default_transaction_read_only%3Don", database.url);
+    let error = unavailable(Config::new(url).schema(&database.schema)).await;
+    assert!(error.contains("(SQLSTATE 25006); name the primary server in `url`"), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_is_told_what_to_grant() {
+    let database = Database::shared().await;
+    let role = format!("poa_{}", uuid::Uuid::new_v4().simple());
+    database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'p'")).await;
+    let (_, place) = database.url.split_once('@').unwrap();
+    let config = Config::new(format!("postgres://{role}:p@{place}")).schema(&database.schema);
+    let error = failed(config).await;
+    database.execute(&format!("DROP ROLE {role}")).await;
+    assert!(error.contains("(SQLSTATE 42501); grant the user CREATE"), "{error}");
+}
+
+#[tokio::test]
+async fn a_database_of_another_encoding_is_refused() {
+    let url = poa_test_postgres::shared();
+    let name = format!("poa_{}", uuid::Uuid::new_v4().simple());
+    let admin = connect(&url).await;
+    admin
+        .batch_execute(&format!(
+            "CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
+        ))
+        .await
+        .unwrap();
+    let (server, _) = url.rsplit_once('/').unwrap();
+    let error = failed(Config::new(format!("{server}/{name}"))).await;
+    admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
+    assert!(
+        error.contains("has the encoding SQL_ASCII; create it with `createdb --encoding=UTF8"),
+        "{error}"
+    );
+}

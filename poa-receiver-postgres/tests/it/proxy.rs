@@ -1,0 +1,94 @@
+//! A connection that can be cut anywhere.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Which bytes are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToServer,
+    FromServer,
+}
+
+/// Forwards connections to a server.
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many more bytes pass before the connection is cut; without bound when it is the largest number.
+    left: [AtomicU64; 2],
+    passed: [AtomicU64; 2],
+}
+
+impl Proxy {
+    /// In front of the server at this address.
+    pub(crate) async fn start(server: String) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(State {
+            left: [u64::MAX.into(), u64::MAX.into()],
+            passed: Default::default(),
+        });
+        let shared = state.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.unwrap();
+                tokio::spawn(forward(client, server, shared.clone()));
+            }
+        });
+        Self { port, state }
+    }
+
+    /// Cuts the connection once this many more bytes have passed this way.
+    pub(crate) fn cut_after(&self, way: Way, bytes: u64) {
+        self.state.left[way as usize].store(bytes, Relaxed);
+    }
+
+    /// How many bytes have passed this way.
+    pub(crate) fn passed(&self, way: Way) -> u64 {
+        self.state.passed[way as usize].load(Relaxed)
+    }
+}
+
+/// Ends both ways when one of them ends.
+async fn forward(client: TcpStream, server: TcpStream, state: Arc<State>) {
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::select! {
+        _ = pump(from_client, to_server, &state, Way::ToServer) => {}
+        _ = pump(from_server, to_client, &state, Way::FromServer) => {}
+    }
+}
+
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    state: &State,
+    way: Way,
+) -> io::Result<()> {
+    let (left, passed) = (&state.left[way as usize], &state.passed[way as usize]);
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let allowed = left.load(Relaxed);
+        let pass = u64::try_from(read).unwrap().min(allowed);
+        to.write_all(&buffer[..usize::try_from(pass).unwrap()]).await?;
+        passed.fetch_add(pass, Relaxed);
+        if read == 0 || pass == allowed {
+            // The next connection is whole again.
+            left.store(u64::MAX, Relaxed);
+            return Ok(());
+        }
+        if allowed != u64::MAX {
+            left.fetch_sub(pass, Relaxed);
+        }
+    }
+}
