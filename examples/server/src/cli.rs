@@ -47,12 +47,67 @@ pub(crate) enum Command {
     /// Tells what a shared library offers
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Writes a plugin to begin with, which builds, passes its tests and runs
+    New(New),
     /// Manages the users in the data directory, also while the server runs
     #[command(subcommand)]
     User(User),
     /// Manages the dead letters in the data directory, also while the server runs
     #[command(subcommand)]
     Dlq(Dlq),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// What it is to be
+    #[arg(value_enum)]
+    pub(crate) role: Role,
+    /// Its name, as a crate may be called
+    pub(crate) name: String,
+    /// A script in Python, run as a child process, in place of a crate to be compiled in
+    #[arg(long, group = "form")]
+    exec: bool,
+    /// A crate that is a shared library
+    #[arg(long, group = "form")]
+    dylib: bool,
+    /// A shared library in C
+    #[arg(long, group = "form")]
+    c: bool,
+    /// Where to write it; a directory of its name if missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// Brings messages in
+    Handler,
+    /// Takes messages out
+    Receiver,
+}
+
+/// How a plugin comes to its host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Compiled in.
+    Crate,
+    /// As a child process.
+    Exec,
+    /// As a shared library in Rust.
+    Dylib,
+    /// As a shared library in C.
+    C,
+}
+
+impl New {
+    pub(crate) fn form(&self) -> Form {
+        match (self.exec, self.dylib, self.c) {
+            (true, ..) => Form::Exec,
+            (_, true, _) => Form::Dylib,
+            (.., true) => Form::C,
+            _ => Form::Crate,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ mod plugin;
 #[cfg(test)]
 mod reference;
 mod registry;
+mod scaffold;
 mod serve;
 mod user;
 
@@ -46,6 +47,7 @@ fn act(cli: Cli) -> Result<u8, Failure> {
         }
         Command::List => plugin::list(&embedded::source(config)),
         Command::Plugin(cli::Plugin::Inspect { file }) => plugin::inspect(&file),
+        Command::New(options) => scaffold::new(&options),
         Command::Dlq(command) => dlq::dlq(&command, &embedded::source(config)),
         Command::User(command) => on_runtime(user::user(command, embedded::source(config))),
     }

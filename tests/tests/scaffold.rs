@@ -1,0 +1,228 @@
+//! What `poa-server new` writes builds, passes its tests and runs: as a stranger would do it, from an empty folder.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use poa_tests::{Client, Home, Request, Server, count, database, program, until};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+/// The crates that the registry would have, were they published.
+const OURS: [&str; 4] = ["poa-core", "poa-log", "poa-plugin", "poa-testkit"];
+
+/// An empty folder in which cargo takes our crates from this checkout, and builds where the workspace does.
+///
+/// Always in the same place, so that what was built for the last run is of use to the next.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("scaffold").join(name);
+        let _ = fs::remove_dir_all(&dir);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let patch = |name: &&str| format!("{name} = {{ path = {:?} }}\n", root.join(name));
+        let patches: String = OURS.iter().map(patch).collect();
+        let config = format!("[patch.crates-io]\n{patches}[build]\ntarget-dir = {:?}\n", target());
+        fs::create_dir_all(dir.join(".cargo")).unwrap();
+        fs::write(dir.join(".cargo/config.toml"), config).unwrap();
+        Self(dir)
+    }
+
+    /// What `poa-server new` makes of these words.
+    fn scaffold(&self, words: &[&str]) -> PathBuf {
+        let (ok, output) = self.run(Command::new(program()).arg("new").args(words));
+        assert!(ok, "{output}");
+        self.0.join(words[1])
+    }
+
+    fn run(&self, command: &mut Command) -> (bool, String) {
+        run(command.current_dir(&self.0))
+    }
+}
+
+/// Where everything is built.
+fn target() -> PathBuf {
+    program().ancestors().nth(2).unwrap().to_owned()
+}
+
+/// Whether it succeeded, and what it said.
+fn run(command: &mut Command) -> (bool, String) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Runs cargo in a crate that was written, with the versions that the workspace has.
+fn cargo(crate_dir: &Path, arguments: &[&str]) -> String {
+    let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
+    fs::copy(lock, crate_dir.join("Cargo.lock")).unwrap();
+    let mut command = Command::new(env!("CARGO"));
+    // What the test itself was started with is not for another workspace.
+    let inherited =
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG"));
+    inherited.for_each(|(name, _)| {
+        command.env_remove(name);
+    });
+    let (ok, output) = run(command.args(arguments).arg("--offline").current_dir(crate_dir));
+    assert!(ok, "cargo {arguments:?}: {output}");
+    output
+}
+
+#[test]
+fn a_receiver_to_be_compiled_in() {
+    let folder = Folder::new("receiver");
+    let dir = folder.scaffold(&["receiver", "my-store"]);
+    let tested = cargo(&dir, &["test"]);
+    assert!(tested.contains("honours_the_receiver_contract ... ok"), "{tested}");
+    let delivered = cargo(&dir, &["run", "--quiet", "--example", "deliver"]);
+    assert_eq!(delivered.matches(r#""data":{"cpu_load":"#).count(), 3, "{delivered}");
+}
+
+#[test]
+fn a_handler_to_be_compiled_in() {
+    let folder = Folder::new("handler");
+    let dir = folder.scaffold(&["handler", "my-lines"]);
+    let tested = cargo(&dir, &["test"]);
+    assert!(tested.contains("honours_the_handler_contract ... ok"), "{tested}");
+}
+
+/// A server with the configuration that was written, on free ports and in a place of its own.
+async fn serve(dir: &Path, files: &[&str], library: Option<(&str, &Path)>) -> (Home, Server) {
+    let home = Home::new();
+    for file in files {
+        fs::copy(dir.join(file), home.path().join(file)).unwrap();
+    }
+    let written = fs::read_to_string(dir.join("poa.toml")).unwrap();
+    let mut text = ["127.0.0.1:4002", "127.0.0.1:4010"]
+        .iter()
+        .fold(written, |text, at| text.replace(at, "127.0.0.1:0"))
+        .replace("port = 4010", "port = 0");
+    if let Some((written, built)) = library {
+        text = text.replace(&format!("{written:?}"), &format!("{built:?}"));
+    }
+    fs::write(home.config(), text + "\n[admin]\nlisten = \"127.0.0.1:0\"\n").unwrap();
+    let server = Server::start(&home).await;
+    (home, server)
+}
+
+/// Sends the message that the configuration tells to try.
+async fn post(server: &Server) {
+    let body = r#"{"id": "pump-7", "type": "system_metrics", "data": {"cpu_load": 1.5}}"#;
+    let mut client = Client::connect(server.rest()).await.unwrap();
+    let answer = client.exchange(&Request::new("POST", "/data").json(body).bytes()).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
+
+/// Sends the line that the configuration tells to try.
+async fn send_line(address: &str) {
+    let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
+    stream.write_all(b"pump-7 system_metrics {\"cpu_load\": 1.5}\n").await.unwrap();
+    let mut answer = String::new();
+    stream.read_line(&mut answer).await.unwrap();
+    assert_eq!(answer, "ok\n");
+}
+
+/// Waits until a file holds the one message.
+async fn holds(path: &Path) {
+    until("the message is stored", async || {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.contains("pump-7").then_some(())
+    })
+    .await;
+}
+
+/// Waits until the receiver has stored the one message.
+async fn stored(server: &Server, receiver: &str, path: &Path, table: &str) {
+    server.drained(receiver).await;
+    let query = format!("SELECT count(*) FROM {table} WHERE agent_id = 'pump-7'");
+    assert_eq!(count(&database(path), &query), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_in_a_shared_library() {
+    let folder = Folder::new("receiver-dylib");
+    let dir = folder.scaffold(&["receiver", "my-library", "--dylib"]);
+    let tested = cargo(&dir, &["test"]);
+    assert!(tested.contains("honours_the_receiver_contract ... ok"), "{tested}");
+    cargo(&dir, &["build"]);
+    let built = target().join("debug/libmy_library.so");
+    let (home, server) = serve(&dir, &[], Some(("target/debug/libmy_library.so", &built))).await;
+    post(&server).await;
+    holds(&home.path().join("poa-data/messages.jsonl")).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_in_a_shared_library() {
+    let folder = Folder::new("handler-dylib");
+    let dir = folder.scaffold(&["handler", "my-tcp", "--dylib"]);
+    cargo(&dir, &["build"]);
+    let built = target().join("debug/libmy_tcp.so");
+    let (home, server) = serve(&dir, &[], Some(("target/debug/libmy_tcp.so", &built))).await;
+    send_line(server.address("mine")).await;
+    stored(&server, "local", &home.path().join("poa-data/metrics.db"), "metrics").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_in_c() {
+    let folder = Folder::new("receiver-c");
+    let dir = folder.scaffold(&["receiver", "my-c", "--c"]);
+    let (ok, output) = run(Command::new("make").current_dir(&dir));
+    assert!(ok && !output.contains("warning"), "{output}");
+    let (home, server) = serve(&dir, &["libndjson.so"], None).await;
+    post(&server).await;
+    holds(&home.path().join("poa-data/messages.ndjson")).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_as_a_child_process() {
+    let folder = Folder::new("receiver-exec");
+    let dir = folder.scaffold(&["receiver", "my-script", "--exec"]);
+    let (home, server) = serve(&dir, &["store.py"], None).await;
+    post(&server).await;
+    stored(&server, "my_script", &home.path().join("messages.db"), "messages").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_as_a_child_process() {
+    let folder = Folder::new("handler-exec");
+    let dir = folder.scaffold(&["handler", "my-script", "--exec"]);
+    let (home, server) = serve(&dir, &["lines.py"], None).await;
+    send_line(server.address("my_script")).await;
+    stored(&server, "local", &home.path().join("poa-data/metrics.db"), "metrics").await;
+    server.stop().await;
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_the_cure() {
+    let folder = Folder::new("refused");
+    let refused = |words: &[&str]| {
+        let (ok, output) = folder.run(Command::new(program()).arg("new").args(words));
+        assert!(!ok, "{words:?}");
+        output
+    };
+    assert_eq!(
+        refused(&["receiver", "2fast"]),
+        "poa-server: `2fast` is no name of a crate; begin with a letter, go on with a-z, 0-9, - and _\n"
+    );
+    assert_eq!(
+        refused(&["receiver", "store"]),
+        "poa-server: `store` would make a type `Store`, which the code has already; choose another name\n"
+    );
+    assert_eq!(
+        refused(&["handler", "mine", "--c"]),
+        "poa-server: there is no handler in C to begin with; take --dylib or --exec\n"
+    );
+    folder.scaffold(&["handler", "twice", "--exec"]);
+    assert_eq!(
+        refused(&["receiver", "twice"]),
+        "poa-server: twice is there already, and not empty; choose another place with --path DIR\n"
+    );
+    assert!(refused(&["receiver", "mine", "--exec", "--c"]).contains("cannot be used with"));
+}
