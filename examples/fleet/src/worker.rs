@@ -54,7 +54,7 @@ impl Pace {
     /// Begins at `at`, somewhere between two messages and two pings: not all agents speak at once.
     fn begin(&mut self, at: f64) {
         self.next = at + self.interval * self.rng.f64();
-        self.next_ping = at;
+        self.next_ping = if self.ping_interval.is_finite() { at } else { f64::INFINITY };
     }
 
     /// When the message that is to be sent at `now` was due, if one is.
