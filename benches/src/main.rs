@@ -8,6 +8,7 @@ mod bus;
 mod chart;
 mod load;
 mod log;
+mod plugins;
 mod process;
 mod report;
 mod rest;
@@ -44,11 +45,16 @@ enum Which {
     Bus,
     /// A receiver that is stopped for a minute under full load.
     Stopped,
+    /// A receiver that does nothing: compiled in, in a shared library, in a child process. Needs POA_TEST_PLUGINS.
+    Plugins,
     /// The bundled server: start to ready, memory, recovery.
     Server,
     /// Serves as one of the servers measured; used by the others.
     #[command(hide = true)]
     Serve { kind: server::Kind },
+    /// Is the child process of `plugins`.
+    #[command(hide = true)]
+    NullChild,
 }
 
 fn main() -> Result<(), Failure> {
@@ -59,6 +65,8 @@ fn main() -> Result<(), Failure> {
         Some(Which::Log) => log::run(),
         Some(Which::Bus) => bus::run(),
         Some(Which::Stopped) => stopped::run(),
+        Some(Which::Plugins) => plugins::run(),
+        Some(Which::NullChild) => plugins::child(),
         Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => all(chart.as_deref()),
@@ -67,7 +75,7 @@ fn main() -> Result<(), Failure> {
 
 /// Runs each in a process of its own, so that none inherits the memory of another.
 fn all(chart: Option<&Path>) -> Result<(), Failure> {
-    for which in ["log", "bus", "stopped", "rest", "agents", "server"] {
+    for which in ["log", "bus", "stopped", "plugins", "rest", "agents", "server"] {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         let chart = chart.iter().flat_map(|path| [Path::new("--chart"), path]);
         let status = command.arg(which).args(chart).status()?;

@@ -34,7 +34,7 @@ enum Task {
     Services,
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
-        /// `log`, `bus`, `stopped`, `dynamo`, `rest`, `ws`, `agents` or `server`; all of them if absent.
+        /// `log`, `bus`, `stopped`, `dynamo`, `plugins`, `rest`, `ws`, `agents` or `server`; all of them if absent.
         which: Option<String>,
     },
     /// Checks formatting and lints, as the CI does before the tests.

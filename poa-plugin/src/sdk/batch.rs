@@ -1,9 +1,11 @@
 //! Messages as the core knows them, made of what the host lends.
 
+use std::collections::HashMap;
+
 use bytes::{Bytes, BytesMut};
 use poa_core::{
-    Activity, AgentId, DataTypes, Draft, Format, Message, MessageId, MessageType, Payload,
-    Timestamp,
+    Activity, AgentId, DataType, DataTypes, Draft, Format, Message, MessageId, MessageType,
+    Payload, Timestamp,
 };
 
 use crate::abi;
@@ -25,7 +27,8 @@ pub(super) unsafe fn messages(
     let mut payloads = BytesMut::with_capacity(views().map(|view| view.payload.len).sum());
     // SAFETY: as above.
     views().for_each(|view| payloads.extend_from_slice(unsafe { view.payload.get() }));
-    let mut reader = Reader { payloads: payloads.freeze(), types, last: None };
+    let payloads = payloads.freeze();
+    let mut reader = Reader { payloads, types, agents: HashMap::new(), last_type: None };
     // SAFETY: as above.
     views().map(|view| unsafe { reader.message(&view) }).collect()
 }
@@ -33,18 +36,19 @@ pub(super) unsafe fn messages(
 struct Reader<'t> {
     payloads: Bytes,
     types: &'t DataTypes,
-    /// Messages of one agent often follow each other.
-    last: Option<AgentId>,
+    /// A batch has many messages of few agents.
+    agents: HashMap<&'t [u8], AgentId>,
+    /// The host has one text for each type, so where it stands tells it.
+    last_type: Option<(*const u8, DataType)>,
 }
 
-impl Reader<'_> {
+impl<'t> Reader<'t> {
     /// # Safety
-    /// What `view` leads to is lent until this returns.
+    /// What `view` leads to is lent for `'t`.
     unsafe fn message(&mut self, view: &abi::Message) -> Result<Message, String> {
         // SAFETY: the caller vouches for it.
         let (agent, data_type) = unsafe { (view.agent_id.get(), view.data_type.get()) };
-        let data_type = std::str::from_utf8(data_type).ok().and_then(|name| self.types.get(name));
-        let data_type = data_type.ok_or("a message of an unknown data type")?.clone();
+        let data_type = self.data_type(data_type)?;
         let format = match view.format {
             abi::POA_JSON => Format::Json,
             abi::POA_MESSAGE_PACK => Format::MessagePack,
@@ -60,13 +64,23 @@ impl Reader<'_> {
         Ok(Message::stamp(draft, MessageId::from_bytes(view.id), received_at))
     }
 
-    fn agent(&mut self, bytes: &[u8]) -> Result<AgentId, String> {
-        if let Some(last) = self.last.as_ref().filter(|last| last.as_str().as_bytes() == bytes) {
-            return Ok(last.clone());
+    fn agent(&mut self, bytes: &'t [u8]) -> Result<AgentId, String> {
+        if let Some(known) = self.agents.get(bytes) {
+            return Ok(known.clone());
         }
         let id = agent(bytes)?;
-        self.last = Some(id.clone());
+        self.agents.insert(bytes, id.clone());
         Ok(id)
+    }
+
+    fn data_type(&mut self, name: &[u8]) -> Result<DataType, String> {
+        if let Some((_, known)) = self.last_type.as_ref().filter(|(at, _)| *at == name.as_ptr()) {
+            return Ok(known.clone());
+        }
+        let known = std::str::from_utf8(name).ok().and_then(|name| self.types.get(name));
+        let known = known.ok_or("a message of an unknown data type")?.clone();
+        self.last_type = Some((name.as_ptr(), known.clone()));
+        Ok(known)
     }
 }
 

@@ -100,11 +100,11 @@ pub(super) unsafe extern "C" fn metrics_received(
 ) {
     // SAFETY: the host has the instance.
     let instance = unsafe { share::<Instance>(instance) };
-    let lent = Lent(lent);
+    // Copied here, where the host has just had it in hand: on another processor it would have to be fetched again.
+    // SAFETY: lent until the call is completed.
+    let messages = guard(|| unsafe { batch::messages(lent, &instance.types) }).flatten();
     let own = instance.clone();
     instance.tasks.spawn(call, async move {
-        // SAFETY: lent until the call is completed.
-        let messages = unsafe { batch::messages(lent.get(), &own.types) };
         match messages {
             Ok(messages) => {
                 Ended::delivered(own.receiver.lock().await.metrics_received(&messages).await)

@@ -5,7 +5,7 @@
 
 mod browser;
 mod dynamodb;
-pub(crate) mod plugins;
+mod plugins;
 mod postgres;
 mod scratch;
 
@@ -56,11 +56,15 @@ pub(crate) fn start_all() -> Result<Vec<Service>, Failure> {
 /// As for [`start_all`].
 pub(crate) fn start_for_bench(which: Option<&str>) -> Result<Vec<Service>, Failure> {
     let is = |name| which.is_none_or(|which| which == name);
-    start(|need| match need.variable {
+    let mut services = start(|need| match need.variable {
         dynamodb::VARIABLE => is("dynamo"),
         postgres::VARIABLE => is("postgres"),
         _ => false,
-    })
+    })?;
+    if is("plugins") && std::env::var_os(plugins::VARIABLE).is_none() {
+        services.push(plugins::start_for_bench()?);
+    }
+    Ok(services)
 }
 
 fn start(wanted: impl Fn(&Need) -> bool) -> Result<Vec<Service>, Failure> {

@@ -17,8 +17,13 @@ pub(super) fn start() -> Result<Service, Failure> {
     Ok(Service::new().tell(VARIABLE, build(false)?))
 }
 
+/// Builds them as for use.
+pub(super) fn start_for_bench() -> Result<Service, Failure> {
+    Ok(Service::new().tell(VARIABLE, build(true)?))
+}
+
 /// Builds them; where they are then.
-pub(crate) fn build(release: bool) -> Result<PathBuf, Failure> {
+fn build(release: bool) -> Result<PathBuf, Failure> {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
     let target = std::path::absolute(target.join("plugins")).map_err(|error| {
