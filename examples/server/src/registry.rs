@@ -7,6 +7,7 @@ use poa_handler_rest::Rest;
 use poa_handler_ws::Ws;
 use poa_receiver_dashboard::Dashboard;
 use poa_receiver_dynamo::DynamoDb;
+use poa_receiver_postgres::Postgres;
 use poa_receiver_sqlite::Sqlite;
 
 /// Every kind of handler and receiver this server knows.
@@ -17,6 +18,7 @@ pub(crate) fn registry() -> Registry {
         .handler::<AuthHandler>("auth")
         .handler::<ExecHandler>("exec")
         .receiver::<DynamoDb>("dynamodb")
+        .receiver::<Postgres>("postgres")
         .receiver::<Sqlite>("sqlite")
         .receiver::<Dashboard>("dashboard")
         .receiver::<ExecReceiver>("exec")
