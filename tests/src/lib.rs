@@ -23,3 +23,14 @@ pub use wait::{PATIENCE, raise_file_limit, soon, until};
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So are those in the guide.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../docs/guide/write-a-receiver.md")]
+    struct Receiver;
+    #[doc = include_str!("../../docs/guide/write-a-handler.md")]
+    struct Handler;
+    #[doc = include_str!("../../docs/guide/embed-poa.md")]
+    struct Embed;
+}
