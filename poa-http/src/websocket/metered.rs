@@ -43,6 +43,8 @@ impl Metered {
                 (Stream::Tls(Box::new(parts.io.into_inner())), parts.read_buf)
             }
         };
+        // Even an empty rest keeps hyper's buffer alive.
+        let ahead = if ahead.is_empty() { Bytes::new() } else { ahead };
         Some(Self { stream, ahead, memory, received: 0, finished: 0, paid: None, busy: false })
     }
 

@@ -4,10 +4,12 @@
 //! none is started.
 
 mod browser;
+mod debian;
 mod dynamodb;
 mod plugins;
 mod postgres;
 mod scratch;
+mod websocket;
 
 use std::any::Any;
 use std::ffi::OsString;
@@ -40,6 +42,9 @@ const ALL: &[Need] = &[
     Need { name: "DynamoDB", variable: dynamodb::VARIABLE, start: dynamodb::start },
     Need { name: "the example plugins", variable: plugins::VARIABLE, start: plugins::start },
     Need { name: "PostgreSQL", variable: postgres::VARIABLE, start: postgres::start },
+    Need { name: "Autobahn", variable: websocket::AUTOBAHN, start: websocket::autobahn },
+    Need { name: "ws for Node.js", variable: websocket::NODE, start: websocket::node },
+    Need { name: "websockets for Python", variable: websocket::PYTHON, start: websocket::python },
 ];
 
 /// Everything there is, started side by side.

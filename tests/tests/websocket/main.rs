@@ -1,0 +1,18 @@
+//! WebSocket as others speak it: clients and a test suite that nobody here wrote, and the rules of RFC 6455 one by one.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+mod autobahn;
+mod clients;
+mod raw;
+mod rules;
+
+use std::path::PathBuf;
+
+/// What this variable names.
+fn tool(variable: &str, what: &str) -> PathBuf {
+    match std::env::var_os(variable) {
+        Some(path) => path.into(),
+        None => panic!("set {variable} to {what}, or run `cargo xtask test`"),
+    }
+}
