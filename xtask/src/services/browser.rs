@@ -3,9 +3,10 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::Service;
+use super::debian::{self, succeed};
 use crate::run::Failure;
 
 /// The program of a Chromium.
@@ -27,9 +28,9 @@ fn chromium() -> Result<OsString, Failure> {
     if let Some(program) = installed() {
         return Ok(program);
     }
-    let mut apt = Command::new("apt-get");
-    apt.args(["install", "--yes", "--no-install-recommends", "chromium"]);
-    let why = match succeed(apt.env("DEBIAN_FRONTEND", "noninteractive")) {
+    // Ubuntu has it under the other name.
+    let installing = debian::install("chromium").or_else(|_| debian::install("chromium-browser"));
+    let why = match installing {
         Ok(()) => "it was installed, and is not there".to_owned(),
         Err(why) => format!("there is none, and {why}"),
     };
@@ -64,7 +65,7 @@ fn modules() -> Result<PathBuf, Failure> {
     let cure = "install Node.js 18 or newer with npm and let it reach its registry, or set POA_TEST_NODE_MODULES to a \
         directory that has them";
     let made = std::fs::create_dir_all(&tools).map_err(|error| error.to_string());
-    let installed = made.and_then(|()| succeed(&mut npm));
+    let installed = made.and_then(|()| debian::need("npm", "npm")).and_then(|()| succeed(&mut npm));
     installed.map_err(|why| Failure::unavailable("playwright-core and axe-core", why, cure))?;
     Ok(modules)
 }
@@ -73,14 +74,4 @@ fn modules() -> Result<PathBuf, Failure> {
 fn has(modules: &Path, name: &str, version: &str) -> bool {
     let package = std::fs::read_to_string(modules.join(name).join("package.json"));
     package.is_ok_and(|text| text.contains(&format!("\"version\": \"{version}\"")))
-}
-
-/// Runs a command; why it did not succeed.
-fn succeed(command: &mut Command) -> Result<(), String> {
-    let shown = format!("{command:?}").replace('"', "");
-    match command.stdout(Stdio::null()).stderr(Stdio::null()).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{shown}` ended with {status}")),
-        Err(error) => Err(format!("`{shown}` cannot be run: {error}")),
-    }
 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::debian::{self, succeed};
 use super::{Service, Stopping};
 use crate::run::Failure;
 
@@ -51,7 +52,10 @@ fn home() -> Result<PathBuf, Failure> {
         pack.args(["pack", "--silent", PACKAGE]).current_dir(&tools);
         let mut unpack = Command::new("tar");
         unpack.args(["-xzf", TARBALL]).current_dir(&tools);
-        succeed(&mut pack).and_then(|()| succeed(&mut unpack)).map_err(|why| unavailable(&why))?;
+        debian::need("npm", "npm")
+            .and_then(|()| succeed(&mut pack))
+            .and_then(|()| succeed(&mut unpack))
+            .map_err(|why| unavailable(&why))?;
     }
     Ok(home)
 }
@@ -59,13 +63,10 @@ fn home() -> Result<PathBuf, Failure> {
 /// The Java of this machine, installed if need be and possible.
 fn java() -> Result<OsString, Failure> {
     let java = env::var_os(JAVA).unwrap_or_else(|| "java".into());
-    let works = || succeed(Command::new(&java).arg("-version").stderr(Stdio::null()));
+    let works = || succeed(Command::new(&java).arg("-version"));
     if works().is_err() {
-        let mut apt = Command::new("apt-get");
-        apt.args(["install", "--yes", "--no-install-recommends", "openjdk-17-jre-headless"]);
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
         let cure = "install Java 17 or newer, or set POA_TEST_JAVA to its program";
-        succeed(&mut apt).and_then(|()| works()).map_err(|why| {
+        debian::install("default-jre-headless").and_then(|()| works()).map_err(|why| {
             Failure::unavailable("Java", format!("there is none, and {why}"), cure)
         })?;
     }
@@ -100,16 +101,6 @@ fn run(java: &OsString, home: &Path) -> Result<(Stopping, u16), Failure> {
 
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
-}
-
-/// Runs a command; why it did not succeed.
-fn succeed(command: &mut Command) -> Result<(), String> {
-    let shown = shown(command);
-    match command.stdout(Stdio::null()).status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{shown}` ended with {status}")),
-        Err(error) => Err(format!("`{shown}` cannot be run: {error}")),
-    }
 }
 
 fn shown(command: &Command) -> String {

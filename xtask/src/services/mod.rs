@@ -8,7 +8,6 @@ mod debian;
 mod dynamodb;
 mod plugins;
 mod postgres;
-mod scratch;
 mod websocket;
 
 use std::any::Any;
@@ -16,8 +15,6 @@ use std::ffi::OsString;
 use std::process::Child;
 
 use crate::run::Failure;
-
-pub(crate) use scratch::Scratch;
 
 /// A started server or an installed tool. Dropping it stops the server and removes its files.
 #[derive(Default)]

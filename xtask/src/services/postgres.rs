@@ -1,11 +1,10 @@
 //! PostgreSQL: the installed programs, or Debian's package.
 
 use std::env;
-use std::process::{Command, Stdio};
 
 use poa_test_postgres::{Cluster, ClusterError, Programs, Setup};
 
-use super::Service;
+use super::{Service, debian};
 use crate::run::Failure;
 
 /// Names the server that the tests share.
@@ -19,33 +18,13 @@ const CURE: &str = "install PostgreSQL 13 or newer (Debian: `apt-get install pos
 /// A server on a free port of the loopback, gone with this process. Nothing in it outlives it, so it does not wait for the disk.
 pub(super) fn start() -> Result<Service, Failure> {
     if let Err(ClusterError::NoPrograms) = Programs::find() {
-        install()?;
+        let unavailable = |why| Failure::unavailable("PostgreSQL", why, CURE);
+        debian::install("postgresql").map_err(unavailable)?;
     }
     let cluster = Cluster::start(Setup::default().tcp().set("max_connections=200"))
         .map_err(|error| unavailable(&error))?;
     let service = Service::new().tell(PROGRAMS, cluster.programs().directory());
     Ok(service.tell(VARIABLE, cluster.url("postgres")).keep(cluster))
-}
-
-fn install() -> Result<(), Failure> {
-    eprintln!("xtask: PostgreSQL is not installed; trying `apt-get install postgresql`");
-    let unavailable = |why: String| Failure::unavailable("PostgreSQL", why, CURE);
-    let status = Command::new("apt-get")
-        .args(["install", "--yes", "--no-install-recommends", "postgresql"])
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        // What this prints must not mix with what the caller prints.
-        .stdout(Stdio::null())
-        .status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => {
-            Err(unavailable(format!("it is not installed, and apt-get ended with {status}")))
-        }
-        Err(error) => {
-            Err(unavailable(format!("it is not installed, and apt-get cannot be run: {error}")))
-        }
-    }
 }
 
 fn unavailable(error: &ClusterError) -> Failure {
