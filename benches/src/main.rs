@@ -6,6 +6,7 @@
 mod agents;
 mod bus;
 mod chart;
+mod dynamo;
 mod load;
 mod log;
 mod plugins;
@@ -45,6 +46,8 @@ enum Which {
     Bus,
     /// A receiver that is stopped for a minute under full load.
     Stopped,
+    /// Items per second through the DynamoDB receiver, against BatchWriteItem alone. Needs POA_TEST_DYNAMODB.
+    Dynamo,
     /// A receiver that does nothing: compiled in, in a shared library, in a child process. Needs POA_TEST_PLUGINS.
     Plugins,
     /// The bundled server: start to ready, memory, recovery.
@@ -65,6 +68,7 @@ fn main() -> Result<(), Failure> {
         Some(Which::Log) => log::run(),
         Some(Which::Bus) => bus::run(),
         Some(Which::Stopped) => stopped::run(),
+        Some(Which::Dynamo) => dynamo::run(),
         Some(Which::Plugins) => plugins::run(),
         Some(Which::NullChild) => plugins::child(),
         Some(Which::Server) => server_process::run(),
@@ -75,7 +79,7 @@ fn main() -> Result<(), Failure> {
 
 /// Runs each in a process of its own, so that none inherits the memory of another.
 fn all(chart: Option<&Path>) -> Result<(), Failure> {
-    for which in ["log", "bus", "stopped", "plugins", "rest", "agents", "server"] {
+    for which in ["log", "bus", "stopped", "dynamo", "plugins", "rest", "agents", "server"] {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         let chart = chart.iter().flat_map(|path| [Path::new("--chart"), path]);
         let status = command.arg(which).args(chart).status()?;
