@@ -35,7 +35,13 @@ impl Folder {
     fn scaffold(&self, words: &[&str]) -> PathBuf {
         let (ok, output) = self.run(Command::new(program()).arg("new").args(words));
         assert!(ok, "{output}");
-        self.0.join(words[1])
+        let dir = self.0.join(words[1]);
+        let manifest = dir.join("Cargo.toml");
+        if let Ok(text) = fs::read_to_string(&manifest) {
+            // This folder lies within the checkout, whose workspace it is no part of.
+            fs::write(&manifest, text + "\n[workspace]\n").unwrap();
+        }
+        dir
     }
 
     fn run(&self, command: &mut Command) -> (bool, String) {
