@@ -4,7 +4,7 @@ use poa_receiver_dynamo::DynamoDb;
 use poa_testkit::{TestHost, factory};
 use serde_json::json;
 
-use crate::common::{Subject, client, config, ids, shared, transient};
+use crate::common::{PATIENCE, Subject, client, config, ids, shared, transient};
 use crate::proxy::{Action, Proxy};
 
 #[tokio::test]
@@ -43,7 +43,11 @@ async fn a_host_loses_and_doubles_nothing_on_a_bad_day() {
     let host = TestHost::start(|host| {
         let mut options = TestHost::options().batch(60, std::time::Duration::ZERO);
         options.retry.max = poa_core::config::Duration::from_millis(200);
-        host.receiver_from("blocks", options, factory::<DynamoDb>(config))
+        host.delivered_within(PATIENCE).receiver_from(
+            "blocks",
+            options,
+            factory::<DynamoDb>(config),
+        )
     })
     .await;
     let send = |n: usize| {

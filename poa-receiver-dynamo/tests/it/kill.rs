@@ -47,7 +47,11 @@ async fn killed_under_load_and_restarted_nothing_is_lost_or_doubled() {
     let table = config.table.clone();
     let mut server = Local::start(port, tables.path()).await;
     let host = TestHost::start(|host| {
-        host.receiver_from("blocks", options(), factory::<DynamoDb>(config))
+        host.delivered_within(PATIENCE).receiver_from(
+            "blocks",
+            options(),
+            factory::<DynamoDb>(config),
+        )
     })
     .await;
     let mut receipts: Vec<Option<Receipt>> = (0..BLOCKS).map(|n| Some(send(&host, n))).collect();
@@ -80,7 +84,11 @@ async fn a_host_starts_without_dynamodb_and_delivers_once_it_is_there() {
     let config = config(&url);
     let table = config.table.clone();
     let host = TestHost::start(|host| {
-        host.receiver_from("blocks", options(), factory::<DynamoDb>(config))
+        host.delivered_within(PATIENCE).receiver_from(
+            "blocks",
+            options(),
+            factory::<DynamoDb>(config),
+        )
     })
     .await;
     let receipts: Vec<_> = (0..50).map(|n| send(&host, n)).collect();
