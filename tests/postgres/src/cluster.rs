@@ -49,7 +49,7 @@ impl Setup {
         self
     }
 
-    /// Keeps its data in this directory, which must not exist yet.
+    /// Keeps its data in this directory, which must be empty, and is given to the user that the server runs as.
     #[must_use]
     pub fn data_in(mut self, directory: &Path) -> Self {
         self.data = Some(directory.to_owned());
@@ -96,6 +96,9 @@ impl Cluster {
         if let Some((certificate, key)) = &cluster.setup.certificate {
             cluster.write("server.pem", certificate)?;
             cluster.write("server.key", key)?;
+        }
+        if let Some(data) = &cluster.setup.data {
+            hand_over(data)?;
         }
         let data = cluster.data();
         let files = [
