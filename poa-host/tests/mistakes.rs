@@ -213,8 +213,8 @@ const MISTAKES: &[(&str, &str, &str, &[&str])] = &[
     (
         "[bus]",
         "[[plugins]]\npath = \"libmine.so\"\n\n[bus]",
-        "3:1: plugins[0]:",
-        &["not supported by this build yet"],
+        "4:8: plugins[0].path:",
+        &["libmine.so: cannot read the file", "is the path right?"],
     ),
     ("[bus]", "data_dir = [\n\n[bus]", "", &["not valid TOML"]),
     (

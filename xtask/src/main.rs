@@ -127,7 +127,11 @@ fn bench(which: Option<&str>) -> Result<(), Failure> {
 
 fn lint() -> Result<(), Failure> {
     cargo(["fmt", "--all", "--check"])?;
-    cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])
+    cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    // The example plugins are a workspace of their own.
+    let plugins =
+        ["--locked", "--target-dir", "target/plugins", "--manifest-path", services::PLUGINS];
+    cargo(["clippy", "--all-targets"].iter().chain(&plugins).chain(&["--", "--deny", "warnings"]))
 }
 
 fn fuzz(seconds: u32) -> Result<(), Failure> {
@@ -141,7 +145,9 @@ fn fuzz(seconds: u32) -> Result<(), Failure> {
 fn docs() -> Result<(), Failure> {
     // The test that compares the page with the configuration also writes it.
     let write = ["test", "--quiet", "--package", "poa-server", "reference"];
-    cargo_with(&[("POA_WRITE_DOCS", OsStr::new("1"))], write)
+    cargo_with(&[("POA_WRITE_DOCS", OsStr::new("1"))], write)?;
+    let write = ["test", "--quiet", "--package", "poa-plugin", "--test", "header"];
+    cargo_with(&[("POA_WRITE_HEADER", OsStr::new("1"))], write)
 }
 
 fn package() -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 /// What the receiver does with a batch.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
+pub(crate) enum Step {
     Ok,
     Transient,
     PermanentFirst,
@@ -28,7 +28,7 @@ pub enum Step {
 
 /// What the plugins were told and did. One for the whole process, as for any library: a test is a process.
 #[derive(Default)]
-pub struct Seen {
+pub(crate) struct Seen {
     steps: Mutex<VecDeque<Step>>,
     messages: Mutex<Vec<Message>>,
     log: Mutex<Vec<String>>,
@@ -37,15 +37,15 @@ pub struct Seen {
 }
 
 impl Seen {
-    pub fn messages(&self) -> Vec<Message> {
+    pub(crate) fn messages(&self) -> Vec<Message> {
         self.messages.lock().unwrap().clone()
     }
 
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
 
-    pub fn dropped(&self) -> usize {
+    pub(crate) fn dropped(&self) -> usize {
         *self.dropped.lock().unwrap()
     }
 
@@ -61,13 +61,13 @@ fn seen() -> &'static Seen {
 
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// A number.
     #[serde(default)]
     number: u64,
 }
 
-pub struct Scripted;
+pub(crate) struct Scripted;
 
 #[async_trait]
 impl ReceiverPlugin for Scripted {
@@ -158,14 +158,14 @@ poa_plugin::export! {
 }
 
 /// The kinds, as a host knows those of a library.
-pub fn kinds() -> Registry {
+pub(crate) fn kinds() -> Registry {
     // The plugin is part of this program, so its log must not go to the host: that is itself.
     let _ = tracing::subscriber::set_global_default(tracing::subscriber::NoSubscriber::new());
     Library::linked(&poa_plugin_descriptor_v1).unwrap().register(Registry::new())
 }
 
 /// Subscribes to everything, and waits for nothing.
-pub fn options() -> ReceiverOptions {
+pub(crate) fn options() -> ReceiverOptions {
     serde_json::from_value(serde_json::json!({
         "subscribe": ["m"],
         "timeout": "300ms",
@@ -176,7 +176,7 @@ pub fn options() -> ReceiverOptions {
 }
 
 /// A host with both plugins, whose receiver goes through these steps.
-pub async fn host(steps: &[Step]) -> (Host, &'static Seen) {
+pub(crate) async fn host(steps: &[Step]) -> (Host, &'static Seen) {
     *seen().steps.lock().unwrap() = steps.iter().copied().collect();
     let kinds = kinds();
     let config = || serde_json::json!({});
@@ -197,19 +197,19 @@ pub async fn host(steps: &[Step]) -> (Host, &'static Seen) {
 }
 
 /// The context of the handler behind the border.
-pub async fn of(_: &Host) -> HandlerContext {
+pub(crate) async fn of(_: &Host) -> HandlerContext {
     until(|| seen().context.lock().unwrap().is_some()).await;
     seen().context.lock().unwrap().clone().unwrap()
 }
 
 /// What the host says of the receiver.
-pub fn receiver(host: &Host) -> PluginStatus {
+pub(crate) fn receiver(host: &Host) -> PluginStatus {
     let plugins = host.handle().status().plugins;
     plugins.into_iter().find(|plugin| plugin.name == "r").unwrap()
 }
 
 /// Waits for what nobody announces.
-pub async fn until(condition: impl Fn() -> bool) {
+pub(crate) async fn until(condition: impl Fn() -> bool) {
     let begin = Instant::now();
     while !condition() {
         assert!(begin.elapsed() < Duration::from_secs(30), "waited in vain");

@@ -16,6 +16,8 @@ use std::process::Child;
 
 use crate::run::Failure;
 
+pub(crate) use plugins::PLUGINS;
+
 /// A started server or an installed tool. Dropping it stops the server and removes its files.
 #[derive(Default)]
 pub(crate) struct Service {

@@ -9,7 +9,8 @@ use crate::run::{Failure, cargo};
 /// Names the directory of the libraries.
 pub(super) const VARIABLE: &str = "POA_TEST_PLUGINS";
 
-const RUST: &str = "examples/plugins/rust/Cargo.toml";
+/// The manifest of those in Rust, which are a workspace of their own.
+pub(crate) const PLUGINS: &str = "examples/plugins/rust/Cargo.toml";
 const C: [&str; 2] = ["ndjson", "unruly"];
 
 /// Builds them as for a test.
@@ -31,7 +32,7 @@ fn build(release: bool) -> Result<PathBuf, Failure> {
     })?;
     let profile = if release { "release" } else { "dev" };
     let dir = target.to_string_lossy();
-    let manifest = ["build", "--locked", "--manifest-path", RUST, "--profile", profile];
+    let manifest = ["build", "--locked", "--manifest-path", PLUGINS, "--profile", profile];
     cargo(manifest.into_iter().chain(["--target-dir", &dir]))?;
     let libraries = target.join(if release { "release" } else { "debug" });
     C.iter().try_for_each(|name| compile(name, &libraries))?;
