@@ -20,11 +20,11 @@ export class Chart {
     const options = {
       width: this.#width(),
       height: HEIGHT,
-      padding: [8, 6, 0, 0],
+      padding: [8, 16, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: SYNC.key }, y: false, points: { size: 6 } },
       scales: { y: range ? { range } : { range: around } },
-      axes: [axis({ space: 70, size: 24, values: times }), axis({ size: 64, space: 30, incrs: whole ? WHOLE : undefined, values: figures })],
+      axes: [axis({ space: 70, size: 24, values: times }), axis({ size: 64, space: 22, incrs: whole ? WHOLE : undefined, values: figures })],
       series: [{}, ...lines.map((line) => series(line))],
     };
     this.#plot = new uPlot(options, [[], ...lines.map(() => [])], place);

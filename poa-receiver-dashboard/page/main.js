@@ -38,7 +38,8 @@ let disconnected;
 function message(json) {
   const fallen = agents.apply(json);
   if (fallen.length > 0 && !json.whole) announce(`Inactive: ${fallen.slice(0, 5).join(", ")}${fallen.length > 5 ? " and more" : ""}`);
-  table.changed();
+  if (json.whole) table.replaced();
+  else table.changed();
   detail.changed();
   showTotals();
 }

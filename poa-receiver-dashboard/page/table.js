@@ -18,7 +18,7 @@ export class Table {
   #headers = new Map();
   #rows = new Map();
   #order = [];
-  #sorted = 0;
+  #sorted = -Infinity;
   #unsorted = true;
   #drawn = false;
   #rowHeight = 0;
@@ -49,6 +49,12 @@ export class Table {
       this.#drawn = false;
       this.#draw();
     });
+  }
+
+  // Everything may be different now: rows take their places at once.
+  replaced() {
+    this.#sorted = -Infinity;
+    this.changed();
   }
 
   resized() {
@@ -84,7 +90,7 @@ export class Table {
   }
 
   #anew() {
-    this.#sorted = 0;
+    this.#sorted = -Infinity;
     this.#scroller.scrollTop = 0;
     this.#unsorted = true;
     this.#draw();
