@@ -46,7 +46,7 @@ class Server(socketserver.ThreadingTCPServer):
 hello = json.loads(sys.stdin.readline())
 server = Server(("127.0.0.1", hello["options"]["port"]), Lines)
 say(type="ready", protocol=1, endpoints=["tcp://127.0.0.1:%d" % server.server_address[1]])
-threading.Thread(target=server.serve_forever, daemon=True).start()
+threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
 stopping = False
 for line in sys.stdin:

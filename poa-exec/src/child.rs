@@ -59,11 +59,13 @@ impl Child {
         let piped = "the streams were set to be piped above";
         let output = BufReader::with_capacity(64 << 10, process.stdout.take().expect(piped));
         let stderr = process.stderr.take().expect(piped);
+        let stdin = process.stdin.take().expect(piped);
+        widen(&stdin);
         let max = usize::try_from(config.max_line.get()).unwrap_or(usize::MAX);
         Ok(Self {
             name: config.shown(),
             group: Group::of(&process),
-            stdin: process.stdin.take(),
+            stdin: Some(stdin),
             output: Lines::new(output, max),
             stderr: Stderr::pass_on(stderr, cx.name()),
             max_line: config.max_line,
@@ -205,6 +207,16 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill_group();
     }
+}
+
+/// Makes room for a whole batch in the pipe, so that it changes hands once and not every 64 KiB. Less will do.
+fn widen(pipe: &ChildStdin) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20) {
+        tracing::debug!(%error, "the pipe to the child process stays as it was");
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = pipe;
 }
 
 /// A frame that was not asked for.
