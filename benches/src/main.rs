@@ -10,12 +10,14 @@ mod dynamo;
 mod load;
 mod log;
 mod plugins;
+mod postgres;
 mod process;
 mod report;
 mod rest;
 mod server;
 mod server_process;
 mod stopped;
+mod ws;
 
 use std::path::{Path, PathBuf};
 
@@ -48,8 +50,12 @@ enum Which {
     Stopped,
     /// Items per second through the DynamoDB receiver, against BatchWriteItem alone. Needs POA_TEST_DYNAMODB.
     Dynamo,
+    /// Rows per second through the PostgreSQL receiver, against COPY and INSERT; REST to rows. Needs the programs of PostgreSQL.
+    Postgres,
     /// A receiver that does nothing: compiled in, in a shared library, in a child process. Needs POA_TEST_PLUGINS.
     Plugins,
+    /// Data calls over WebSocket against REST, and the memory of 10,000 idle connections.
+    Ws,
     /// The bundled server: start to ready, memory, recovery.
     Server,
     /// Serves as one of the servers measured; used by the others.
@@ -69,8 +75,10 @@ fn main() -> Result<(), Failure> {
         Some(Which::Bus) => bus::run(),
         Some(Which::Stopped) => stopped::run(),
         Some(Which::Dynamo) => dynamo::run(),
+        Some(Which::Postgres) => postgres::run(),
         Some(Which::Plugins) => plugins::run(),
         Some(Which::NullChild) => plugins::child(),
+        Some(Which::Ws) => ws::run(),
         Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => all(chart.as_deref()),
@@ -79,7 +87,9 @@ fn main() -> Result<(), Failure> {
 
 /// Runs each in a process of its own, so that none inherits the memory of another.
 fn all(chart: Option<&Path>) -> Result<(), Failure> {
-    for which in ["log", "bus", "stopped", "dynamo", "plugins", "rest", "agents", "server"] {
+    for which in
+        ["log", "bus", "stopped", "dynamo", "postgres", "plugins", "rest", "ws", "agents", "server"]
+    {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         let chart = chart.iter().flat_map(|path| [Path::new("--chart"), path]);
         let status = command.arg(which).args(chart).status()?;

@@ -30,6 +30,11 @@ impl Server {
         Ok(Self { child, address: address.to_owned(), token: token.to_owned() })
     }
 
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Processor time the server has used so far.
     pub(crate) fn cpu(&self) -> Result<Duration, Failure> {
         cpu_of(self.child.id())

@@ -8,7 +8,7 @@ use crate::report::{median, table};
 use crate::{Failure, load};
 
 /// A metric of 250 bytes, as agents send them.
-const BODY: &str = r#"{"id":"elixirNodeJSIntegration","type":"ethereum_metrics","data":{"type":"statistics","body":{"active":true,"gasPrice":1000000000,"hashrate":0,"mining":false,"peers":5,"syncing":{"currentBlock":"0x44ee0","highestBlock":"0x44ee2"},"uptime":100.0}}}"#;
+pub(crate) const BODY: &str = r#"{"id":"elixirNodeJSIntegration","type":"ethereum_metrics","data":{"type":"statistics","body":{"active":true,"gasPrice":1000000000,"hashrate":0,"mining":false,"peers":5,"syncing":{"currentBlock":"0x44ee0","highestBlock":"0x44ee2"},"uptime":100.0}}}"#;
 const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 7;
 const TIME: Duration = Duration::from_secs(3);
@@ -62,7 +62,7 @@ pub(crate) fn run(chart: Option<&Path>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn request(token: &str) -> Vec<u8> {
+pub(crate) fn request(token: &str) -> Vec<u8> {
     format!(
         "POST /data HTTP/1.1\r\nHost: poa\r\nContent-Type: application/json\r\n\
          Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{BODY}",

@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     PoaLog,
     /// poa with the log engine, answering once the disk has it.
     PoaStored,
+    /// The same over WebSocket.
+    PoaWs,
 }
 
 /// The data types all servers accept.
@@ -35,6 +37,7 @@ pub(crate) fn run(kind: Kind) -> Result<(), Failure> {
             Kind::PoaMemory => poa::serve(Engine::Memory, Ack::Memory).await,
             Kind::PoaLog => poa::serve(Engine::Log, Ack::Memory).await,
             Kind::PoaStored => poa::serve(Engine::Log, Ack::Stored).await,
+            Kind::PoaWs => crate::ws::serve().await,
         }
     })
 }

@@ -65,12 +65,10 @@ impl Conversation {
     /// Speaks until either side has enough. When dropped, the agents are inactive as well.
     pub(crate) async fn run(mut self) {
         let end = self.speak().await;
-        let Self { socket, link, .. } = self;
         // A goodbye may take a while; that the agents are gone is certain now.
-        drop(link);
-        match end {
-            Some((code, reason)) => socket.close_with(code, reason).await,
-            None => drop(socket),
+        drop(self.link);
+        if let Some((code, reason)) = end {
+            self.socket.close_with(code, reason).await;
         }
     }
 
@@ -329,4 +327,19 @@ async fn changed(revocations: &mut Option<watch::Receiver<u64>>) {
         return;
     }
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, F>(_: fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_connection_takes_little() {
+        let size = size(Conversation::run);
+        assert!(size < 2 << 10, "{size} bytes, of which {} are the socket", size_of::<WebSocket>());
+    }
 }

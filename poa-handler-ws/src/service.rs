@@ -63,7 +63,7 @@ impl Service {
             .max_message(limit.min(self.max_message()))
             .memory(self.cx.memory().clone());
         let service = self.clone();
-        let session = |socket| async { Conversation::new(service, socket, access).run().await };
+        let session = move |socket| Conversation::new(service, socket, access).run();
         match upgrade(&mut request, &options, session) {
             Ok(switching) => switching.map(|()| Full::default()),
             Err(refused) => refused.answer().map(Full::from),

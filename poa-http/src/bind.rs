@@ -46,3 +46,19 @@ fn explain(error: &io::Error) -> (&'static str, &'static str) {
         _ => ("", "choose another address with `listen`"),
     }
 }
+
+/// Warns when the process may open fewer files than there may be connections.
+pub(crate) fn check_file_limit(handler: &str, max_connections: usize) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+        let limit = getrlimit(Resource::Nofile).current;
+        if let Some(limit) = limit.filter(|limit| *limit < max_connections as u64) {
+            tracing::warn!(
+                handler,
+                "`max_connections` is {max_connections}, but this process may only open {limit} files; raise its limit \
+                 (`ulimit -Hn`, or `LimitNOFILE` of systemd), or lower `max_connections`"
+            );
+        }
+    }
+}

@@ -15,20 +15,20 @@ use crate::HttpService;
 use crate::deadlines::Deadlines;
 use crate::metrics::Metrics;
 use crate::service;
-use crate::state::{Conn, Following, Phase};
+use crate::state::{Conn, Phase, Session};
 use crate::wire::Wire;
 
 /// The most hyper buffers of a connection in each direction, as long as heads are not allowed to be larger.
 const BUFFER: usize = 64 << 10;
 
-/// Serves a connection until either side ends it, or upgrades it: then, what follows is returned.
+/// Serves a connection until either side ends it, or upgrades it: then, the session that follows is returned.
 pub(crate) async fn run<S: HttpService>(
     wire: Wire,
     tls: Option<TlsAcceptor>,
     conn: Arc<Conn>,
     service: S,
     metrics: Metrics,
-) -> Option<Following> {
+) -> Option<Session> {
     match tls {
         None => serve(wire, &conn, service, &metrics).await,
         Some(tls) => match handshake(wire, tls, &conn).await {
@@ -39,7 +39,7 @@ pub(crate) async fn run<S: HttpService>(
             }
         },
     }
-    conn.take_following()
+    conn.take_following()?.await
 }
 
 async fn handshake(

@@ -8,7 +8,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::state::{Conn, Following};
+use crate::state::{Conn, Session};
 
 /// A place among the connections that may be open at once, held as long as the socket.
 pub(crate) struct Slot {
@@ -32,7 +32,7 @@ impl Drop for Slot {
 /// The task of every connection. Dropping it aborts them.
 #[derive(Default)]
 pub(crate) struct Pool {
-    tasks: JoinSet<Option<Following>>,
+    tasks: JoinSet<Option<Session>>,
     conns: HashMap<Id, Arc<Conn>>,
 }
 
@@ -40,7 +40,7 @@ impl Pool {
     pub(crate) fn spawn(
         &mut self,
         conn: Arc<Conn>,
-        task: impl Future<Output = Option<Following>> + Send + 'static,
+        task: impl Future<Output = Option<Session>> + Send + 'static,
     ) {
         let id = self.tasks.spawn(task).id();
         self.conns.insert(id, conn);
@@ -55,7 +55,7 @@ impl Pool {
     }
 
     /// An upgraded connection goes on as a task of its own, so that nothing of what served HTTP is kept.
-    fn forget(&mut self, ended: Result<(Id, Option<Following>), JoinError>) {
+    fn forget(&mut self, ended: Result<(Id, Option<Session>), JoinError>) {
         let id = match &ended {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
@@ -63,8 +63,8 @@ impl Pool {
         let Some(conn) = self.conns.remove(&id) else { return };
         match ended {
             Ok((_, None)) => {}
-            Ok((_, Some(following))) => self.spawn(conn, async {
-                following.await;
+            Ok((_, Some(session))) => self.spawn(conn, async {
+                session.await;
                 None
             }),
             Err(error) => tracing::error!(peer = %conn.peer, "a connection was lost: {error}"),

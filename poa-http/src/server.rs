@@ -42,6 +42,7 @@ impl Server {
     ) -> Result<Self, BuildError> {
         let tls = tls.map(|tls| tls.acceptor(addr, cx)).transpose()?;
         let listener = bind::listen(addr)?;
+        bind::check_file_limit(cx.name(), limits.max_connections);
         let addr = listener.local_addr().map_err(|error| {
             BuildError::failed(format!("cannot tell the port listened on at {addr}")).because(error)
         })?;

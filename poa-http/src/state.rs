@@ -11,8 +11,11 @@ use tokio::time::Instant;
 
 use crate::Limits;
 
-/// What becomes of a connection that was upgraded.
-pub(crate) type Following = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// What is said over a connection that was upgraded.
+pub(crate) type Session = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Waits for the upgrade, and takes over the socket.
+pub(crate) type Following = Pin<Box<dyn Future<Output = Option<Session>> + Send>>;
 
 /// Where a connection is in the life of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -62,13 +62,21 @@ impl WebSocket {
     ///
     /// Sends what waits to be sent, then this code, unless there was another reason already: the client said goodbye, or an
     /// [`Error`] was met. Then the client has 5 s to take it and to answer. The reason is cut to 123 bytes.
-    pub async fn close_with(self, code: CloseCode, reason: &str) {
-        // After that time, the client has lost its claim to an orderly end.
-        let _ = tokio::time::timeout(GOODBYE, self.say_goodbye(code, reason)).await;
+    pub fn close_with(
+        mut self,
+        code: CloseCode,
+        reason: &str,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        self.queue_close(code, reason);
+        // What is needed at the end only must not make every conversation larger.
+        let goodbye = Box::pin(self.say_goodbye());
+        async move {
+            // After that time, the client has lost its claim to an orderly end.
+            let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+        }
     }
 
-    async fn say_goodbye(mut self, code: CloseCode, reason: &str) -> Result<(), Error> {
-        self.queue_close(code, reason);
+    async fn say_goodbye(mut self) -> Result<(), Error> {
         self.frames.flush().await.map_err(|error| self.explain(error))?;
         if !self.frames.get_ref().is_busy() {
             // Gives the answer of the client, or flushes ours.
@@ -222,9 +230,8 @@ where
 {
     let (limit, memory) = (options.max_message, options.memory.clone());
     Box::pin(async move {
-        if let Some(socket) = open(pending, limit, memory).await {
-            session(socket).await;
-        }
+        let socket = open(pending, limit, memory).await?;
+        Some(Box::pin(session(socket)) as _)
     })
 }
 

@@ -1,0 +1,74 @@
+//! The memory of connections on which nothing happens.
+
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::AsyncWriteExt as _;
+
+use super::load::{self, frame, open};
+use crate::Failure;
+use crate::process::{Server, resident_of};
+use crate::report::table;
+
+const CONNECTIONS: usize = 10_000;
+
+/// Data calls that each has made before.
+const CALLS: usize = 40;
+
+/// Files besides the connections.
+const OTHERS: u64 = 200;
+
+pub(super) fn run() -> Result<(), Failure> {
+    raise_file_limit()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(measure())
+}
+
+async fn measure() -> Result<(), Failure> {
+    let server = Server::start("poa-ws")?;
+    // What so many calls take, whoever makes them, is no matter of the connections.
+    let mut warm = open(&server.address, &server.token).await?;
+    for _ in 0..CONNECTIONS {
+        load::exchange(&mut warm, CALLS, 0).await?;
+    }
+    let before = settled(&server).await?;
+    let mut open_ones = Vec::new();
+    for number in 0..CONNECTIONS {
+        let mut stream = open(&server.address, &server.token).await?;
+        let ping = format!(r#"{{"call":"ping","id":"agent-{number:05}"}}"#);
+        stream.write_all(&frame(0x81, ping.as_bytes())).await?;
+        // Enough to have been through all of its buffers.
+        load::exchange(&mut stream, CALLS, 1).await?;
+        open_ones.push(stream);
+    }
+    let each = (settled(&server).await? - before) as f64 / CONNECTIONS as f64 / 1024.0;
+    println!("{CONNECTIONS} agents connected, each of which has made {CALLS} data calls\n");
+    let row = ["resident memory of the server, each".to_owned(), format!("{each:.1} KiB")];
+    table(&["figure", "value"], &[row.to_vec()]);
+    Ok(())
+}
+
+async fn settled(server: &Server) -> Result<u64, Failure> {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    resident_of(server.id())
+}
+
+/// Lets this process open as many files as the benchmark needs.
+///
+/// # Errors
+/// When the system does not allow it.
+pub(super) fn raise_file_limit() -> Result<(), Failure> {
+    let needed = CONNECTIONS as u64 + OTHERS;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    if maximum.is_some_and(|maximum| maximum < needed) {
+        let most = maximum.unwrap_or(0);
+        return Err(format!(
+            "{needed} files have to be open at once, and the hard limit is {most}; raise it with `ulimit -Hn {needed}`"
+        )
+        .into());
+    }
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum })?)
+}
