@@ -93,7 +93,8 @@ fn settled(child: &Child) -> Result<f64, Failure> {
     Ok(resident_of(child.id())? as f64 / f64::from(1 << 20))
 }
 
-fn program() -> Result<PathBuf, Failure> {
+/// The bundled server, built beside this program.
+pub(crate) fn program() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?.with_file_name("poa-server");
     if program.exists() { Ok(program) } else { Err("build poa-server with --release first".into()) }
 }
