@@ -82,6 +82,13 @@ fn a_good_one_is_loaded() {
 }
 
 #[test]
+fn inspecting_calls_no_function_of_the_plugin() {
+    let workshop = Workshop::new();
+    let deadly = workshop.library(&[("SCHEMA", "(__builtin_trap(), \"{}\")")]);
+    assert_eq!(inspect(&deadly).unwrap().kinds[0].name, "mine");
+}
+
+#[test]
 fn what_is_no_library() {
     let workshop = Workshop::new();
     let text = workshop.path("text.so");
