@@ -91,6 +91,24 @@ impl MessageId {
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
+
+    /// The time in the id. It is that of receipt, unless the clock of the host stood still or stepped back: then it is later.
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
+        let bits = u128::from_be_bytes(self.0);
+        let millis = (bits >> 80) as u64;
+        // Ten of the twelve bits below the version; the other two belong to the counter.
+        let micros = ((bits >> 66) & 0x3ff) as u64;
+        Timestamp::from_micros(millis * 1000 + micros)
+    }
+
+    /// How many messages of the same [`time`](Self::time) the host received before this one.
+    #[must_use]
+    pub fn sequence(&self) -> u32 {
+        let bits = u128::from_be_bytes(self.0);
+        let (high, low) = ((bits >> 64) & 0b11, (bits >> NODE_BITS) & 0x3_ffff);
+        (high << 18 | low) as u32
+    }
 }
 
 impl fmt::Display for MessageId {
@@ -107,48 +125,49 @@ impl fmt::Debug for MessageId {
 
 /// Makes the ids of one bus: strictly increasing, and distinct from those of any other bus.
 ///
-/// The 74 bits a UUID version 7 leaves free hold a counter (30 bits, restarted each millisecond) and a random number
-/// drawn once per bus (44 bits).
+/// The 74 bits a UUID version 7 leaves free hold the microsecond (10 bits), a counter restarted each microsecond (20 bits) and a
+/// random number drawn once per bus (44 bits).
 #[derive(Debug)]
 pub(crate) struct IdGenerator {
-    millis: u64,
+    micros: u64,
     counter: u32,
     node: u64,
 }
 
-const COUNTER_BITS: u32 = 30;
+const COUNTER_BITS: u32 = 20;
+const NODE_BITS: u32 = 44;
 
 impl IdGenerator {
     pub(crate) fn new() -> Self {
         let random = uuid::Uuid::new_v4().as_u128();
-        Self { millis: 0, counter: 0, node: (random as u64) & ((1 << 44) - 1) }
+        Self { micros: 0, counter: 0, node: (random as u64) & ((1 << NODE_BITS) - 1) }
     }
 
     /// The next id, for a message received at `now`.
     pub(crate) fn next(&mut self, now: Timestamp) -> MessageId {
-        let millis = now.as_micros() / 1000;
         // A clock that stands or steps back must not break the order.
-        if millis > self.millis {
-            self.millis = millis;
+        if now.as_micros() > self.micros {
+            self.micros = now.as_micros();
             self.counter = 0;
         } else if self.counter + 1 < 1 << COUNTER_BITS {
             self.counter += 1;
         } else {
-            self.millis += 1;
+            self.micros += 1;
             self.counter = 0;
         }
         MessageId(self.layout().into_bytes())
     }
 
     fn layout(&self) -> uuid::Uuid {
-        let free = (u128::from(self.counter) << 44) | u128::from(self.node);
+        let within = u128::from(self.micros % 1000) << COUNTER_BITS | u128::from(self.counter);
+        let free = within << NODE_BITS | u128::from(self.node);
         // The 62 bits below the variant, and the 12 above it that share a byte pair with the version.
         let low = (free as u64) & ((1 << 62) - 1);
         let high = (free >> 62) as u16;
         let mut bytes = [0; 10];
         bytes[..2].copy_from_slice(&high.to_be_bytes());
         bytes[2..].copy_from_slice(&low.to_be_bytes());
-        uuid::Builder::from_unix_timestamp_millis(self.millis, &bytes).into_uuid()
+        uuid::Builder::from_unix_timestamp_millis(self.micros / 1000, &bytes).into_uuid()
     }
 }
 
@@ -167,9 +186,14 @@ mod tests {
     #[test]
     fn ids_increase_even_when_the_clock_does_not() {
         let mut ids = IdGenerator::new();
-        let times = [5_000_000, 5_000_000, 4_000_000, 5_000_500, 5_001_000, 1];
+        let times = [5_000_000, 5_000_000, 4_000_000, 5_000_999, 5_001_000, 1];
         let made: Vec<_> = times.iter().map(|t| ids.next(Timestamp::from_micros(*t))).collect();
         assert!(made.windows(2).all(|pair| pair[0] < pair[1]), "{made:?}");
+        let said = made.iter().map(|id| (id.time().as_micros(), id.sequence()));
+        let expected =
+            [(5_000_000, 0), (5_000_000, 1), (5_000_000, 2), (5_000_999, 0), (5_001_000, 0)];
+        assert_eq!(said.take(5).collect::<Vec<_>>(), expected);
+        assert_eq!((made[5].time().as_micros(), made[5].sequence()), (5_001_000, 1));
     }
 
     #[test]
@@ -179,7 +203,9 @@ mod tests {
         ids.counter = (1 << COUNTER_BITS) - 1;
         let after = ids.next(Timestamp::from_micros(1_000));
         assert!(before < after);
-        assert_eq!(ids.millis, 2);
+        assert_eq!((after.time().as_micros(), after.sequence()), (1_001, 0));
+        ids.counter = (1 << COUNTER_BITS) - 2;
+        assert_eq!(ids.next(Timestamp::from_micros(1)).sequence(), (1 << COUNTER_BITS) - 1);
     }
 
     #[test]
