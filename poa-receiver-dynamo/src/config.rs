@@ -12,6 +12,10 @@ pub struct Config {
     /// Whether to make the table when it is missing, with on-demand billing.
     #[serde(default)]
     pub create_table: bool,
+    /// Whether other hosts write into this table as well. Two hosts may receive a block in the same microsecond, and one would
+    /// replace the other; so the id of the message is then part of every `msg_time`.
+    #[serde(default)]
+    pub shared: bool,
     /// The AWS region. When absent, what the environment, the AWS profile or the machine say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
@@ -40,6 +44,7 @@ impl Config {
         Self {
             table: table.into(),
             create_table: false,
+            shared: false,
             region: None,
             endpoint: None,
             access_key_id: None,
@@ -52,6 +57,13 @@ impl Config {
     #[must_use]
     pub fn create_table(mut self) -> Self {
         self.create_table = true;
+        self
+    }
+
+    /// The same, and other hosts may write into the table as well.
+    #[must_use]
+    pub fn shared(mut self) -> Self {
+        self.shared = true;
         self
     }
 

@@ -14,6 +14,9 @@ pub(crate) const MSG_TYPE: &str = "msg_type";
 /// The sort key.
 pub(crate) const MSG_TIME: &str = "msg_time";
 
+/// The attribute that tells one message from another.
+pub(crate) const MESSAGE_ID: &str = "message_id";
+
 /// The most bytes of an item: 400 KB.
 const LARGEST: usize = 400 * 1024;
 
@@ -53,16 +56,29 @@ struct Envelope<'a> {
     body: Option<&'a RawValue>,
 }
 
-/// The value of the sort key: the time of receipt, then the id. It depends on nothing but the message.
-pub(crate) fn sort_key(message: &Message) -> String {
-    format!("{}#{}", message.received_at(), message.id())
+/// How messages get their sort keys. A key depends on nothing but its message, so what is written again replaces itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SortKeys {
+    /// Hosts that do not know of each other's messages write into one table.
+    pub(crate) shared: bool,
+}
+
+impl SortKeys {
+    /// The time of receipt; the id as well, if another message may have the same.
+    fn of(self, message: &Message) -> String {
+        let (id, time) = (message.id(), message.received_at());
+        if !self.shared && id.time() == time && id.sequence() == 0 {
+            return time.to_string();
+        }
+        format!("{time}#{id}")
+    }
 }
 
 /// The item of a block, or nothing when the message is something else.
 ///
 /// # Errors
 /// When the data is not well-formed, `type` or `body` stands twice in it, or the item is too large.
-pub(crate) fn item(message: &Message) -> Result<Option<Item>, Unfit> {
+pub(crate) fn item(message: &Message, keys: SortKeys) -> Result<Option<Item>, Unfit> {
     if message.message_type() != MessageType::Data
         || message.data_type().name() != "ethereum_metrics"
     {
@@ -73,7 +89,7 @@ pub(crate) fn item(message: &Message) -> Result<Option<Item>, Unfit> {
     if !envelope.kind.is_some_and(is_block) {
         return Ok(None);
     }
-    let item = block(message, envelope.body);
+    let item = block(message, keys.of(message), envelope.body);
     if item.stored > LARGEST {
         return Err(Unfit::TooLarge { id: message.id().to_string(), size: item.stored });
     }
@@ -84,13 +100,13 @@ fn is_block(kind: &RawValue) -> bool {
     serde_json::from_str::<String>(kind.get()).is_ok_and(|kind| kind == "block")
 }
 
-fn block(message: &Message, body: Option<&RawValue>) -> Item {
+fn block(message: &Message, sort_key: String, body: Option<&RawValue>) -> Item {
     let mut encoder = Encoder::default();
     let mut attributes = HashMap::with_capacity(4);
     for (name, text) in [
         (MSG_TYPE, "block".to_owned()),
-        (MSG_TIME, sort_key(message)),
-        ("message_id", message.id().to_string()),
+        (MSG_TIME, sort_key),
+        (MESSAGE_ID, message.id().to_string()),
     ] {
         let value = encoder.text(text);
         encoder.insert(&mut attributes, name, value);
@@ -120,7 +136,7 @@ mod tests {
     use poa_testkit::Samples;
 
     fn from_json(data: &str) -> Result<Option<Item>, Unfit> {
-        item(&Samples::default().json("a1", "ethereum_metrics", data))
+        item(&Samples::default().json("a1", "ethereum_metrics", data), SortKeys::default())
     }
 
     /// The block that is stored for this body.
@@ -151,7 +167,7 @@ mod tests {
     fn the_keys_depend_on_the_message_alone() {
         let message =
             Samples::default().json("a1", "ethereum_metrics", r#"{"type":"block","body":{}}"#);
-        let item = item(&message).unwrap().unwrap();
+        let item = item(&message, SortKeys { shared: true }).unwrap().unwrap();
         assert_eq!(item.attributes["msg_type"], text("block"));
         let (time, id) = (message.received_at().to_string(), message.id().to_string());
         assert_eq!(item.attributes["msg_time"], text(&format!("{time}#{id}")));
@@ -160,10 +176,19 @@ mod tests {
     }
 
     #[test]
+    fn the_first_message_of_its_microsecond_has_its_time_alone_for_a_key() {
+        let message = Samples::from_now().json("a1", "ethereum_metrics", "{}");
+        let time = message.received_at().to_string();
+        assert_eq!(SortKeys::default().of(&message), time);
+        assert!(SortKeys { shared: true }.of(&message).starts_with(&format!("{time}#")));
+    }
+
+    #[test]
     fn what_is_no_block_is_passed_over() {
         let mut samples = Samples::default();
         let block = r#"{"type":"block","body":{}}"#;
-        assert!(item(&samples.json("a1", "system_metrics", block)).unwrap().is_none());
+        let other = samples.json("a1", "system_metrics", block);
+        assert!(item(&other, SortKeys::default()).unwrap().is_none());
         for data in
             ["{}", r#"{"type":"statistics","body":{}}"#, r#"{"type":7}"#, r#"{"type":"Block"}"#]
         {

@@ -32,7 +32,7 @@ impl ReceiverPlugin for DynamoDb {
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let table = Table::new(&config).await?;
         table.prepare().await?;
-        Ok(Self(Writer::new(table, Counters::new(cx), config.request_timeout.get())))
+        Ok(Self(Writer::new(table, Counters::new(cx), &config)))
     }
 }
 

@@ -10,7 +10,9 @@ use futures_util::stream::FuturesUnordered;
 use poa_core::telemetry::Counter;
 use poa_core::{BuildContext, DeliveryError, Message, MessageId};
 
+use crate::Config;
 use crate::error::StoreError;
+use crate::item::SortKeys;
 use crate::table::Table;
 use backoff::Backoff;
 use chunk::{Chunk, Chunks};
@@ -72,6 +74,7 @@ struct Outcome {
 pub(crate) struct Writer {
     table: Table,
     counters: Counters,
+    keys: SortKeys,
     /// How long to repeat what is throttled.
     patience: std::time::Duration,
     /// What was stored of a batch that then was throttled: when it comes again, only the rest is written. Otherwise a batch
@@ -80,8 +83,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(table: Table, counters: Counters, patience: std::time::Duration) -> Self {
-        Self { table, counters, patience, stored: HashSet::new() }
+    pub(crate) fn new(table: Table, counters: Counters, config: &Config) -> Self {
+        let keys = SortKeys { shared: config.shared };
+        let patience = config.request_timeout.get();
+        Self { table, counters, keys, patience, stored: HashSet::new() }
     }
 
     /// Stores the blocks among these messages.
@@ -117,8 +122,8 @@ impl Writer {
 
     /// Writes as much as can be; what is refused for good, and the first error that says that there is more to write.
     async fn write(&mut self, batch: &[Message]) -> (Vec<Refused>, Option<StoreError>) {
-        let Self { table, counters, stored, patience } = self;
-        let mut chunks = Chunks::new(batch, stored, counters);
+        let Self { table, counters, keys, stored, patience } = self;
+        let mut chunks = Chunks::new(batch, stored, counters, *keys);
         let mut apart = Vec::new();
         let mut in_flight = FuturesUnordered::new();
         let (mut refused, mut failed, mut done) = (Vec::new(), None, Vec::new());

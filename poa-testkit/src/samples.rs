@@ -86,8 +86,11 @@ impl Samples {
 fn id_of(micros: u64) -> MessageId {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&(micros / 1000).to_be_bytes()[2..]);
-    bytes[6] = 0x70;
-    bytes[8..].copy_from_slice(&(micros | 1 << 63).to_be_bytes());
+    // The microsecond within the millisecond, where the ids of a host have it.
+    bytes[6..8].copy_from_slice(&(0x7000 | ((micros % 1000) as u16) << 2).to_be_bytes());
+    // The number of the host, and no counter: every sample is the first of its microsecond.
+    let node = micros & ((1 << 44) - 1);
+    bytes[8..].copy_from_slice(&(node | 1 << 63).to_be_bytes());
     MessageId::from_bytes(bytes)
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use poa_core::{Message, MessageId};
 
 use super::{Counters, Refused};
-use crate::item::{Item, MSG_TIME, item, sort_key};
+use crate::item::{Item, MESSAGE_ID, SortKeys, item};
 
 /// The most items of a request; the rule is DynamoDB's.
 const ITEMS: usize = 25;
@@ -15,15 +15,20 @@ const ITEMS: usize = 25;
 const BYTES: usize = 15 << 20;
 
 /// Some messages of a batch, each with its index, and their items.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chunk {
     messages: Vec<(usize, Message)>,
     /// The items as they were made, for the first attempt only.
     requests: Vec<WriteRequest>,
     bytes: usize,
+    keys: SortKeys,
 }
 
 impl Chunk {
+    fn new(keys: SortKeys) -> Self {
+        Self { messages: Vec::new(), requests: Vec::new(), bytes: 0, keys }
+    }
+
     fn push(&mut self, index: usize, message: &Message, item: Item) {
         self.messages.push((index, message.clone()));
         self.bytes += item.sent;
@@ -44,14 +49,16 @@ impl Chunk {
         if requests.len() == self.messages.len() {
             return requests;
         }
-        let items = self.messages.iter().filter_map(|(_, message)| item(message).ok().flatten());
+        let item = |message| item(message, self.keys).ok().flatten();
+        let items = self.messages.iter().filter_map(|(_, message)| item(message));
         items.map(put).collect()
     }
 
     /// Keeps only what is still to be written; the ids of the others, which are stored.
     pub(super) fn keep(&mut self, left: Vec<WriteRequest>) -> Vec<MessageId> {
-        let keys: HashSet<String> = left.iter().filter_map(key).collect();
-        let is_left = |message: &Message| !keys.is_empty() && keys.contains(&sort_key(message));
+        let ids: HashSet<String> = left.iter().filter_map(id).collect();
+        let is_left =
+            |message: &Message| !ids.is_empty() && ids.contains(&message.id().to_string());
         let (left, stored) = std::mem::take(&mut self.messages)
             .into_iter()
             .partition(|(_, message)| is_left(message));
@@ -65,7 +72,7 @@ impl Chunk {
         if let [(index, message)] = &self.messages[..] {
             return Ok((*index, message.id()));
         }
-        let alone = |message| Self { messages: vec![message], ..Self::default() };
+        let alone = |message| Self { messages: vec![message], ..Self::new(self.keys) };
         Err(self.messages.into_iter().map(alone).collect())
     }
 }
@@ -75,9 +82,9 @@ fn put(item: Item) -> WriteRequest {
     WriteRequest::builder().put_request(put.expect("the item is given")).build()
 }
 
-/// The sort key that a request writes.
-fn key(request: &WriteRequest) -> Option<String> {
-    let value = request.put_request()?.item().get(MSG_TIME)?;
+/// The id of the message that a request writes.
+fn id(request: &WriteRequest) -> Option<String> {
+    let value = request.put_request()?.item().get(MESSAGE_ID)?;
     value.as_s().ok().cloned()
 }
 
@@ -88,6 +95,7 @@ pub(super) struct Chunks<'a> {
     /// What is written or will be.
     taken: HashSet<MessageId>,
     counters: &'a Counters,
+    keys: SortKeys,
     /// An item that found no room in the last chunk.
     next: Option<(usize, &'a Message, Item)>,
     /// What can never be an item, of those looked at up to now.
@@ -100,9 +108,10 @@ impl<'a> Chunks<'a> {
         batch: &'a [Message],
         stored: &HashSet<MessageId>,
         counters: &'a Counters,
+        keys: SortKeys,
     ) -> Self {
         let messages = batch.iter().enumerate();
-        Self { messages, taken: stored.clone(), counters, next: None, refused: Vec::new() }
+        Self { messages, taken: stored.clone(), counters, keys, next: None, refused: Vec::new() }
     }
 
     /// The next message that becomes an item.
@@ -111,7 +120,7 @@ impl<'a> Chunks<'a> {
             return self.next.take();
         }
         for (index, message) in self.messages.by_ref() {
-            match item(message) {
+            match item(message, self.keys) {
                 // A request that holds a key twice is refused as a whole.
                 Ok(Some(item)) if self.taken.insert(message.id()) => {
                     self.counters.as_text.inc_by(u64::from(item.as_text));
@@ -132,7 +141,7 @@ impl Iterator for Chunks<'_> {
     type Item = Chunk;
 
     fn next(&mut self) -> Option<Chunk> {
-        let mut chunk = Chunk::default();
+        let mut chunk = Chunk::new(self.keys);
         while let Some((index, message, item)) = self.next_item() {
             if !chunk.has_room_for(&item) {
                 self.next = Some((index, message, item));

@@ -152,7 +152,8 @@ fn block_at(micros: u64, id: u8) -> Message {
 
 #[tokio::test]
 async fn messages_of_one_microsecond_are_all_there_however_they_come() {
-    let mut subject = Subject::new().await;
+    let shared = Subject::new().await.config.shared();
+    let mut subject = Subject::with(shared).await;
     let at = 1_769_860_800_000_001;
     let mut all: Vec<_> = (1..=5).map(|id| block_at(at, id)).collect();
     // In one batch, across batches, again with other bounds, one twice in a batch, and from another host.
