@@ -78,8 +78,11 @@ fn test(filter: Option<&str>, packages: &[String]) -> Result<(), Failure> {
     let run = |args: &[&str], scope: &[&str]| {
         cargo_with(&environment, args.iter().chain(scope).chain(filter.as_slice()))
     };
-    let scope: Vec<_> = packages.iter().flat_map(|package| ["--package", package]).collect();
-    let scope = if scope.is_empty() { vec!["--workspace"] } else { scope };
+    let mut scope: Vec<_> = packages.iter().flat_map(|package| ["--package", package]).collect();
+    if scope.is_empty() {
+        scope.push("--workspace");
+        scope.extend(services::test_features(&services));
+    }
     // Tests of whole processes run the binaries; build them first, with the same profile.
     cargo(["build", "--workspace", "--bins", "--examples"])?;
     if has_nextest() {
@@ -127,7 +130,9 @@ fn bench(which: Option<&str>) -> Result<(), Failure> {
 
 fn lint() -> Result<(), Failure> {
     cargo(["fmt", "--all", "--check"])?;
-    cargo(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"])?;
+    let features = ["--features", "poa-tests/autobahn"];
+    let all = ["clippy", "--workspace", "--all-targets"];
+    cargo(all.iter().chain(&features).chain(&["--", "--deny", "warnings"]))?;
     // The example plugins are a workspace of their own.
     let plugins =
         ["--locked", "--target-dir", "target/plugins", "--manifest-path", services::PLUGINS];

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+#[cfg(feature = "autobahn")]
 mod autobahn;
 mod clients;
 mod raw;

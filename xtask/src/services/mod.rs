@@ -71,6 +71,18 @@ pub(crate) fn start_for_bench(which: Option<&str>) -> Result<Vec<Service>, Failu
     Ok(services)
 }
 
+/// Flags for tests of which this machine need not have what they need.
+pub(crate) fn test_features(services: &[Service]) -> &'static [&'static str] {
+    let told = || services.iter().flat_map(Service::environment);
+    if std::env::var_os(websocket::AUTOBAHN).is_some()
+        || told().any(|(name, _)| name == websocket::AUTOBAHN)
+    {
+        &["--features", "poa-tests/autobahn"]
+    } else {
+        &[]
+    }
+}
+
 fn start(wanted: impl Fn(&Need) -> bool) -> Result<Vec<Service>, Failure> {
     std::thread::scope(|scope| {
         let missing =
