@@ -39,6 +39,7 @@
 //! No extension is offered: messages are small, and compression would cost each connection a window of memory.
 
 mod error;
+mod frames;
 mod handshake;
 mod message;
 mod metered;

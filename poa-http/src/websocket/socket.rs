@@ -11,6 +11,7 @@ use poa_core::MemoryBudget;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_websockets as ws;
 
+use super::frames::Frames;
 use super::metered::Metered;
 use super::{CloseCode, Error, Message, Options};
 use crate::state::Following;
@@ -27,10 +28,11 @@ const MAX_REASON: usize = 123;
 /// while the stream is polled. While the client does not take what is sent to it, nothing is received from it: no more than
 /// about 8 KiB, or one message, wait to be sent.
 ///
+/// A connection on which nothing is under way takes little memory once it is flushed, even if nothing was sent.
+///
 /// To receive, to send and to flush are cancel safe: no message is lost or sent twice.
 pub struct WebSocket {
-    frames: ws::WebSocketStream<Metered>,
-    limit: usize,
+    frames: Frames,
     /// Nothing more is received: the client said goodbye, or broke a rule.
     ended: bool,
     /// The client has sent a close frame, and nothing after it.
@@ -41,21 +43,19 @@ pub struct WebSocket {
 
 impl WebSocket {
     fn new(socket: Metered, limit: usize) -> Self {
-        let limits = ws::Limits::default().max_payload_len(Some(limit));
-        let frames = ws::ServerBuilder::new().limits(limits).serve(socket);
-        Self { frames, limit, ended: false, said_goodbye: false, handed_over: false }
+        let frames = Frames::new(socket, limit);
+        Self { frames, ended: false, said_goodbye: false, handed_over: false }
     }
 
     /// How many bytes were received so far. It moves with every sign of life, be it part of a message only.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.frames.get_ref().received()
+        self.frames.socket().received()
     }
 
     /// Changes the largest message that is taken, in bytes.
     pub fn set_max_message(&mut self, bytes: usize) {
-        self.limit = bytes;
-        self.frames.limits_mut().set_max_payload_len(Some(bytes));
+        self.frames.set_limit(bytes);
     }
 
     /// Ends the conversation and closes the connection, whatever became of it before.
@@ -77,16 +77,16 @@ impl WebSocket {
     }
 
     async fn say_goodbye(mut self) -> Result<(), Error> {
-        self.frames.flush().await.map_err(|error| self.explain(error))?;
-        if !self.frames.get_ref().is_busy() {
+        self.frames.stream().flush().await.map_err(|error| self.explain(error))?;
+        if !self.frames.socket().is_busy() {
             // Gives the answer of the client, or flushes ours.
-            while let Some(Ok(message)) = self.frames.next().await {
+            while let Some(Ok(message)) = self.frames.stream().next().await {
                 self.said_goodbye |= message.is_close();
-                self.frames.get_mut().finish_message();
+                self.frames.socket_mut().finish_message();
             }
         }
-        self.frames.get_mut().give_up();
-        let mut socket = self.frames.into_inner();
+        self.frames.socket_mut().give_up();
+        let mut socket = self.frames.into_socket();
         socket.shutdown().await.map_err(Error::Io)?;
         // To close with unread bytes is to reset the connection, which can destroy the last words on their way.
         let mut rest = [0; 1024];
@@ -99,7 +99,9 @@ impl WebSocket {
         let fits = (0..=reason.len().min(MAX_REASON)).rev().find(|at| reason.is_char_boundary(*at));
         let reason = &reason[..fits.unwrap_or(0)];
         if let Ok(code) = ws::CloseCode::try_from(code.get()) {
-            let _ = Pin::new(&mut self.frames).start_send(ws::Message::close(Some(code), reason));
+            let close = ws::Message::close(Some(code), reason);
+            let _ = self.frames.stream().start_send_unpin(close);
+            self.frames.close();
         }
     }
 
@@ -107,7 +109,7 @@ impl WebSocket {
     fn explain(&mut self, error: ws::Error) -> Error {
         self.note(match error {
             ws::Error::Protocol(rule) => Error::Protocol(describe(&rule)),
-            ws::Error::PayloadTooLong { .. } => Error::TooLarge { limit: self.limit },
+            ws::Error::PayloadTooLong { .. } => Error::TooLarge { limit: self.frames.limit() },
             ws::Error::AlreadyClosed => Error::Closed,
             ws::Error::Io(error) => Error::Io(error),
             other => Error::Io(io::Error::other(other)),
@@ -147,18 +149,21 @@ impl Stream for WebSocket {
         }
         if std::mem::take(&mut self.handed_over) {
             // Whoever got the last message has done with it.
-            self.frames.get_mut().finish_message();
+            self.frames.socket_mut().finish_message();
         }
         // A client that does not read, but asks for pongs, must not make us hold them all.
         ready!(self.as_mut().poll_ready(cx))?;
-        let message = match self.frames.poll_next_unpin(cx) {
-            _ if self.frames.get_ref().is_busy() => {
+        let message = match self.frames.stream().poll_next_unpin(cx) {
+            _ if self.frames.socket().is_busy() => {
                 return Poll::Ready(Some(Err(self.note(Error::Busy))));
             }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => None,
             Poll::Ready(Some(Err(error))) => Some(Err(self.explain(error))),
-            Poll::Ready(Some(Ok(message))) => Some(Ok(received(message))),
+            Poll::Ready(Some(Ok(message))) => {
+                self.frames.take(&message);
+                Some(Ok(received(message)))
+            }
         };
         self.handed_over = true;
         self.said_goodbye |= matches!(message, Some(Ok(Message::Close(_))));
@@ -186,7 +191,8 @@ impl Sink<Message> for WebSocket {
     type Error = Error;
 
     fn poll_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.frames.poll_ready_unpin(cx).map_err(|error| self.explain(error))
+        let Some(stream) = self.frames.running() else { return Poll::Ready(Ok(())) };
+        stream.poll_ready_unpin(cx).map_err(|error| self.explain(error))
     }
 
     fn start_send(mut self: Pin<&mut Self>, message: Message) -> Result<(), Error> {
@@ -200,11 +206,14 @@ impl Sink<Message> for WebSocket {
                 return Ok(());
             }
         };
-        self.frames.start_send_unpin(message).map_err(|error| self.explain(error))
+        self.frames.stream().start_send_unpin(message).map_err(|error| self.explain(error))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.frames.poll_flush_unpin(cx).map_err(|error| self.explain(error))
+        let Some(stream) = self.frames.running() else { return Poll::Ready(Ok(())) };
+        ready!(stream.poll_flush_unpin(cx)).map_err(|error| self.explain(error))?;
+        self.frames.rest();
+        Poll::Ready(Ok(()))
     }
 
     /// Flushes only; [`WebSocket::close_with`] ends the conversation.

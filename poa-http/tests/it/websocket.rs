@@ -132,6 +132,25 @@ async fn speaks_until_either_side_says_goodbye() {
 }
 
 #[tokio::test]
+async fn an_answer_in_between_costs_no_part_of_a_message() {
+    let server = start(Limits::default());
+    let mut client = server.client().await;
+    client.open().await;
+    let whole = frame(0x82, b"whole");
+    let pieces = [frame(0x02, b"in "), frame(0x80, b"pieces")];
+    let mut rounds: Vec<_> =
+        (0..=whole.len()).map(|at| (whole[..at].to_vec(), &whole[at..], &b"whole"[..])).collect();
+    rounds.push((pieces[0].clone(), &pieces[1][..], b"in pieces"));
+    rounds.push((Vec::new(), &whole, b"whole"));
+    for (begin, rest, message) in rounds {
+        client.send([frame(0x81, b"before"), begin].concat()).await;
+        assert_eq!(client.frame().await, (0x81, b"before".to_vec()));
+        client.send(rest).await;
+        assert_eq!(client.frame().await, (0x82, message.to_vec()));
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_handshake_is_told_what_is() {
     let server = start(Limits::default());
     let refused = [

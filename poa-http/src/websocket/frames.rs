@@ -1,0 +1,140 @@
+//! Frames over a socket, with memory for them only while there are any.
+
+use tokio_websockets as ws;
+
+use super::metered::Metered;
+
+pub(super) type Stream = ws::WebSocketStream<Metered>;
+
+/// The bytes of a frame from a client besides its payload: two, the mask, and a length that does not fit into the two.
+const HEAD: u64 = 6;
+
+/// A stream of the library holds a read buffer of 8 KiB as long as it lives, which is more than all else an idle connection
+/// takes. So it lives only while something is under way; in between, the socket is all there is.
+pub(super) struct Frames {
+    /// Absent only while it changes.
+    state: Option<State>,
+    limit: usize,
+    /// Bytes of the messages that were taken, each counted as one frame. Those that came in several took more bytes: after
+    /// them, this stays behind what was received, and the stream lives as long as the connection.
+    taken: u64,
+    /// A close frame was sent or received, which only this stream knows.
+    closing: bool,
+}
+
+enum State {
+    Resting(Metered),
+    Streaming(Box<Stream>),
+}
+
+const WHOLE: &str = "a change is never left halfway";
+
+impl Frames {
+    pub(super) fn new(socket: Metered, limit: usize) -> Self {
+        Self { state: Some(State::Resting(socket)), limit, taken: 0, closing: false }
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        if let Some(stream) = self.running() {
+            stream.limits_mut().set_max_payload_len(Some(limit));
+        }
+    }
+
+    pub(super) fn socket(&self) -> &Metered {
+        match self.state.as_ref().expect(WHOLE) {
+            State::Resting(socket) => socket,
+            State::Streaming(stream) => stream.get_ref(),
+        }
+    }
+
+    pub(super) fn socket_mut(&mut self) -> &mut Metered {
+        match self.state.as_mut().expect(WHOLE) {
+            State::Resting(socket) => socket,
+            State::Streaming(stream) => stream.get_mut(),
+        }
+    }
+
+    pub(super) fn into_socket(self) -> Metered {
+        match self.state.expect(WHOLE) {
+            State::Resting(socket) => socket,
+            State::Streaming(stream) => stream.into_inner(),
+        }
+    }
+
+    /// The stream, if there is one now. Where there is none, nothing waits to be sent.
+    pub(super) fn running(&mut self) -> Option<&mut Stream> {
+        match &mut self.state {
+            Some(State::Streaming(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// The stream.
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        self.state = match self.state.take() {
+            Some(State::Resting(socket)) => {
+                Some(State::Streaming(Box::new(start(socket, self.limit))))
+            }
+            other => other,
+        };
+        self.running().expect("it was started if there was none")
+    }
+
+    /// Notes a message that the stream gave.
+    pub(super) fn take(&mut self, message: &ws::Message) {
+        self.closing |= message.is_close();
+        self.taken += frame_len(message.as_payload().len());
+    }
+
+    /// Notes that the stream was given a close frame.
+    pub(super) fn close(&mut self) {
+        self.closing = true;
+    }
+
+    /// Gives the stream's memory back, unless it holds a part of a message, or knows of a close frame. All that was to be
+    /// sent must have been sent.
+    pub(super) fn rest(&mut self) {
+        if self.closing || self.taken != self.socket().received() {
+            return;
+        }
+        self.state = match self.state.take() {
+            Some(State::Streaming(stream)) => Some(State::Resting(stream.into_inner())),
+            other => other,
+        };
+    }
+}
+
+fn start(socket: Metered, limit: usize) -> Stream {
+    let limits = ws::Limits::default().max_payload_len(Some(limit));
+    ws::ServerBuilder::new().limits(limits).serve(socket)
+}
+
+/// What a message takes that comes in one frame; the library refuses lengths that could be written shorter.
+fn frame_len(payload: usize) -> u64 {
+    let length = match payload {
+        0..=125 => 0,
+        126..=0xffff => 2,
+        _ => 8,
+    };
+    HEAD + length + payload as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_never_take_less_than_the_whole() {
+        assert_eq!([0, 125, 126, 65_535, 65_536].map(frame_len), [6, 131, 134, 65_543, 65_550]);
+        for whole in [1, 125, 126, 127, 252, 65_535, 65_536, 65_600, 131_071] {
+            for first in 0..=whole {
+                assert!(frame_len(first) + frame_len(whole - first) >= frame_len(whole));
+            }
+        }
+    }
+}
