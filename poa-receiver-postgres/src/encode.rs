@@ -4,31 +4,37 @@ mod field;
 mod jsonb;
 mod numeric;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use poa_core::{BoxError, Message, MessageId, MessageType, Timestamp};
+use poa_core::{AgentId, BoxError, Message, MessageId, MessageType, Timestamp};
 use poa_tables::{Mapped, Row};
 
 use crate::activity::{Agents, Seen};
-use crate::partition::{Part, Period};
 use crate::table::Table;
 
 /// What begins a binary COPY: the signature, no flags, no extension.
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What ends it: a row of -1 columns.
-const TRAILER: &[u8] = &(-1i16).to_be_bytes();
+pub(crate) const TRAILER: &[u8] = &(-1i16).to_be_bytes();
+/// How many bytes are encoded before the server gets them and works on them while the next are encoded.
+const CHUNK: usize = 16 << 10;
 
-/// The rows of a batch, encoded.
+/// The rows of a batch, encoded as far as the batch was read.
 #[derive(Debug, Default)]
-pub(crate) struct Rows {
+pub(crate) struct Rows<'b> {
+    batch: &'b [Message],
+    /// How many messages of the batch were read.
+    read: usize,
     /// In the order of the batch.
     rows: Vec<Encoded>,
     bytes: BytesMut,
     /// The agents that send data.
-    pub(crate) agents: Agents,
+    agents: Agents,
     pub(crate) counts: Counts,
+    /// The messages among those read that are none of the rows.
+    pub(crate) unreadable: Option<Unreadable>,
 }
 
 /// One row.
@@ -58,22 +64,45 @@ pub(crate) struct Unreadable {
     pub(crate) cause: BoxError,
 }
 
-impl Rows {
-    /// The rows of these messages.
-    pub(crate) fn encode(batch: &[Message]) -> Result<Self, Unreadable> {
-        let mut rows = Self::default();
-        let mut unreadable = Vec::new();
-        let mut cause = None;
-        for (item, message) in batch.iter().enumerate() {
-            if let Err(why) = rows.push(item, message) {
-                unreadable.push(item);
-                cause.get_or_insert(why);
-            }
+impl<'b> Rows<'b> {
+    /// The rows of these messages, of which none is read yet.
+    pub(crate) fn of(batch: &'b [Message]) -> Self {
+        Self { batch, ..Self::default() }
+    }
+
+    /// Reads what is left of the batch.
+    pub(crate) fn read_all(&mut self) {
+        while self.read_next() {}
+    }
+
+    /// The table of the first row. Reads on until there is one; none when no message makes one.
+    pub(crate) fn first_table(&mut self) -> Option<Table> {
+        while self.rows.is_empty() && self.read_next() {}
+        Some(self.rows.first()?.table)
+    }
+
+    /// What COPY is to get next for this table: the bytes of the rows from `from` on and of some more messages, which may be nothing if
+    /// their rows belong elsewhere. None when neither rows nor messages are left. Moves `from` behind them.
+    pub(crate) fn next_chunk(&mut self, table: Table, from: &mut usize) -> Option<Bytes> {
+        let enough = self.bytes.len() + CHUNK;
+        while self.bytes.len() < enough && self.read_next() {}
+        let begin = std::mem::replace(from, self.rows.len());
+        let rows = &self.rows[begin..];
+        let mut chunk = BytesMut::new();
+        self.put(table, rows, &mut chunk);
+        (!rows.is_empty()).then(|| chunk.freeze())
+    }
+
+    /// False when all messages were read.
+    fn read_next(&mut self) -> bool {
+        let item = self.read;
+        let Some(message) = self.batch.get(item) else { return false };
+        self.read += 1;
+        if let Err(cause) = self.push(item, message) {
+            let first = || Unreadable { items: Vec::new(), cause };
+            self.unreadable.get_or_insert_with(first).items.push(item);
         }
-        match cause {
-            Some(cause) => Err(Unreadable { items: unreadable, cause }),
-            None => Ok(rows),
-        }
+        true
     }
 
     fn push(&mut self, item: usize, message: &Message) -> Result<(), BoxError> {
@@ -126,38 +155,52 @@ impl Rows {
         table
     }
 
+    /// When the messages of the batch were received.
+    pub(crate) fn dates(&self) -> impl Iterator<Item = Timestamp> + 'b {
+        self.batch.iter().map(Message::received_at)
+    }
+
+    /// The agents that send data, but for these.
+    pub(crate) fn agents_but(&self, known: &HashSet<AgentId>) -> Agents {
+        let unknown = self.agents.iter().filter(|(agent, _)| !known.contains(*agent));
+        unknown.map(|(agent, seen)| (agent.clone(), *seen)).collect()
+    }
+
     /// All rows.
     pub(crate) fn all(&self) -> &[Encoded] {
         &self.rows
     }
 
-    /// Leaves out the rows of messages that are stored already, and all but the first of each message.
+    /// Leaves out, when all messages were read, the rows of messages that are stored already, and all but the first of each message.
     pub(crate) fn without(&mut self, stored: &BTreeSet<MessageId>) {
         let mut seen = stored.clone();
         self.rows.retain(|row| seen.insert(row.id));
     }
 
-    /// What COPY is to get for each table, for those of these rows that belong there.
+    /// What COPY is to get for each of these tables, for those of these rows that belong there.
     pub(crate) fn copies<'r>(
         &'r self,
+        tables: impl IntoIterator<Item = Table> + 'r,
         rows: &'r [Encoded],
     ) -> impl Iterator<Item = (Table, Bytes)> + 'r {
-        Table::ALL.into_iter().filter_map(|table| Some((table, self.copy(table, rows)?)))
+        tables.into_iter().filter_map(|table| Some((table, self.copy(table, rows)?)))
     }
 
     fn copy(&self, table: Table, rows: &[Encoded]) -> Option<Bytes> {
-        let mut rows = rows.iter().filter(|row| row.table == table).peekable();
-        rows.peek()?;
-        let mut copy = BytesMut::with_capacity(HEADER.len() + self.bytes.len() + TRAILER.len());
-        copy.put_slice(HEADER);
-        rows.for_each(|row| copy.put_slice(&self.bytes[row.bytes.clone()]));
+        let mut copy = BytesMut::from(HEADER);
+        self.put(table, rows, &mut copy);
+        if copy.len() == HEADER.len() {
+            return None;
+        }
         copy.put_slice(TRAILER);
         Some(copy.freeze())
     }
 
-    /// The parts of tables that these rows go to.
-    pub(crate) fn parts(&self, period: Period) -> BTreeSet<Part> {
-        self.rows.iter().map(|row| Part::of(row.table, period, row.date)).collect()
+    /// Appends those of these rows that belong to this table.
+    fn put(&self, table: Table, rows: &[Encoded], out: &mut BytesMut) {
+        let rows = rows.iter().filter(|row| row.table == table).map(|row| row.bytes.clone());
+        out.reserve(rows.clone().map(|bytes| bytes.len()).sum());
+        rows.for_each(|bytes| out.put_slice(&self.bytes[bytes]));
     }
 }
 

@@ -1,11 +1,16 @@
 //! Tables divided by time: which part a row goes to, how parts are made, and how old ones go.
 
+use std::collections::BTreeSet;
+
 use poa_core::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Error};
 
 use crate::table::{Names, Table};
+
+/// A day in microseconds.
+const DAY: u64 = 24 * 60 * 60 * 1_000_000;
 
 /// The time that one part of a table covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -42,6 +47,15 @@ impl Part {
     fn name(&self) -> String {
         format!("{}_p{}", self.table, self.begin.replace('-', ""))
     }
+}
+
+/// The parts of all tables for these dates.
+///
+/// Of all tables: which of them a message goes to is not known before it is read, and by then its row is on the way.
+pub(crate) fn parts(period: Period, dates: impl Iterator<Item = Timestamp>) -> BTreeSet<Part> {
+    let days: BTreeSet<_> = dates.map(|date| date.as_micros() / DAY).collect();
+    let dates = days.into_iter().map(|day| Timestamp::from_micros(day * DAY));
+    dates.flat_map(|date| Table::ALL.map(|table| Part::of(table, period, date))).collect()
 }
 
 /// Makes these parts, unless they are there.
@@ -109,5 +123,21 @@ mod tests {
         assert_eq!((&*day.begin, &*day.name()), ("2018-08-10", "metrics_p20180810"));
         let month = Part::of(Table::Eth, Period::Month, date);
         assert_eq!((&*month.begin, &*month.name()), ("2018-08-01", "eth_stats_p20180801"));
+    }
+
+    #[test]
+    fn every_table_has_a_part_for_every_date() {
+        let date = Timestamp::from_micros(1_533_920_604_000_007);
+        let later = |days| Timestamp::from_micros(date.as_micros() + days * DAY);
+        let dates = [date, later(0), later(21), later(22)];
+        let wanted = |dates: &[Timestamp], period| {
+            let parts =
+                dates.iter().flat_map(|date| Table::ALL.map(|t| Part::of(t, period, *date)));
+            parts.collect::<BTreeSet<_>>()
+        };
+        for (period, count) in [(Period::Day, 9), (Period::Month, 6)] {
+            let parts = parts(period, dates.into_iter());
+            assert_eq!((parts.len(), &parts), (count, &wanted(&dates, period)));
+        }
     }
 }

@@ -38,7 +38,7 @@ impl Postgres {
         Session::open(self.settings.clone()).await
     }
 
-    async fn store(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
+    async fn store(&mut self, rows: &mut Rows<'_>) -> Result<(), StoreError> {
         let mut session = self.session().await?;
         let result = session.store(rows).await;
         self.keep(session, &result);
@@ -104,10 +104,7 @@ fn settings(config: Config, cx: &BuildContext) -> Result<Settings, String> {
 #[async_trait]
 impl Receiver for Postgres {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
-        let mut rows = Rows::encode(batch).map_err(|unreadable| {
-            let server = self.settings.server.clone();
-            StoreError::Rejected { server, items: unreadable.items, source: unreadable.cause }
-        })?;
+        let mut rows = Rows::of(batch);
         self.store(&mut rows).await?;
         self.counters.add(rows.counts);
         Ok(())

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use poa_core::{AgentId, MessageId, Timestamp};
+use poa_core::{AgentId, BoxError, MessageId, Timestamp};
 use tokio_postgres::{Client, Error, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::activity::Agents;
 use crate::connection::{Connection, connect};
-use crate::encode::Rows;
+use crate::encode::{Rows, Unreadable};
 use crate::error::{StoreError, Verdict};
 use crate::location::Location;
 use crate::partition::{self, Part, Period};
@@ -96,11 +96,18 @@ impl Session {
     }
 
     /// Stores these rows, all or none. What is stored already stays as it is.
-    pub(crate) async fn store(&mut self, rows: &mut Rows) -> Result<(), StoreError> {
+    pub(crate) async fn store(&mut self, rows: &mut Rows<'_>) -> Result<(), StoreError> {
         self.forget_some();
         let (mut looked, mut repaired) = (false, false);
         let mut agents = loop {
-            let error = match self.try_store(rows).await {
+            let result = self.try_store(rows).await;
+            // An error may have come before all were read.
+            rows.read_all();
+            if let Some(Unreadable { items, cause }) = rows.unreadable.take() {
+                self.reopen().await?;
+                return Err(self.rejected(items, cause));
+            }
+            let error = match result {
                 Ok(late) => break late,
                 Err(error) => error,
             };
@@ -126,12 +133,11 @@ impl Session {
     }
 
     /// Stores the rows; the agents that are not active even so.
-    async fn try_store(&mut self, rows: &Rows) -> Result<Agents, Error> {
+    async fn try_store(&mut self, rows: &mut Rows<'_>) -> Result<Agents, Error> {
         self.make_parts(rows).await?;
         let Self { client, connection, statements, active, .. } = self;
-        let unknown = rows.agents.iter().filter(|(agent, _)| !active.contains(*agent));
-        let mut agents: Agents = unknown.map(|(agent, seen)| (agent.clone(), *seen)).collect();
-        let active = connection.drive(write::all(client, statements, rows, &agents)).await?;
+        let storing = write::all(client, statements, rows, active);
+        let (mut agents, active) = connection.drive(storing).await?;
         self.remember(&mut agents, &active);
         Ok(agents)
     }
@@ -148,20 +154,16 @@ impl Session {
     }
 
     /// Which of the messages are stored.
-    async fn stored(&mut self, rows: &Rows) -> Result<BTreeSet<MessageId>, Error> {
+    async fn stored(&mut self, rows: &Rows<'_>) -> Result<BTreeSet<MessageId>, Error> {
         let Self { client, connection, statements, .. } = self;
         connection.drive(write::stored(client, &statements.stored, rows)).await
     }
 
     /// Finds the rows that the database refuses.
-    async fn blame(&mut self, rows: &Rows, error: Error) -> StoreError {
-        let Self { client, connection, statements, settings, .. } = self;
+    async fn blame(&mut self, rows: &Rows<'_>, error: Error) -> StoreError {
+        let Self { client, connection, statements, .. } = self;
         match connection.drive(isolate::refused(client, statements, rows)).await {
-            Ok(items) => StoreError::Rejected {
-                server: settings.server.clone(),
-                items,
-                source: crate::error::text(&error).into(),
-            },
+            Ok(items) => self.rejected(items, crate::error::text(&error).into()),
             Err(error) => self.failed(&error),
         }
     }
@@ -197,10 +199,10 @@ impl Session {
         }
     }
 
-    /// Makes the parts that these rows go to, and drops those that have become too old.
-    async fn make_parts(&mut self, rows: &Rows) -> Result<(), Error> {
+    /// Makes the parts that these rows may go to, and drops those that have become too old.
+    async fn make_parts(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         let Some(period) = self.settings.period else { return Ok(()) };
-        let wanted = rows.parts(period);
+        let wanted = partition::parts(period, rows.dates());
         let missing: Vec<_> = wanted.difference(&self.parts).collect();
         if missing.is_empty() {
             return Ok(());
@@ -208,7 +210,7 @@ impl Session {
         let making = partition::make(&self.client, &self.settings.names, &missing);
         self.connection.drive(making).await?;
         self.parts.extend(wanted);
-        if let Some(oldest) = rows.all().iter().map(|row| row.date).min() {
+        if let Some(oldest) = rows.dates().min() {
             self.drop_ended(oldest).await;
         }
         Ok(())
@@ -262,6 +264,10 @@ impl Session {
 
     fn failed(&self, error: &Error) -> StoreError {
         StoreError::new(&self.settings.server, error)
+    }
+
+    fn rejected(&self, items: Vec<usize>, source: BoxError) -> StoreError {
+        StoreError::Rejected { server: self.settings.server.clone(), items, source }
     }
 
     /// Says good-bye to the server.

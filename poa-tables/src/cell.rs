@@ -69,11 +69,10 @@ impl<'a> Cell<'a> {
     /// A text as it is; a number as its digits.
     pub(crate) fn text(json: Json<'a>) -> Result<Self, Unfit> {
         let Some(json) = json else { return Ok(Self::Null) };
-        let json = json.get();
-        if json.starts_with('"') {
-            return string(json).map(Self::Text).ok_or(Unfit);
+        if json.get().starts_with('"') {
+            return string(json.get()).map(Self::Text).ok_or(Unfit);
         }
-        let number = decimal::number(json).ok_or(Unfit)?;
+        let number = decimal::number_of(json).ok_or(Unfit)?;
         Ok(Self::Text(decimal::integer(number).unwrap_or(Cow::Borrowed(number))))
     }
 
@@ -92,11 +91,10 @@ impl<'a> Cell<'a> {
 
 /// The number that this JSON value is, or that its text says.
 fn number_in(json: &RawValue) -> Option<Cow<'_, str>> {
-    let json = json.get();
-    if !json.starts_with('"') {
-        return decimal::number(json).map(Cow::Borrowed);
+    if !json.get().starts_with('"') {
+        return decimal::number_of(json).map(Cow::Borrowed);
     }
-    let text = string(json)?;
+    let text = string(json.get())?;
     decimal::number(&text)?;
     Some(text)
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 /// The most digits that a number written with an exponent may have when it is written out.
 ///
 /// The largest double has 309; `1e999999999` would fill the memory.
@@ -9,11 +11,20 @@ const MAX_WRITTEN_OUT: usize = 1000;
 
 /// The number that this text is, if it is one by the grammar of JSON and nothing stands around it.
 pub(crate) fn number(text: &str) -> Option<&str> {
-    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+    if !begins_like_a_number(text) {
         return None;
     }
-    let raw: &serde_json::value::RawValue = serde_json::from_str(text).ok()?;
+    let raw: &RawValue = serde_json::from_str(text).ok()?;
     (raw.get().len() == text.len()).then_some(text)
+}
+
+/// The number that this JSON value is, if it is one. Its grammar was checked when it was read.
+pub(crate) fn number_of(json: &RawValue) -> Option<&str> {
+    begins_like_a_number(json.get()).then(|| json.get())
+}
+
+fn begins_like_a_number(text: &str) -> bool {
+    text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }
 
 /// The digits of a number that is an integer, however it is written: `2e10` is `20000000000`.
@@ -85,10 +96,11 @@ impl Decimal {
         };
         let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let written = format!("{whole}{fraction}");
-        let digits = written.trim_end_matches('0');
-        let shift = (written.len() - digits.len()) as i64 - fraction.len() as i64;
-        let digits = digits.trim_start_matches('0').to_owned();
+        let mut digits = [whole, fraction].concat();
+        let written = digits.len();
+        digits.truncate(digits.trim_end_matches('0').len());
+        let shift = (written - digits.len()) as i64 - fraction.len() as i64;
+        digits.drain(..digits.len() - digits.trim_start_matches('0').len());
         if digits.is_empty() {
             return Some(Self { negative: false, digits, exponent: 0 });
         }

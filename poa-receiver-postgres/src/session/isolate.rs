@@ -13,7 +13,7 @@ use crate::error::Verdict;
 pub(super) async fn refused(
     client: &Client,
     statements: &Statements,
-    rows: &Rows,
+    rows: &Rows<'_>,
 ) -> Result<Vec<usize>, Error> {
     client.batch_execute("BEGIN").await?;
     let mut refused = Vec::new();
@@ -37,7 +37,7 @@ pub(super) async fn refused(
 async fn takes(
     client: &Client,
     statements: &Statements,
-    rows: &Rows,
+    rows: &Rows<'_>,
     part: &[Encoded],
 ) -> Result<bool, Error> {
     client.batch_execute("SAVEPOINT part").await?;

@@ -1,59 +1,78 @@
 //! The statements that store a batch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
 use futures_util::future::{try_join, try_join3};
-use poa_core::MessageId;
+use poa_core::{AgentId, MessageId};
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 use uuid::Uuid;
 
 use super::Statements;
 use crate::activity::{self, Agents};
-use crate::encode::{Encoded, Rows};
+use crate::encode::{Encoded, HEADER, Rows, TRAILER};
+use crate::table::Table;
 
-/// Stores all rows and that these agents are active, in one transaction; the agents that are active then. After an error,
-/// the connection must not be used again.
+/// Stores all rows, and that their agents are active but for those known to be, in one transaction. Returns the agents that were not
+/// known and, of them, those that are active then.
 ///
-/// Each statement is sent before the answer to the one before has come, so a batch takes two round trips and one more for each table
-/// beyond the first.
+/// Nothing is stored when a message cannot be read. After that and after an error, the connection must not be used again.
+///
+/// The batch is read while the server takes the rows of the first table; those of the others wait. Each statement is sent before the
+/// answer to the one before has come, so a batch takes two round trips and one more for each table beyond the first.
 pub(super) async fn all(
     client: &Client,
     statements: &Statements,
-    rows: &Rows,
-    agents: &Agents,
-) -> Result<Vec<String>, Error> {
+    rows: &mut Rows<'_>,
+    known: &HashSet<AgentId>,
+) -> Result<(Agents, Vec<String>), Error> {
+    let open = match rows.first_table() {
+        Some(first) => Some(copy_all(client, statements, rows, first).await?),
+        None => None,
+    };
+    if rows.unreadable.is_some() {
+        return Ok(Default::default());
+    }
+    let agents = rows.agents_but(known);
     let since = agents.iter().map(|(agent, seen)| (agent, seen.first));
     let upsert = activity::upsert(client, &statements.activity, since, true);
-    let mut open = None;
-    for (table, bytes) in rows.copies(rows.all()) {
-        let next = client.copy_in(statements.copy(table));
-        let (_, sink) = match open.take() {
-            None => try_join(client.batch_execute("BEGIN"), next).await?,
-            Some(last) => try_join(finish(last), next).await?,
-        };
-        open = Some(fill(sink, bytes).await?);
-    }
-    match open {
+    let active = match open {
         // When one fails, the server takes COMMIT for ROLLBACK.
-        Some(last) => {
-            let commit = client.batch_execute("COMMIT");
-            Ok(try_join3(finish(last), upsert, commit).await?.1)
-        }
-        None => upsert.await,
+        Some(last) => try_join3(finish(last), upsert, client.batch_execute("COMMIT")).await?.1,
+        None => upsert.await?,
+    };
+    Ok((agents, active))
+}
+
+/// Begins a transaction and copies all rows, those of this table first; the COPY that is still open in the end.
+async fn copy_all(
+    client: &Client,
+    statements: &Statements,
+    rows: &mut Rows<'_>,
+    first: Table,
+) -> Result<Sink, Error> {
+    let begin = client.batch_execute("BEGIN");
+    let (_, sink) = try_join(begin, client.copy_in(statements.copy(first))).await?;
+    let mut open = stream(sink, first, rows).await?;
+    let others = Table::ALL.into_iter().filter(|table| *table != first);
+    for (table, bytes) in rows.copies(others, rows.all()) {
+        let next = client.copy_in(statements.copy(table));
+        let (_, sink) = try_join(finish(open), next).await?;
+        open = fill(sink, bytes).await?;
     }
+    Ok(open)
 }
 
 /// Copies these rows, in the transaction that is open.
 pub(super) async fn some(
     client: &Client,
     statements: &Statements,
-    rows: &Rows,
+    rows: &Rows<'_>,
     chosen: &[Encoded],
 ) -> Result<(), Error> {
-    for (table, bytes) in rows.copies(chosen) {
+    for (table, bytes) in rows.copies(Table::ALL, chosen) {
         let sink = client.copy_in(statements.copy(table)).await?;
         finish(fill(sink, bytes).await?).await?;
     }
@@ -61,6 +80,20 @@ pub(super) async fn some(
 }
 
 type Sink = Pin<Box<CopyInSink<Bytes>>>;
+
+/// Copies the rows of this table, and reads the batch to its end.
+async fn stream(sink: CopyInSink<Bytes>, table: Table, rows: &mut Rows<'_>) -> Result<Sink, Error> {
+    let mut sink = Box::pin(sink);
+    let mut next = 0;
+    sink.feed(Bytes::from_static(HEADER)).await?;
+    while let Some(chunk) = rows.next_chunk(table, &mut next) {
+        sink.feed(chunk).await?;
+        // The connection writes it now, before the next is encoded.
+        tokio::task::yield_now().await;
+    }
+    sink.feed(Bytes::from_static(TRAILER)).await?;
+    Ok(sink)
+}
 
 async fn fill(sink: CopyInSink<Bytes>, bytes: Bytes) -> Result<Sink, Error> {
     let mut sink = Box::pin(sink);
@@ -76,7 +109,7 @@ async fn finish(mut sink: Sink) -> Result<(), Error> {
 pub(super) async fn stored(
     client: &Client,
     statement: &Statement,
-    rows: &Rows,
+    rows: &Rows<'_>,
 ) -> Result<BTreeSet<MessageId>, Error> {
     let ids: Vec<_> = rows.all().iter().map(|row| Uuid::from_bytes(*row.id.as_bytes())).collect();
     let dates = || rows.all().iter().map(|row| row.date);
