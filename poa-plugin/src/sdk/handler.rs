@@ -9,13 +9,14 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::HostAuthenticator;
+use super::build::{misconfigured, on_runtime};
 use super::context::{self, HostRef};
 use super::kind::{guard, share, write};
 use super::relay::HostRelay;
-use super::task::{Completion, Ended, Tasks, caught, chain, runtime};
+use super::task::{Ended, Tasks, chain, runtime};
 use crate::abi::{self, Build, Call, Sink};
 
-/// The bound on what the handlers of a library hold of bodies in memory.
+/// The bound on what the one run of a handler holds of bodies in memory.
 const MEMORY: u64 = 64 << 20;
 
 /// A handler that the host has.
@@ -61,27 +62,14 @@ pub(super) unsafe fn build(
     build: *const Build,
     call: Call,
 ) {
-    let completion = Completion::of(call);
     // SAFETY: the caller vouches for it.
-    let known = guard(|| unsafe { context::read(build, call.host) });
-    let (known, runtime) = match known.map(|known| Ok((known?, runtime(threads)?))) {
-        Ok(Ok(ready)) => ready,
-        Ok(Err(error)) => return completion.complete(&Ended::not_built(&error)),
-        Err(panic) => return completion.complete(&Ended::new(abi::POA_PANICKED, panic)),
-    };
-    runtime.spawn(async move {
-        let built = caught(make(kind, known)).await;
-        completion.complete(&built.unwrap_or_else(|panic| Ended::new(abi::POA_PANICKED, panic)));
-    });
+    unsafe { on_runtime(threads, build, call, move |known| make(kind, known)) }
 }
 
 async fn make(kind: fn() -> Arc<dyn HandlerKind>, known: context::Known) -> Ended {
     let factory = match kind().configure(known.config) {
         Ok(factory) => factory,
-        Err(problems) => {
-            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            return Ended::new(abi::POA_PERMANENT, text.join("; "));
-        }
+        Err(problems) => return misconfigured(&problems),
     };
     match factory(&known.cx).await {
         Ok(handler) => Ended::built(Arc::new(Instance {

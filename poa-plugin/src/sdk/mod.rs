@@ -2,6 +2,7 @@
 
 mod auth;
 mod batch;
+mod build;
 mod context;
 mod handler;
 mod kind;

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use poa_core::{ControlMessage, DataTypes, DeliveryError, Receiver, ReceiverKind};
 use tokio::sync::Mutex;
 
+use super::build::{misconfigured, on_runtime};
 use super::kind::{guard, share, write};
-use super::task::{Completion, Ended, Tasks, caught, error, runtime};
+use super::task::{Ended, Tasks, error, runtime};
 use super::{batch, context};
 use crate::abi::{self, Activities, Batch, Build, Call, Sink};
 
@@ -41,27 +42,14 @@ pub(super) unsafe fn build(
     build: *const Build,
     call: Call,
 ) {
-    let completion = Completion::of(call);
     // SAFETY: the caller vouches for it.
-    let known = guard(|| unsafe { context::read(build, call.host) });
-    let (known, runtime) = match known.map(|known| Ok((known?, runtime(threads)?))) {
-        Ok(Ok(ready)) => ready,
-        Ok(Err(error)) => return completion.complete(&Ended::not_built(&error)),
-        Err(panic) => return completion.complete(&Ended::new(abi::POA_PANICKED, panic)),
-    };
-    runtime.spawn(async move {
-        let built = caught(make(kind, known)).await;
-        completion.complete(&built.unwrap_or_else(|panic| Ended::new(abi::POA_PANICKED, panic)));
-    });
+    unsafe { on_runtime(threads, build, call, move |known| make(kind, known)) }
 }
 
 async fn make(kind: fn() -> Arc<dyn ReceiverKind>, known: context::Known) -> Ended {
     let factory = match kind().configure(known.config) {
         Ok(factory) => factory,
-        Err(problems) => {
-            let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
-            return Ended::new(abi::POA_PERMANENT, text.join("; "));
-        }
+        Err(problems) => return misconfigured(&problems),
     };
     match factory(&known.cx).await {
         Ok(receiver) => Ended::built(Arc::new(Instance {
