@@ -71,7 +71,8 @@ pub(crate) async fn apply(
     }
     client.batch_execute("BEGIN").await.map_err(failed)?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-    client.execute(lock, &[&names.lock()]).await.map_err(failed)?;
+    client.execute(lock, &[&names.schema_lock()]).await.map_err(failed)?;
+    make_schema(client, names).await.map_err(failed)?;
     let found = find(client, names).await.map_err(failed)?;
     if !is_complete(&found, names, period, server)? {
         if found.version > 0 {
@@ -129,12 +130,17 @@ fn is_complete(
     Ok(found.version == LATEST && found.tables == TABLES.len())
 }
 
-async fn find(client: &Client, names: &Names) -> Result<Found, Error> {
-    let make = format!("CREATE SCHEMA IF NOT EXISTS {}", names.quoted_schema());
+/// Makes the schema. To be called under its lock: `IF NOT EXISTS` alone fails for all but one of those who do so at once. And only asked
+/// for when it is missing, because who may not make one may still use one.
+async fn make_schema(client: &Client, names: &Names) -> Result<(), Error> {
     let there = "SELECT to_regnamespace($1) IS NOT NULL";
-    if !client.query_one(there, &[&names.quoted_schema()]).await?.try_get::<_, bool>(0)? {
-        client.batch_execute(&make).await?;
+    if client.query_one(there, &[&names.quoted_schema()]).await?.try_get::<_, bool>(0)? {
+        return Ok(());
     }
+    client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", names.quoted_schema())).await
+}
+
+async fn find(client: &Client, names: &Names) -> Result<Found, Error> {
     let wanted: Vec<_> = TABLES.iter().map(|table| names.bare(table)).collect();
     let kinds = "SELECT relkind = 'p' FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY($2)";
     let kinds = client.query(kinds, &[&names.quoted_schema(), &wanted]).await?;

@@ -76,6 +76,11 @@ impl Names {
         format!("{}.{}", quoted(&self.schema), quoted(&self.bare(table)))
     }
 
+    /// What all tables in the same schema have in common, whatever their prefix.
+    pub(crate) fn schema_lock(&self) -> String {
+        format!("poa {}", self.quoted_schema())
+    }
+
     /// What no other tables of poa in the same database have in common.
     pub(crate) fn lock(&self) -> String {
         format!("poa {}", self.of(""))
