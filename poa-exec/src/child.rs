@@ -10,7 +10,7 @@ use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::Config;
 use crate::error::ChildError;
-use crate::frame::{Frame, PROTOCOL, Ready, STOP, excerpt, hello, parse};
+use crate::frame::{Frame, PROTOCOL, Ready, STOP, excerpt, hello, id_of_send, parse};
 use crate::group::Group;
 use crate::lines::{Lines, NoLine};
 use crate::stderr::Stderr;
@@ -119,6 +119,11 @@ impl Child {
             line: excerpt(line),
             source,
         })
+    }
+
+    /// The id of the `send` on the line that was read last, which is no frame.
+    pub(crate) fn id_of_send(&self) -> Option<u64> {
+        id_of_send(self.output.line())
     }
 
     /// Why nothing can be read or written.

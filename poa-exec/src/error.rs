@@ -36,6 +36,8 @@ pub(crate) enum ChildError {
     Unexpected { child: String, frame: &'static str, id: String, expected: String },
     #[error("`{child}` did not read what it was sent within {}", config::Duration::from(*.within))]
     Stuck { child: String, within: Duration },
+    #[error("`{child}` hangs: it promised a sign of life every {} and gave none", config::Duration::from(*.within))]
+    Silent { child: String, within: Duration },
     #[error("`{child}` did not end within {} and was killed; raise `stop_timeout` if that is too short", config::Duration::from(*.within))]
     Killed { child: String, within: Duration },
     #[error("cannot talk to `{child}`")]

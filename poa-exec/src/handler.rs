@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::Config;
 use crate::child::{Child, unexpected};
 use crate::error::ChildError;
-use crate::frame::{Frame, Outcome, STOP, result};
+use crate::frame::{Frame, FrameError, Outcome, STOP, result};
 use crate::lines::NoLine;
 use crate::take::take;
 
@@ -25,6 +25,7 @@ use crate::take::take;
 pub struct ExecHandler {
     child: Option<Child>,
     endpoints: Vec<String>,
+    heartbeat: Option<Duration>,
     stop_timeout: Duration,
 }
 
@@ -47,7 +48,8 @@ impl HandlerPlugin for ExecHandler {
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let (child, ready) = Child::start(&config, "handler", cx).await?;
         let stop_timeout = config.stop_timeout.get();
-        Ok(Self { child: Some(child), endpoints: ready.endpoints, stop_timeout })
+        let heartbeat = ready.heartbeat.map(|seconds| Duration::from_secs(seconds.get().into()));
+        Ok(Self { child: Some(child), endpoints: ready.endpoints, heartbeat, stop_timeout })
     }
 }
 
@@ -59,6 +61,8 @@ impl CustomHandler for ExecHandler {
             child,
             cx,
             stop_timeout: self.stop_timeout,
+            heartbeat: self.heartbeat,
+            heard_at: Instant::now(),
             waiting: FuturesUnordered::new(),
             unread: Vec::new(),
             read_at: Instant::now(),
@@ -80,6 +84,10 @@ struct Serving {
     child: Child,
     cx: HandlerContext,
     stop_timeout: Duration,
+    /// A child that writes nothing for so long hangs.
+    heartbeat: Option<Duration>,
+    /// When it last wrote something, or was not heard.
+    heard_at: Instant,
     waiting: FuturesUnordered<Waiting>,
     /// Answers that the child has not read yet.
     unread: Vec<u8>,
@@ -121,10 +129,13 @@ impl Serving {
     }
 
     async fn next(&mut self) -> Next {
+        let room = self.waiting.len() < IN_FLIGHT && self.unread.len() < UNREAD;
+        if !room {
+            self.heard_at = Instant::now();
+        }
         let deadline = self.deadline();
         let Self { child, cx, waiting, unread, .. } = self;
         let Child { stdin, output, .. } = child;
-        let room = waiting.len() < IN_FLIGHT && unread.len() < UNREAD;
         let read = async {
             let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
             stdin.as_mut().ok_or_else(closed)?.write(unread).await
@@ -139,13 +150,28 @@ impl Serving {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        let unread = (!self.unread.is_empty()).then_some(self.read_at + PATIENCE);
-        self.stopped_at.map(|at| at + self.stop_timeout).or(unread)
+        let stopped = self.stopped_at.map(|at| at + self.stop_timeout);
+        stopped.or_else(|| self.unread_until().into_iter().chain(self.silent_until()).min())
+    }
+
+    /// Until when the child has to read something.
+    fn unread_until(&self) -> Option<Instant> {
+        (!self.unread.is_empty()).then_some(self.read_at + PATIENCE)
+    }
+
+    /// Until when the child has to write something.
+    fn silent_until(&self) -> Option<Instant> {
+        self.heartbeat.map(|heartbeat| self.heard_at + heartbeat)
     }
 
     /// Does what the child wrote.
     fn hear(&mut self) -> Result<(), ChildError> {
-        let refused = match self.child.frame()? {
+        self.heard_at = Instant::now();
+        let frame = match self.child.frame() {
+            Ok(frame) => frame,
+            Err(error) => return self.misheard(error),
+        };
+        let refused = match frame {
             Frame::Send { id, messages } => match take(&self.cx, &messages) {
                 Ok(receipt) => {
                     self.waiting.push(Waiting { id, receipt });
@@ -159,12 +185,22 @@ impl Serving {
             Frame::Bye { agent_id } => {
                 return self.with_agent(&agent_id, HandlerContext::publish_inactive);
             }
+            Frame::Alive => return Ok(()),
             other => {
-                let expected = "a handler writes `send`, `ping` and `bye`";
+                let expected = "a handler writes `send`, `ping`, `bye` and `alive`";
                 return Err(unexpected(self.child.name(), &other, expected));
             }
         };
         self.answer(&refused);
+        Ok(())
+    }
+
+    /// What is no frame ends the child, unless it is a `send` that can be answered: a stranger may have made the child write it.
+    fn misheard(&mut self, error: ChildError) -> Result<(), ChildError> {
+        let ChildError::NoFrame { source, .. } = &error else { return Err(error) };
+        let Some(id) = self.child.id_of_send() else { return Err(error) };
+        tracing::debug!(handler = self.cx.name(), "{error}");
+        self.answer(&result(id, &Outcome::never(shown(source))));
         Ok(())
     }
 
@@ -201,11 +237,24 @@ impl Serving {
     async fn too_late(self) -> Result<(), ChildError> {
         match self.stopped_at {
             Some(_) => self.child.force(self.stop_timeout).await,
-            None => {
-                Err(ChildError::Stuck { child: self.child.name().to_owned(), within: PATIENCE })
-            }
+            None => Err(self.hangs()),
         }
     }
+
+    fn hangs(&self) -> ChildError {
+        let child = self.child.name().to_owned();
+        let silent = self.silent_until().is_some_and(|until| until <= Instant::now());
+        match self.heartbeat.filter(|_| silent) {
+            Some(within) => ChildError::Silent { child, within },
+            None => ChildError::Stuck { child, within: PATIENCE },
+        }
+    }
+}
+
+/// An error with its cause, for a child that gets one line.
+fn shown(error: &FrameError) -> String {
+    let cause = std::error::Error::source(error);
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 async fn until(deadline: Option<Instant>) {

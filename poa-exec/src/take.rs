@@ -5,6 +5,8 @@ use poa_core::{
     ReceiptError, Refused,
 };
 
+use poa_protocol::{Limits, decode_fields};
+
 use crate::frame::{Outcome, Sent};
 
 /// Seconds a child is asked to wait: short against a backlog, long against a burst.
@@ -23,7 +25,8 @@ impl Outcome {
         Self { ok: false, reason: Some(reason.to_string()), retry_after: Some(RETRY_AFTER) }
     }
 
-    fn never(reason: impl ToString) -> Self {
+    /// The same will never do.
+    pub(crate) fn never(reason: impl ToString) -> Self {
         Self { ok: false, reason: Some(reason.to_string()), retry_after: None }
     }
 }
@@ -58,9 +61,8 @@ fn draft(cx: &HandlerContext, agent: AgentId, message: &Sent<'_>) -> Result<Draf
     let data_type =
         data_type.ok_or_else(|| format!("unknown data_type `{}`", message.data_type))?;
     let data = message.data.get();
-    if !data.starts_with('{') {
-        return Err("data is no object".into());
-    }
+    // What agents send elsewhere is held to the same: depth, surrogates, numbers.
+    decode_fields(poa_protocol::Format::Json, data.as_bytes(), &Limits::default(), [])?;
     let payload = Payload::new(Format::Json, data.to_owned().into());
     let key = message.key.as_ref().map(|key| IdempotencyKey::new(&agent, key)).transpose()?;
     let draft = Draft::new(agent, data_type.clone(), payload);

@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::num::NonZeroU32;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -30,6 +31,8 @@ pub(crate) enum Frame<'a> {
     Bye {
         agent_id: Cow<'a, str>,
     },
+    /// Nothing, but it does not hang.
+    Alive,
 }
 
 /// What a child says of itself.
@@ -38,6 +41,8 @@ pub(crate) struct Ready {
     pub(crate) protocol: u64,
     /// It wants to hear of agents that become active or inactive.
     pub(crate) activity: bool,
+    /// It hangs when it writes nothing for so many seconds.
+    pub(crate) heartbeat: Option<NonZeroU32>,
     pub(crate) endpoints: Vec<String>,
 }
 
@@ -75,6 +80,7 @@ struct Keys<'a> {
     protocol: Option<u64>,
     #[serde(default)]
     activity: bool,
+    heartbeat: Option<NonZeroU32>,
     #[serde(default)]
     endpoints: Vec<String>,
     #[serde(default)]
@@ -95,6 +101,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Frame<'_>, FrameError> {
         "ready" => Frame::Ready(Ready {
             protocol: keys.protocol.ok_or_else(|| missing("protocol"))?,
             activity: keys.activity,
+            heartbeat: keys.heartbeat,
             endpoints: keys.endpoints,
         }),
         "ack" => Frame::Ack(id()?),
@@ -112,6 +119,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Frame<'_>, FrameError> {
         }
         "ping" => Frame::Ping { agent_id: keys.agent_id.ok_or_else(|| missing("agent_id"))? },
         "bye" => Frame::Bye { agent_id: keys.agent_id.ok_or_else(|| missing("agent_id"))? },
+        "alive" => Frame::Alive,
         other => return Err(FrameError::Type(other.to_owned())),
     })
 }
@@ -127,6 +135,7 @@ impl Frame<'_> {
             Self::Send { .. } => "send",
             Self::Ping { .. } => "ping",
             Self::Bye { .. } => "bye",
+            Self::Alive => "alive",
         }
     }
 
@@ -166,7 +175,7 @@ mod tests {
         for (line, expected) in [
             (
                 r#"{"type":"ready","protocol":1,"later":[]}"#,
-                "Ready(Ready { protocol: 1, activity: false, endpoints: [] })",
+                "Ready(Ready { protocol: 1, activity: false, heartbeat: None, endpoints: [] })",
             ),
             (r#"{"type":"ack","id":7}"#, "Ack(7)"),
             (
@@ -183,6 +192,7 @@ mod tests {
             ),
             (r#"{"type":"ping","agent_id":"a"}"#, r#"Ping { agent_id: "a" }"#),
             (r#"{"type":"bye","agent_id":"a"}"#, r#"Bye { agent_id: "a" }"#),
+            (r#"{"type":"alive"}"#, "Alive"),
         ] {
             assert_eq!(said(line), expected);
         }

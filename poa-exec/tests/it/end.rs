@@ -20,14 +20,22 @@ async fn pid(path: &Path) -> Pid {
     }
 }
 
-/// Waits until there is no such process. What has ended and was not reaped still counts.
+/// Waits until a process has ended.
 async fn gone(pid: Pid) {
     let ended = async {
-        while test_kill_process(pid).is_ok() {
+        while runs(pid) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the process ends");
+}
+
+/// Whether it runs. An orphan that nobody reaps is there for ever, but it runs no more.
+fn runs(pid: Pid) -> bool {
+    match std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
+        Ok(stat) => !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")),
+        Err(_) => test_kill_process(pid).is_ok(),
+    }
 }
 
 #[tokio::test]

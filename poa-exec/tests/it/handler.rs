@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use poa_core::{Ack, HandlerPlugin as _};
 use poa_exec::{Config, ExecHandler};
-use poa_testkit::{Recording, TestHost};
+use poa_testkit::{Fault, Faults, Recording, TestHost};
 use serde_json::Value;
 
 use crate::{READY, scratch, sh, sh_in};
@@ -15,6 +15,15 @@ async fn host(config: Config, recording: &Recording) -> TestHost {
         host.receiver_from("seen", TestHost::options(), recording.factory())
     })
     .await
+}
+
+/// Waits, in any kind of time.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let limit = std::time::Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        assert!(std::time::Instant::now() < limit, "within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// What the host answered to each line that the child wrote.
@@ -29,9 +38,7 @@ async fn answers(lines: &[&str]) -> (Vec<Value>, Recording) {
     script.extend(ask.iter().map(String::as_str));
     script.push(end);
     let host = host(sh_in(dir.path(), &script), &recording).await;
-    while !dir.path().join("done").exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the last answer", || dir.path().join("done").exists()).await;
     assert!(host.stop().await.is_clean());
     let text = std::fs::read_to_string(dir.path().join("answers")).unwrap();
     (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), recording)
@@ -53,7 +60,7 @@ async fn each_send_is_answered() {
     let reasons: Vec<_> =
         answers[1..].iter().map(|answer| answer["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons[0], "messages[0]: unknown data_type `weather`");
-    assert_eq!(reasons[1], "messages[0]: data is no object");
+    assert_eq!(reasons[1], "messages[0]: expected an object, found an array");
     assert!(reasons[2].starts_with("messages[0]: agent_id "), "{reasons:?}");
     assert_eq!(reasons[3], "`messages` holds no message");
     assert!(answers[1..].iter().all(|answer| answer.get("retry_after").is_none()), "{answers:?}");
@@ -87,7 +94,7 @@ async fn nothing_is_acknowledged_before_it_is_delivered() {
     let message = send(1, r#"{"agent_id":"a","data_type":"system_metrics","data":{}}"#);
     let script =
         [READY, &format!("echo '{message}'"), r#"read -r line; echo "$line" > "$dir/answer""#];
-    let faults = poa_testkit::Faults::every(1, poa_testkit::Fault::Hang);
+    let faults = Faults::every(1, Fault::Hang);
     let host = TestHost::start(|host| {
         let host =
             host.handler::<ExecHandler>("child", sh_in(dir.path(), &script)).ack(Ack::Delivered);
@@ -95,9 +102,7 @@ async fn nothing_is_acknowledged_before_it_is_delivered() {
         host.receiver_from("stuck", TestHost::options(), faults.around(recording.factory()))
     })
     .await;
-    while faults.batches_tried() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the receiver has it", || faults.batches_tried() > 0).await;
     let report = host.stop().await;
     assert_eq!(report.abandoned, ["receivers.stuck"]);
     let answer = std::fs::read_to_string(dir.path().join("answer")).unwrap_or_default();
@@ -131,10 +136,98 @@ async fn nonsense_ends_a_handler_too() {
     let host =
         host(sh(&[READY, r#"echo '{"type":"ack","id":1}'"#, "read -r stop"]), &recording).await;
     let wrong = "the child process failed: `sh` wrote a `ack` frame `1`, which nobody waits for; \
-                 a handler writes `send`, `ping` and `bye`";
-    while !format!("{:?}", host.status("child")).contains(wrong) {
-        tokio::task::yield_now().await;
-    }
+                 a handler writes `send`, `ping`, `bye` and `alive`";
+    until(wrong, || format!("{:?}", host.status("child")).contains(wrong)).await;
+    drop(host);
+}
+
+/// A `send` of one message with this data.
+fn send_data(id: u64, data: &str) -> String {
+    send(id, &format!(r#"{{"agent_id":"a","data_type":"system_metrics","data":{data}}}"#))
+}
+
+#[tokio::test]
+async fn what_a_stranger_made_a_child_write_does_not_end_it() {
+    let (deep, deepest) = (nested(129), nested(128));
+    let lines = [
+        send_data(1, r#"{"n":NaN}"#),
+        send_data(2, r#"{"n":-Infinity}"#),
+        send_data(3, &deep),
+        send_data(4, r#"{"text":"\ud800"}"#),
+        send(5, r#"{"agent_id":null,"data_type":"system_metrics","data":{}}"#),
+        send_data(6, &deepest),
+    ];
+    let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    let (answers, recording) = answers(&lines).await;
+    let reason = |index: usize| {
+        assert_eq!(answers[index]["id"], index + 1);
+        assert_eq!(answers[index].get("retry_after"), None, "{answers:?}");
+        answers[index]["reason"].as_str().unwrap()
+    };
+    let shape = "it is no JSON object of the right shape: ";
+    assert!(reason(0).starts_with(&format!("{shape}expected value at line 1 ")), "{answers:?}");
+    assert!(reason(1).starts_with(&format!("{shape}invalid number at line 1 ")), "{answers:?}");
+    assert!(reason(2).contains("nested deeper than 128 levels"), "{answers:?}");
+    assert!(reason(3).contains("lone surrogate in a string"), "{answers:?}");
+    assert!(reason(4).starts_with(&format!("{shape}invalid type: null")), "{answers:?}");
+    assert_eq!(answers[5]["ok"], true, "{answers:?}");
+    assert_eq!(recording.record().messages().count(), 1);
+}
+
+/// An object of so many levels.
+fn nested(levels: usize) -> String {
+    "{\"a\":".repeat(levels - 1) + "{}" + &"}".repeat(levels - 1)
+}
+
+#[tokio::test]
+async fn a_child_that_promised_to_is_heard_of_or_hangs() {
+    let recording = Recording::new();
+    let greet = r#"read -r hello; echo '{"type":"ready","protocol":1,"heartbeat":1}'"#;
+    // It says something for longer than a second, and then no more.
+    let alive = r#"for n in 1 2 3 4 5 6; do echo '{"type":"alive"}'; sleep 0.25; done"#;
+    let host = host(sh(&[greet, alive, "read -r stop"]), &recording).await;
+    let begin = std::time::Instant::now();
+    let wrong = "`sh` hangs: it promised a sign of life every 1s and gave none";
+    until(wrong, || format!("{:?}", host.status("child")).contains(wrong)).await;
+    assert!(begin.elapsed() > Duration::from_secs(2), "{:?}", begin.elapsed());
+    drop(host);
+}
+
+#[tokio::test]
+async fn of_what_is_not_answered_there_is_so_much() {
+    let (recording, faults) = (Recording::new(), Faults::every(1, Fault::Hang));
+    let message = send_data(1, "{}");
+    let script = [READY, &format!("for n in $(seq 3000); do echo '{message}'; done"), "read -r x"];
+    let host = TestHost::start(|host| {
+        let host = host.handler::<ExecHandler>("child", sh(&script)).ack(Ack::Delivered);
+        host.receiver_from("stuck", TestHost::options(), faults.around(recording.factory()))
+    })
+    .await;
+    let taken = || host.status("stuck").delivery.map_or(0, |delivery| delivery.backlog_messages);
+    until("a thousand are taken", || taken() >= 1000).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(taken(), 1000);
+    drop(host);
+}
+
+#[tokio::test]
+async fn a_child_that_reads_no_answers_is_not_heard_for_ever_and_ends() {
+    let dir = scratch();
+    let refused = send(1, "");
+    let script = [
+        READY,
+        &format!("for n in $(seq 60000); do echo '{refused}'; done"),
+        r#"touch "$dir/wrote_all""#,
+        "sleep 1000",
+    ];
+    let recording = Recording::new();
+    let host = host(sh_in(dir.path(), &script), &recording).await;
+    // Its answers fill the pipe. Were it heard without them, it would be done by then.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::pause();
+    let wrong = "`sh` did not read what it was sent within 1m";
+    until(wrong, || format!("{:?}", host.status("child")).contains(wrong)).await;
+    assert!(!dir.path().join("wrote_all").exists());
     drop(host);
 }
 
