@@ -1,13 +1,18 @@
 // All agents, as the server told last.
 
-// Rates are taken over this time.
-const RATE_OVER = 10_000;
+import { Rate } from "./rate.js";
+
+// Who has told it so lately is at the head: blocks take a moment to come round, and to be told of.
+export const AT_HEAD = 1;
+// Beyond this, a node has not just missed a moment.
+export const FAR_BEHIND = 5;
 
 export class Agents {
   known = new Map();
+  rate = new Rate();
   // How far the server's clock is ahead of this one.
   #ahead = 0;
-  #counted = [];
+  #heads = new Map();
 
   // The server's time now.
   now() {
@@ -17,11 +22,12 @@ export class Agents {
   // Takes in a message of the server. Says which agents became inactive.
   apply({ now, metrics, whole, agents, gone }) {
     this.#ahead = now - Date.now();
-    this.#count(now, metrics);
+    this.rate.count(now, metrics);
     const before = this.known;
     if (whole) this.known = new Map();
     const fallen = agents.filter((agent) => this.#update(agent, before));
     for (const id of gone) this.known.delete(id);
+    this.#findHeads();
     return fallen.map((agent) => agent.id);
   }
 
@@ -34,28 +40,29 @@ export class Agents {
     return old !== undefined && old.state !== "inactive" && agent.state === "inactive";
   }
 
-  #count(now, metrics) {
-    // A count that falls is that of another run of the server.
-    if (this.#counted.at(-1)?.metrics > metrics) this.#counted = [];
-    this.#counted.push({ now, metrics });
-    while (this.#counted.length > 2 && this.#counted[1].now < now - RATE_OVER) this.#counted.shift();
+  #findHeads() {
+    this.#heads = new Map();
+    for (const agent of this.known.values()) {
+      const highest = Math.max(block(agent) ?? -1, agent.live.syncing.highest ?? -1);
+      if (agent.state === "inactive" || highest < 0) continue;
+      const head = this.#heads.get(network(agent)) ?? { block: 0, agents: 0 };
+      head.agents += 1;
+      head.block = Math.max(head.block, highest);
+      this.#heads.set(network(agent), head);
+    }
   }
 
-  // Metrics since the server was started.
-  get metrics() {
-    return this.#counted.at(-1)?.metrics;
+  // The highest block that is known, of the network that most agents are in.
+  get head() {
+    const heads = [...this.#heads.values()];
+    return heads.reduce((most, head) => (head.agents > most.agents ? head : most), { agents: 0 }).block;
   }
 
-  // Metrics per second; nothing until two messages told.
-  get rate() {
-    const first = this.#counted[0];
-    const last = this.#counted.at(-1);
-    return first && last.now > first.now ? ((last.metrics - first.metrics) * 1000) / (last.now - first.now) : undefined;
-  }
-
-  // Rates begin anew: nothing was heard meanwhile.
-  forgetRate() {
-    this.#counted = [];
+  // How many blocks an agent is behind the highest one that any agent of its network knows.
+  behind(agent) {
+    const own = block(agent);
+    const head = this.#heads.get(network(agent))?.block;
+    return own === null || head === undefined || agent.state === "inactive" ? undefined : Math.max(0, head - own);
   }
 
   // How many agents are in each state.
@@ -65,6 +72,12 @@ export class Agents {
     return states;
   }
 }
+
+// The block that an agent has got.
+export const block = ({ live }) => live.block.number ?? live.syncing.current;
+
+// Blocks of one network say nothing about another.
+const network = ({ about }) => about?.net ?? "";
 
 function words({ id, about }) {
   return [id, ...Object.values(about ?? {})].filter(Boolean).join(" ").toLowerCase();

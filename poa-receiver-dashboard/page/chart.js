@@ -2,30 +2,33 @@
 
 /* global uPlot */
 
-const HEIGHT = 120;
+const HEIGHT = 112;
 // The steps that the marks of an axis of whole numbers may be apart.
 const WHOLE = [1, 2, 5].flatMap((step) => Array.from({ length: 15 }, (_, power) => step * 10 ** power)).sort((a, b) => a - b);
+// The same for times, in seconds.
+const TIMES = [10, 30, 60, 120, 300, 600];
 const SYNC = uPlot.sync("detail");
 
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
 
-// Draws into `place`. `lines` are `{ label, colour, format }`; `range` fixes the values shown.
+// Draws into `place`. `lines` are `{ label, colour, format }`; `range` fixes the values shown, `unit` follows them.
 // `whole` says that there is nothing between two whole numbers.
 export class Chart {
   #plot;
   #place;
 
-  constructor(place, lines, { range, whole } = {}) {
+  constructor(place, lines, { range, whole, unit = "" } = {}) {
     this.#place = place;
+    const values = axis({ size: 58, space: 24, incrs: whole ? WHOLE : undefined, values: figures(unit) });
     const options = {
       width: this.#width(),
       height: HEIGHT,
-      padding: [8, 16, 0, 0],
+      padding: [8, 12, 0, 0],
       legend: { show: false },
       cursor: { sync: { key: SYNC.key }, y: false, points: { size: 6 } },
       scales: { y: range ? { range } : { range: around } },
-      axes: [axis({ space: 70, size: 24, values: times }), axis({ size: 64, space: 22, incrs: whole ? WHOLE : undefined, values: figures })],
-      series: [{}, ...lines.map((line) => series(line))],
+      axes: [axis({ space: 56, size: 24, incrs: TIMES, values: times }), values],
+      series: [{}, ...lines.map((line) => series(line, lines.length === 1))],
     };
     this.#plot = new uPlot(options, [[], ...lines.map(() => [])], place);
     this.#observer.observe(place);
@@ -37,8 +40,11 @@ export class Chart {
     return Math.max(160, this.#place.clientWidth);
   }
 
-  show(columns) {
-    this.#plot.setData(columns);
+  show(columns, from, to) {
+    this.#plot.batch(() => {
+      this.#plot.setData(columns, false);
+      this.#plot.setScale("x", { min: from, max: to });
+    });
   }
 
   remove() {
@@ -47,8 +53,17 @@ export class Chart {
   }
 }
 
-function series({ label, colour: name }) {
-  return { label, stroke: colour(name), width: 1.5, spanGaps: false, points: { show: false } };
+function series({ label, colour: name }, alone) {
+  const stroke = colour(name);
+  const points = { show: false, filter: lone, size: 4, fill: stroke };
+  return { label, stroke, width: 1.75, fill: alone ? `${stroke}1c` : undefined, spanGaps: false, points };
+}
+
+// A figure without one on either side makes no line: a point shows it.
+export function lone({ data }, n) {
+  const known = (index) => data[n][index] !== null && data[n][index] !== undefined;
+  const found = [...data[n].keys()].filter((index) => known(index) && !known(index - 1) && !known(index + 1));
+  return found.length > 0 ? found : null;
 }
 
 function axis(more) {
@@ -63,8 +78,8 @@ function times(_plot, ticks) {
   return ticks.map((tick) => clock.format(tick * 1000));
 }
 
-function figures(_plot, ticks) {
-  return ticks.map((tick) => new Intl.NumberFormat("en-GB").format(tick));
+function figures(unit) {
+  return (_plot, ticks) => ticks.map((tick) => new Intl.NumberFormat("en-GB").format(tick) + unit);
 }
 
 // A line that does not move is drawn in the middle, and does not look like noise.

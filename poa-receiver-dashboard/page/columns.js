@@ -1,13 +1,17 @@
-// What the table shows of an agent. `value` is what is sorted by, `text` what is read, `share` fills a bar (0 to 100).
+// What the table shows of an agent. `value` is what is sorted by, `text` what is read, `share` fills a bar (0 to 100), `tone` says
+// what calls for a look ("doubt" or "bad"), and `lag` how far a block is behind.
 
+import { AT_HEAD, FAR_BEHIND, block } from "./agents.js";
 import * as format from "./format.js";
 
 const RANK = { inactive: 0, unknown: 1, active: 2 };
+const SLOW = 1000;
+
 const nothingLast = (value) => value ?? -Infinity;
 
 // An agent whose node has told nothing yet is not "not syncing".
-const syncing = ({ live }) => (live.peers === null ? format.NONE : format.syncing(live.syncing));
-const behind = ({ live }) => (live.syncing.on ? live.syncing.highest - live.syncing.current || 1 : live.peers === null ? -1 : 0);
+export const syncing = ({ live }) => (live.peers === null ? format.NONE : format.syncing(live.syncing));
+const missing = ({ live }) => (live.syncing.on ? live.syncing.highest - live.syncing.current || 1 : live.peers === null ? -1 : 0);
 
 export const COLUMNS = [
   { key: "agent", label: "Agent", value: (agent) => agent.id.toLowerCase(), text: (agent) => agent.id },
@@ -26,13 +30,29 @@ export const COLUMNS = [
     text: (agent, now) => format.ago(now - agent.seen),
     hint: (agent) => `Last metric or change of state: ${format.moment(agent.seen)}`,
   },
-  number("latency", "Latency", (live) => live.latency, format.milliseconds),
-  number("cpu", "CPU", (live) => live.cpu, format.percent, true),
-  number("memory", "Memory", (live) => live.memory, format.percent, true),
-  number("disk", "Disk", (live) => live.disk, format.percent, true),
-  number("peers", "Peers", (live) => live.peers, format.count),
-  { key: "syncing", label: "Syncing", downwards: true, numeric: true, value: behind, text: syncing },
-  number("block", "Block", (live) => live.block.number ?? live.syncing.current, format.count),
+  { ...number("latency", "Latency", (live) => live.latency, format.milliseconds), tone: ({ live }) => (live.latency > SLOW ? "doubt" : "") },
+  load("cpu", "CPU", (live) => live.cpu),
+  load("memory", "Memory", (live) => live.memory),
+  load("disk", "Disk", (live) => live.disk),
+  { ...number("peers", "Peers", (live) => live.peers, format.count), tone: ({ live }) => (live.peers === 0 ? "doubt" : "") },
+  {
+    key: "syncing",
+    label: "Syncing",
+    downwards: true,
+    numeric: true,
+    value: missing,
+    text: syncing,
+    tone: ({ live }) => (live.syncing.on ? "doubt" : ""),
+  },
+  {
+    key: "block",
+    label: "Block",
+    numeric: true,
+    downwards: true,
+    value: (agent) => nothingLast(block(agent)),
+    text: (agent) => format.count(block(agent)),
+    lag: (agent, agents) => lag(agents.behind(agent)),
+  },
 ];
 
 const HINTS = {
@@ -41,14 +61,19 @@ const HINTS = {
   unknown: (since) => `Has not pinged since ${since}: nobody would notice if it fell silent`,
 };
 
-function number(key, label, figure, text, bar = false) {
-  return {
-    key,
-    label,
-    numeric: true,
-    downwards: true,
-    value: (agent) => nothingLast(figure(agent.live)),
-    text: (agent) => text(figure(agent.live)),
-    share: bar ? (agent) => figure(agent.live) : undefined,
-  };
+function number(key, label, figure, text) {
+  const value = (agent) => nothingLast(figure(agent.live));
+  return { key, label, numeric: true, downwards: true, value, text: (agent) => text(figure(agent.live)) };
+}
+
+function load(key, label, figure) {
+  const share = (agent) => Math.round(Math.min(100, Math.max(0, figure(agent.live) ?? 0)));
+  return { ...number(key, label, figure, format.percent), share, tone: (agent) => format.loadTone(share(agent)) };
+}
+
+// What is said of a block that is behind: nothing of one that is not.
+export function lag(behind) {
+  if (behind === undefined || behind <= AT_HEAD) return { text: "", tone: "", hint: "" };
+  const hint = `${format.count(behind)} blocks behind the highest one that any agent of this network knows`;
+  return { text: `−${format.count(behind)}`, tone: behind > FAR_BEHIND ? "bad" : "doubt", hint };
 }

@@ -1,29 +1,34 @@
 // One agent: who it is, what it says, and how it went in the last quarter of an hour.
 
+import { block } from "./agents.js";
 import { Chart } from "./chart.js";
+import { lag, syncing } from "./columns.js";
 import * as format from "./format.js";
-
-// The server keeps a sample every 10 s; what comes in between is the newer value of the last one.
-const EVERY = 10;
-const KEPT = 360;
+import { Samples } from "./samples.js";
 
 const CHARTS = [
   {
     title: "Load",
-    scale: { range: () => [0, 100] },
+    scale: { range: () => [0, 100], unit: " %" },
     lines: [
       { key: "cpu", label: "CPU", colour: "--series-1", format: format.percent },
       { key: "memory", label: "Memory", colour: "--series-2", format: format.percent },
       { key: "disk", label: "Disk", colour: "--series-3", format: format.percent },
     ],
   },
-  { title: "Latency", lines: [{ key: "latency", label: "Latency", colour: "--series-1", format: format.milliseconds }] },
+  { title: "Latency", scale: { unit: " ms" }, lines: [{ key: "latency", label: "Latency", colour: "--series-1", format: format.milliseconds }] },
   { title: "Peers", scale: { whole: true }, lines: [{ key: "peers", label: "Peers", colour: "--series-2", format: format.count }] },
   { title: "Pending transactions", scale: { whole: true }, lines: [{ key: "pending", label: "Pending", colour: "--series-3", format: format.count }] },
   { title: "Block", scale: { whole: true }, lines: [{ key: "block", label: "Block", colour: "--series-1", format: format.count }] },
 ];
 
+// Each with its tone, where it calls for a look.
 const FIGURES = [
+  ["Block", (agent, agents) => [format.count(block(agent)), lag(agents.behind(agent)).text].join(" "), (agent, agents) => lag(agents.behind(agent)).tone],
+  ["Syncing", syncing, ({ live }) => (live.syncing.on ? "doubt" : "")],
+  ["Peers", ({ live }) => format.count(live.peers), ({ live }) => (live.peers === 0 ? "doubt" : "")],
+  ["Latency", ({ live }) => format.milliseconds(live.latency)],
+  ["Pending", ({ live }) => format.count(live.pending)],
   ["Gas price", ({ live }) => format.gwei(live.gas_price)],
   ["Hash rate", ({ live }) => format.hashrate(live.hashrate)],
   ["Mining", ({ live }) => format.yesOrNo(live.mining)],
@@ -45,7 +50,7 @@ export class Detail {
   #closed;
   #element = document.getElementById("detail");
   #charts = [];
-  #samples = new Map();
+  #samples = new Samples();
   #id;
 
   // `closed(id)` is called when the details are no longer wanted.
@@ -58,7 +63,7 @@ export class Detail {
   }
 
   async open(id) {
-    if (id !== this.#id) this.#samples = new Map();
+    if (id !== this.#id) this.#samples = new Samples();
     this.#id = id;
     this.#build();
     this.#element.querySelector("h2").focus();
@@ -81,10 +86,7 @@ export class Detail {
     if (id === undefined) return;
     const answer = await fetch(`history?agent=${encodeURIComponent(id)}`, { cache: "no-store" }).catch(() => undefined);
     if (!answer?.ok || this.#id !== id) return;
-    const columns = await answer.json();
-    for (const [n, at] of columns.at.entries()) {
-      this.#samples.set(at, Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[n]])));
-    }
+    this.#samples.merge(await answer.json());
     this.changed();
   }
 
@@ -92,22 +94,13 @@ export class Detail {
   changed() {
     const agent = this.#agents.known.get(this.#id);
     if (this.#id === undefined || !agent) return;
-    if (agent.state !== "inactive") this.#note(agent);
+    this.#samples.note(agent);
     this.#showFigures(agent);
-    const samples = [...this.#samples.values()].sort((a, b) => a.at - b.at);
+    const { samples, from, to } = this.#samples.recent(Math.floor(this.#agents.now() / 1000));
     for (const { chart, lines, now } of this.#charts) {
-      chart.show([samples.map(({ at }) => at), ...lines.map(({ key }) => samples.map((sample) => sample[key]))]);
+      chart.show([samples.map(({ at }) => at), ...lines.map(({ key }) => samples.map((sample) => sample[key] ?? null))], from, to);
       now(samples.at(-1));
     }
-  }
-
-  #note({ seen, live }) {
-    const at = Math.floor(seen / 1000);
-    const last = Math.max(...this.#samples.keys());
-    const key = at < last + EVERY ? last : at;
-    const { cpu, memory, disk, latency, peers, pending, block } = live;
-    this.#samples.set(key, { at: key, cpu, memory, disk, latency, peers, pending, block: block.number });
-    if (this.#samples.size > KEPT) this.#samples.delete(Math.min(...this.#samples.keys()));
   }
 
   #build() {
@@ -119,11 +112,12 @@ export class Detail {
       make("header", {}, name, close),
       make("p", { className: "detail-state", id: "detail-state" }),
       make("dl", { className: "facts", id: "detail-figures" }),
+      make("h3", { textContent: "About" }),
+      make("dl", { className: "facts", id: "detail-about" }),
     );
     this.#element.hidden = false;
     document.body.classList.add("with-detail");
     this.#charts = CHARTS.map((chart) => this.#chart(chart));
-    this.#element.append(make("h3", { textContent: "About" }), make("dl", { className: "facts", id: "detail-about" }));
     this.changed();
   }
 
@@ -155,11 +149,11 @@ export class Detail {
     const now = this.#agents.now();
     state.replaceChildren(
       make("span", { className: "pill", textContent: agent.state }),
-      ` since ${format.moment(agent.since)}, last seen ${format.ago(now - agent.seen)}`,
+      ` since ${format.when(agent.since, now)}, last seen ${format.ago(now - agent.seen)}`,
     );
-    facts("detail-figures", FIGURES.map(([label, text]) => [label, text(agent)]));
-    const about = ABOUT.map(([label, key]) => [label, told(agent.about, key)]).filter(([, text]) => text);
-    facts("detail-about", about.length > 0 ? about : [["Name", "not told yet"]]);
+    facts("detail-figures", FIGURES.map(([label, text, tone]) => [label, text(agent, this.#agents), tone?.(agent, this.#agents) ?? ""]));
+    const about = ABOUT.map(([label, key]) => [label, told(agent, key), ""]).filter(([, text]) => text);
+    facts("detail-about", about.length > 0 ? about : [["Name", "not told yet", ""]]);
   }
 
   #dropCharts() {
@@ -168,8 +162,9 @@ export class Detail {
   }
 }
 
-function told(about, key) {
+function told({ id, about }, key) {
   const text = about?.[key];
+  if (key === "name" && text === id) return undefined;
   return key === "os" && text ? [text, about.os_v].filter(Boolean).join(" ") : text;
 }
 
@@ -180,7 +175,11 @@ function facts(id, pairs) {
   if (list.dataset.text === text) return;
   list.dataset.text = text;
   list.replaceChildren(
-    ...pairs.map(([label, value]) => make("div", {}, make("dt", { textContent: label }), make("dd", { textContent: value, title: value }))),
+    ...pairs.map(([label, value, tone]) => {
+      const told = make("dd", { textContent: value, title: value });
+      told.dataset.tone = tone;
+      return make("div", {}, make("dt", { textContent: label }), told);
+    }),
   );
 }
 

@@ -13,6 +13,7 @@ export class Feed {
   #socket;
   #attempts = 0;
   #lostSince;
+  #heard;
   #timer;
   #watch;
 
@@ -39,7 +40,8 @@ export class Feed {
   }
 
   #open() {
-    const url = new URL(this.#path, location.href);
+    // Beside the page, wherever a proxy has put that.
+    const url = new URL(this.#path.slice(1), document.baseURI);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url, PROTOCOL);
     this.#socket = socket;
@@ -47,6 +49,7 @@ export class Feed {
     socket.onmessage = ({ data }) => {
       if (this.#socket !== socket) return;
       this.#listen(socket);
+      this.#heard = Date.now();
       if (this.#attempts > 0 || this.#lostSince !== undefined || !this.isConnected) this.#begin();
       this.#on.message(JSON.parse(data));
     };
@@ -79,8 +82,9 @@ export class Feed {
   }
 
   #retry() {
+    // What is shown is from when the server was heard last: that it is silent shows later.
+    this.#lostSince ??= this.isConnected ? this.#heard : Date.now();
     this.isConnected = false;
-    this.#lostSince ??= Date.now();
     const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#attempts);
     this.#attempts += 1;
     // Pages that lost the same server must not all come back at the same moment.

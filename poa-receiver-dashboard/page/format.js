@@ -42,6 +42,11 @@ export function span(milliseconds) {
 export const ago = (milliseconds) => (milliseconds < 1500 ? "now" : `${span(milliseconds)} ago`);
 export const clock = (time) => clockTime.format(time);
 export const moment = (time) => fullTime.format(time);
+// A moment; of today, the time is enough.
+export const when = (time, now) => (new Date(time).toDateString() === new Date(now).toDateString() ? clock(time) : moment(time));
+
+// Whether a load in percent calls for a look.
+export const loadTone = (share) => (share >= 90 ? "bad" : share >= 75 ? "doubt" : "");
 
 // How far a node has come, and what there is to say about it.
 export function syncing({ on, current, highest }) {

@@ -5,11 +5,13 @@ import { Detail } from "./detail.js";
 import { Feed } from "./feed.js";
 import * as format from "./format.js";
 import * as signIn from "./sign-in.js";
+import { Summary } from "./summary.js";
 import { Table } from "./table.js";
 
 const byId = (id) => document.getElementById(id);
 
 const agents = new Agents();
+const summary = new Summary(agents, open);
 const table = new Table(agents, open);
 const detail = new Detail(agents, (id) => {
   table.select(undefined);
@@ -45,8 +47,7 @@ function message(json) {
 }
 
 function showTotals() {
-  byId("rate").textContent = format.rate(agents.rate);
-  byId("metrics").textContent = format.count(agents.metrics);
+  summary.changed();
   const states = agents.states();
   for (const [state, { button, count }] of stateButtons) {
     const number = state ? states[state] : agents.known.size;
@@ -58,7 +59,7 @@ function showTotals() {
 
 function connected() {
   disconnected = undefined;
-  agents.forgetRate();
+  agents.rate.forget();
   document.body.dataset.connection = "live";
   byId("connection").textContent = "Live";
   byId("lost").hidden = true;
@@ -71,7 +72,7 @@ function lost({ since, next }) {
   document.body.dataset.connection = "lost";
   byId("connection").textContent = "Disconnected";
   byId("lost").hidden = false;
-  if (first) agents.forgetRate();
+  if (first) agents.rate.forget();
   showTotals();
   showLost();
 }

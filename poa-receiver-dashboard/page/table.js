@@ -37,6 +37,7 @@ export class Table {
     this.#body.addEventListener("click", (event) => this.#clicked(event));
     this.#body.addEventListener("keydown", (event) => this.#moved(event));
     new ResizeObserver(() => this.resized()).observe(this.#scroller);
+    byId("direction").addEventListener("click", () => this.#sortBy(this.#sort.column));
     this.#showSort();
   }
 
@@ -86,7 +87,7 @@ export class Table {
   // Gives the focus back to the agent that was opened.
   focus(id) {
     const row = this.#rows.get(id);
-    (row?.button ?? this.#scroller).focus();
+    (row?.button ?? this.#scroller).focus({ preventScroll: true });
   }
 
   #anew() {
@@ -132,6 +133,8 @@ export class Table {
   #showSort() {
     const { column: sorted, descending } = this.#sort;
     byId("sort").value = sorted.key;
+    byId("direction").textContent = descending ? "↓" : "↑";
+    byId("direction").ariaLabel = `Sorted ${descending ? "downwards" : "upwards"}. Turn round`;
     for (const [column, cell] of this.#headers) {
       if (column !== sorted) cell.removeAttribute("aria-sort");
       else cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
@@ -162,30 +165,40 @@ export class Table {
     const last = Math.ceil((this.#scroller.scrollTop + this.#scroller.clientHeight) / height) + SPARE;
     this.#body.style.height = `${this.#order.length * height}px`;
     byId("table").setAttribute("aria-rowcount", this.#order.length + 1);
-    this.#place(this.#order.slice(first, last), first);
+    const focused = this.#focused();
+    const drawn = this.#order.slice(first, last).map((id, offset) => [first + offset, id]);
+    const place = focused === undefined ? -1 : this.#order.indexOf(focused);
+    // Who is on a row stays on it, wherever it goes.
+    if (place >= last) drawn.push([place, focused]);
+    if (place >= 0 && place < first) drawn.unshift([place, focused]);
+    this.#show(drawn, this.#rows.get(focused)?.element);
+    if (focused !== undefined && place < 0) this.#scroller.focus({ preventScroll: true });
     this.#sayNobody();
   }
 
-  // Draws these agents, the first of them at this place. Rows that stay are kept, and only what differs is written.
-  #place(ids, first) {
-    const focused = document.activeElement;
-    const stay = new Set(ids);
+  // The agent whose row has the focus.
+  #focused() {
+    return this.#body.contains(document.activeElement) ? document.activeElement.closest("tr").dataset.id : undefined;
+  }
+
+  // Draws these agents at these places. Rows that stay are kept, and only what differs is written. The pinned row is not moved
+  // in the document, or it would lose the focus: the others are moved around it.
+  #show(drawn, pinned) {
+    const stay = new Set(drawn.map(([, id]) => id));
     for (const [id, row] of this.#rows) {
       if (stay.has(id)) continue;
       row.element.remove();
       this.#rows.delete(id);
     }
-    let before = this.#body.firstChild;
+    let next = this.#body.firstChild;
     const now = this.#agents.now();
-    for (const [offset, id] of ids.entries()) {
+    for (const [place, id] of drawn) {
       const agent = this.#agents.known.get(id);
       const row = this.#rows.get(id) ?? this.#newRow(id);
-      if (agent) row.show(agent, now, first + offset, id === this.#selected);
-      if (row.element === before) before = before.nextSibling;
-      else this.#body.insertBefore(row.element, before);
+      if (agent) row.show(agent, this.#agents, now, place, id === this.#selected);
+      if (row.element === next || row.element === pinned) next = row.element.nextSibling;
+      else this.#body.insertBefore(row.element, next);
     }
-    // A row that changes its place loses the focus.
-    if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
   }
 
   #newRow(id) {
@@ -210,11 +223,19 @@ export class Table {
   #moved(event) {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!step) return;
-    const row = event.target.closest("tr");
-    const next = step > 0 ? row?.nextElementSibling : row?.previousElementSibling;
-    if (!next) return;
+    const next = this.#order.indexOf(this.#focused()) + step;
+    if (next < 0 || next >= this.#order.length) return;
     event.preventDefault();
-    next.querySelector("button").focus();
+    this.#bringIntoView(next);
+    this.#draw();
+    this.#rows.get(this.#order[next])?.button.focus({ preventScroll: true });
+  }
+
+  #bringIntoView(place) {
+    const head = byId("head").offsetHeight;
+    const top = place * this.#rowHeight;
+    const lowest = this.#scroller.clientHeight - head - this.#rowHeight;
+    this.#scroller.scrollTop = Math.min(top, Math.max(top - lowest, this.#scroller.scrollTop));
   }
 }
 
@@ -246,38 +267,48 @@ class Row {
     return cell;
   }
 
-  show(agent, now, place, selected) {
-    this.#write("place", place, () => {
+  show(agent, agents, now, place, selected) {
+    this.#write("row place", place, () => {
       this.element.style.setProperty("--place", place);
       this.element.setAttribute("aria-rowindex", place + 2);
       this.element.classList.toggle("odd", place % 2 === 1);
     });
-    this.#write("state", agent.state, () => (this.element.dataset.state = agent.state));
-    this.#write("selected", selected, () => this.element.classList.toggle("selected", selected));
+    this.#write("row state", agent.state, () => (this.element.dataset.state = agent.state));
+    this.#write("row selected", selected, () => this.element.classList.toggle("selected", selected));
     for (const { column, cell, text } of this.#cells) {
-      if (column.key !== "agent") this.#showCell(column, cell, text, agent, now);
+      if (column.key !== "agent") this.#showText(column, cell, text, agent, now);
+      if (column.share) this.#showShare(column, cell, agent);
+      if (column.tone) this.#write(`${column.key} tone`, column.tone(agent), (tone) => (cell.dataset.tone = tone));
+      if (column.lag) this.#showLag(column, cell, agent, agents);
     }
   }
 
-  #showCell(column, cell, element, agent, now) {
+  #showText(column, cell, element, agent, now) {
     const text = column.text(agent, now);
     this.#write(column.key, text, () => {
       element.textContent = text;
       cell.classList.toggle("none", text === NONE);
       if (column.hint) cell.title = column.hint(agent);
     });
-    if (!column.share) return;
-    const share = Math.round(Math.min(100, Math.max(0, column.share(agent) ?? 0)));
-    this.#write(`${column.key} share`, share, () => {
-      cell.style.setProperty("--share", share);
-      cell.classList.toggle("high", share >= 90);
+  }
+
+  #showShare(column, cell, agent) {
+    this.#write(`${column.key} share`, column.share(agent), (share) => cell.style.setProperty("--share", share));
+  }
+
+  #showLag(column, cell, agent, agents) {
+    const { text, tone, hint } = column.lag(agent, agents);
+    this.#write(`${column.key} lag`, text, () => {
+      cell.dataset.lag = text;
+      cell.dataset.tone = tone;
+      cell.title = hint;
     });
   }
 
   #write(what, value, write) {
     if (this.#shown[what] === value) return;
     this.#shown[what] = value;
-    write();
+    write(value);
   }
 }
 

@@ -1,6 +1,6 @@
 //! The queue of one client of the feed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -12,7 +12,10 @@ use crate::state::frame;
 /// What waits for one client: bounded, so that a slow one costs others nothing.
 ///
 /// When it is full, the oldest metric of the same agent and type gives way to a newer one; failing that, the oldest that has a
-/// newer one of its own agent and type behind it; failing that, the oldest of all.
+/// newer one of its own agent and type behind it; failing that, the oldest of all. One that is larger than all the queue is
+/// left out itself.
+///
+/// What agents said last before the client came does not wait here: the queue knows only which agents it was not told of.
 #[derive(Debug)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
@@ -23,8 +26,10 @@ pub(crate) struct Queue {
 struct Waiting {
     limit: usize,
     bytes: usize,
-    /// The last values, sent first. They are shared with the state, and so cost little.
-    first: VecDeque<Bytes>,
+    /// The agents of which the client was not told yet what they said last.
+    untold: HashSet<AgentId>,
+    /// The same in an order, with some that it was told of meanwhile.
+    order: VecDeque<AgentId>,
     /// By their numbers, which rise.
     frames: BTreeMap<u64, Entry>,
     /// The numbers of the frames of each key, rising.
@@ -48,12 +53,14 @@ struct Entry {
 const OVERHEAD: usize = 256;
 
 impl Queue {
-    /// A queue of at most `limit` bytes that begins with these frames, which do not count.
-    pub(crate) fn new(limit: usize, first: VecDeque<Bytes>) -> Self {
+    /// A queue of at most `limit` bytes for a client that knows nothing of these agents yet.
+    pub(crate) fn new(limit: usize, untold: impl Iterator<Item = AgentId>) -> Self {
+        let order: VecDeque<_> = untold.collect();
         let waiting = Waiting {
             limit,
             bytes: 0,
-            first,
+            untold: order.iter().cloned().collect(),
+            order,
             frames: BTreeMap::new(),
             alike: HashMap::new(),
             superseded: BTreeSet::new(),
@@ -70,6 +77,21 @@ impl Queue {
         self.filled.notify_one();
     }
 
+    /// Whether there are agents of which the client was not told what they said last.
+    pub(crate) fn has_untold(&self) -> bool {
+        !self.waiting.lock().order.is_empty()
+    }
+
+    /// Whether this is one of them; then it is taken.
+    pub(crate) fn take_if_untold(&self, agent: &AgentId) -> bool {
+        self.waiting.lock().untold.remove(agent)
+    }
+
+    /// Takes up to `most` of them.
+    pub(crate) fn take_untold(&self, most: usize) -> Vec<AgentId> {
+        self.waiting.lock().take_untold(most)
+    }
+
     /// Up to `most` of the frames that come next, at least one. Cancel safe: nothing is taken unless it is given.
     pub(crate) async fn next(&self, most: usize) -> Vec<Bytes> {
         loop {
@@ -83,18 +105,21 @@ impl Queue {
 
     /// Nothing of this agent will come any more: no need to remember what was missed.
     pub(crate) fn forget(&self, agent: &AgentId) {
-        self.waiting.lock().missed.remove(agent);
+        let waiting = &mut *self.waiting.lock();
+        waiting.missed.remove(agent);
+        waiting.untold.remove(agent);
     }
 }
 
 impl Waiting {
     fn push(&mut self, entry: Entry) {
         let cost = cost(&entry);
-        while self.bytes + cost > self.limit && self.make_room(&entry.key) {}
-        if self.bytes + cost > self.limit {
+        if cost > self.limit {
+            // Nothing that gives way would help.
             self.miss(entry.key.0);
             return;
         }
+        while self.bytes + cost > self.limit && self.make_room(&entry.key) {}
         let number = self.next;
         self.next += 1;
         self.bytes += cost;
@@ -132,13 +157,24 @@ impl Waiting {
         Some(entry)
     }
 
-    fn pop(&mut self, most: usize) -> Vec<Bytes> {
-        let first = self.first.len().min(most);
-        let mut frames: Vec<Bytes> = self.first.drain(..first).collect();
-        if self.first.is_empty() {
-            // Its memory is needed once only.
-            self.first = VecDeque::new();
+    fn take_untold(&mut self, most: usize) -> Vec<AgentId> {
+        let mut agents = Vec::new();
+        while agents.len() < most
+            && let Some(agent) = self.order.pop_front()
+        {
+            if self.untold.remove(&agent) {
+                agents.push(agent);
+            }
         }
+        if self.order.is_empty() {
+            // Their memory is needed once only.
+            (self.order, self.untold) = Default::default();
+        }
+        agents
+    }
+
+    fn pop(&mut self, most: usize) -> Vec<Bytes> {
+        let mut frames = Vec::new();
         while frames.len() < most {
             let Some(number) = self.frames.first_key_value().map(|(number, _)| *number) else {
                 break;

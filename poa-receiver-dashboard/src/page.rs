@@ -1,49 +1,44 @@
 //! What the page is told: only what it does not know yet, however slow it is.
 
-use serde::Serialize;
-use serde::ser::{SerializeSeq as _, Serializer};
+use poa_core::AgentId;
+use serde::{Serialize, Serializer};
 
 use crate::read::About;
 use crate::state::{Agents, Condition, Live, View};
 
-/// A message to the page.
+/// News for a page. It is a copy, so that nobody waits while it is written as JSON.
 #[derive(Debug)]
 pub(crate) struct Page {
     /// The last change that is in it.
     pub(crate) change: u64,
     /// Whether there is any change in it.
     pub(crate) news: bool,
-    /// The message itself, JSON.
-    pub(crate) json: String,
+    body: Body,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Debug, Serialize)]
+struct Body {
     /// The server's clock, milliseconds since 1970.
     now: u64,
     /// Metrics since the server was started.
     metrics: u64,
     /// Whether this is all there is, and everything else is to be forgotten.
     whole: bool,
-    agents: Rows<'a>,
-    gone: Vec<&'a str>,
+    agents: Vec<Row>,
+    #[serde(serialize_with = "texts")]
+    gone: Vec<AgentId>,
 }
 
-/// The agents that changed, written without a list of them being made.
-struct Rows<'a> {
-    agents: &'a Agents,
-    since: u64,
-}
-
-#[derive(Serialize)]
-struct Row<'a> {
-    id: &'a str,
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(serialize_with = "text")]
+    id: AgentId,
     state: Condition,
     since: u64,
     seen: u64,
-    live: &'a Live,
+    live: Live,
     #[serde(skip_serializing_if = "Option::is_none")]
-    about: Option<&'a About>,
+    about: Option<Box<About>>,
 }
 
 impl Page {
@@ -54,24 +49,43 @@ impl Page {
         let since = since.filter(|_| !whole).unwrap_or(0);
         let now = poa_core::Timestamp::now().as_micros() / 1000;
         let gone = gone.unwrap_or_default();
-        let body = Body { now, metrics, whole, agents: Rows { agents, since }, gone };
-        // Nothing in it can fail to be JSON: numbers, texts and lists.
-        let json = serde_json::to_string(&body).unwrap_or_default();
-        Self { change: agents.change(), news: whole || agents.change() > since, json }
-    }
-}
-
-impl Serialize for Rows<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut rows = serializer.serialize_seq(None)?;
-        for (id, view, introduced) in self.agents.changed_since(self.since) {
-            rows.serialize_element(&row(id, view, introduced))?;
+        let news = whole || agents.change() > since;
+        let rows = if news { rows(agents, since) } else { Vec::new() };
+        Self {
+            change: agents.change(),
+            news,
+            body: Body { now, metrics, whole, agents: rows, gone },
         }
-        rows.end()
+    }
+
+    /// The message to the page.
+    pub(crate) fn json(&self) -> String {
+        // Nothing in it can fail to be JSON: numbers, texts and lists.
+        serde_json::to_string(&self.body).unwrap_or_default()
     }
 }
 
-fn row<'a>(id: &'a str, view: &'a View, introduced: bool) -> Row<'a> {
-    let about = view.about.as_deref().filter(|_| introduced);
-    Row { id, state: view.state, since: view.since, seen: view.seen, live: &view.live, about }
+fn rows(agents: &Agents, since: u64) -> Vec<Row> {
+    let changed = agents.changed_since(since);
+    changed.map(|(id, view, introduced)| row(id, view, introduced)).collect()
+}
+
+fn row(id: &AgentId, view: &View, introduced: bool) -> Row {
+    let about = if introduced { view.about.clone() } else { None };
+    Row {
+        id: id.clone(),
+        state: view.state,
+        since: view.since,
+        seen: view.seen,
+        live: view.live.clone(),
+        about,
+    }
+}
+
+fn text<S: Serializer>(id: &AgentId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(id.as_str())
+}
+
+fn texts<S: Serializer>(ids: &[AgentId], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(ids.iter().map(AgentId::as_str))
 }

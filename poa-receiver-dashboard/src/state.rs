@@ -82,13 +82,34 @@ impl State {
         inner.forget_excess();
     }
 
-    /// A new client of the feed: its queue, which begins with the last values of all agents.
+    /// A new client of the feed: its queue, and its number. What agents said last comes first.
     pub(crate) fn join(&self, limit: usize) -> (u64, Arc<Queue>) {
         let inner = &mut *self.0.lock();
-        let queue = Arc::new(Queue::new(limit, inner.agents.frames()));
+        let queue = Arc::new(Queue::new(limit, inner.agents.ids().cloned()));
         inner.clients += 1;
         inner.feeds.insert(inner.clients, queue.clone());
         (inner.clients, queue)
+    }
+
+    /// Up to `most` of the frames that a client gets next, at least one; a few more while it is told what agents said last.
+    /// Cancel safe: nothing is taken unless it is given.
+    pub(crate) async fn next(&self, queue: &Queue, most: usize) -> Vec<Bytes> {
+        while queue.has_untold() {
+            let frames = self.last_words(queue);
+            if !frames.is_empty() {
+                return frames;
+            }
+        }
+        queue.next(most).await
+    }
+
+    /// What the next few agents said last that this client was not told of.
+    fn last_words(&self, queue: &Queue) -> Vec<Bytes> {
+        // One lock for both: what an agent says in between would come before its last words.
+        let inner = self.0.lock();
+        let agents = queue.take_untold(TOLD_AT_ONCE);
+        let frames = agents.iter().flat_map(|id| inner.agents.last_words(id));
+        frames.map(|(_, frame)| frame.clone()).collect()
     }
 
     /// A client of the feed has gone.
@@ -125,6 +146,9 @@ impl State {
     }
 }
 
+/// Of how many agents a new client is told at once.
+const TOLD_AT_ONCE: usize = 16;
+
 /// The data type whose statistics an agent that became inactive is told to have.
 const CHAIN: &str = "ethereum_metrics";
 
@@ -135,8 +159,18 @@ fn kind(data_type: &str, kind: &str) -> u64 {
 }
 
 impl Inner {
+    /// Tells all clients of the feed. Who was not told yet what the agent said last is told that before.
     fn tell(&self, agent: &AgentId, kind: u64, frame: &Bytes) {
         for queue in self.feeds.values() {
+            if queue.take_if_untold(agent) {
+                for (data_type, last) in self.agents.last_words(agent) {
+                    let kind = match data_type {
+                        Some(data_type) => self::kind(data_type, STATISTICS),
+                        None => self::kind("", INFORMATION),
+                    };
+                    queue.push(agent, kind, last);
+                }
+            }
             queue.push(agent, kind, frame);
         }
     }

@@ -13,7 +13,7 @@ fn frame(text: &str) -> Bytes {
 const COST: usize = 1000 + OVERHEAD;
 
 fn queue(frames: usize) -> Queue {
-    Queue::new(frames * COST, VecDeque::new())
+    Queue::new(frames * COST, std::iter::empty())
 }
 
 fn push(queue: &Queue, name: &str, kind: u64, text: &str) {
@@ -36,13 +36,11 @@ async fn next(queue: &Queue, most: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn a_client_that_keeps_up_gets_everything_in_order() {
-    let first = VecDeque::from([frame("known 1"), frame("known 2")]);
-    let queue = Queue::new(100 * COST, first);
+    let queue = queue(100);
     for n in 0..5 {
         push(&queue, ["a", "b"][n % 2], 1, &format!("live {n}"));
     }
-    assert_eq!(next(&queue, 1).await, ["known 1"]);
-    assert_eq!(next(&queue, 3).await, ["known 2", "live 0", "live 1"]);
+    assert_eq!(next(&queue, 2).await, ["live 0", "live 1"]);
     assert_eq!(next(&queue, 9).await, ["live 2", "live 3", "live 4"]);
 }
 
@@ -85,12 +83,24 @@ async fn when_nothing_else_helps_the_oldest_goes() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_at_all_is_missed() {
+async fn what_does_not_fit_at_all_is_missed_and_pushes_nothing_out() {
     let queue = queue(2);
     push(&queue, "a", 1, "a 1");
-    queue.push(&agent("a"), 2, &Bytes::from(vec![b'x'; 3 * COST]));
-    push(&queue, "a", 1, "a 2");
-    assert_eq!(next(&queue, 9).await, [r#""a" missed 2"#, "a 2"]);
+    push(&queue, "b", 1, "b 1");
+    queue.push(&agent("a"), 1, &Bytes::from(vec![b'x'; 3 * COST]));
+    assert_eq!(next(&queue, 9).await, [r#""a" missed 1"#, "a 1", "b 1"]);
+}
+
+#[test]
+fn agents_are_told_of_once_unless_they_are_forgotten() {
+    let agents = ["a", "b", "c", "d"].map(agent);
+    let queue = Queue::new(2 * COST, agents.iter().cloned());
+    queue.forget(&agents[1]);
+    assert!(queue.take_if_untold(&agents[2]) && !queue.take_if_untold(&agents[2]));
+    assert_eq!(queue.take_untold(1), agents[..1]);
+    assert!(queue.has_untold());
+    assert_eq!(queue.take_untold(9), agents[3..]);
+    assert!(!queue.has_untold() && queue.take_untold(9).is_empty());
 }
 
 #[test]

@@ -38,9 +38,9 @@ impl Agent {
         }
     }
 
-    /// What a new client is told first.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = Bytes> {
-        let statistics = self.statistics.iter().map(|(_, frame)| frame.clone());
-        self.information.iter().cloned().chain(statistics)
+    /// What a new client is told first: frames with their data types, of which the information has none.
+    pub(crate) fn last_words(&self) -> impl Iterator<Item = (Option<&str>, &Bytes)> {
+        let statistics = self.statistics.iter().map(|(name, frame)| (Some(&**name), frame));
+        self.information.iter().map(|frame| (None, frame)).chain(statistics)
     }
 }

@@ -52,11 +52,11 @@ impl Agents {
     }
 
     pub(super) fn metric(&mut self, message: &Message, reading: Reading<'_>, frame: Option<Bytes>) {
-        self.change += 1;
         let (id, at) = (message.agent_id(), message.received_at());
-        let change = self.change;
+        let change = self.change + 1;
         let agent = self.entry(id, at);
         agent.changed = change;
+        let is_back = agent.view.hear(at);
         if agent.view.apply(at, reading.update) {
             agent.introduced = change;
         }
@@ -72,19 +72,26 @@ impl Agents {
             }
             _ => self.unsaved.view(id),
         }
+        if is_back {
+            self.unsaved.state(id);
+        }
+        self.change = change;
     }
 
     /// The agent is in this state; false when that was known.
     pub(super) fn enter(&mut self, id: &AgentId, state: Condition, since: Timestamp) -> bool {
-        self.change += 1;
-        let change = self.change;
+        let change = self.change + 1;
         let agent = self.entry(id, since);
-        agent.changed = change;
-        let entered = agent.view.enter(state, since);
-        if entered {
-            self.unsaved.state(id);
+        if !agent.view.enter(state, since) {
+            return false;
         }
-        entered
+        agent.changed = change;
+        if state == Condition::Inactive {
+            agent.history.fall_silent(since);
+        }
+        self.change = change;
+        self.unsaved.state(id);
+        true
     }
 
     /// What clients are told of an agent that became inactive is its last word; the page shows no load or peers of it.
@@ -99,16 +106,21 @@ impl Agents {
     fn entry(&mut self, id: &AgentId, at: Timestamp) -> &mut Agent {
         // Looked up twice only for an agent that is new: clones of an id are not free.
         if !self.known.contains_key(id) {
-            let (view, introduced) = (View::new(at), self.change);
+            let (view, introduced) = (View::new(at), self.change + 1);
             self.known.insert(id.clone(), Agent { view, introduced, ..Agent::default() });
             self.unsaved.state(id);
         }
         self.known.entry(id.clone()).or_default()
     }
 
-    /// Everything that new clients of the feed are told.
-    pub(super) fn frames(&self) -> VecDeque<Bytes> {
-        self.known.values().flat_map(Agent::frames).collect()
+    /// All of them, in no order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &AgentId> {
+        self.known.keys()
+    }
+
+    /// What new clients of the feed are told of an agent: frames with their data types, of which the information has none.
+    pub(super) fn last_words(&self, id: &AgentId) -> impl Iterator<Item = (Option<&str>, &Bytes)> {
+        self.known.get(id).into_iter().flat_map(Agent::last_words)
     }
 
     pub(super) fn history(&self, agent: &str) -> Option<Columns> {
@@ -165,15 +177,18 @@ impl Agents {
     }
 
     /// The agents forgotten since this change; `None` when that is not known any more.
-    pub(crate) fn gone_since(&self, since: u64) -> Option<Vec<&str>> {
+    pub(crate) fn gone_since(&self, since: u64) -> Option<Vec<AgentId>> {
         let complete = self.gone.len() < GONE || self.gone.front()?.0 <= since;
         let gone = self.gone.iter().filter(|(change, _)| *change > since);
-        complete.then(|| gone.map(|(_, id)| id.as_str()).collect())
+        complete.then(|| gone.map(|(_, id)| id.clone()).collect())
     }
 
     /// The agents whose view changed since this change, and whether who they are did, too.
-    pub(crate) fn changed_since(&self, since: u64) -> impl Iterator<Item = (&str, &View, bool)> {
+    pub(crate) fn changed_since(
+        &self,
+        since: u64,
+    ) -> impl Iterator<Item = (&AgentId, &View, bool)> {
         let changed = self.known.iter().filter(move |(_, agent)| agent.changed > since);
-        changed.map(move |(id, agent)| (id.as_str(), &agent.view, agent.introduced > since))
+        changed.map(move |(id, agent)| (id, &agent.view, agent.introduced > since))
     }
 }

@@ -13,7 +13,7 @@ const EVERY: u64 = 10;
 /// How many samples are kept: a quarter of an hour.
 const KEPT: usize = 90;
 
-/// The last samples of one agent, oldest first. Takes 4 KiB at most.
+/// The last samples of one agent, oldest first; one without any figure stands where it fell silent. Takes 4 KiB at most.
 #[derive(Debug, Default)]
 pub(crate) struct History(VecDeque<Sample>);
 
@@ -47,19 +47,31 @@ pub(crate) struct Columns {
 impl History {
     /// Notes the figures of a moment: as a new sample, or as the newer figures of the last one.
     pub(crate) fn note(&mut self, at: Timestamp, live: &Live) {
-        let mut sample = Sample::of(at.as_micros() / 1_000_000, live);
+        let mut sample = Sample::of(seconds(at), live);
         match self.0.back_mut() {
-            Some(last) if sample.at < last.at + EVERY => {
+            Some(last) if sample.at < last.at + EVERY && !last.is_silence() => {
                 sample.at = last.at;
                 *last = sample;
             }
-            _ => {
-                if self.0.len() == KEPT {
-                    self.0.pop_front();
-                }
-                self.0.push_back(sample);
-            }
+            _ => self.push(sample),
         }
+    }
+
+    /// Notes that the agent is silent from now on, so that no line is drawn from its last figures to its next ones.
+    pub(crate) fn fall_silent(&mut self, at: Timestamp) {
+        if self.0.back().is_some_and(|last| !last.is_silence()) {
+            self.push(Sample::of(seconds(at), &Live::default()));
+        }
+    }
+
+    /// Appends a sample, later than the last one, whatever the clock says.
+    fn push(&mut self, mut sample: Sample) {
+        let after = self.0.back().map_or(0, |last| last.at + 1);
+        sample.at = sample.at.max(after);
+        if self.0.len() == KEPT {
+            self.0.pop_front();
+        }
+        self.0.push_back(sample);
     }
 
     /// The samples as columns.
@@ -72,7 +84,16 @@ impl History {
     }
 }
 
+fn seconds(at: Timestamp) -> u64 {
+    at.as_micros() / 1_000_000
+}
+
 impl Sample {
+    fn is_silence(&self) -> bool {
+        let Self { at: _, block, cpu, memory, disk, latency, peers, pending } = *self;
+        block.is_nan() && [cpu, memory, disk, latency, peers, pending].iter().all(|it| it.is_nan())
+    }
+
     fn of(at: u64, live: &Live) -> Self {
         let wide = |figure: Figure| figure.0.unwrap_or(f64::NAN);
         let narrow = |figure: Figure| wide(figure) as f32;
@@ -122,6 +143,22 @@ mod tests {
         assert_eq!(columns.at, [100, 110, 135]);
         assert_eq!(columns.latency, [Some(3.0), Some(4.0), Some(5.0)]);
         assert_eq!(columns.cpu, [None; 3]);
+    }
+
+    #[test]
+    fn silence_leaves_a_gap_however_short_it_is() {
+        let mut history = History::default();
+        history.fall_silent(Timestamp::from_micros(90_000_000));
+        assert!(history.columns().at.is_empty(), "there is nothing that it could part");
+        note(&mut history, 100, 1.0);
+        for second in [100, 104] {
+            history.fall_silent(Timestamp::from_micros(second * 1_000_000));
+        }
+        note(&mut history, 105, 2.0);
+        note(&mut history, 108, 3.0);
+        let columns = history.columns();
+        assert_eq!(columns.at, [100, 101, 105]);
+        assert_eq!(columns.latency, [Some(1.0), None, Some(3.0)]);
     }
 
     #[test]

@@ -23,24 +23,30 @@ fn change(name: &str, active: bool, since: Timestamp) -> [Activity; 1] {
 }
 
 /// What a new client is told first.
-async fn first(state: &State) -> Vec<Value> {
+fn first(state: &State) -> Vec<Value> {
     let (client, queue) = state.join(1 << 20);
-    // At least one frame, so that the queue need not be waited for.
-    state.inactive(&change("the end", false, Timestamp::now()));
+    let mut frames = Vec::new();
+    while queue.has_untold() {
+        frames.extend(state.last_words(&queue));
+    }
     state.leave(client);
-    let mut frames: Vec<Value> =
-        queue.next(1000).await.iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect();
-    frames.retain(|frame| frame["agent_id"] != "the end");
-    frames
+    frames.iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
+}
+
+/// The next frames of a client, without the words that are the same in all.
+async fn heard(state: &State, queue: &Queue) -> Vec<String> {
+    let frames = state.next(queue, 100).await;
+    let said = frames.iter().map(|frame| serde_json::from_slice::<Value>(frame).unwrap());
+    said.map(|frame| format!("{} {}", frame["agent_id"], frame["data"]["body"])).collect()
 }
 
 fn rows(state: &State, since: Option<u64>) -> (u64, Value) {
     let page = state.page(since);
-    (page.change, serde_json::from_str(&page.json).unwrap())
+    (page.change, serde_json::from_str(&page.json()).unwrap())
 }
 
-#[tokio::test]
-async fn new_clients_get_the_information_and_then_the_statistics() {
+#[test]
+fn new_clients_get_the_information_and_then_the_statistics() {
     let (state, mut samples) = (state(10), Samples::from_now());
     let data = |kind: &str, n: u64| json!({"type": kind, "body": {"n": n}});
     for (data_type, data) in [
@@ -53,8 +59,42 @@ async fn new_clients_get_the_information_and_then_the_statistics() {
         show(&state, &samples.message("a", data_type, &data));
     }
     let told: Vec<_> =
-        first(&state).await.iter().map(|frame| frame["data"]["body"]["n"].clone()).collect();
+        first(&state).iter().map(|frame| frame["data"]["body"]["n"].clone()).collect();
     assert_eq!(told, [3, 2, 5]);
+}
+
+#[tokio::test]
+async fn a_new_client_that_is_slow_gets_the_last_values_of_when_it_takes_them() {
+    let (state, mut samples) = (state(100), Samples::from_now());
+    let n = |n: u64| json!({"type": "statistics", "body": {"n": n}});
+    show(&state, &samples.message("a", "ethereum_metrics", &n(1)));
+    let (_, queue) = state.join(1 << 20);
+    // What was said before it joined comes first, and all that came after it joined comes.
+    show(&state, &samples.message("a", "ethereum_metrics", &n(2)));
+    show(&state, &samples.message("b", "ethereum_metrics", &n(3)));
+    let told = heard(&state, &queue).await;
+    assert_eq!(told, [r#""a" {"n":1}"#, r#""a" {"n":2}"#, r#""b" {"n":3}"#]);
+    assert!(!queue.has_untold());
+}
+
+#[tokio::test]
+async fn the_last_values_count_towards_the_bound_of_a_client_as_soon_as_they_are_old() {
+    let (state, mut samples) = (state(100), Samples::from_now());
+    let data = |n: u64| json!({"type": "statistics", "body": {"n": n, "more": "x".repeat(10_000)}});
+    for agent in 0..50 {
+        show(&state, &samples.message(&agent.to_string(), "ethereum_metrics", &data(0)));
+    }
+    let (_, queue) = state.join(64 << 10);
+    for n in 1..4 {
+        for agent in 0..50 {
+            show(&state, &samples.message(&agent.to_string(), "ethereum_metrics", &data(n)));
+        }
+    }
+    let mut kept = 0;
+    while kept == 0 || queue.has_untold() {
+        kept += state.next(&queue, 1000).await.iter().map(bytes::Bytes::len).sum::<usize>();
+    }
+    assert!(kept <= 64 << 10, "{kept} bytes were kept for it");
 }
 
 #[tokio::test]
@@ -69,13 +109,55 @@ async fn inactive_is_said_once_and_becomes_the_last_statistics() {
         ),
     );
     let (_, queue) = state.join(1 << 20);
-    queue.next(10).await;
+    heard(&state, &queue).await;
     let gone = change("a", false, Timestamp::now());
     state.inactive(&gone);
     state.inactive(&gone);
     let expected = r#"{"agent_id":"a","data":{"type":"statistics","body":{"active":false,"gasPrice":null,"hashrate":0,"mining":false,"peers":0,"syncing":null,"uptime":null}}}"#;
     assert_eq!(queue.next(10).await, [expected]);
-    assert_eq!(first(&state).await, [serde_json::from_str::<Value>(expected).unwrap()]);
+    assert_eq!(first(&state), [serde_json::from_str::<Value>(expected).unwrap()]);
+}
+
+#[tokio::test]
+async fn an_agent_that_speaks_again_can_become_inactive_again() {
+    let (state, mut samples) = (state(10), Samples::from_now());
+    let load = json!({"type": "statistics", "body": {"active": true}});
+    let (_, queue) = state.join(1 << 20);
+    let mut changes = Vec::new();
+    for _ in 0..2 {
+        state.inactive(&change("a", false, Timestamp::now()));
+        let message = samples.message("a", "ethereum_metrics", &load);
+        show(&state, &message);
+        let (_, all) = rows(&state, None);
+        let at = json!(message.received_at().as_micros() / 1000);
+        assert_eq!(
+            (&all["agents"][0]["state"], &all["agents"][0]["since"]),
+            (&json!("unknown"), &at)
+        );
+        assert!(state.take_unsaved(false).is_some(), "a restart must not bring the old state back");
+        changes.extend(heard(&state, &queue).await);
+    }
+    state.inactive(&change("a", false, Timestamp::now()));
+    changes.extend(heard(&state, &queue).await);
+    let active = changes.iter().map(|frame| frame.contains(r#""active":true"#));
+    assert_eq!(active.collect::<Vec<_>>(), [false, true, false, true, false]);
+    assert_eq!(first(&state)[0]["data"]["body"]["active"], false, "its last word");
+}
+
+#[test]
+fn to_be_told_of_the_same_state_again_is_no_news() {
+    let state = state(10);
+    let then = Timestamp::from_micros(Timestamp::now().as_micros() - 60_000_000);
+    let late = Timestamp::now();
+    state.active(&change("a", true, then));
+    let (known, _) = rows(&state, None);
+    state.active(&[change("a", true, late), change("b", true, late)].concat());
+    let (_, news) = rows(&state, Some(known));
+    let [row] = &news["agents"].as_array().unwrap()[..] else { panic!("{news}") };
+    assert_eq!((&row["id"], &row["state"]), (&json!("b"), &json!("active")));
+    let (_, all) = rows(&state, None);
+    let a = all["agents"].as_array().unwrap().iter().find(|row| row["id"] == "a").unwrap();
+    assert_eq!(a["since"], json!(then.as_micros() / 1000));
 }
 
 #[test]
@@ -195,5 +277,5 @@ async fn large_frames_are_passed_on_and_not_kept() {
     let long = json!({"type": "statistics", "body": {"peers": 1, "text": "x".repeat(20_000)}});
     show(&state, &samples.message("a", "ethereum_metrics", &long));
     assert!(queue.next(1).await[0].len() > 20_000);
-    assert!(first(&state).await.is_empty());
+    assert!(first(&state).is_empty());
 }

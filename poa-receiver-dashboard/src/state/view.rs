@@ -13,7 +13,7 @@ pub(crate) enum Condition {
     Active,
     /// It has stopped pinging, or has taken its leave.
     Inactive,
-    /// It has not pinged since this server was started, or never did: it may be there or not.
+    /// It has not pinged since this server was started, or since it was inactive, or never did: it may be there or not.
     #[default]
     Unknown,
 }
@@ -56,6 +56,12 @@ impl View {
         Self { since: millis(at), seen: millis(at), ..Self::default() }
     }
 
+    /// An agent that was taken for inactive speaks: it is there, but nobody knows yet whether it pings. Says whether that is
+    /// news.
+    pub(crate) fn hear(&mut self, at: Timestamp) -> bool {
+        self.state == Condition::Inactive && self.enter(Condition::Unknown, at)
+    }
+
     /// Takes in a metric that came at this time. Says whether it told who the agent is.
     pub(crate) fn apply(&mut self, at: Timestamp, update: Update) -> bool {
         self.seen = self.seen.max(millis(at));
@@ -77,10 +83,10 @@ impl View {
 
     /// Changes the state; false when that is the state already.
     pub(crate) fn enter(&mut self, state: Condition, since: Timestamp) -> bool {
-        self.seen = self.seen.max(millis(since));
         if self.state == state {
             return false;
         }
+        self.seen = self.seen.max(millis(since));
         (self.state, self.since) = (state, millis(since));
         true
     }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use poa_core::{Format, Payload};
 use poa_testkit::Samples;
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
 
 use crate::support::{SECRET, Subject, config};
 
@@ -58,13 +59,49 @@ async fn an_agent_that_becomes_inactive_is_told_of_once() {
 }
 
 #[tokio::test]
-async fn what_clients_send_is_ignored() {
+async fn what_clients_send_is_ignored_within_reason() {
     let (mut subject, mut samples) = (Subject::new().await, Samples::from_now());
     let mut client = subject.client().await;
     client.say(r#"{"call":"bye"}"#).await;
-    client.say("what?").await;
+    client.say(&"what? ".repeat(10_000)).await;
     subject.show(samples.message("a", "ethereum_metrics", &json!({}))).await;
     assert_eq!(client.json().await["agent_id"], "a");
+    client.say(&"x".repeat(70_000)).await;
+    assert_eq!(client.close_code().await, 1009);
+}
+
+#[tokio::test]
+async fn an_agent_that_speaks_again_is_there_again() {
+    let (mut subject, mut samples) = (Subject::new().await, Samples::from_now());
+    let mut client = subject.client().await;
+    let load = json!({"type": "statistics", "body": {"active": true}});
+    for _ in 0..2 {
+        subject.inactive("a").await;
+        assert_eq!(client.json().await["data"]["body"]["active"], false);
+        subject.show(samples.message("a", "ethereum_metrics", &load)).await;
+        assert_eq!(client.json().await["data"]["body"]["active"], true);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_vanish_are_given_up_and_others_are_not() {
+    let subject = Subject::new().await;
+    let page = [("wssecret", SECRET), ("sec-websocket-protocol", "poa-dashboard-page")];
+    // They answer no pings: their machine lost its power, say.
+    for headers in [&page[..1], &page[..]] {
+        let mut vanished = subject.connect("/ws", headers).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let mut said = Vec::new();
+        vanished.read_to_end(&mut said).await.unwrap();
+        let took = begin.elapsed().as_secs();
+        assert!((55..100).contains(&took), "after {took} s");
+        assert!(said.windows(2).any(|bytes| bytes == 1008_u16.to_be_bytes()), "and is told why");
+    }
+    let mut page = subject.join("/ws", &page).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    while begin.elapsed().as_secs() < 300 {
+        page.next().await.expect("who answers pings stays");
+    }
 }
 
 #[tokio::test]

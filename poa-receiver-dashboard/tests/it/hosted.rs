@@ -5,7 +5,7 @@ use poa_receiver_dashboard::Dashboard;
 use poa_testkit::{Fault, Faults, TestHost, factory};
 use serde_json::json;
 
-use crate::support::config;
+use crate::support::{config, free_port};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_where_it_is_and_stops_in_order() {
@@ -29,8 +29,8 @@ async fn what_cannot_be_read_is_set_aside_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_instance_listens_where_the_last_one_did() {
-    // A free port that is known beforehand, so that the second instance has to have the same.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that is known beforehand, so that the second instance has to have the same.
+    let port = free_port();
     let config = poa_receiver_dashboard::Config::listen(port).secret("wssecret");
     let faults = Faults::first(2, Fault::Panic);
     let host = TestHost::with_receiver(faults.around(factory::<Dashboard>(config))).await;

@@ -1,5 +1,6 @@
 //! A dashboard without a host, and clients of its feed.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -89,6 +90,16 @@ impl Subject {
 
     /// Joins the feed; the status when that is refused.
     pub(crate) async fn join(&self, url: &str, headers: &[(&str, &str)]) -> Result<Client, u16> {
+        let stream = self.connect(url, headers).await?;
+        Ok(Client(ClientBuilder::new().take_over(stream)))
+    }
+
+    /// The same, and knows nothing of frames.
+    pub(crate) async fn connect(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<TcpStream, u16> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let mut all = HANDSHAKE.to_vec();
         all.extend(headers);
@@ -98,7 +109,7 @@ impl Subject {
             answer.push(soon("an answer", stream.read_u8()).await.unwrap());
         }
         let status = std::str::from_utf8(&answer[9..12]).unwrap().parse().unwrap();
-        if status == 101 { Ok(Client(ClientBuilder::new().take_over(stream))) } else { Err(status) }
+        if status == 101 { Ok(stream) } else { Err(status) }
     }
 
     /// Joins the feed with the secret.
@@ -117,6 +128,16 @@ const HANDSHAKE: [(&str, &str); 4] = [
 fn head(line: &str, headers: &[(&str, &str)]) -> String {
     let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
     format!("{line} HTTP/1.1\r\nhost: dash:8181\r\n{}\r\n", headers.collect::<String>())
+}
+
+/// A free port. Not one that the system gives to others by itself, so that it is still free when it is used.
+pub(crate) fn free_port() -> SocketAddr {
+    let address = || {
+        let random = RandomState::new().hash_one("port");
+        SocketAddr::from(([127, 0, 0, 1], 10_000 + (random % 22_000) as u16))
+    };
+    let is_free = |address: &SocketAddr| std::net::TcpListener::bind(address).is_ok();
+    std::iter::repeat_with(address).find(is_free).unwrap()
 }
 
 pub(crate) fn address(receiver: &Dashboard) -> SocketAddr {
