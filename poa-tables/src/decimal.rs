@@ -35,10 +35,14 @@ pub(crate) fn integer(number: &str) -> Option<Cow<'_, str>> {
     Decimal::parse(number)?.written_out().map(Cow::Owned)
 }
 
-/// The nearest double, if nothing is lost that the sender could have meant.
+/// The most digits that the decimal value of a double can have, rounded up.
+const MOST_DIGITS: usize = 800;
+
+/// The nearest double, if nothing is lost that the sender wrote.
 ///
-/// An integer must be exact. A number with a fraction or an exponent is taken for a double already, but must not turn
-/// into an infinity, nor into nothing.
+/// An integer must be exact. A number with a fraction or an exponent must be what the double is when it is written with as many digits: so
+/// is every number that was a double at the sender, whether its program writes the fewest digits that tell it from others, or seventeen,
+/// or all. One with more digits than a double can tell apart is not, nor one that would turn into an infinity or into nothing.
 pub(crate) fn double(number: &str) -> Option<f64> {
     let nearest: f64 = number.parse().ok()?;
     if is_plain(number) {
@@ -46,8 +50,13 @@ pub(crate) fn double(number: &str) -> Option<f64> {
         // A cast saturates, and the largest i128 is not a double.
         return (nearest as i128 == exact && exact != i128::MAX).then_some(nearest);
     }
-    let vanished = nearest == 0.0 && !Decimal::parse(number)?.digits.is_empty();
-    (nearest.is_finite() && !vanished).then_some(nearest)
+    let decimal = Decimal::parse(number)?;
+    let digits = decimal.digits.len();
+    let same = || {
+        let written = format!("{nearest:.*e}", digits.saturating_sub(1));
+        Decimal::parse(&written).is_some_and(|written| written == decimal)
+    };
+    (nearest.is_finite() && digits <= MOST_DIGITS && same()).then_some(nearest)
 }
 
 /// The double that has exactly this decimal value as its shortest text, if there is one.
@@ -161,12 +170,31 @@ mod tests {
             ("0.1", 0.1),
             ("0e0", 0.0),
             ("30.36418897967415", 30.364_188_979_674_15),
+            ("0.30000000000000004", 0.1 + 0.2),
+            // 17 digits, and all of them, as some programs write 0.1.
+            ("0.10000000000000001", 0.1),
+            ("1.0000000000000001e-1", 0.1),
+            ("0.1000000000000000055511151231257827021181583404541015625", 0.1),
+            ("1e23", 1e23),
+            ("5e-324", 5e-324),
+            ("-0.0", 0.0),
         ];
         for (number, expected) in cases {
             assert_eq!(double(number), Some(expected), "{number}");
         }
         let i128_max = i128::MAX.to_string();
-        for number in ["9007199254740993", "1e999", "1e-999", &i128_max, &"9".repeat(60)] {
+        let endless = format!("0.{}", "3".repeat(100_000));
+        for number in [
+            "9007199254740993",
+            "9007199254740993.0",
+            "0.12345678901234567890",
+            "0.100000000000000021",
+            "1e999",
+            "1e-999",
+            &i128_max,
+            &"9".repeat(60),
+            &endless,
+        ] {
             assert_eq!(double(number), None, "{number}");
         }
     }
