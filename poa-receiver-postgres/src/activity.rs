@@ -34,15 +34,15 @@ pub(crate) fn statement(names: &Names) -> String {
     )
 }
 
-/// Sets the state of these agents; those that are in it then.
+/// Sets the state of these agents; those that are in it then. They must be in the order of their names.
 pub(crate) async fn upsert(
     client: &Client,
     statement: &Statement,
-    agents: impl IntoIterator<Item = (&AgentId, Timestamp)>,
+    agents: &[(&AgentId, Timestamp)],
     active: bool,
 ) -> Result<Vec<String>, Error> {
     let (names, since): (Vec<_>, Vec<_>) =
-        agents.into_iter().map(|(agent, since)| (agent.as_str(), time(since))).unzip();
+        agents.iter().map(|(agent, since)| (agent.as_str(), time(*since))).unzip();
     if names.is_empty() {
         return Ok(Vec::new());
     }

@@ -19,7 +19,8 @@ pub struct Config {
     /// What the names of the tables begin with, so that several hosts, or other applications, may share a schema.
     #[serde(default)]
     pub table_prefix: String,
-    /// Whether the tables are divided by time, into one part for each `day` or `month` (UTC). Decided when the tables are made.
+    /// Whether the tables are divided by time, into one part for each `day` or `month` (UTC). Whether is decided when the tables are
+    /// made; which of the two may change, for the parts that are made from then on.
     #[serde(default)]
     pub partition: Option<Period>,
     /// How long rows are kept: parts that have become older are dropped whole. Only with `partition`. Absent: for ever.

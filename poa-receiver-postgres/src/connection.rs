@@ -62,6 +62,11 @@ impl Connection {
         .await
     }
 
+    /// Closes it without a word: the server rolls back what was under way.
+    pub(crate) fn cut(&mut self) {
+        self.driver = None;
+    }
+
     /// Reads and writes to the end, which comes once the client is dropped.
     pub(crate) async fn finish(self) -> Result<(), Error> {
         match self.driver {

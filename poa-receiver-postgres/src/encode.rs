@@ -30,6 +30,8 @@ pub(crate) struct Rows<'b> {
     /// In the order of the batch.
     rows: Vec<Encoded>,
     bytes: BytesMut,
+    /// The tables of rows that were left out, because they are stored already.
+    stored_in: BTreeSet<Table>,
     /// The agents that send data.
     agents: Agents,
     pub(crate) counts: Counts,
@@ -44,7 +46,7 @@ pub(crate) struct Encoded {
     pub(crate) item: usize,
     pub(crate) id: MessageId,
     pub(crate) date: Timestamp,
-    table: Table,
+    pub(crate) table: Table,
     bytes: Range<usize>,
 }
 
@@ -172,9 +174,24 @@ impl<'b> Rows<'b> {
     }
 
     /// Leaves out, when all messages were read, the rows of messages that are stored already, and all but the first of each message.
-    pub(crate) fn without(&mut self, stored: &BTreeSet<MessageId>) {
+    /// False when there are none.
+    pub(crate) fn without(&mut self, stored: &BTreeSet<MessageId>) -> bool {
         let mut seen = stored.clone();
+        let before = self.rows.len();
+        let left_out = self.rows.iter().filter(|row| stored.contains(&row.id));
+        self.stored_in.extend(left_out.map(|row| row.table));
         self.rows.retain(|row| seen.insert(row.id));
+        self.rows.len() < before
+    }
+
+    /// How many rows belong to this table.
+    pub(crate) fn count(&self, table: Table) -> usize {
+        self.rows.iter().filter(|row| row.table == table).count()
+    }
+
+    /// Whether this table has rows of this batch already.
+    pub(crate) fn has_some(&self, table: Table) -> bool {
+        self.stored_in.contains(&table)
     }
 
     /// What COPY is to get for each of these tables, for those of these rows that belong there.

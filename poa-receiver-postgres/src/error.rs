@@ -1,10 +1,13 @@
 //! What can go wrong with the database, and what can be done about it.
 
 use std::error::Error as _;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use poa_core::{BoxError, BuildError, DeliveryError};
 use tokio_postgres::Error;
+
+use crate::table::{self, Table};
 
 /// Why messages could not be stored. Names the server without its password.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +36,8 @@ pub(crate) enum Why {
     ReadOnly,
     Conflict,
     Changed,
+    /// A table takes no row at all.
+    Refusing,
     Other,
 }
 
@@ -53,19 +58,28 @@ pub(crate) enum Verdict {
 
 impl Verdict {
     pub(crate) fn of(error: &Error) -> Self {
-        let Some(error) = error.as_db_error() else { return Self::Later };
-        match error.code().code() {
+        let Some(db) = error.as_db_error() else { return Self::Later };
+        // Nothing is written into a column of somebody else's, so every row would be to blame.
+        let others_column = || db.column().is_some_and(|column| !table::is_own_column(column));
+        match db.code().code() {
             "23505" => Self::Taken,
             "42P01" | "3F000" => Self::NoTable,
             // The same code as a constraint of somebody's own; only the place in the server's source tells, in any language.
-            "23514" if error.routine() == Some("ExecFindPartition") => Self::NoPart,
+            "23514" if db.routine() == Some("ExecFindPartition") => Self::NoPart,
             // A column has another type than it should, so every row would be to blame.
             "22P03" | "22P04" => Self::Later,
-            // Data exceptions, constraints, `WITH CHECK OPTION`, limits of the program, errors raised by triggers.
-            code if ["22", "23", "44", "54", "P0"].contains(&&code[..2]) => Self::Data,
+            "23502" if others_column() => Self::Later,
+            _ if refuses_values(error) => Self::Data,
             _ => Self::Later,
         }
     }
+}
+
+/// Whether the server says no to what a row has in it: data exceptions, constraints, `WITH CHECK OPTION`, limits of the program, errors
+/// raised by triggers.
+pub(crate) fn refuses_values(error: &Error) -> bool {
+    let classes = ["22", "23", "44", "54", "P0"];
+    error.code().is_some_and(|code| classes.contains(&&code.code()[..2]))
 }
 
 impl Why {
@@ -87,8 +101,8 @@ impl Why {
             "25006" => Self::ReadOnly,
             "42501" => Self::Privilege,
             "3D000" => Self::NoDatabase,
-            "40001" | "40P01" => Self::Conflict,
-            "22P03" | "22P04" => Self::Changed,
+            "40001" | "40P01" | "23505" => Self::Conflict,
+            "22P03" | "22P04" | "23502" => Self::Changed,
             code if code.starts_with("28") => Self::Login,
             code if code.starts_with("08") || code.starts_with("57P") => Self::Lost,
             code if code.starts_with("42") || code.starts_with("3F") => Self::Changed,
@@ -119,6 +133,9 @@ impl Why {
             Self::Changed => {
                 "if tables were changed by hand, change them back, or name another `table_prefix` so that new ones are made"
             }
+            Self::Refusing => {
+                "the messages wait, because the table seems to be at fault; change the constraint, index, column or trigger that refuses them"
+            }
             Self::Other => "see the log of the server",
         }
     }
@@ -132,10 +149,11 @@ impl Why {
     }
 }
 
+/// Whether the two ends cannot agree on TLS. A server that stops in the midst of it has not said no.
 fn is_tls(error: &Error) -> bool {
     let tls = error.to_string().contains("TLS");
     let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
-    tls && source.is_none_or(|io| io.get_ref().is_some())
+    tls && source.is_none_or(|io| io.get_ref().is_some() && io.kind() != ErrorKind::UnexpectedEof)
 }
 
 /// What an error says, without its own kind where the cause says more.
@@ -153,6 +171,13 @@ pub(crate) fn text(error: &Error) -> String {
 impl StoreError {
     pub(crate) fn new(server: &Arc<str>, error: &Error) -> Self {
         Self::Server { server: server.clone(), why: Why::of(error), cause: text(error) }
+    }
+
+    /// All of so many rows were refused.
+    pub(crate) fn refusing(server: &Arc<str>, table: Table, rows: usize, error: &Error) -> Self {
+        let (table, error) = (table.name(), text(error));
+        let cause = format!("the last {rows} rows for `{table}` were all refused: {error}");
+        Self::Server { server: server.clone(), why: Why::Refusing, cause }
     }
 }
 

@@ -9,6 +9,7 @@ mod location;
 mod migrations;
 mod partition;
 mod receiver;
+mod refusals;
 mod session;
 mod table;
 mod tls;

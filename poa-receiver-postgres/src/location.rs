@@ -69,10 +69,25 @@ impl Location {
             return Err(format!("this URL names no host; {EXAMPLE}"));
         }
         driver.ssl_mode(mode);
+        keep_alive(&mut driver);
         if driver.get_connect_timeout().is_none() {
             driver.connect_timeout(CONNECT_TIMEOUT);
         }
         Ok(Self { driver, trust })
+    }
+}
+
+/// Asks a silent server for signs of life sooner than after two hours, unless the URL says when.
+fn keep_alive(driver: &mut tokio_postgres::Config) {
+    let unset = tokio_postgres::Config::new().get_keepalives_idle();
+    if driver.get_keepalives_idle() == unset {
+        driver.keepalives_idle(Duration::from_secs(10));
+    }
+    if driver.get_keepalives_interval().is_none() {
+        driver.keepalives_interval(Duration::from_secs(5));
+    }
+    if driver.get_keepalives_retries().is_none() {
+        driver.keepalives_retries(3);
     }
 }
 
@@ -201,6 +216,9 @@ mod tests {
         assert_eq!(location.driver.get_connect_timeout(), Some(&Duration::from_secs(3)));
         assert_eq!(location.driver.get_application_name(), Some("me"));
         assert_eq!(parse("postgres://db").driver.get_connect_timeout(), Some(&CONNECT_TIMEOUT));
+        let idle = |url| parse(url).driver.get_keepalives_idle().as_secs();
+        assert_eq!(idle("postgres://db"), 10);
+        assert_eq!(idle("postgres://db?keepalives_idle=60"), 60);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Error};
 
 use crate::error::StoreError;
 use crate::partition::Period;
-use crate::table::{ACTIVITY, Names, Table, VERSION};
+use crate::table::{ACTIVITY, ACTIVITY_COLUMNS, KEY, Names, Table, VERSION};
 
 /// Each brings the schema one version up. Never change one that was published, and let each do no harm when it is applied again: that
 /// is how a table dropped by hand comes back.
@@ -18,29 +18,26 @@ fn first(names: &Names, period: Option<Period>) -> String {
         Some(_) => ("message_id, date", "PARTITION BY RANGE (date)"),
         None => ("message_id", ""),
     };
-    let table = |table: Table, columns: &str| {
-        let name = names.of(table.name());
-        format!(
-            "CREATE TABLE IF NOT EXISTS {name} (message_id uuid NOT NULL, date timestamptz NOT NULL, agent_id text NOT NULL,
-                {columns}, PRIMARY KEY ({key})) {divided};"
-        )
-    };
-    let eth = table(
-        Table::Eth,
-        "active boolean, mining boolean, hashrate numeric, peers bigint, gas_price numeric,
-            current_block text, highest_block text, starting_block text",
-    );
-    let system = table(
-        Table::System,
-        "cpu_load double precision, disk_usage double precision, memory_usage double precision",
-    );
-    let metrics = table(Table::Metrics, "data_type text NOT NULL, type text, body jsonb NOT NULL");
+    let tables = Table::ALL.map(|table| {
+        let (name, columns) = (names.of(table.name()), columns(table));
+        format!("CREATE TABLE IF NOT EXISTS {name} ({columns}, PRIMARY KEY ({key})) {divided};")
+    });
     let activity = names.of(ACTIVITY);
     format!(
-        "{eth} {system} {metrics}
+        "{}
         CREATE TABLE IF NOT EXISTS {activity}
-            (agent_id text NOT NULL PRIMARY KEY, active boolean NOT NULL, since timestamptz NOT NULL);"
+            (agent_id text NOT NULL PRIMARY KEY, active boolean NOT NULL, since timestamptz NOT NULL);",
+        tables.concat()
     )
+}
+
+fn columns(table: Table) -> String {
+    let never_null = |name: &str| ["data_type", "body"].contains(&name);
+    let key = KEY.iter().map(|(name, kind)| format!("{name} {kind} NOT NULL"));
+    let others = table.definition().iter().map(|(name, kind)| {
+        format!("{name} {kind}{}", if never_null(name) { " NOT NULL" } else { "" })
+    });
+    key.chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// What is there.
@@ -49,6 +46,8 @@ struct Found {
     version: i32,
     /// How many tables of messages and activity there are.
     tables: usize,
+    /// Whether all of these have the columns that this receiver gives them.
+    ours: bool,
     /// Whether the tables of messages are divided by time.
     divided: bool,
 }
@@ -75,7 +74,7 @@ pub(crate) async fn apply(
     make_schema(client, names).await.map_err(failed)?;
     let found = find(client, names).await.map_err(failed)?;
     if !is_complete(&found, names, period, server)? {
-        if found.version > 0 {
+        if found.version > 0 || found.tables > 0 {
             tracing::warn!(
                 server = &**server,
                 "tables are missing or old, and are made anew or brought up to date"
@@ -116,7 +115,8 @@ fn is_complete(
              name another `schema` or `table_prefix`"
         ));
     }
-    if found.tables > 0 && found.version == 0 {
+    // The table of the version may be gone, or empty; ours are known by their columns then.
+    if found.tables > 0 && found.version == 0 && !found.ours {
         return unusable(format!(
             "schema `{schema}` has tables of the same names that poa did not make; name another `schema` or a `table_prefix`"
         ));
@@ -142,18 +142,38 @@ async fn make_schema(client: &Client, names: &Names) -> Result<(), Error> {
 
 async fn find(client: &Client, names: &Names) -> Result<Found, Error> {
     let wanted: Vec<_> = TABLES.iter().map(|table| names.bare(table)).collect();
-    let kinds = "SELECT relkind = 'p' FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY($2)";
-    let kinds = client.query(kinds, &[&names.quoted_schema(), &wanted]).await?;
-    let divided =
-        kinds.iter().map(|row| row.try_get::<_, bool>(0)).collect::<Result<Vec<_>, _>>()?;
-    let known = "SELECT to_regclass($1) IS NOT NULL";
-    let version = names.of(VERSION);
-    let versioned: bool = client.query_one(known, &[&version]).await?.try_get(0)?;
-    let version = if versioned {
-        let query = format!("SELECT coalesce(max(version), 0) FROM {version}");
-        client.query_one(&query, &[]).await?.try_get(0)?
-    } else {
-        0
+    let there = "SELECT relname::text, relkind = 'p',
+            ARRAY(SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
+                WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped)
+        FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY($2)";
+    let there = client.query(there, &[&names.quoted_schema(), &wanted]).await?;
+    let (mut ours, mut divided) = (true, false);
+    for row in &there {
+        let (name, columns): (String, Vec<String>) = (row.try_get(0)?, row.try_get(2)?);
+        let table = name.strip_prefix(&names.bare("")).unwrap_or(&name);
+        ours &= own_columns(table).all(|column| columns.contains(&column));
+        divided |= row.try_get::<_, bool>(1)?;
+    }
+    Ok(Found { version: version(client, names).await?, tables: there.len(), ours, divided })
+}
+
+/// The columns of a table as this receiver makes it, each with its type.
+fn own_columns(table: &str) -> impl Iterator<Item = String> {
+    let messages = Table::ALL.into_iter().find(|known| known.name() == table);
+    let columns = match messages {
+        Some(messages) => [&KEY[..], messages.definition()].concat(),
+        None => ACTIVITY_COLUMNS.to_vec(),
     };
-    Ok(Found { version, tables: divided.len(), divided: divided.contains(&true) })
+    columns.into_iter().map(|(name, kind)| format!("{name} {kind}"))
+}
+
+/// How many migrations were applied; 0 when nothing says so.
+async fn version(client: &Client, names: &Names) -> Result<i32, Error> {
+    let version = names.of(VERSION);
+    let known = "SELECT to_regclass($1) IS NOT NULL";
+    if !client.query_one(known, &[&version]).await?.try_get::<_, bool>(0)? {
+        return Ok(0);
+    }
+    let query = format!("SELECT coalesce(max(version), 0) FROM {version}");
+    client.query_one(&query, &[]).await?.try_get(0)
 }

@@ -1,4 +1,7 @@
 //! Tables divided by time: which part a row goes to, how parts are made, and how old ones go.
+//!
+//! What a part covers is read from its bounds, never from its name: the period may have been another one when it was made, and people
+//! attach parts of their own.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::{Client, Error};
 
+use crate::activity::time;
 use crate::table::{Names, Table};
 
 /// A day in microseconds.
@@ -23,93 +27,145 @@ pub enum Period {
     Month,
 }
 
-/// A part of a table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Part {
-    table: &'static str,
-    /// Its first day: `2026-01-31`.
-    begin: String,
-    /// How long it is, as PostgreSQL says it.
-    length: &'static str,
-}
-
-impl Part {
-    pub(crate) fn of(table: Table, period: Period, date: Timestamp) -> Self {
-        let date = date.to_string();
-        let (begin, length) = match period {
-            Period::Day => (date[..10].to_owned(), "1 day"),
-            Period::Month => (format!("{}-01", &date[..7]), "1 month"),
-        };
-        Self { table: table.name(), begin, length }
-    }
-
-    /// The name of its table: `metrics_p20260131`.
-    fn name(&self) -> String {
-        format!("{}_p{}", self.table, self.begin.replace('-', ""))
+impl Period {
+    /// As PostgreSQL says it.
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+        }
     }
 }
 
-/// The parts of all tables for these dates.
+/// A day in UTC, counted from 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Day(u64);
+
+impl Day {
+    fn begin(self) -> Timestamp {
+        Timestamp::from_micros(self.0 * DAY)
+    }
+}
+
+/// The days of these dates.
+pub(crate) fn days(dates: impl Iterator<Item = Timestamp>) -> BTreeSet<Day> {
+    dates.map(|date| Day(date.as_micros() / DAY)).collect()
+}
+
+/// Makes the parts for these days, where there is none yet.
 ///
 /// Of all tables: which of them a message goes to is not known before it is read, and by then its row is on the way.
-pub(crate) fn parts(period: Period, dates: impl Iterator<Item = Timestamp>) -> BTreeSet<Part> {
-    let days: BTreeSet<_> = dates.map(|date| date.as_micros() / DAY).collect();
-    let dates = days.into_iter().map(|day| Timestamp::from_micros(day * DAY));
-    dates.flat_map(|date| Table::ALL.map(|table| Part::of(table, period, date))).collect()
-}
-
-/// Makes these parts, unless they are there.
-pub(crate) async fn make(client: &Client, names: &Names, parts: &[&Part]) -> Result<(), Error> {
+pub(crate) async fn make(
+    client: &Client,
+    names: &Names,
+    period: Period,
+    days: impl IntoIterator<Item = Day>,
+) -> Result<(), Error> {
     client.batch_execute("BEGIN").await?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
     client.execute(lock, &[&names.lock()]).await?;
-    for part in parts {
-        let (whole, name) = (names.of(part.table), names.of(&part.name()));
-        let there = client.query_one("SELECT to_regclass($1) IS NOT NULL", &[&name]).await?;
-        if there.try_get(0)? {
-            continue;
+    for day in days {
+        for table in Table::ALL {
+            make_one(client, names, period, table, day).await?;
         }
-        let Part { begin, length, .. } = part;
-        // Attached rather than made in place, which would wait for everybody who reads the table.
-        client
-            .batch_execute(&format!(
-                "CREATE TABLE {name} (LIKE {whole} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
-                ALTER TABLE {whole} ATTACH PARTITION {name}
-                    FOR VALUES FROM ('{begin}Z') TO (timestamptz '{begin}Z' + interval '{length}')"
-            ))
-            .await?;
     }
     client.batch_execute("COMMIT").await
 }
 
-/// Drops the parts that ended before this time; how many.
-///
-/// Gives up when somebody reads such a part: that can wait until the next time.
-pub(crate) async fn drop_ended(
+/// The parts of a table, `$1`, with their bounds.
+const PARTS: &str = "SELECT part.oid, part.relname::text AS name,
+        coalesce(substring(bound FROM $$FROM \\('([^']*)'\\)$$)::timestamptz, '-infinity') AS lower,
+        coalesce(substring(bound FROM $$TO \\('([^']*)'\\)$$)::timestamptz, 'infinity') AS upper
+    FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid, pg_get_expr(relpartbound, part.oid) AS bound
+    WHERE inhparent = to_regclass($1) AND bound <> 'DEFAULT'";
+
+/// Makes the part of this table that covers this day and as much of the period around it as no other part does, unless there is one.
+async fn make_one(
     client: &Client,
     names: &Names,
     period: Period,
+    table: Table,
+    day: Day,
+) -> Result<(), Error> {
+    let whole = names.of(table.name());
+    let gap = format!(
+        "WITH part AS ({PARTS}), wanted AS
+            (SELECT date_trunc($2, $3::timestamptz) AS starts, date_trunc($2, $3::timestamptz) + ('1 ' || $2)::interval AS ends)
+        SELECT first::text, last::text, to_char(first, 'YYYYMMDD') FROM (
+            SELECT greatest((SELECT starts FROM wanted), max(upper) FILTER (WHERE upper <= $3)) AS first,
+                least((SELECT ends FROM wanted), min(lower) FILTER (WHERE lower > $3)) AS last,
+                coalesce(bool_or(lower <= $3 AND upper > $3), false) AS covered
+            FROM part) AS gap WHERE NOT covered"
+    );
+    let row = client.query_opt(&gap, &[&whole, &period.unit(), &time(day.begin())]).await?;
+    let Some(row) = row else { return Ok(()) };
+    let (first, last, digits): (String, String, String) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let name = names.of(&format!("{}{digits}", part_prefix(table)));
+    // Attached rather than made in place, which would wait for everybody who reads the table.
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE {name} (LIKE {whole} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+            ALTER TABLE {whole} ATTACH PARTITION {name} FOR VALUES FROM ('{first}') TO ('{last}')"
+        ))
+        .await
+}
+
+/// What the names of a table's parts begin with, before the eight digits of their first day: `metrics_p20260131`.
+fn part_prefix(table: Table) -> String {
+    format!("{}_p", table.name())
+}
+
+/// What became of the parts that are too old.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    pub(crate) parts: usize,
+    /// Why the first of those that could not be dropped could not.
+    pub(crate) failure: Option<Error>,
+}
+
+/// Drops the parts that ended before this time, of those that have a name as this receiver gives them.
+///
+/// One that cannot be dropped does not keep the others. When somebody reads a table, its parts wait for the next time, all of them: each
+/// would be waited for in vain.
+pub(crate) async fn drop_ended(
+    client: &Client,
+    names: &Names,
     before: Timestamp,
-) -> Result<usize, Error> {
-    let mut dropped = 0;
+) -> Result<Dropped, Error> {
+    let mut all = Dropped::default();
     for table in Table::ALL {
-        // The part in which `before` lies has not ended by then; those with smaller names have.
-        let kept = names.bare(&Part::of(table, period, before).name());
-        let parts = "SELECT relname::text FROM pg_inherits JOIN pg_class ON oid = inhrelid
-            WHERE inhparent = to_regclass($1) AND length(relname) = length($2) AND relname::text COLLATE \"C\" < $2";
-        for part in client.query(parts, &[&names.of(table.name()), &kept]).await? {
-            let name: String = part.try_get(0)?;
-            let bare = name.strip_prefix(&names.bare("")).unwrap_or(&name);
-            client
-                .batch_execute(&format!(
-                    "BEGIN; SET LOCAL lock_timeout = '1s'; DROP TABLE {}; COMMIT",
-                    names.of(bare)
-                ))
-                .await?;
-            dropped += 1;
+        for part in ended(client, names, table, before).await? {
+            let drop = format!("BEGIN; SET LOCAL lock_timeout = '1s'; DROP TABLE {part}; COMMIT");
+            let Err(error) = client.batch_execute(&drop).await else {
+                all.parts += 1;
+                continue;
+            };
+            let locked = error.code().is_some_and(|code| code.code() == "55P03");
+            client.batch_execute("ROLLBACK").await?;
+            all.failure.get_or_insert(error);
+            if locked {
+                break;
+            }
         }
     }
-    Ok(dropped)
+    Ok(all)
+}
+
+/// The parts of this table that ended before this time, as they stand in a statement.
+async fn ended(
+    client: &Client,
+    names: &Names,
+    table: Table,
+    before: Timestamp,
+) -> Result<Vec<String>, Error> {
+    let ours = format!(
+        "WITH part AS ({PARTS}) SELECT oid::regclass::text FROM part
+        WHERE upper <= $3 AND starts_with(name, $2) AND substr(name, length($2) + 1) ~ '^[0-9]{{8}}$' ORDER BY upper"
+    );
+    let prefix = names.bare(&part_prefix(table));
+    let rows = client.query(&ours, &[&names.of(table.name()), &prefix, &time(before)]).await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 #[cfg(test)]
@@ -117,27 +173,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_days_or_months() {
-        let date = Timestamp::from_micros(1_533_920_604_000_007);
-        let day = Part::of(Table::Metrics, Period::Day, date);
-        assert_eq!((&*day.begin, &*day.name()), ("2018-08-10", "metrics_p20180810"));
-        let month = Part::of(Table::Eth, Period::Month, date);
-        assert_eq!((&*month.begin, &*month.name()), ("2018-08-01", "eth_stats_p20180801"));
-    }
-
-    #[test]
-    fn every_table_has_a_part_for_every_date() {
-        let date = Timestamp::from_micros(1_533_920_604_000_007);
-        let later = |days| Timestamp::from_micros(date.as_micros() + days * DAY);
-        let dates = [date, later(0), later(21), later(22)];
-        let wanted = |dates: &[Timestamp], period| {
-            let parts =
-                dates.iter().flat_map(|date| Table::ALL.map(|t| Part::of(t, period, *date)));
-            parts.collect::<BTreeSet<_>>()
-        };
-        for (period, count) in [(Period::Day, 9), (Period::Month, 6)] {
-            let parts = parts(period, dates.into_iter());
-            assert_eq!((parts.len(), &parts), (count, &wanted(&dates, period)));
-        }
+    fn dates_fall_on_days() {
+        let date = 1_533_920_604_000_007;
+        let dates = [0, 0, 21, 22].map(|days| Timestamp::from_micros(date + days * DAY));
+        let days = days(dates.into_iter());
+        let begins: Vec<_> =
+            days.iter().map(|day| day.begin().to_string()[..10].to_owned()).collect();
+        assert_eq!(begins, ["2018-08-10", "2018-08-31", "2018-09-01"]);
+        assert_eq!(days.first().unwrap().begin().as_micros() % DAY, 0);
     }
 }

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use crate::Config;
 use crate::encode::{Counts, Rows};
 use crate::error::StoreError;
 use crate::location::Location;
+use crate::refusals::Refusals;
 use crate::session::{Session, Settings};
 use crate::table::Names;
 use crate::tls;
@@ -25,6 +25,8 @@ pub struct Postgres {
     counters: Counters,
     /// Taken by the call that uses it. Empty after a failure that may have been the connection's: the next call connects anew.
     session: Option<Session>,
+    /// Kept over all connections.
+    refusals: Refusals,
 }
 
 impl Postgres {
@@ -40,19 +42,14 @@ impl Postgres {
 
     async fn store(&mut self, rows: &mut Rows<'_>) -> Result<(), StoreError> {
         let mut session = self.session().await?;
-        let result = session.store(rows).await;
+        let result = session.store(rows, &mut self.refusals).await;
         self.keep(session, &result);
         result
     }
 
     async fn set_activity(&mut self, agents: &[Activity], active: bool) -> Result<(), StoreError> {
-        let mut since = BTreeMap::new();
-        for change in agents {
-            // Told twice, a state keeps its beginning.
-            since.entry(change.agent_id.clone()).or_insert(change.since);
-        }
         let mut session = self.session().await?;
-        let result = session.set_activity(&since, active).await;
+        let result = session.set_activity(agents, active).await;
         self.keep(session, &result);
         result
     }
@@ -81,7 +78,8 @@ impl ReceiverPlugin for Postgres {
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let settings = Arc::new(settings(config, cx).map_err(BuildError::failed)?);
         let session = Session::open(settings.clone()).await?;
-        Ok(Self { settings, counters: Counters::new(cx), session: Some(session) })
+        let refusals = Refusals::default();
+        Ok(Self { settings, counters: Counters::new(cx), session: Some(session), refusals })
     }
 }
 

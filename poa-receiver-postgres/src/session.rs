@@ -7,16 +7,17 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use poa_core::{AgentId, BoxError, MessageId, Timestamp};
+use poa_core::{Activity, AgentId, BoxError, Timestamp};
 use tokio_postgres::{Client, Error, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::activity::Agents;
+use crate::activity::{Agents, Seen};
 use crate::connection::{Connection, connect};
 use crate::encode::{Rows, Unreadable};
-use crate::error::{StoreError, Verdict};
+use crate::error::{StoreError, Verdict, refuses_values};
 use crate::location::Location;
-use crate::partition::{self, Part, Period};
+use crate::partition::{self, Day, Dropped, Period};
+use crate::refusals::Refusals;
 use crate::table::{Names, Table};
 use crate::{activity, migrations};
 
@@ -49,8 +50,8 @@ pub(crate) struct Session {
     client: Client,
     connection: Connection,
     statements: Statements,
-    /// Parts that are known to be there.
-    parts: BTreeSet<Part>,
+    /// Days whose parts are known to be there.
+    days: BTreeSet<Day>,
     /// Agents whose row said active a moment ago.
     active: HashSet<AgentId>,
     /// When the first of them was remembered.
@@ -82,7 +83,7 @@ impl Session {
             client,
             connection,
             statements,
-            parts: BTreeSet::new(),
+            days: BTreeSet::new(),
             active: HashSet::new(),
             active_since: Instant::now(),
         };
@@ -96,75 +97,84 @@ impl Session {
     }
 
     /// Stores these rows, all or none. What is stored already stays as it is.
-    pub(crate) async fn store(&mut self, rows: &mut Rows<'_>) -> Result<(), StoreError> {
-        self.forget_some();
-        let (mut looked, mut repaired) = (false, false);
-        let mut agents = loop {
-            let result = self.try_store(rows).await;
+    pub(crate) async fn store(
+        &mut self,
+        rows: &mut Rows<'_>,
+        refusals: &mut Refusals,
+    ) -> Result<(), StoreError> {
+        let mut repaired = false;
+        loop {
+            let result = match self.make_parts(rows).await {
+                Ok(()) => self.try_store(rows).await,
+                // No row is to blame for a part that cannot be made.
+                Err(error) if Verdict::of(&error) != Verdict::NoTable => {
+                    return Err(self.failed(&error));
+                }
+                gone => gone,
+            };
             // An error may have come before all were read.
             rows.read_all();
             if let Some(Unreadable { items, cause }) = rows.unreadable.take() {
                 self.reopen().await?;
                 return Err(self.rejected(items, cause));
             }
-            let error = match result {
-                Ok(late) => break late,
-                Err(error) => error,
-            };
+            let Err(error) = result else { break };
             match Verdict::of(&error) {
-                Verdict::Taken if !looked => {
-                    looked = true;
-                    self.reopen().await?;
-                    let stored = self.stored(rows).await.map_err(|error| self.failed(&error))?;
-                    rows.without(&stored);
-                }
                 Verdict::NoTable | Verdict::NoPart if !repaired => {
                     repaired = true;
                     self.reopen().await?;
                 }
                 Verdict::Taken | Verdict::Data => {
                     self.reopen().await?;
-                    return Err(self.blame(rows, error).await);
+                    // Whatever was refused first, rows that are stored already are not to blame.
+                    if !self.leave_out_stored(rows).await? {
+                        return Err(self.blame(rows, error, refusals).await);
+                    }
                 }
                 _ => return Err(self.failed(&error)),
             }
+        }
+        refusals.taken(rows);
+        self.activate(rows).await
+    }
+
+    async fn try_store(&mut self, rows: &mut Rows<'_>) -> Result<(), Error> {
+        let Self { client, connection, statements, .. } = self;
+        connection.drive(write::all(client, statements, rows)).await
+    }
+
+    /// False when no row of these is stored.
+    async fn leave_out_stored(&mut self, rows: &mut Rows<'_>) -> Result<bool, StoreError> {
+        let Self { client, connection, statements, .. } = self;
+        let looking = write::stored(client, &statements.stored, rows);
+        let stored = connection.drive(looking).await.map_err(|error| self.failed(&error))?;
+        Ok(rows.without(&stored))
+    }
+
+    /// Finds the rows that the database refuses, or the table that refuses all.
+    async fn blame(
+        &mut self,
+        rows: &mut Rows<'_>,
+        error: Error,
+        refusals: &mut Refusals,
+    ) -> StoreError {
+        let Self { client, connection, statements, settings, .. } = self;
+        let refused = match connection.drive(isolate::refused(client, statements, rows)).await {
+            Ok(refused) => refused,
+            Err(error) => return self.failed(&error),
         };
-        self.activate_late(&mut agents).await.map_err(|error| self.failed(&error))
-    }
-
-    /// Stores the rows; the agents that are not active even so.
-    async fn try_store(&mut self, rows: &mut Rows<'_>) -> Result<Agents, Error> {
-        self.make_parts(rows).await?;
-        let Self { client, connection, statements, active, .. } = self;
-        let storing = write::all(client, statements, rows, active);
-        let (mut agents, active) = connection.drive(storing).await?;
-        self.remember(&mut agents, &active);
-        Ok(agents)
-    }
-
-    /// Of agents that are still not active, the first message was older than what is known of them; the last may be newer.
-    async fn activate_late(&mut self, agents: &mut Agents) -> Result<(), Error> {
-        agents.retain(|_, seen| seen.first < seen.last);
-        let Self { client, connection, statements, .. } = self;
-        let since = agents.iter().map(|(agent, seen)| (agent, seen.last));
-        let active =
-            connection.drive(activity::upsert(client, &statements.activity, since, true)).await?;
-        self.remember(agents, &active);
-        Ok(())
-    }
-
-    /// Which of the messages are stored.
-    async fn stored(&mut self, rows: &Rows<'_>) -> Result<BTreeSet<MessageId>, Error> {
-        let Self { client, connection, statements, .. } = self;
-        connection.drive(write::stored(client, &statements.stored, rows)).await
-    }
-
-    /// Finds the rows that the database refuses.
-    async fn blame(&mut self, rows: &Rows<'_>, error: Error) -> StoreError {
-        let Self { client, connection, statements, .. } = self;
-        match connection.drive(isolate::refused(client, statements, rows)).await {
-            Ok(items) => self.rejected(items, crate::error::text(&error).into()),
-            Err(error) => self.failed(&error),
+        if let Some((table, count)) = refusals.add(rows, &refused) {
+            return StoreError::refusing(&settings.server, table, count, &error);
+        }
+        // Another host may have stored some of them meanwhile.
+        let taken = refused.iter().any(|row| row.reason.is_taken());
+        match self.leave_out_stored(rows).await {
+            Ok(true) if taken => self.failed(&error),
+            Err(error) if taken => error,
+            _ => {
+                let items = refused.into_iter().map(|row| row.item).collect();
+                self.rejected(items, crate::error::text(&error).into())
+            }
         }
     }
 
@@ -172,29 +182,107 @@ impl Session {
     ///
     /// The driver loses count of the answers when a COPY is refused before it has begun, so a connection is not used again after that.
     async fn reopen(&mut self) -> Result<(), StoreError> {
+        // At once, because a transaction that is still open on it may lock what the new one has to change.
+        self.connection.cut();
         *self = Self::open(self.settings.clone()).await?;
         Ok(())
     }
 
-    /// Sets the state of these agents.
+    /// Tells that the agents of these rows are active, unless that is known.
+    ///
+    /// By itself, when the rows are stored: what somebody's constraint or trigger says to it is no fault of any message.
+    async fn activate(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
+        self.forget_some();
+        let mut agents = rows.agents_but(&self.active);
+        // When the first message is older than what is known of its agent, the last may be newer.
+        let dates: [fn(&Seen) -> Timestamp; 2] = [|seen| seen.first, |seen| seen.last];
+        for since in dates {
+            let told: Vec<_> = agents.iter().map(|(agent, seen)| (agent, since(seen))).collect();
+            match self.upsert(&told, true).await {
+                Ok(active) => self.remember(&mut agents, &active),
+                Err(StoreError::Rejected { source, .. }) => {
+                    let refused = self.refused_alone(&told, true).await?.len();
+                    let server = &*self.settings.server;
+                    tracing::warn!(server, refused, error = %source, "the database refuses to take some agents as active");
+                    // Not to ask again with each batch.
+                    self.active.extend(agents.into_keys());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+            agents.retain(|_, seen| seen.first < seen.last);
+        }
+        Ok(())
+    }
+
+    /// Sets the state of these agents. Those that are refused keep no other from it.
     pub(crate) async fn set_activity(
         &mut self,
-        agents: &BTreeMap<AgentId, Timestamp>,
+        changes: &[Activity],
         active: bool,
     ) -> Result<(), StoreError> {
-        self.active.retain(|agent| !agents.contains_key(agent));
+        let mut told = BTreeMap::new();
+        for change in changes {
+            // Told twice, a state keeps its beginning.
+            told.entry(&change.agent_id).or_insert(change.since);
+        }
+        self.active.retain(|agent| !told.contains_key(agent));
+        let told: Vec<_> = told.into_iter().collect();
+        match self.upsert(&told, active).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::Rejected { source, .. }) => {
+                let refused = self.refused_alone(&told, active).await?;
+                let is_refused = |change: &Activity| refused.contains(&change.agent_id);
+                let items = (0..changes.len()).filter(|n| is_refused(&changes[*n])).collect();
+                Err(self.rejected(items, source))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sets the state of each of these agents by itself; those that are refused.
+    async fn refused_alone(
+        &mut self,
+        told: &[(&AgentId, Timestamp)],
+        active: bool,
+    ) -> Result<BTreeSet<AgentId>, StoreError> {
+        let mut refused = BTreeSet::new();
+        for one in told {
+            match self.upsert(std::slice::from_ref(one), active).await {
+                Ok(_) => {}
+                Err(StoreError::Rejected { .. }) => {
+                    refused.insert(one.0.clone());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(refused)
+    }
+
+    /// Sets the state of these agents; those that are in it then.
+    async fn upsert(
+        &mut self,
+        told: &[(&AgentId, Timestamp)],
+        active: bool,
+    ) -> Result<Vec<String>, StoreError> {
         let mut repaired = false;
         loop {
             let Self { client, connection, statements, .. } = self;
-            let since = agents.iter().map(|(agent, since)| (agent, *since));
-            let upsert = activity::upsert(client, &statements.activity, since, active);
-            match connection.drive(upsert).await {
-                Ok(_) => return Ok(()),
-                Err(error) if Verdict::of(&error) == Verdict::NoTable && !repaired => {
+            let upsert = activity::upsert(client, &statements.activity, told, active);
+            let error = match connection.drive(upsert).await {
+                Ok(active) => return Ok(active),
+                Err(error) => error,
+            };
+            match Verdict::of(&error) {
+                Verdict::NoTable if !repaired => {
                     repaired = true;
                     self.reopen().await?;
                 }
-                Err(error) => return Err(self.failed(&error)),
+                // Whatever the reason: nothing waits for it that would be lost.
+                _ if refuses_values(&error) => {
+                    return Err(self.rejected(Vec::new(), crate::error::text(&error).into()));
+                }
+                _ => return Err(self.failed(&error)),
             }
         }
     }
@@ -202,14 +290,14 @@ impl Session {
     /// Makes the parts that these rows may go to, and drops those that have become too old.
     async fn make_parts(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         let Some(period) = self.settings.period else { return Ok(()) };
-        let wanted = partition::parts(period, rows.dates());
-        let missing: Vec<_> = wanted.difference(&self.parts).collect();
+        let wanted = partition::days(rows.dates());
+        let missing: Vec<_> = wanted.difference(&self.days).copied().collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let making = partition::make(&self.client, &self.settings.names, &missing);
+        let making = partition::make(&self.client, &self.settings.names, period, missing);
         self.connection.drive(making).await?;
-        self.parts.extend(wanted);
+        self.days.extend(wanted);
         if let Some(oldest) = rows.dates().min() {
             self.drop_ended(oldest).await;
         }
@@ -218,34 +306,28 @@ impl Session {
 
     /// Drops parts that have become too old, but none from `needed` on. Storing goes on when this fails.
     async fn drop_ended(&mut self, needed: Timestamp) {
-        let Settings { period: Some(period), retention: Some(retention), names, server, .. } =
+        let Settings { period: Some(_), retention: Some(retention), names, server, .. } =
             &*self.settings
         else {
             return;
         };
         let age = u64::try_from(retention.as_micros()).unwrap_or(u64::MAX);
         let kept = Timestamp::from_micros(Timestamp::now().as_micros().saturating_sub(age));
-        let client = &self.client;
-        let dropping = async {
-            let dropped = partition::drop_ended(client, names, *period, kept.min(needed)).await;
-            if dropped.is_err() {
-                client.batch_execute("ROLLBACK").await?;
-            }
-            dropped
+        let dropping = partition::drop_ended(&self.client, names, kept.min(needed));
+        let Dropped { parts, failure } = match self.connection.drive(dropping).await {
+            Ok(dropped) => dropped,
+            Err(error) => Dropped { parts: 0, failure: Some(error) },
         };
-        match self.connection.drive(dropping).await {
-            Ok(0) => {}
-            Ok(parts) => {
-                tracing::info!(
-                    server = &**server,
-                    parts,
-                    "dropped parts of tables that are older than `retention`"
-                );
-            }
-            Err(error) => {
-                let error = crate::error::text(&error);
-                tracing::warn!(server = &**server, %error, "cannot drop old parts of tables; will be tried with the next new part");
-            }
+        if parts > 0 {
+            tracing::info!(
+                server = &**server,
+                parts,
+                "dropped parts of tables that are older than `retention`"
+            );
+        }
+        if let Some(error) = failure {
+            let error = crate::error::text(&error);
+            tracing::warn!(server = &**server, %error, "cannot drop old parts of tables; will be tried with the next new part");
         }
     }
 
@@ -278,14 +360,32 @@ impl Session {
     }
 }
 
+/// How long the server waits for a sign of life of this host, in seconds, before it asks for one; how long between questions; how often.
+///
+/// A host that lost its power or its network says nothing. Its transaction would stay open for two hours by the defaults of most systems,
+/// and what it has written would keep the same messages from being stored by whoever gets them next.
+const ALIVE: [(&str, u32); 3] =
+    [("tcp_keepalives_idle", 10), ("tcp_keepalives_interval", 5), ("tcp_keepalives_count", 3)];
+/// How long what the server sends may stay unacknowledged, in milliseconds.
+const ACKNOWLEDGED: (&str, u32) = ("tcp_user_timeout", 25_000);
+
 /// What a connection is set to.
 ///
-/// The host forgets what was confirmed, so it must be on the disk by then, whatever the server does by default.
+/// The host forgets what was confirmed, so it must be on the disk by then, whatever the server does by default. A bound on silence is set
+/// where there is none or a longer one; a server that does not know it is left as it is.
 fn setup(settings: &Settings) -> String {
     let timeout = settings.statement_timeout.as_millis();
+    let in_transaction =
+        ("idle_in_transaction_session_timeout", u32::try_from(timeout).unwrap_or(u32::MAX));
+    let bounds = ALIVE.into_iter().chain([ACKNOWLEDGED, in_transaction]);
+    let bounds: Vec<_> = bounds.map(|(name, most)| format!("('{name}', {most})")).collect();
     format!(
         "SET timezone = 'UTC'; SET client_min_messages = error; SET statement_timeout = {timeout};
-        SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+        SELECT set_config(name, most::text, false) FROM (VALUES {}) AS bound (name, most),
+            LATERAL (SELECT setting FROM pg_settings WHERE pg_settings.name = bound.name OFFSET 0) AS now
+            WHERE setting::bigint NOT BETWEEN 1 AND most",
+        bounds.join(", ")
     )
 }
 

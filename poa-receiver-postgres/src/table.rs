@@ -1,7 +1,7 @@
 //! The tables by name.
 
 /// A table of messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Table {
     Eth,
     System,
@@ -30,6 +30,28 @@ impl Table {
         }
     }
 
+    /// The columns after `message_id`, `date` and `agent_id` as they are made, each with its type by the name that PostgreSQL shows.
+    pub(crate) const fn definition(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Eth => &[
+                ("active", "boolean"),
+                ("mining", "boolean"),
+                ("hashrate", "numeric"),
+                ("peers", "bigint"),
+                ("gas_price", "numeric"),
+                ("current_block", "text"),
+                ("highest_block", "text"),
+                ("starting_block", "text"),
+            ],
+            Self::System => &[
+                ("cpu_load", "double precision"),
+                ("disk_usage", "double precision"),
+                ("memory_usage", "double precision"),
+            ],
+            Self::Metrics => &[("data_type", "text"), ("type", "text"), ("body", "jsonb")],
+        }
+    }
+
     /// How many columns there are in all.
     pub(crate) const fn width(self) -> i16 {
         match self {
@@ -39,10 +61,22 @@ impl Table {
     }
 }
 
+/// The first columns of each table of messages.
+pub(crate) const KEY: [(&str, &str); 3] =
+    [("message_id", "uuid"), ("date", "timestamp with time zone"), ("agent_id", "text")];
 /// The table of the agents' states.
 pub(crate) const ACTIVITY: &str = "agent_activity";
+/// Its columns.
+pub(crate) const ACTIVITY_COLUMNS: [(&str, &str); 3] =
+    [("agent_id", "text"), ("active", "boolean"), ("since", "timestamp with time zone")];
 /// The table with the version of the others.
 pub(crate) const VERSION: &str = "poa_version";
+
+/// Whether a table of messages has a column of this name because this receiver made it.
+pub(crate) fn is_own_column(name: &str) -> bool {
+    let own = Table::ALL.into_iter().flat_map(Table::definition);
+    KEY.iter().chain(own).any(|(column, _)| *column == name)
+}
 
 /// Makes names of tables, qualified and quoted.
 #[derive(Clone, Debug)]
@@ -104,10 +138,9 @@ mod tests {
     #[test]
     fn widths_agree_with_columns() {
         for table in Table::ALL {
-            assert_eq!(
-                table.columns().split(", ").count() + 3,
-                usize::try_from(table.width()).unwrap()
-            );
+            let width = usize::try_from(table.width()).unwrap();
+            assert_eq!(table.columns().split(", ").count() + KEY.len(), width);
+            assert_eq!(table.definition().len() + KEY.len(), width);
         }
     }
 }

@@ -35,8 +35,10 @@ fn rows_that_are_stored_are_left_out_and_no_message_stays_twice() {
     let mut batch: Vec<_> = (0..3).map(|_| samples.json("a1", "system_metrics", "{}")).collect();
     batch.push(batch[2].clone());
     let mut rows = read(&batch);
-    rows.without(&BTreeSet::from([batch[0].id()]));
+    assert!(rows.without(&BTreeSet::from([batch[0].id()])));
+    assert!(rows.has_some(Table::Metrics) && !rows.has_some(Table::Eth));
     assert_eq!(rows.all().iter().map(|row| row.item).collect::<Vec<_>>(), [1, 2]);
+    assert!(!rows.without(&BTreeSet::new()));
 }
 
 #[test]

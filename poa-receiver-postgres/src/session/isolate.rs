@@ -5,25 +5,30 @@ use tokio_postgres::{Client, Error};
 use super::{Statements, write};
 use crate::encode::{Encoded, Rows};
 use crate::error::Verdict;
+use crate::refusals::{Reason, Refused};
 
-/// The items whose rows are refused. Nothing is stored, and no transaction is left open.
+/// The rows that are refused. Nothing is stored, and no transaction is left open.
 ///
-/// Tries halves of halves in one transaction that is rolled back in the end: what is refused alone is to blame. None is when only all
-/// together are refused, as by a constraint that is checked at the end.
+/// Tries halves of halves in one transaction that is rolled back in the end: what is refused alone is to blame. Constraints that are
+/// checked when a transaction ends are checked with each row here, so that they name their rows, too.
 pub(super) async fn refused(
     client: &Client,
     statements: &Statements,
     rows: &Rows<'_>,
-) -> Result<Vec<usize>, Error> {
-    client.batch_execute("BEGIN").await?;
+) -> Result<Vec<Refused>, Error> {
+    client.batch_execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
     let mut refused = Vec::new();
     let mut parts = vec![rows.all()];
     while let Some(part) = parts.pop() {
-        if takes(client, statements, rows, part).await? {
-            continue;
-        }
+        let Some(error) = refusal(client, statements, rows, part).await? else { continue };
         match part {
-            [row] => refused.push(row.item),
+            [row] => {
+                refused.push(Refused {
+                    item: row.item,
+                    table: row.table,
+                    reason: Reason::of(&error),
+                });
+            }
             _ => {
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
@@ -34,18 +39,19 @@ pub(super) async fn refused(
     Ok(refused)
 }
 
-async fn takes(
+/// Why these rows are refused; none when they are taken.
+async fn refusal(
     client: &Client,
     statements: &Statements,
     rows: &Rows<'_>,
     part: &[Encoded],
-) -> Result<bool, Error> {
+) -> Result<Option<Error>, Error> {
     client.batch_execute("SAVEPOINT part").await?;
-    let Err(error) = write::some(client, statements, rows, part).await else { return Ok(true) };
+    let Err(error) = write::some(client, statements, rows, part).await else { return Ok(None) };
     match Verdict::of(&error) {
         Verdict::Data | Verdict::Taken => {
             client.batch_execute("ROLLBACK TO SAVEPOINT part").await?;
-            Ok(false)
+            Ok(Some(error))
         }
         _ => Err(error),
     }

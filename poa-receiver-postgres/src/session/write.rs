@@ -1,22 +1,21 @@
 //! The statements that store a batch.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
-use futures_util::future::{try_join, try_join3};
-use poa_core::{AgentId, MessageId};
+use futures_util::future::try_join;
+use poa_core::MessageId;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 use uuid::Uuid;
 
 use super::Statements;
-use crate::activity::{self, Agents};
+use crate::activity;
 use crate::encode::{Encoded, HEADER, Rows, TRAILER};
 use crate::table::Table;
 
-/// Stores all rows, and that their agents are active but for those known to be, in one transaction. Returns the agents that were not
-/// known and, of them, those that are active then.
+/// Stores all rows in one transaction.
 ///
 /// Nothing is stored when a message cannot be read. After that and after an error, the connection must not be used again.
 ///
@@ -26,24 +25,14 @@ pub(super) async fn all(
     client: &Client,
     statements: &Statements,
     rows: &mut Rows<'_>,
-    known: &HashSet<AgentId>,
-) -> Result<(Agents, Vec<String>), Error> {
-    let open = match rows.first_table() {
-        Some(first) => Some(copy_all(client, statements, rows, first).await?),
-        None => None,
-    };
-    if rows.unreadable.is_some() {
-        return Ok(Default::default());
+) -> Result<(), Error> {
+    let Some(first) = rows.first_table() else { return Ok(()) };
+    let last = copy_all(client, statements, rows, first).await?;
+    if rows.unreadable.is_none() {
+        // When the first fails, the server takes COMMIT for ROLLBACK.
+        try_join(finish(last), client.batch_execute("COMMIT")).await?;
     }
-    let agents = rows.agents_but(known);
-    let since = agents.iter().map(|(agent, seen)| (agent, seen.first));
-    let upsert = activity::upsert(client, &statements.activity, since, true);
-    let active = match open {
-        // When one fails, the server takes COMMIT for ROLLBACK.
-        Some(last) => try_join3(finish(last), upsert, client.batch_execute("COMMIT")).await?.1,
-        None => upsert.await?,
-    };
-    Ok((agents, active))
+    Ok(())
 }
 
 /// Begins a transaction and copies all rows, those of this table first; the COPY that is still open in the end.

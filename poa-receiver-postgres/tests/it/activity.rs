@@ -1,6 +1,6 @@
 //! The last known state of each agent.
 
-use crate::common::{Row, Subject, some};
+use crate::common::{Row, Subject, permanent, some};
 use poa_core::{Activity, AgentId, Message, Receiver, Timestamp};
 
 fn change(agent: &str, active: bool, micros: u64) -> Activity {
@@ -92,4 +92,45 @@ async fn more_agents_than_are_remembered() {
     let counted =
         subject.row("SELECT count(*), count(*) FILTER (WHERE active) FROM agent_activity").await;
     assert_eq!(counted, [some("70000"), some("70000")]);
+}
+
+#[tokio::test]
+async fn what_somebody_elses_constraint_says_of_an_agent_is_no_fault_of_its_messages() {
+    let mut subject = Subject::new().await;
+    let constraint = "ALTER TABLE agent_activity ADD CHECK (agent_id <> 'odd')";
+    subject.database.execute(constraint).await;
+    let batch = ["odd", "a1"].map(|agent| subject.samples.json(agent, "system_metrics", "{}"));
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 2]);
+    assert_eq!(subject.state().await, [state("a1", true, batch[1].received_at())]);
+
+    let later = batch[1].received_at().as_micros() + 1;
+    let changes = ["a1", "odd", "a2"].map(|agent| change(agent, false, later));
+    let (items, error) = permanent(subject.receiver.handle_inactive(&changes).await);
+    assert_eq!(items, [1]);
+    assert!(error.contains("(SQLSTATE 23514)"), "{error}");
+    assert_eq!(
+        subject.state().await,
+        [state("a1", false, at(later)), state("a2", false, at(later))]
+    );
+}
+
+#[tokio::test]
+async fn a_trigger_that_refuses_all_activity_stops_nothing() {
+    let mut subject = Subject::new().await;
+    let trigger = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+        CREATE TRIGGER no BEFORE INSERT ON agent_activity FOR EACH STATEMENT EXECUTE FUNCTION no()";
+    subject.database.execute(trigger).await;
+    let batch = subject.batch(100);
+    subject.store(&batch[..50]).await;
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 100]);
+    let (items, _) = permanent(subject.receiver.handle_active(&[change("a1", true, 1)]).await);
+    assert_eq!(items, [0]);
+    // Nor does a column that it knows nothing of.
+    let column = "DROP TRIGGER no ON agent_activity; ALTER TABLE agent_activity ADD COLUMN more text NOT NULL";
+    subject.database.execute(column).await;
+    let more = subject.batch(1);
+    subject.crash().await;
+    subject.store(&more).await;
 }

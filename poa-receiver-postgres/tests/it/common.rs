@@ -121,7 +121,8 @@ impl Database {
 
     /// The default configuration for this schema.
     pub(crate) fn config(&self) -> Config {
-        Config::new(format!("{}?application_name={}", self.url, self.id)).schema(&self.schema)
+        let name = format!("application_name={}", self.id);
+        Config::new(with_option(&self.url, &name)).schema(&self.schema)
     }
 
     pub(crate) async fn execute(&self, statements: &str) {
@@ -174,6 +175,38 @@ impl Drop for Database {
         });
         let _ = dropping.join();
     }
+}
+
+/// This URL, which may have options already, with one more.
+pub(crate) fn with_option(url: &str, option: &str) -> String {
+    let sign = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{sign}{option}")
+}
+
+/// This URL with another database, and without options.
+pub(crate) fn with_database(url: &str, name: &str) -> String {
+    let place = url.split_once('?').map_or(url, |(place, _)| place);
+    let (server, _) = place.rsplit_once('/').unwrap();
+    format!("{server}/{name}")
+}
+
+#[test]
+fn urls_of_servers_of_ones_own_may_have_options() {
+    let (plain, more) = ("postgres://u:p@h:1/d", "postgres://u:p@h/d?sslmode=disable");
+    assert_eq!(with_option(plain, "a=b"), "postgres://u:p@h:1/d?a=b");
+    assert_eq!(with_option(more, "a=b"), "postgres://u:p@h/d?sslmode=disable&a=b");
+    assert_eq!(with_database(more, "x"), "postgres://u:p@h/x");
+}
+
+/// Waits until a lock of somebody else's holds up the connection of this name.
+pub(crate) async fn until_blocked(watcher: &Client, name: &str) {
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
+    let waiting = async {
+        while watcher.query_one(blocked, &[&name]).await.unwrap().get::<_, i64>(0) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the receiver is held up");
 }
 
 pub(crate) async fn connect(url: &str) -> Client {

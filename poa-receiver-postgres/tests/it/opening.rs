@@ -3,8 +3,9 @@
 use futures_util::future::join_all;
 use poa_core::{BuildContext, BuildError, Receiver, ReceiverPlugin};
 use poa_receiver_postgres::{Config, Period, Postgres};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::common::{Database, Subject, connect};
+use crate::common::{Database, Subject, connect, with_database, with_option};
 
 async fn build(config: Config) -> Result<Postgres, BuildError> {
     Postgres::build(config, &BuildContext::detached("store", std::env::temp_dir())).await
@@ -67,6 +68,50 @@ async fn tables_of_others_are_left_alone() {
 }
 
 #[tokio::test]
+async fn tables_are_known_without_their_version() {
+    let mut subject = Subject::new().await;
+    let batch = subject.batch(3);
+    subject.store(&batch[..1]).await;
+    for lost in
+        ["DROP TABLE poa_version", "DELETE FROM poa_version", "DROP TABLE poa_version, eth_stats"]
+    {
+        subject.database.execute(lost).await;
+        subject.crash().await;
+        assert_eq!(subject.database.value("SELECT version FROM poa_version").await, "1");
+    }
+    subject.store(&batch).await;
+    assert_eq!(subject.counts().await, [0, 0, 3]);
+    // A column is missing, so it may be anybody's.
+    subject
+        .database
+        .execute("DROP TABLE poa_version; ALTER TABLE metrics DROP COLUMN data_type")
+        .await;
+    let error = failed(subject.database.config()).await;
+    assert!(error.contains("that poa did not make"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_within_the_handshake_of_tls_may_come_back() {
+    for reset in [false, true] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("postgres://me@{}/stats?sslmode=require", listener.local_addr().unwrap());
+        let server = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; 8]).await.unwrap();
+            stream.write_all(b"S").await.unwrap();
+            // Closed while something was not read, a connection is reset.
+            stream.readable().await.unwrap();
+            if !reset {
+                stream.shutdown().await.unwrap();
+                while stream.read(&mut [0; 1024]).await.unwrap() > 0 {}
+            }
+        };
+        let (error, ()) = tokio::join!(unavailable(Config::new(url)), server);
+        assert!(error.contains("is the server running"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn tables_of_a_newer_version_are_refused() {
     let subject = Subject::new().await;
     subject.database.execute("UPDATE poa_version SET version = 7").await;
@@ -110,8 +155,7 @@ async fn a_wrong_login_or_database_has_to_be_mended() {
             && error.contains("check user and password"),
         "{error}"
     );
-    let (server, _) = url.rsplit_once('/').unwrap();
-    let error = failed(Config::new(format!("{server}/poa_nowhere"))).await;
+    let error = failed(Config::new(with_database(&url, "poa_nowhere"))).await;
     assert!(
         error.contains(
             "database \"poa_nowhere\" does not exist (SQLSTATE 3D000); create the database"
@@ -123,7 +167,7 @@ async fn a_wrong_login_or_database_has_to_be_mended() {
 #[tokio::test]
 async fn a_server_that_only_reads_may_become_the_primary() {
     let database = Database::shared().await;
-    let url = format!("{}?options=-c%20default_transaction_read_only%3Don", database.url);
+    let url = with_option(&database.url, "options=-c%20default_transaction_read_only%3Don");
     let error = unavailable(Config::new(url).schema(&database.schema)).await;
     assert!(error.contains("(SQLSTATE 25006); name the primary server in `url`"), "{error}");
 }
@@ -151,8 +195,7 @@ async fn a_database_of_another_encoding_is_refused() {
         ))
         .await
         .unwrap();
-    let (server, _) = url.rsplit_once('/').unwrap();
-    let error = failed(Config::new(format!("{server}/{name}"))).await;
+    let error = failed(Config::new(with_database(&url, &name))).await;
     admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
     assert!(
         error.contains("has the encoding SQL_ASCII; create it with `createdb --encoding=UTF8"),

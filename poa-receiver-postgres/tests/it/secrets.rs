@@ -9,8 +9,25 @@ use poa_testkit::Samples;
 
 use crate::common::Database;
 
+/// What is logged, by everything that runs on this thread.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Until the guard is dropped.
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -25,12 +42,7 @@ impl Write for Log {
 #[tokio::test]
 async fn nothing_that_is_said_has_the_password_in_it() {
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let _guard = log.listen();
 
     let database = Database::shared().await;
     let (login, place) = database.url.split_once('@').unwrap();
@@ -58,7 +70,7 @@ async fn nothing_that_is_said_has_the_password_in_it() {
     let refused = receiver.metrics_received(&[samples.json("a1", "system_metrics", "{}")]).await;
     said += &format!("{:?}", refused.unwrap_err());
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("tables are missing"), "{log}");
     assert!(said.contains("127.0.0.1"), "{said}");
     assert!(!log.contains(password) && !said.contains(password), "{said}{log}");

@@ -194,3 +194,51 @@ async fn a_farewell_is_no_statistic() {
     assert_eq!(subject.counts().await, [0, 0, 1]);
     assert!(subject.database.rows("SELECT * FROM agent_activity").await.is_empty());
 }
+
+/// Whatever stands beside it in its batch, a good message ends where it belongs, and so does an odd one.
+#[tokio::test]
+async fn odd_values_and_good_neighbours_in_one_batch() {
+    let mut subject = Subject::new().await;
+    let deep = format!("{}1{}", r#"{"b":"#.repeat(600), "}".repeat(600));
+    let long = "9".repeat(300);
+    let wide = "1267650600228229401496703205376";
+    let typed = [
+        format!(r#"{{"gasPrice":20000000000,"hashrate":{wide}}}"#),
+        format!(r#"{{"gasPrice":{wide},"peers":"5","hashrate":1.5}}"#),
+        format!(r#"{{"syncing":{{"currentBlock":{long},"highestBlock":"{long}"}}}}"#),
+        r#"{"syncing":{"currentBlock":"\u00001"}}"#.to_owned(),
+        deep,
+        "{}".to_owned(),
+    ];
+    let untyped = [
+        r#"{"active":1}"#,
+        r#"{"gasPrice":"0x10"}"#,
+        r#"{"gasPrice":1e400000}"#,
+        r#"{"peers":9223372036854775808}"#,
+        r#"{"a":1,"a":2,"gasPrice":true}"#,
+        r#"{"mining":"\ud800"}"#,
+        "[1]",
+        "null",
+    ];
+    let system = [r#"{"cpu_load":12}"#, r#"{"cpu_load":0.5,"disk_usage":"7"}"#];
+    let odd_system = [r#"{"cpu_load":"high"}"#, r#"{"cpu_load":0.12345678901234567890}"#];
+    let mut batch = Vec::new();
+    let mut add = |data_type: &str, body: &str| {
+        for body in [body, "{}"] {
+            let data = format!(r#"{{"type":"statistics","body":{body}}}"#);
+            batch.push(subject.samples.json("a1", data_type, &data));
+        }
+    };
+    typed.iter().for_each(|body| add("ethereum_metrics", body));
+    untyped.iter().for_each(|body| add("ethereum_metrics", body));
+    system.iter().chain(&odd_system).for_each(|body| add("system_metrics", body));
+    subject.store(&batch).await;
+    // Each has a good neighbour.
+    let (eth, odd) = (2 * typed.len() + untyped.len(), untyped.len() + odd_system.len());
+    let wanted = [eth, 2 * system.len() + odd_system.len(), odd].map(|count| count as u64);
+    assert_eq!(subject.counts().await, wanted);
+    assert_eq!(subject.counter("receiver_unmapped_messages"), odd as u64);
+    let gas =
+        "SELECT array_agg(gas_price ORDER BY gas_price) FROM eth_stats WHERE gas_price IS NOT NULL";
+    assert_eq!(subject.database.value(gas).await, format!("{{20000000000,{wide}}}"));
+}

@@ -24,6 +24,7 @@ pub struct Setup {
     durable: bool,
     certificate: Option<(String, String)>,
     data: Option<PathBuf>,
+    wal: Option<PathBuf>,
     settings: Vec<String>,
 }
 
@@ -53,6 +54,13 @@ impl Setup {
     #[must_use]
     pub fn data_in(mut self, directory: &Path) -> Self {
         self.data = Some(directory.to_owned());
+        self
+    }
+
+    /// Keeps its write-ahead log in this directory, which must be empty, in small segments.
+    #[must_use]
+    pub fn wal_in(mut self, directory: &Path) -> Self {
+        self.wal = Some(directory.to_owned());
         self
     }
 
@@ -101,10 +109,14 @@ impl Cluster {
             hand_over(data)?;
         }
         let data = cluster.data();
-        let files = [
+        let mut files = vec![
             format!("--pgdata={}", data.display()),
             format!("--pwfile={}", cluster.file("password")),
         ];
+        if let Some(wal) = &cluster.setup.wal {
+            hand_over(wal)?;
+            files.extend([format!("--waldir={}", wal.display()), "--wal-segsize=1".into()]);
+        }
         let fixed = [
             "--username=postgres",
             "--auth=scram-sha-256",
