@@ -5,7 +5,8 @@
  *   further than its size; whoever reads a sequence of them takes the step from one to the next from where it says it.
  * - A call that takes time ends by its completion, from any thread, also before the call itself returns.
  * - What is lent is valid until the function returns; what is lent to a call, until that call is completed.
- * - Nothing that unwinds may cross. Functions of a plugin in C++ are to be noexcept.
+ * - Nothing that unwinds may cross. An exception that leaves a function of a plugin ends the process. In C++ make these functions
+ *   noexcept, and do what may throw within poa_guard.
  *
  * A plugin is one constant:
  *
@@ -34,7 +35,8 @@
 // `poa_kind.role`: it takes messages out.
 #define POA_RECEIVER 2
 
-// `poa_kind.flags`: functions that take a call may block, so the host calls them on a thread of their own.
+// `poa_kind.flags`: functions that take a call may block, so the host calls them on threads that it keeps for the library. When
+// many calls of a library never return, the host builds no further instances of it.
 #define POA_MAY_BLOCK 1
 
 // `poa_result.code`: done.
@@ -310,8 +312,8 @@ typedef struct poa_activities {
 
 // A kind of handler or receiver: what `kind = "…"` names. Functions that do not fit the role, or are not needed, are null.
 //
-// Calls of one instance come one at a time. `cancel` and `shutdown` may come at any time, `drop` comes last: after every
-// call of the instance was completed, on a thread that may block.
+// Calls of one instance come one at a time. `drop` comes last: after every call of the instance was completed, on a thread that may
+// block. The other functions that take no call return at once.
 typedef struct poa_kind {
   // `sizeof(poa_kind)`.
   size_t size;
@@ -330,7 +332,8 @@ typedef struct poa_kind {
   void (*build)(const struct poa_build *build, struct poa_call call);
   // Frees an instance.
   void (*drop)(void *instance);
-  // A hint: the host no longer waits for this call. It is still to be completed, soon if possible.
+  // A hint: the host no longer waits for this call. It is still to be completed, soon if possible. It comes at any time and from any
+  // thread: also while the call is being made, or after it was completed. A call that is not known is to be passed over.
   void (*cancel)(void *instance, struct poa_call call);
   // Writes where people reach the instance: a JSON array of URLs.
   void (*endpoints)(void *instance, struct poa_sink out);
@@ -346,7 +349,7 @@ typedef struct poa_kind {
   void (*terminate)(void *instance, struct poa_call call);
   // Handler: serves until `shutdown`. `handler` names it in the host's functions until this call is completed. Required.
   void (*run)(void *instance, uint64_t handler, struct poa_call call);
-  // Handler: accept nothing new, answer what was taken, then complete `run`.
+  // Handler: accept nothing new, answer what was taken, then complete `run`. It comes at any time, as `cancel` does.
   void (*shutdown)(void *instance);
   // Handler: tokens may have stopped to be valid; verify those of long connections again.
   void (*revoked)(void *instance);
@@ -430,5 +433,18 @@ static inline const poa_activity *poa_activity_at(const poa_activities *agents, 
 }
 
 #ifdef __cplusplus
+}
+
+#include <exception>
+
+/* Does what may throw. An exception completes the call with POA_PANICKED: the host builds the instance anew. */
+template <class Work> void poa_guard(poa_call call, Work work) noexcept {
+    try {
+        work();
+    } catch (const std::exception &error) {
+        poa_complete(call, POA_PANICKED, error.what(), nullptr);
+    } catch (...) {
+        poa_complete(call, POA_PANICKED, "an exception of an unknown type", nullptr);
+    }
 }
 #endif

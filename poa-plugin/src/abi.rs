@@ -4,7 +4,8 @@
 //!   no further than its size; whoever reads a sequence of them takes the step from one to the next from where it says it.
 //! - A call that takes time ends by its completion, from any thread, also before the call itself returns.
 //! - What is lent is valid until the function returns; what is lent to a call, until that call is completed.
-//! - Nothing that unwinds may cross: no panic, no C++ exception.
+//! - Nothing that unwinds may cross: no panic, no C++ exception. The host's functions let nothing out. A plugin's functions are
+//!   `C-unwind` here so that an exception out of one is noticed, named, and ends the process, and is not undefined behaviour.
 
 use std::ffi::c_void;
 
@@ -18,7 +19,8 @@ pub const POA_HANDLER: u32 = 1;
 /// `poa_kind.role`: it takes messages out.
 pub const POA_RECEIVER: u32 = 2;
 
-/// `poa_kind.flags`: functions that take a call may block, so the host calls them on a thread of their own.
+/// `poa_kind.flags`: functions that take a call may block, so the host calls them on threads that it keeps for the library. When
+/// many calls of a library never return, the host builds no further instances of it.
 pub const POA_MAY_BLOCK: u32 = 1;
 
 /// `poa_result.code`: done.
@@ -100,7 +102,7 @@ pub struct Sink {
     /// Goes back into `write`.
     pub context: *mut c_void,
     /// Appends a text.
-    pub write: Option<unsafe extern "C" fn(context: *mut c_void, text: Bytes)>,
+    pub write: Option<unsafe extern "C-unwind" fn(context: *mut c_void, text: Bytes)>,
 }
 
 /// How a call ended.
@@ -138,7 +140,7 @@ pub struct Done {
     /// Goes back into `function`.
     pub context: *mut c_void,
     /// Told how the call ended; `result` is lent.
-    pub function: Option<unsafe extern "C" fn(context: *mut c_void, result: *const Outcome)>,
+    pub function: Option<unsafe extern "C-unwind" fn(context: *mut c_void, result: *const Outcome)>,
 }
 
 /// What the host offers. The functions may be called from any thread, for as long as the process lives.
@@ -296,8 +298,8 @@ pub struct Build {
 
 /// A kind of handler or receiver: what `kind = "…"` names. Functions that do not fit the role, or are not needed, are null.
 ///
-/// Calls of one instance come one at a time. `cancel` and `shutdown` may come at any time, `drop` comes last: after every
-/// call of the instance was completed, on a thread that may block.
+/// Calls of one instance come one at a time. `drop` comes last: after every call of the instance was completed, on a thread that may
+/// block. The other functions that take no call return at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
@@ -310,38 +312,41 @@ pub struct Kind {
     /// What `kind` is called in the configuration.
     pub name: Bytes,
     /// Writes the JSON Schema of the section. Null: the section may hold anything.
-    pub schema: Option<unsafe extern "C" fn(out: Sink)>,
+    pub schema: Option<unsafe extern "C-unwind" fn(out: Sink)>,
     /// Writes what is wrong with a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; nothing when it is good.
     /// Pure: no file, no network.
-    pub validate: Option<unsafe extern "C" fn(config: Bytes, out: Sink)>,
+    pub validate: Option<unsafe extern "C-unwind" fn(config: Bytes, out: Sink)>,
     /// Makes an instance. It may connect, but starts no work of its own. Required.
-    pub build: Option<unsafe extern "C" fn(build: *const Build, call: Call)>,
+    pub build: Option<unsafe extern "C-unwind" fn(build: *const Build, call: Call)>,
     /// Frees an instance.
-    pub drop: Option<unsafe extern "C" fn(instance: *mut c_void)>,
-    /// A hint: the host no longer waits for this call. It is still to be completed, soon if possible.
-    pub cancel: Option<unsafe extern "C" fn(instance: *mut c_void, call: Call)>,
+    pub drop: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
+    /// A hint: the host no longer waits for this call. It is still to be completed, soon if possible. It comes at any time and from any
+    /// thread: also while the call is being made, or after it was completed. A call that is not known is to be passed over.
+    pub cancel: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, call: Call)>,
     /// Writes where people reach the instance: a JSON array of URLs.
-    pub endpoints: Option<unsafe extern "C" fn(instance: *mut c_void, out: Sink)>,
+    pub endpoints: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, out: Sink)>,
     /// Receiver: takes messages. `POA_OK` confirms all of them. Required.
     pub metrics_received:
-        Option<unsafe extern "C" fn(instance: *mut c_void, batch: *const Batch, call: Call)>,
+        Option<unsafe extern "C-unwind" fn(instance: *mut c_void, batch: *const Batch, call: Call)>,
     /// Receiver: agents became active.
-    pub handle_active:
-        Option<unsafe extern "C" fn(instance: *mut c_void, agents: *const Activities, call: Call)>,
+    pub handle_active: Option<
+        unsafe extern "C-unwind" fn(instance: *mut c_void, agents: *const Activities, call: Call),
+    >,
     /// Receiver: agents became inactive.
-    pub handle_inactive:
-        Option<unsafe extern "C" fn(instance: *mut c_void, agents: *const Activities, call: Call)>,
+    pub handle_inactive: Option<
+        unsafe extern "C-unwind" fn(instance: *mut c_void, agents: *const Activities, call: Call),
+    >,
     /// Receiver: a message from the host about itself, such as `POA_STOPPING`.
     pub handle_message:
-        Option<unsafe extern "C" fn(instance: *mut c_void, message: u32, call: Call)>,
+        Option<unsafe extern "C-unwind" fn(instance: *mut c_void, message: u32, call: Call)>,
     /// Receiver: flush and close; nothing but `drop` comes after it.
-    pub terminate: Option<unsafe extern "C" fn(instance: *mut c_void, call: Call)>,
+    pub terminate: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, call: Call)>,
     /// Handler: serves until `shutdown`. `handler` names it in the host's functions until this call is completed. Required.
-    pub run: Option<unsafe extern "C" fn(instance: *mut c_void, handler: u64, call: Call)>,
-    /// Handler: accept nothing new, answer what was taken, then complete `run`.
-    pub shutdown: Option<unsafe extern "C" fn(instance: *mut c_void)>,
+    pub run: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, handler: u64, call: Call)>,
+    /// Handler: accept nothing new, answer what was taken, then complete `run`. It comes at any time, as `cancel` does.
+    pub shutdown: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
     /// Handler: tokens may have stopped to be valid; verify those of long connections again.
-    pub revoked: Option<unsafe extern "C" fn(instance: *mut c_void)>,
+    pub revoked: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
 }
 
 /// What a plugin exports, as the constant `poa_plugin_descriptor_v1`.
@@ -363,7 +368,7 @@ pub struct Descriptor {
     /// How many there are.
     pub kinds_len: usize,
     /// Writes metrics in the OpenMetrics text format, for a scrape.
-    pub metrics: Option<unsafe extern "C" fn(out: Sink)>,
+    pub metrics: Option<unsafe extern "C-unwind" fn(out: Sink)>,
 }
 
 // SAFETY: constant data; the pointers in it lead to constant data and to functions for any thread.
@@ -394,16 +399,16 @@ impl Bytes {
         Self { data: bytes.as_ptr(), len: bytes.len() }
     }
 
-    /// The bytes; none when there is no pointer to any.
+    /// The bytes; none when there is no pointer to any, or when there cannot be so many.
     ///
     /// # Safety
     /// Whoever gave them keeps them, unchanged, for `'a`.
     #[must_use]
     pub unsafe fn get<'a>(self) -> &'a [u8] {
-        if self.data.is_null() || self.len == 0 {
+        if self.data.is_null() || self.len > isize::MAX as usize {
             return &[];
         }
-        // SAFETY: not null, and the caller vouches for the rest.
+        // SAFETY: not null, of a possible length, and the caller vouches for the rest.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 
@@ -460,7 +465,7 @@ impl Sink {
 /// A text longer than this is a mistake.
 const LONGEST: usize = 16 << 20;
 
-unsafe extern "C" fn append(context: *mut c_void, text: Bytes) {
+unsafe extern "C-unwind" fn append(context: *mut c_void, text: Bytes) {
     // SAFETY: `Sink::into` made it of a text that nobody else uses before the plugin's function returns.
     let into = unsafe { &mut *context.cast::<String>() };
     if text.len <= LONGEST && into.len() <= LONGEST {

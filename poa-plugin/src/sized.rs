@@ -1,6 +1,6 @@
 //! Reading structures that may be longer or shorter than the ones known here.
 
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 
 use crate::abi;
 
@@ -9,26 +9,37 @@ use crate::abi;
 /// # Safety
 /// `repr(C)`, a `usize` with the size first, and valid when every further byte is zero.
 pub(crate) unsafe trait Versioned: Copy {
-    /// What the first version had: anything shorter is no such structure.
-    const LEAST: usize = size_of::<Self>();
+    /// The size in version 1.0: anything shorter is no such structure. It stays when fields are added, for plugins of that version.
+    const LEAST: usize;
 }
 
-// SAFETY: as the trait demands; null pointers, absent functions and zeros are valid.
-unsafe impl Versioned for abi::Outcome {}
-// SAFETY: as above.
-unsafe impl Versioned for abi::Drafts {}
-// SAFETY: as above.
-unsafe impl Versioned for abi::Batch {}
-// SAFETY: as above.
-unsafe impl Versioned for abi::Activities {}
-// SAFETY: as above.
-unsafe impl Versioned for abi::Build {}
-// SAFETY: as above.
-unsafe impl Versioned for abi::Host {}
-// SAFETY: as above.
-unsafe impl Versioned for abi::Kind {}
-// SAFETY: as above.
-unsafe impl Versioned for abi::Descriptor {}
+/// Where the field after this one begins, in a structure of this alignment.
+const fn end_of<T, F>(_: fn(&T) -> &F, offset: usize) -> usize {
+    (offset + size_of::<F>()).next_multiple_of(align_of::<T>())
+}
+
+/// A structure whose last field in version 1.0 is this one. Fields that are added come after it, and after its padding.
+macro_rules! versioned {
+    ($($structure:ty, $last:ident;)*) => {
+        $(
+            // SAFETY: as the trait demands; null pointers, absent functions and zeros are valid.
+            unsafe impl Versioned for $structure {
+                const LEAST: usize = end_of::<$structure, _>(|it| &it.$last, offset_of!($structure, $last));
+            }
+        )*
+    };
+}
+
+versioned! {
+    abi::Outcome, instance;
+    abi::Drafts, stride;
+    abi::Batch, stride;
+    abi::Activities, stride;
+    abi::Build, has_authenticator;
+    abi::Host, login;
+    abi::Kind, revoked;
+    abi::Descriptor, metrics;
+}
 
 /// No structure will ever be this long.
 const MOST: usize = 64 << 10;
@@ -101,6 +112,47 @@ mod tests {
         // SAFETY: it has the size it says.
         let read = unsafe { read(std::ptr::from_ref(&later).cast::<abi::Outcome>()) }.unwrap();
         assert_eq!((read.code, later.more), (7, 1));
+    }
+
+    /// A structure to which a later version of this side has added a field.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Grown {
+        size: usize,
+        first: u32,
+        added: u64,
+    }
+
+    versioned! { Grown, first; }
+
+    #[test]
+    fn a_structure_of_an_earlier_version_lacks_what_came_later() {
+        #[repr(C)]
+        struct Earlier {
+            size: usize,
+            first: u32,
+        }
+        let earlier = Earlier { size: size_of::<Earlier>(), first: 7 };
+        // SAFETY: it has the size it says.
+        let read = unsafe { read(std::ptr::from_ref(&earlier).cast::<Grown>()) }.unwrap();
+        assert_eq!((read.size, read.first, read.added), (earlier.size, earlier.first, 0));
+    }
+
+    /// What plugins of version 1.0 have. These numbers never change.
+    #[test]
+    #[cfg(target_pointer_width = "64")]
+    fn the_sizes_of_the_first_version() {
+        let sizes = [
+            abi::Outcome::LEAST,
+            abi::Drafts::LEAST,
+            abi::Batch::LEAST,
+            abi::Activities::LEAST,
+            abi::Build::LEAST,
+            abi::Host::LEAST,
+            abi::Kind::LEAST,
+            abi::Descriptor::LEAST,
+        ];
+        assert_eq!(sizes, [56, 32, 32, 32, 80, 88, 144, 72]);
     }
 
     #[test]

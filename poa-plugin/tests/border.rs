@@ -76,6 +76,16 @@ async fn a_thread_that_blocks_is_left_behind() {
     host.stop().await;
 }
 
+/// More of them than the library has threads for an instance.
+#[tokio::test(flavor = "multi_thread")]
+async fn threads_that_block_for_good_are_those_of_one_instance() {
+    let (host, seen) = host(&[Step::BlockForGood; 5]).await;
+    send(&host, 1).await;
+    until(|| seen.messages().len() == 1).await;
+    assert_eq!((receiver(&host).restarts, seen.dropped()), (5, 0));
+    host.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn inactivity_and_the_end_are_told() {
     let (host, seen) = host(&[]).await;

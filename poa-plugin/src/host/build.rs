@@ -4,13 +4,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use poa_core::{BuildContext, BuildError};
-use tokio::runtime::Handle;
-
-use super::desk::Caller;
-use super::instance::{Instance, receive};
+use super::crew::MOST_LEFT;
+use super::desk::{Caller, Desk};
+use super::instance::{InUse, receive};
 use super::plug::Plug;
 use crate::abi::{self, Bytes};
+use poa_core::{BuildContext, BuildError};
 
 /// What a build lends to the plugin.
 struct Lent {
@@ -54,23 +53,52 @@ impl Lent {
 
 /// Has a plugin make an instance.
 ///
-/// Cancel safe: an instance that is made too late is dropped.
+/// Cancel safe: an instance that is made too late is dropped. Until it is, it counts among what the library left behind.
 pub(crate) async fn build(
     plug: Arc<Plug>,
     config: String,
     cx: &BuildContext,
-) -> Result<Arc<Instance>, BuildError> {
+) -> Result<InUse, BuildError> {
+    refuse_when_stuck(plug.desk())?;
     let make = plug.functions().build.expect("a kind without `build` is not loaded");
     let desk = plug.desk();
-    cx.telemetry().include(desk.library(), || desk.metrics());
-    let lent = Arc::new(Lent::new(config, cx));
-    let caller = Caller::Kind(plug.clone(), Handle::current());
-    let (call, answered) = desk.open(plug.host(), caller, lent.clone());
-    plug.run(&Handle::current(), move || {
+    cx.telemetry().include(&desk.key(), || desk.metrics());
+    let (lent, host) = (Arc::new(Lent::new(config, cx)), desk.seat(cx.name()));
+    let (call, answered) = desk.open(host, Caller::Kind(plug.clone(), host), lent.clone());
+    let mut building = Building { desk, call: Some(call.id) };
+    plug.run("build", call, move || {
         // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
         unsafe { make(&raw const lent.view, call) }
     });
     let answered = receive(answered).await;
+    building.call = None;
     answered.answer.of_build()?;
-    answered.instance.ok_or_else(|| BuildError::failed("the plugin made nothing"))
+    let made = answered.instance.ok_or_else(|| BuildError::failed("the plugin made nothing"))?;
+    Ok(InUse::new(made))
+}
+
+/// Each call that never returns keeps a thread, and memory, for as long as the process lives. So their number is bounded.
+fn refuse_when_stuck(desk: &Desk) -> Result<(), BuildError> {
+    let (left, library) = (desk.crew().left(), desk.library());
+    if left < MOST_LEFT {
+        return Ok(());
+    }
+    Err(BuildError::unavailable(format!(
+        "{left} calls of plugin `{library}` never returned, so it is not called again until some do; mend the plugin, then restart \
+         the server"
+    )))
+}
+
+/// Tells the desk when nobody waits for a build any more.
+struct Building {
+    desk: &'static Desk,
+    call: Option<u64>,
+}
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        if let Some(call) = self.call {
+            self.desk.give_up(call);
+        }
+    }
 }

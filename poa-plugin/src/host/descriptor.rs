@@ -13,7 +13,9 @@ const MOST_KINDS: usize = 1024;
 pub(crate) struct Description {
     pub(crate) info: Info,
     pub(crate) kinds: Vec<Kind>,
-    pub(crate) metrics: Option<unsafe extern "C" fn(out: abi::Sink)>,
+    pub(crate) metrics: Option<unsafe extern "C-unwind" fn(out: abi::Sink)>,
+    /// Where it stands, which no two libraries share.
+    pub(crate) address: usize,
 }
 
 /// Reads and checks a descriptor; calls nothing.
@@ -36,7 +38,7 @@ pub(crate) unsafe fn read(descriptor: *const abi::Descriptor) -> Result<Descript
     let abi = (read.abi_major, read.abi_minor);
     let info = Info { name, version, abi, kinds: described };
     let kinds = kinds.into_iter().map(|(kind, _)| kind).collect();
-    Ok(Description { info, kinds, metrics: read.metrics })
+    Ok(Description { info, kinds, metrics: read.metrics, address: descriptor.addr() })
 }
 
 /// # Safety

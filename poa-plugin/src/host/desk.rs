@@ -14,6 +14,8 @@ use poa_core::HandlerContext;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::border::cross;
+use super::crew::{Crew, Left};
 use super::functions;
 use super::instance::Instance;
 use super::outcome::Answer;
@@ -23,32 +25,47 @@ use crate::abi::{self, Call, Sink};
 /// The calls and handlers of one library.
 pub(crate) struct Desk {
     library: String,
-    metrics: Option<unsafe extern "C" fn(out: Sink)>,
+    descriptor: usize,
+    metrics: Option<unsafe extern "C-unwind" fn(out: Sink)>,
+    crew: &'static Crew,
     next: AtomicU64,
     calls: Mutex<HashMap<u64, Pending>>,
     handlers: Mutex<HashMap<u64, Served>>,
+    seats: Mutex<HashMap<String, &'static abi::Host>>,
+}
+
+/// The host as one plugin of the configuration knows it: its log bears the name.
+pub(crate) struct Seat {
+    pub(crate) desk: &'static Desk,
+    pub(crate) instance: String,
 }
 
 /// A call that the plugin has not completed. It may be that nobody waits for it any more.
-pub(crate) struct Pending {
-    pub(crate) answer: oneshot::Sender<Answered>,
+struct Pending {
+    answer: oneshot::Sender<Answered>,
     /// What the plugin may still read.
-    pub(crate) _lent: Arc<dyn Any + Send + Sync>,
-    pub(crate) of: Caller,
+    lent: Lent,
+    of: Caller,
+    left: Option<Left>,
 }
+
+/// What is lent to a plugin.
+pub(crate) type Lent = Arc<dyn Any + Send + Sync>;
 
 /// What a call belongs to.
 pub(crate) enum Caller {
     /// The instance, which must not be dropped while a call of it runs.
     Instance(Arc<Instance>),
     /// The kind that is to make one.
-    Kind(Arc<Plug>, Handle),
+    Kind(Arc<Plug>, &'static abi::Host),
 }
 
 /// What came of a call, with the instance it belongs to or made.
 pub(crate) struct Answered {
     pub(crate) answer: Answer,
     pub(crate) instance: Option<Arc<Instance>>,
+    /// Dropped by whoever waits, who made it, and not on a thread of the plugin.
+    pub(crate) _lent: Option<Lent>,
 }
 
 /// A handler that runs, and where what it started runs.
@@ -59,23 +76,43 @@ pub(crate) struct Served {
 }
 
 impl Desk {
-    /// A desk for a library that was just loaded, and what the library gets to know of it.
+    /// A desk for a library that was just loaded, and whose descriptor stands there.
     pub(crate) fn for_ever(
         library: &str,
-        metrics: Option<unsafe extern "C" fn(out: Sink)>,
-    ) -> &'static abi::Host {
-        let desk: &'static Self = Box::leak(Box::new(Self {
+        descriptor: usize,
+        metrics: Option<unsafe extern "C-unwind" fn(out: Sink)>,
+    ) -> &'static Self {
+        Box::leak(Box::new(Self {
             library: library.to_owned(),
+            descriptor,
             metrics,
+            crew: Crew::of(descriptor),
             next: AtomicU64::new(1),
             calls: Mutex::default(),
             handlers: Mutex::default(),
-        }));
-        Box::leak(Box::new(functions::host(desk)))
+            seats: Mutex::default(),
+        }))
+    }
+
+    /// What a plugin of this name in the configuration gets to know of the host. Valid for ever, and made once.
+    pub(crate) fn seat(&'static self, instance: &str) -> &'static abi::Host {
+        self.seats.lock().entry(instance.to_owned()).or_insert_with(|| {
+            let seat = Box::leak(Box::new(Seat { desk: self, instance: instance.to_owned() }));
+            Box::leak(Box::new(functions::host(seat)))
+        })
     }
 
     pub(crate) fn library(&self) -> &str {
         &self.library
+    }
+
+    /// Tells the library from others that call themselves the same.
+    pub(crate) fn key(&self) -> String {
+        format!("{}@{:x}", self.library, self.descriptor)
+    }
+
+    pub(crate) fn crew(&self) -> &'static Crew {
+        self.crew
     }
 
     /// The metrics of the library, as text.
@@ -83,7 +120,7 @@ impl Desk {
         let mut text = String::new();
         if let Some(metrics) = self.metrics {
             // SAFETY: a function of a library that stays, which gets a sink for as long as it runs.
-            unsafe { metrics(Sink::into(&mut text)) };
+            cross(&self.library, "metrics", || unsafe { metrics(Sink::into(&mut text)) });
         }
         text
     }
@@ -97,18 +134,30 @@ impl Desk {
         &self,
         host: &'static abi::Host,
         of: Caller,
-        lent: Arc<dyn Any + Send + Sync>,
+        lent: Lent,
     ) -> (Call, oneshot::Receiver<Answered>) {
         let id = self.number();
         let (answer, answered) = oneshot::channel();
-        self.calls.lock().insert(id, Pending { answer, _lent: lent, of });
+        self.calls.lock().insert(id, Pending { answer, lent, of, left: None });
         (Call { host, id }, answered)
+    }
+
+    /// Whether somebody still waits for this call.
+    pub(crate) fn is_awaited(&self, id: u64) -> bool {
+        self.calls.lock().get(&id).is_some_and(|pending| !pending.answer.is_closed())
+    }
+
+    /// Nobody waits for this call any more; until the plugin completes it, it counts as one that never ended.
+    pub(crate) fn give_up(&self, id: u64) {
+        if let Some(pending) = self.calls.lock().get_mut(&id) {
+            pending.left = Some(self.crew.leave());
+        }
     }
 
     /// The plugin says that a call has ended.
     pub(crate) fn complete(&self, id: u64, answer: Answer) {
         let pending = self.calls.lock().remove(&id);
-        let Some(Pending { answer: waiting, of, _lent }) = pending else {
+        let Some(Pending { answer: waiting, of, lent, left: _left }) = pending else {
             let library = &*self.library;
             tracing::warn!(
                 library,
@@ -118,12 +167,12 @@ impl Desk {
         };
         let instance = match of {
             Caller::Instance(instance) => Some(instance),
-            Caller::Kind(plug, runtime) => {
+            Caller::Kind(plug, host) => {
                 let made = answer.code == abi::POA_OK;
-                made.then(|| Instance::new(plug, answer.instance, runtime))
+                made.then(|| Instance::new(plug, host, answer.instance))
             }
         };
-        if waiting.send(Answered { answer, instance }).is_err() {
+        if waiting.send(Answered { answer, instance, _lent: Some(lent) }).is_err() {
             tracing::debug!(library = &*self.library, "completed call {id} after its time");
         }
     }

@@ -10,17 +10,18 @@ use poa_core::{
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
-use super::desk::{Desk, Served};
+use super::border::cross;
+use super::desk::{Desk, Seat, Served};
 use super::outcome::Answer;
 use crate::abi::{self, Bytes, Done, Drafts, Host, Outcome, Sink};
 use crate::sized;
 
 /// What a plugin gets to know of the host.
-pub(crate) fn host(desk: &'static Desk) -> Host {
+pub(crate) fn host(seat: &'static Seat) -> Host {
     Host {
         size: size_of::<Host>(),
         abi_minor: abi::POA_ABI_MINOR,
-        context: std::ptr::from_ref(desk).cast(),
+        context: std::ptr::from_ref(seat).cast(),
         complete: Some(complete),
         log: Some(log),
         log_level: Some(log_level),
@@ -32,13 +33,27 @@ pub(crate) fn host(desk: &'static Desk) -> Host {
     }
 }
 
-/// The desk behind what a plugin calls the host.
+/// What is behind what a plugin calls the host.
 ///
 /// # Safety
 /// `host` is null, or what this host gave to the plugin.
-pub(crate) unsafe fn desk(host: *const Host) -> Option<&'static Desk> {
-    // SAFETY: hosts and their desks are never freed, and made by `host` alone.
-    unsafe { host.as_ref().and_then(|host| host.context.cast::<Desk>().as_ref()) }
+unsafe fn seat(host: *const Host) -> Option<&'static Seat> {
+    // SAFETY: hosts and their seats are never freed, and made by `host` alone.
+    unsafe { host.as_ref().and_then(|host| host.context.cast::<Seat>().as_ref()) }
+}
+
+/// # Safety
+/// As for [`seat`].
+unsafe fn desk(host: *const Host) -> Option<&'static Desk> {
+    // SAFETY: the caller vouches for it.
+    unsafe { seat(host) }.map(|seat| seat.desk)
+}
+
+/// # Safety
+/// As for [`seat`].
+unsafe fn served(host: *const Host, handler: u64) -> Option<Served> {
+    // SAFETY: the caller vouches for it.
+    unsafe { desk(host) }.and_then(|desk| desk.handler(handler))
 }
 
 /// Nothing here should panic; if it does, that is no reason to end the process.
@@ -59,16 +74,24 @@ unsafe extern "C" fn complete(host: *const Host, call: u64, result: *const Outco
 unsafe extern "C" fn log(host: *const Host, level: u32, target: Bytes, text: Bytes) {
     guard((), || {
         // SAFETY: the plugin gives back what it was given, and lends the texts.
-        let Some(desk) = (unsafe { desk(host) }) else { return };
+        let Some(Seat { desk, instance }) = (unsafe { seat(host) }) else { return };
         // SAFETY: as above.
         let (module, text) = unsafe { (target.text(), text.text()) };
-        let (plugin, module) = (desk.library(), module.as_str());
+        let (plugin, instance, module) = (desk.library(), instance.as_str(), module.as_str());
         match level {
-            abi::POA_ERROR => tracing::error!(target: "poa_plugin", plugin, module, "{text}"),
-            abi::POA_WARN => tracing::warn!(target: "poa_plugin", plugin, module, "{text}"),
-            abi::POA_INFO => tracing::info!(target: "poa_plugin", plugin, module, "{text}"),
-            abi::POA_DEBUG => tracing::debug!(target: "poa_plugin", plugin, module, "{text}"),
-            _ => tracing::trace!(target: "poa_plugin", plugin, module, "{text}"),
+            abi::POA_ERROR => {
+                tracing::error!(target: "poa_plugin", plugin, instance, module, "{text}")
+            }
+            abi::POA_WARN => {
+                tracing::warn!(target: "poa_plugin", plugin, instance, module, "{text}")
+            }
+            abi::POA_INFO => {
+                tracing::info!(target: "poa_plugin", plugin, instance, module, "{text}")
+            }
+            abi::POA_DEBUG => {
+                tracing::debug!(target: "poa_plugin", plugin, instance, module, "{text}")
+            }
+            _ => tracing::trace!(target: "poa_plugin", plugin, instance, module, "{text}"),
         }
     });
 }
@@ -85,22 +108,29 @@ unsafe extern "C" fn log_level(_: *const Host) -> u32 {
 }
 
 /// A completion that is told exactly once: if nothing else is said, that the host has stopped.
-struct Promise(Option<Done>);
+struct Promise(&'static str, Option<Done>);
 
 // SAFETY: the plugin's function may be called from any thread.
 unsafe impl Send for Promise {}
 
 impl Promise {
+    /// # Safety
+    /// As for [`seat`].
+    unsafe fn of(host: *const Host, done: Done) -> Self {
+        // SAFETY: the caller vouches for it.
+        Self(unsafe { desk(host) }.map_or("?", Desk::library), Some(done))
+    }
+
     fn keep(mut self, code: u32, text: &str) {
         self.say(&Outcome::with_text(code, text));
     }
 
     fn say(&mut self, outcome: &Outcome) {
         if let Some((Done { context, .. }, function)) =
-            self.0.take().and_then(|done| Some((done, done.function?)))
+            self.1.take().and_then(|done| Some((done, done.function?)))
         {
             // SAFETY: called once, with the context it came with, and a result that is lent.
-            unsafe { function(context, outcome) }
+            cross(self.0, "poa_done.function", || unsafe { function(context, outcome) });
         }
     }
 }
@@ -112,13 +142,15 @@ impl Drop for Promise {
 }
 
 unsafe extern "C" fn send(host: *const Host, handler: u64, messages: *const Drafts, done: Done) {
-    let promise = Promise(Some(done));
+    // SAFETY: the plugin gives back what it was given.
+    let promise = unsafe { Promise::of(host, done) };
     guard((), || {
-        // SAFETY: the plugin gives back what it was given.
-        let served = unsafe { desk(host) }.and_then(|desk| desk.handler(handler));
-        let Some(Served { cx, runtime }) = served else {
+        // SAFETY: as above.
+        let Some(Served { cx, runtime }) = (unsafe { served(host, handler) }) else {
             return promise.keep(abi::POA_REFUSED_STOPPING, "");
         };
+        // The plugin's thread knows nothing of the host's timers.
+        let _entered = runtime.enter();
         // SAFETY: lent for this call.
         let drafts = match unsafe { drafts(&cx, messages) } {
             Ok(drafts) => drafts,
@@ -207,9 +239,11 @@ fn shortfall(error: ReceiptError) -> u32 {
 unsafe extern "C" fn activity(host: *const Host, handler: u64, agent: Bytes, sign: u32) {
     guard((), || {
         // SAFETY: the plugin gives back what it was given, and lends the text.
-        let (served, agent) =
-            unsafe { (desk(host).and_then(|desk| desk.handler(handler)), agent.text()) };
-        let (Some(Served { cx, .. }), Ok(agent)) = (served, AgentId::new(agent)) else { return };
+        let (served, agent) = unsafe { (served(host, handler), agent.text()) };
+        let (Some(Served { cx, runtime }), Ok(agent)) = (served, AgentId::new(agent)) else {
+            return;
+        };
+        let _entered = runtime.enter();
         match sign {
             abi::POA_PING => cx.activity().ping(&agent),
             abi::POA_SENT_DATA => cx.activity().data(&agent),
@@ -222,24 +256,25 @@ unsafe extern "C" fn activity(host: *const Host, handler: u64, agent: Bytes, sig
 unsafe extern "C" fn active_agents(host: *const Host, handler: u64) -> u64 {
     guard(0, || {
         // SAFETY: the plugin gives back what it was given.
-        let served = unsafe { desk(host) }.and_then(|desk| desk.handler(handler));
-        served.map_or(0, |served| served.cx.activity().active() as u64)
+        let Some(Served { cx, runtime }) = (unsafe { served(host, handler) }) else { return 0 };
+        let _entered = runtime.enter();
+        cx.activity().active() as u64
     })
 }
 
 unsafe extern "C" fn verify(host: *const Host, handler: u64, token: Bytes, principal: Sink) -> u32 {
     guard(abi::POA_UNAUTHORIZED, || {
         // SAFETY: the plugin gives back what it was given, and lends the text.
-        let (served, token) =
-            unsafe { (desk(host).and_then(|desk| desk.handler(handler)), token.text()) };
-        let Some(Served { cx, .. }) = served else { return abi::POA_STOPPED };
+        let (served, token) = unsafe { (served(host, handler), token.text()) };
+        let Some(Served { cx, runtime }) = served else { return abi::POA_STOPPED };
+        let _entered = runtime.enter();
         let Some(authenticator) = cx.authenticator() else { return abi::POA_UNAUTHORIZED };
         match authenticator.verify(&token) {
             Ok(who) => {
                 let agent = who.agent.as_ref().map(AgentId::as_str);
                 let text = serde_json::json!({ "user": &*who.user, "agent": agent }).to_string();
                 // SAFETY: the plugin's function that gave the sink has not returned.
-                unsafe { principal.write(&text) };
+                cross(cx.name(), "poa_sink.write", || unsafe { principal.write(&text) });
                 abi::POA_OK
             }
             Err(error) => rejection(&error),
@@ -263,12 +298,12 @@ unsafe extern "C" fn login(
     password: Bytes,
     done: Done,
 ) {
-    let promise = Promise(Some(done));
+    // SAFETY: the plugin gives back what it was given.
+    let promise = unsafe { Promise::of(host, done) };
     guard((), || {
-        // SAFETY: the plugin gives back what it was given, and lends the texts.
-        let (served, user, password) = unsafe {
-            (desk(host).and_then(|desk| desk.handler(handler)), user.text(), password.text())
-        };
+        // SAFETY: as above, and it lends the texts.
+        let (served, user, password) =
+            unsafe { (served(host, handler), user.text(), password.text()) };
         let Some(Served { cx, runtime }) = served else { return };
         drop(runtime.spawn(async move {
             let Some(authenticator) = cx.authenticator() else {

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use poa_core::{CustomHandler, HandlerContext, PluginError, async_trait};
 use tokio::runtime::Handle;
 
+use super::border::cross;
 use super::desk::{Desk, Served};
-use super::instance::Instance;
+use super::instance::{InUse, Instance};
 use crate::abi::Sink;
 
 /// A handler in a library, as the core knows handlers.
-pub(crate) struct ForeignHandler(Arc<Instance>);
+pub(crate) struct ForeignHandler(InUse);
 
 impl ForeignHandler {
-    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+    pub(crate) fn new(instance: InUse) -> Self {
         Self(instance)
     }
 
@@ -31,20 +32,25 @@ impl ForeignHandler {
             tokio::select! {
                 () = cx.shutdown().cancelled(), if !stopping => {
                     stopping = true;
-                    self.notify(self.0.plug().functions().shutdown);
+                    self.notify("shutdown", self.0.plug().functions().shutdown);
                 }
                 again = revoked => match again {
-                    true => self.notify(self.0.plug().functions().revoked),
+                    true => self.notify("revoked", self.0.plug().functions().revoked),
                     false => revocations = None,
                 },
             }
         }
     }
 
-    fn notify(&self, function: Option<unsafe extern "C" fn(*mut std::ffi::c_void)>) {
+    fn notify(
+        &self,
+        name: &'static str,
+        function: Option<unsafe extern "C-unwind" fn(*mut std::ffi::c_void)>,
+    ) {
         if let Some(function) = function {
+            let library = self.0.plug().desk().library();
             // SAFETY: a function of a library that stays, with its instance; these may be called at any time.
-            unsafe { function(self.0.pointer()) }
+            cross(library, name, || unsafe { function(self.0.pointer()) });
         }
     }
 }
@@ -65,7 +71,7 @@ impl CustomHandler for ForeignHandler {
         let desk = self.0.plug().desk();
         let number = desk.open_handler(Served { cx: cx.clone(), runtime: Handle::current() });
         let _serving = Serving(desk, number);
-        let ended = self.0.call(Arc::new(()), move |instance, (), call| {
+        let ended = self.0.call("run", Arc::new(()), move |instance, (), call| {
             // SAFETY: a function of a library that stays, with its instance.
             unsafe { run(instance, number, call) }
         });
@@ -85,6 +91,7 @@ pub(crate) fn endpoints(instance: &Instance) -> Vec<String> {
     let Some(endpoints) = instance.plug().functions().endpoints else { return Vec::new() };
     let mut text = String::new();
     // SAFETY: a function of a library that stays, with its instance, and a sink for as long as it runs.
-    unsafe { endpoints(instance.pointer(), Sink::into(&mut text)) };
+    let step = || unsafe { endpoints(instance.pointer(), Sink::into(&mut text)) };
+    cross(instance.plug().desk().library(), "endpoints", step);
     serde_json::from_str(&text).unwrap_or_default()
 }

@@ -2,11 +2,14 @@
 
 use std::any::Any;
 use std::ffi::c_void;
+use std::ops::Deref;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::border::cross;
+use super::crew::Left;
 use super::desk::{Answered, Caller};
 use super::outcome::Answer;
 use super::plug::Plug;
@@ -15,8 +18,10 @@ use crate::abi::{self, Call};
 /// What a plugin built. Dropped by the plugin once nobody uses it and every call of it was completed.
 pub(crate) struct Instance {
     plug: Arc<Plug>,
+    host: &'static abi::Host,
     pointer: Pointer,
-    runtime: Handle,
+    /// There when the host has let it go.
+    left: Mutex<Option<Left>>,
 }
 
 /// What a plugin calls its instance.
@@ -29,8 +34,12 @@ unsafe impl Send for Pointer {}
 unsafe impl Sync for Pointer {}
 
 impl Instance {
-    pub(crate) fn new(plug: Arc<Plug>, pointer: *mut c_void, runtime: Handle) -> Arc<Self> {
-        Arc::new(Self { plug, pointer: Pointer(pointer), runtime })
+    pub(crate) fn new(
+        plug: Arc<Plug>,
+        host: &'static abi::Host,
+        pointer: *mut c_void,
+    ) -> Arc<Self> {
+        Arc::new(Self { plug, host, pointer: Pointer(pointer), left: Mutex::default() })
     }
 
     pub(crate) fn plug(&self) -> &Plug {
@@ -41,40 +50,69 @@ impl Instance {
         self.pointer.0
     }
 
-    /// Makes a call and waits until the plugin has completed it. `lent` is kept until then, also when nobody waits any more.
+    /// Makes a call of this function and waits until the plugin has completed it. `lent` is kept until then, also when nobody waits
+    /// any more.
     ///
     /// Cancel safe: the plugin is told that nobody waits.
     pub(crate) async fn call<L: Any + Send + Sync>(
         self: &Arc<Self>,
+        function: &'static str,
         lent: Arc<L>,
         call: impl FnOnce(*mut c_void, &L, Call) + Send + 'static,
     ) -> Answer {
         let caller = Caller::Instance(self.clone());
-        let (number, answered) = self.plug.desk().open(self.plug.host(), caller, lent.clone());
+        let (number, answered) = self.plug.desk().open(self.host, caller, lent.clone());
         let mut waiting = Waiting { instance: self, call: number, answered: false };
         let pointer = self.pointer;
-        self.plug.run(&self.runtime, move || {
+        self.plug.run(function, number, move || {
             let pointer = pointer;
             call(pointer.0, &lent, number);
         });
-        let answer = receive(answered).await.answer;
+        let answered = receive(answered).await;
         waiting.answered = true;
-        answer
+        answered.answer
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
+        let Some(free) = self.plug.functions().drop else { return };
         let (plug, pointer) = (self.plug.clone(), self.pointer);
-        if let Some(free) = self.plug.functions().drop {
-            // It may wait for threads of its own, even for the one that has just completed a call.
-            self.runtime.spawn_blocking(move || {
-                let pointer = pointer;
-                let _library = plug;
-                // SAFETY: the last use of the instance: nobody has it, and none of its calls runs.
-                unsafe { free(pointer.0) }
-            });
+        let crew = plug.desk().crew();
+        let left = self.left.lock().take().unwrap_or_else(|| crew.leave());
+        // It may wait for threads of its own, even for the one that has just completed a call.
+        let begun = crew.run(move || {
+            let (pointer, _left) = (pointer, left);
+            // SAFETY: the last use of the instance: nobody has it, and none of its calls runs.
+            cross(plug.desk().library(), "drop", || unsafe { free(pointer.0) });
+        });
+        if let Err(error) = begun {
+            let library = self.plug.desk().library();
+            tracing::error!(library, "an instance stays, for want of a thread to drop it: {error}");
         }
+    }
+}
+
+/// An instance that the host uses. When this is dropped, the library has to end it.
+pub(crate) struct InUse(Arc<Instance>);
+
+impl InUse {
+    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+        Self(instance)
+    }
+}
+
+impl Deref for InUse {
+    type Target = Arc<Instance>;
+
+    fn deref(&self) -> &Arc<Instance> {
+        &self.0
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        *self.0.left.lock() = Some(self.0.plug.desk().crew().leave());
     }
 }
 
@@ -87,9 +125,11 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let (false, Some(cancel)) = (self.answered, self.instance.plug.functions().cancel) {
+        let plug = &self.instance.plug;
+        if let (false, Some(cancel)) = (self.answered, plug.functions().cancel) {
+            let (pointer, call) = (self.instance.pointer, self.call);
             // SAFETY: the instance is there, and `cancel` may be called at any time.
-            unsafe { cancel(self.instance.pointer.0, self.call) }
+            cross(plug.desk().library(), "cancel", || unsafe { cancel(pointer.0, call) });
         }
     }
 }
@@ -97,7 +137,7 @@ impl Drop for Waiting<'_> {
 /// The answer. The desk keeps the other end until there is one.
 pub(crate) async fn receive(answered: oneshot::Receiver<Answered>) -> Answered {
     let lost = || Answer::broken("the call was lost");
-    answered.await.unwrap_or_else(|_| Answered { answer: lost(), instance: None })
+    answered.await.unwrap_or_else(|_| Answered { answer: lost(), instance: None, _lent: None })
 }
 
 /// Whether calls go to threads that may block.

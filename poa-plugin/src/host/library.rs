@@ -101,8 +101,8 @@ impl Library {
     }
 
     fn of(file: &Path, description: Description) -> Result<Self, LoadError> {
-        let Description { info, kinds, metrics } = description;
-        let desk = Desk::for_ever(&info.name, metrics);
+        let Description { info, kinds, metrics, address } = description;
+        let desk = Desk::for_ever(&info.name, address, metrics);
         let plugs = info.kinds.iter().zip(kinds).map(|(kind, functions)| {
             let plug = Plug::new(desk, &kind.name, functions);
             let plug = plug.map_err(|cause| LoadError::new(file, cause))?;

@@ -32,11 +32,12 @@ impl Answer {
         let Ok(outcome) = (unsafe { sized::read(outcome) }) else {
             return Self::broken("completed a call without a result");
         };
-        let items = if outcome.items.is_null() || outcome.items_len > MOST_ITEMS {
-            &[]
-        } else {
-            // SAFETY: not null; the caller vouches for the rest.
+        let there = !outcome.items.is_null() && outcome.items.is_aligned();
+        let items = if there && outcome.items_len <= MOST_ITEMS {
+            // SAFETY: not null, aligned, and not too many; the caller vouches for the rest.
             unsafe { std::slice::from_raw_parts(outcome.items, outcome.items_len) }
+        } else {
+            &[]
         };
         Self {
             code: outcome.code,
@@ -45,6 +46,11 @@ impl Answer {
             items: items.iter().map(|item| *item as usize).collect(),
             instance: outcome.instance,
         }
+    }
+
+    /// A call that may succeed another time.
+    pub(crate) fn transient(text: &str) -> Self {
+        Self { code: abi::POA_TRANSIENT, ..Self::broken(text) }
     }
 
     /// What is assumed of a plugin that does not keep to the rules.
@@ -132,6 +138,18 @@ mod tests {
         };
         let refused = answer(refused).of_delivery(2);
         assert!(matches!(refused, Err(DeliveryError::Permanent { items, .. }) if items == [0, 1]));
+    }
+
+    #[test]
+    fn items_that_cannot_be_read_are_none() {
+        let items = [0_u64, 0];
+        let misaligned = abi::Outcome {
+            items: std::ptr::from_ref(&items).cast::<u8>().wrapping_add(1).cast(),
+            items_len: 1,
+            ..abi::Outcome::code(abi::POA_PERMANENT)
+        };
+        assert!(answer(misaligned).items.is_empty());
+        assert!(answer(abi::Outcome { items_len: usize::MAX, ..misaligned }).items.is_empty());
     }
 
     #[test]

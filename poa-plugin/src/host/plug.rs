@@ -2,41 +2,41 @@
 
 use std::sync::Arc;
 
+use super::border::cross;
+use super::build::build;
+use super::desk::Desk;
+use super::error::Cause;
+use super::handler::ForeignHandler;
+use super::instance::may_block;
+use super::outcome::Answer;
+use super::receiver::ForeignReceiver;
+use crate::abi::{Bytes, Call, Kind, Sink};
 use poa_core::config::Problem;
 use poa_core::{HandlerFactory, HandlerKind, ReceiverFactory, ReceiverKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
-
-use super::build::build;
-use super::desk::Desk;
-use super::error::Cause;
-use super::functions;
-use super::handler::ForeignHandler;
-use super::instance::may_block;
-use super::receiver::ForeignReceiver;
-use crate::abi::{self, Bytes, Kind, Sink};
 
 /// A kind of a library that was loaded.
-#[derive(Debug)]
 pub(crate) struct Plug {
     kind: String,
     functions: Kind,
-    host: &'static abi::Host,
+    desk: &'static Desk,
     schema: Value,
+}
+
+impl std::fmt::Debug for Plug {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Plug").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }
 
 impl Plug {
     /// Reads the schema of a kind.
-    pub(crate) fn new(
-        host: &'static abi::Host,
-        kind: &str,
-        functions: Kind,
-    ) -> Result<Self, Cause> {
-        let schema = schema(&functions).map_err(|error| {
+    pub(crate) fn new(desk: &'static Desk, kind: &str, functions: Kind) -> Result<Self, Cause> {
+        let schema = schema(desk, &functions).map_err(|error| {
             Cause::Descriptor(format!("the schema of `{kind}` is no JSON object: {error}"))
         })?;
-        Ok(Self { kind: kind.to_owned(), functions, host, schema })
+        Ok(Self { kind: kind.to_owned(), functions, desk, schema })
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -47,21 +47,33 @@ impl Plug {
         &self.functions
     }
 
-    pub(crate) fn host(&self) -> &'static abi::Host {
-        self.host
-    }
-
     pub(crate) fn desk(&self) -> &'static Desk {
-        // SAFETY: the host was made with its desk.
-        unsafe { functions::desk(self.host) }.expect("a host has a desk")
+        self.desk
     }
 
-    /// Makes a call where calls of this kind are made.
-    pub(crate) fn run(&self, runtime: &Handle, call: impl FnOnce() + Send + 'static) {
-        if may_block(&self.functions) {
-            drop(runtime.spawn_blocking(call));
-        } else {
-            call();
+    /// Makes a call of this function where calls of this kind are made.
+    pub(crate) fn run(
+        &self,
+        function: &'static str,
+        number: Call,
+        call: impl FnOnce() + Send + 'static,
+    ) {
+        let desk = self.desk;
+        let step = move || cross(desk.library(), function, call);
+        if !may_block(&self.functions) {
+            return step();
+        }
+        let begun = desk.crew().run(move || {
+            // It may have waited for its thread for too long; then it is as if it was never made.
+            if desk.is_awaited(number.id) {
+                step();
+            } else {
+                desk.complete(number.id, Answer::transient("the call was not made in time"));
+            }
+        });
+        if let Err(error) = begun {
+            let why = format!("cannot start a thread for the plugin: {error}");
+            desk.complete(number.id, Answer::transient(&why));
         }
     }
 
@@ -69,7 +81,8 @@ impl Plug {
         let Some(validate) = self.functions.validate else { return Ok(()) };
         let mut found = String::new();
         // SAFETY: a function of a library that stays; text and sink are for this call.
-        unsafe { validate(Bytes::of(config.as_bytes()), Sink::into(&mut found)) };
+        let step = || unsafe { validate(Bytes::of(config.as_bytes()), Sink::into(&mut found)) };
+        cross(self.desk.library(), "validate", step);
         let found: Vec<Found> = match found.trim() {
             "" => Vec::new(),
             text => serde_json::from_str(text).map_err(|error| {
@@ -94,13 +107,13 @@ struct Found {
     message: String,
 }
 
-fn schema(functions: &Kind) -> Result<Value, serde_json::Error> {
+fn schema(desk: &Desk, functions: &Kind) -> Result<Value, serde_json::Error> {
     let Some(schema) = functions.schema else {
         return Ok(json!({ "type": "object", "additionalProperties": true }));
     };
     let mut text = String::new();
     // SAFETY: a function of a library that stays, which gets a sink for as long as it runs.
-    unsafe { schema(Sink::into(&mut text)) };
+    cross(desk.library(), "schema", || unsafe { schema(Sink::into(&mut text)) });
     serde_json::from_str::<serde_json::Map<_, _>>(&text).map(Value::Object)
 }
 

@@ -7,27 +7,28 @@ use poa_core::{Activity, ControlMessage, DeliveryError, Message, Receiver, async
 
 use super::batch::{LentActivities, LentBatch};
 use super::handler::endpoints;
-use super::instance::Instance;
+use super::instance::InUse;
 use crate::abi::{self, Activities, Call};
 
 /// A receiver in a library, as the core knows receivers.
-pub(crate) struct ForeignReceiver(Arc<Instance>);
+pub(crate) struct ForeignReceiver(InUse);
 
-type Changed = unsafe extern "C" fn(*mut c_void, *const Activities, Call);
+type Changed = unsafe extern "C-unwind" fn(*mut c_void, *const Activities, Call);
 
 impl ForeignReceiver {
-    pub(crate) fn new(instance: Arc<Instance>) -> Self {
+    pub(crate) fn new(instance: InUse) -> Self {
         Self(instance)
     }
 
     async fn changed(
         &self,
+        name: &'static str,
         function: Option<Changed>,
         agents: &[Activity],
     ) -> Result<(), DeliveryError> {
         let Some(changed) = function else { return Ok(()) };
         let lent = Arc::new(LentActivities::new(agents));
-        let answer = self.0.call(lent, move |instance, lent, call| {
+        let answer = self.0.call(name, lent, move |instance, lent, call| {
             // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
             unsafe { changed(instance, &raw const lent.view, call) }
         });
@@ -41,7 +42,7 @@ impl Receiver for ForeignReceiver {
         let received = self.0.plug().functions().metrics_received;
         let received = received.expect("a receiver without `metrics_received` is not loaded");
         let lent = Arc::new(LentBatch::new(batch));
-        let answer = self.0.call(lent, move |instance, lent, call| {
+        let answer = self.0.call("metrics_received", lent, move |instance, lent, call| {
             // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
             unsafe { received(instance, &raw const lent.view, call) }
         });
@@ -49,11 +50,11 @@ impl Receiver for ForeignReceiver {
     }
 
     async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
-        self.changed(self.0.plug().functions().handle_inactive, agents).await
+        self.changed("handle_inactive", self.0.plug().functions().handle_inactive, agents).await
     }
 
     async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
-        self.changed(self.0.plug().functions().handle_active, agents).await
+        self.changed("handle_active", self.0.plug().functions().handle_active, agents).await
     }
 
     async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
@@ -62,7 +63,7 @@ impl Receiver for ForeignReceiver {
             _ => return Ok(()),
         };
         let Some(told) = self.0.plug().functions().handle_message else { return Ok(()) };
-        let answer = self.0.call(Arc::new(()), move |instance, (), call| {
+        let answer = self.0.call("handle_message", Arc::new(()), move |instance, (), call| {
             // SAFETY: a function of a library that stays, with its instance.
             unsafe { told(instance, code, call) }
         });
@@ -71,7 +72,7 @@ impl Receiver for ForeignReceiver {
 
     async fn terminate(&mut self) {
         let Some(terminate) = self.0.plug().functions().terminate else { return };
-        let answer = self.0.call(Arc::new(()), move |instance, (), call| {
+        let answer = self.0.call("terminate", Arc::new(()), move |instance, (), call| {
             // SAFETY: a function of a library that stays, with its instance.
             unsafe { terminate(instance, call) }
         });

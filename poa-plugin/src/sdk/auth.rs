@@ -60,7 +60,7 @@ fn rejection(code: u32) -> AuthError {
     }
 }
 
-unsafe extern "C" fn logged_in(context: *mut c_void, result: *const Outcome) {
+unsafe extern "C-unwind" fn logged_in(context: *mut c_void, result: *const Outcome) {
     // SAFETY: made by `begin_login`, and the host calls exactly once.
     let answer = unsafe { Box::from_raw(context.cast::<oneshot::Sender<(u32, String)>>()) };
     // SAFETY: lent by the host until this returns.

@@ -1,7 +1,5 @@
 //! Messages as the core knows them, made of what the host lends.
 
-use std::collections::HashMap;
-
 use bytes::{Bytes, BytesMut};
 use poa_core::{
     Activity, AgentId, DataType, DataTypes, Draft, Format, Message, MessageId, MessageType,
@@ -18,6 +16,7 @@ use crate::sized;
 pub(super) unsafe fn messages(
     batch: *const abi::Batch,
     types: &DataTypes,
+    agents: &mut Agents,
 ) -> Result<Vec<Message>, String> {
     // SAFETY: the caller vouches for it.
     let batch = unsafe { sized::read(batch) }.map_err(|why| format!("no batch: {why:?}"))?;
@@ -28,23 +27,47 @@ pub(super) unsafe fn messages(
     // SAFETY: as above.
     views().for_each(|view| payloads.extend_from_slice(unsafe { view.payload.get() }));
     let payloads = payloads.freeze();
-    let mut reader = Reader { payloads, types, agents: HashMap::new(), last_type: None };
+    let mut reader = Reader { payloads, types, agents, last_type: None };
     // SAFETY: as above.
     views().map(|view| unsafe { reader.message(&view) }).collect()
+}
+
+/// The agents heard of lately, so that most messages need no id of their own.
+#[derive(Debug, Default)]
+pub(super) struct Agents(Vec<Option<AgentId>>);
+
+impl Agents {
+    const PLACES: usize = 1024;
+
+    fn get(&mut self, bytes: &[u8]) -> Result<AgentId, String> {
+        self.0.resize(Self::PLACES, None);
+        let place = &mut self.0[Self::place(bytes)];
+        if let Some(known) = place.as_ref().filter(|known| known.as_str().as_bytes() == bytes) {
+            return Ok(known.clone());
+        }
+        let id = agent(bytes)?;
+        *place = Some(id.clone());
+        Ok(id)
+    }
+
+    /// FNV-1a. Whoever makes ids collide gains that each of them is made anew.
+    fn place(bytes: &[u8]) -> usize {
+        let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+        let hash = bytes.iter().fold(0x811c_9dc5, step);
+        (hash ^ hash >> 16) as usize % Self::PLACES
+    }
 }
 
 struct Reader<'t> {
     payloads: Bytes,
     types: &'t DataTypes,
-    /// A batch has many messages of few agents.
-    agents: HashMap<&'t [u8], AgentId>,
-    /// The host has one text for each type, so where it stands tells it.
-    last_type: Option<(*const u8, DataType)>,
+    agents: &'t mut Agents,
+    last_type: Option<DataType>,
 }
 
-impl<'t> Reader<'t> {
+impl Reader<'_> {
     /// # Safety
-    /// What `view` leads to is lent for `'t`.
+    /// What `view` leads to is lent until this returns.
     unsafe fn message(&mut self, view: &abi::Message) -> Result<Message, String> {
         // SAFETY: the caller vouches for it.
         let (agent, data_type) = unsafe { (view.agent_id.get(), view.data_type.get()) };
@@ -59,27 +82,19 @@ impl<'t> Reader<'t> {
             _ => MessageType::Data,
         };
         let payload = Payload::new(format, self.payloads.split_to(view.payload.len));
-        let draft = Draft::new(self.agent(agent)?, data_type, payload).with_message_type(kind);
+        let draft = Draft::new(self.agents.get(agent)?, data_type, payload).with_message_type(kind);
         let received_at = Timestamp::from_micros(view.received_at);
         Ok(Message::stamp(draft, MessageId::from_bytes(view.id), received_at))
     }
 
-    fn agent(&mut self, bytes: &'t [u8]) -> Result<AgentId, String> {
-        if let Some(known) = self.agents.get(bytes) {
-            return Ok(known.clone());
-        }
-        let id = agent(bytes)?;
-        self.agents.insert(bytes, id.clone());
-        Ok(id)
-    }
-
     fn data_type(&mut self, name: &[u8]) -> Result<DataType, String> {
-        if let Some((_, known)) = self.last_type.as_ref().filter(|(at, _)| *at == name.as_ptr()) {
+        let last = self.last_type.as_ref();
+        if let Some(known) = last.filter(|known| known.name().as_bytes() == name) {
             return Ok(known.clone());
         }
         let known = std::str::from_utf8(name).ok().and_then(|name| self.types.get(name));
         let known = known.ok_or("a message of an unknown data type")?.clone();
-        self.last_type = Some((name.as_ptr(), known.clone()));
+        self.last_type = Some(known.clone());
         Ok(known)
     }
 }

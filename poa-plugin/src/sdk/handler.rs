@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use poa_core::auth::Authenticator;
 use poa_core::{BuildContext, CustomHandler, HandlerContext, HandlerKind, MemoryBudget, Relayed};
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::auth::HostAuthenticator;
 use super::build::{misconfigured, on_runtime};
 use super::context::{self, HostRef};
-use super::kind::{guard, share, write};
+use super::held::{self, share};
+use super::kind::write;
 use super::relay::HostRelay;
-use super::task::{Ended, Tasks, chain, runtime};
+use super::task::{Ended, Tasks, chain};
 use crate::abi::{self, Build, Call, Sink};
 
 /// The bound on what the one run of a handler holds of bodies in memory.
@@ -63,48 +65,48 @@ pub(super) unsafe fn build(
     call: Call,
 ) {
     // SAFETY: the caller vouches for it.
-    unsafe { on_runtime(threads, build, call, move |known| make(kind, known)) }
+    unsafe { on_runtime(threads, build, call, move |known, runtime| make(kind, known, runtime)) }
 }
 
-async fn make(kind: fn() -> Arc<dyn HandlerKind>, known: context::Known) -> Ended {
+async fn make(
+    kind: fn() -> Arc<dyn HandlerKind>,
+    known: context::Known,
+    runtime: Handle,
+) -> Result<Instance, Ended> {
     let factory = match kind().configure(known.config) {
         Ok(factory) => factory,
-        Err(problems) => return misconfigured(&problems),
+        Err(problems) => return Err(misconfigured(&problems)),
     };
     match factory(&known.cx).await {
-        Ok(handler) => Ended::built(Arc::new(Instance {
+        Ok(handler) => Ok(Instance {
             endpoints: serde_json::json!(handler.endpoints()).to_string(),
             handler: Mutex::new(handler),
             cx: known.cx,
             host: known.host,
             shutdown: CancellationToken::new(),
             revocations: watch::Sender::default(),
-            tasks: Tasks::default(),
-        })),
-        Err(error) => Ended::not_built(&error),
+            tasks: Tasks::on(runtime),
+        }),
+        Err(error) => Err(Ended::not_built(&error)),
     }
 }
 
-pub(super) unsafe extern "C" fn free(instance: *mut c_void) {
-    let _runtime = runtime(1).map(|runtime| runtime.enter());
+pub(super) unsafe extern "C-unwind" fn free(instance: *mut c_void) {
     // SAFETY: the host gives back what it got from the build, and has no other use of it.
-    let instance = unsafe { Arc::from_raw(instance.cast::<Instance>()) };
-    if let Err(panic) = guard(|| drop(instance)) {
-        tracing::warn!("panicked while it was dropped: {panic}");
-    }
+    unsafe { held::free::<Instance>(instance) }
 }
 
-pub(super) unsafe extern "C" fn cancel(instance: *mut c_void, call: Call) {
+pub(super) unsafe extern "C-unwind" fn cancel(instance: *mut c_void, call: Call) {
     // SAFETY: the host has the instance.
     unsafe { share::<Instance>(instance) }.tasks.cancel(call);
 }
 
-pub(super) unsafe extern "C" fn endpoints(instance: *mut c_void, out: Sink) {
+pub(super) unsafe extern "C-unwind" fn endpoints(instance: *mut c_void, out: Sink) {
     // SAFETY: the host has the instance, and its sink is for as long as this runs.
     unsafe { write(out, || share::<Instance>(instance).endpoints.clone()) }
 }
 
-pub(super) unsafe extern "C" fn run(instance: *mut c_void, number: u64, call: Call) {
+pub(super) unsafe extern "C-unwind" fn run(instance: *mut c_void, number: u64, call: Call) {
     // SAFETY: the host has the instance.
     let instance = unsafe { share::<Instance>(instance) };
     let own = instance.clone();
@@ -117,12 +119,12 @@ pub(super) unsafe extern "C" fn run(instance: *mut c_void, number: u64, call: Ca
     });
 }
 
-pub(super) unsafe extern "C" fn shutdown(instance: *mut c_void) {
+pub(super) unsafe extern "C-unwind" fn shutdown(instance: *mut c_void) {
     // SAFETY: the host has the instance.
     unsafe { share::<Instance>(instance) }.shutdown.cancel();
 }
 
-pub(super) unsafe extern "C" fn revoked(instance: *mut c_void) {
+pub(super) unsafe extern "C-unwind" fn revoked(instance: *mut c_void) {
     // SAFETY: the host has the instance.
     unsafe { share::<Instance>(instance) }.revocations.send_modify(|count| *count += 1);
 }

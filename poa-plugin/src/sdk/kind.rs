@@ -1,6 +1,5 @@
 //! The functions that a host calls, made of a plugin type.
 
-use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use poa_core::config::Problem;
@@ -103,7 +102,7 @@ pub(super) unsafe fn write(out: Sink, text: impl FnOnce() -> String) {
     unsafe { out.write(&text) }
 }
 
-unsafe extern "C" fn metrics(out: Sink) {
+unsafe extern "C-unwind" fn metrics(out: Sink) {
     // SAFETY: the host's sink, for as long as this runs.
     unsafe { write(out, || context::telemetry().encode()) }
 }
@@ -119,23 +118,23 @@ fn handler_of<P: HandlerPlugin>() -> std::sync::Arc<dyn poa_core::HandlerKind> {
     Registry::new().handler::<P>(KIND).handlers()[KIND].clone()
 }
 
-unsafe extern "C" fn receiver_schema<P: ReceiverPlugin>(out: Sink) {
+unsafe extern "C-unwind" fn receiver_schema<P: ReceiverPlugin>(out: Sink) {
     // SAFETY: the host's sink, for as long as this runs.
     unsafe { write(out, || receiver_of::<P>().schema().to_string()) }
 }
 
-unsafe extern "C" fn handler_schema<P: HandlerPlugin>(out: Sink) {
+unsafe extern "C-unwind" fn handler_schema<P: HandlerPlugin>(out: Sink) {
     // SAFETY: the host's sink, for as long as this runs.
     unsafe { write(out, || handler_of::<P>().schema().to_string()) }
 }
 
-unsafe extern "C" fn validate_receiver<P: ReceiverPlugin>(config: Bytes, out: Sink) {
+unsafe extern "C-unwind" fn validate_receiver<P: ReceiverPlugin>(config: Bytes, out: Sink) {
     let check = |config| receiver_of::<P>().configure(config).err();
     // SAFETY: lent by the host, for as long as this runs.
     unsafe { report(config, out, check) }
 }
 
-unsafe extern "C" fn validate_handler<P: HandlerPlugin>(config: Bytes, out: Sink) {
+unsafe extern "C-unwind" fn validate_handler<P: HandlerPlugin>(config: Bytes, out: Sink) {
     let check = |config| handler_of::<P>().configure(config).err();
     // SAFETY: lent by the host, for as long as this runs.
     unsafe { report(config, out, check) }
@@ -162,7 +161,7 @@ fn shown(problem: Problem) -> Value {
     json!({ "path": problem.path.join("."), "message": problem.message })
 }
 
-unsafe extern "C" fn build_receiver<P: ReceiverPlugin, const THREADS: usize>(
+unsafe extern "C-unwind" fn build_receiver<P: ReceiverPlugin, const THREADS: usize>(
     build: *const Build,
     call: Call,
 ) {
@@ -170,22 +169,10 @@ unsafe extern "C" fn build_receiver<P: ReceiverPlugin, const THREADS: usize>(
     unsafe { receiver::build(receiver_of::<P>, THREADS, build, call) }
 }
 
-unsafe extern "C" fn build_handler<P: HandlerPlugin, const THREADS: usize>(
+unsafe extern "C-unwind" fn build_handler<P: HandlerPlugin, const THREADS: usize>(
     build: *const Build,
     call: Call,
 ) {
     // SAFETY: lent by the host until the call is completed.
     unsafe { handler::build(handler_of::<P>, THREADS, build, call) }
-}
-
-/// An instance, from the pointer that the host has of it, and shared with it.
-///
-/// # Safety
-/// The host got `instance` from a build of a `T`, and has not dropped it.
-pub(super) unsafe fn share<T>(instance: *mut c_void) -> std::sync::Arc<T> {
-    // SAFETY: the caller vouches for it.
-    unsafe {
-        std::sync::Arc::increment_strong_count(instance.cast::<T>());
-        std::sync::Arc::from_raw(instance.cast::<T>())
-    }
 }

@@ -1,5 +1,6 @@
 //! The plugin's log goes to the host's.
 
+use std::cell::Cell;
 use std::fmt::{self, Write as _};
 use std::sync::Once;
 
@@ -21,6 +22,16 @@ pub(super) fn start(host: HostRef) {
     });
 }
 
+thread_local! {
+    static FROM: Cell<Option<HostRef>> = const { Cell::new(None) };
+}
+
+/// What this thread logs from now on is of the instance that knows the host by this pointer.
+pub(super) fn is_from(host: HostRef) {
+    FROM.set(Some(host));
+}
+
+/// Knows the host of the first instance: for threads that belong to none.
 struct ToHost(HostRef);
 
 fn level(level: Level) -> u32 {
@@ -59,8 +70,10 @@ impl Subscriber for ToHost {
         event.record(&mut text);
         let (metadata, text) = (event.metadata(), text.0.trim_start());
         let (target, text) = (metadata.target().as_bytes(), text.as_bytes());
+        // A thread that ends has no variables any more.
+        let from = FROM.try_with(Cell::get).ok().flatten().unwrap_or(self.0);
         // SAFETY: the host's function and its own pointer; the texts are lent for this call.
-        unsafe { log(self.0.pointer, level(*metadata.level()), Bytes::of(target), Bytes::of(text)) }
+        unsafe { log(from.pointer, level(*metadata.level()), Bytes::of(target), Bytes::of(text)) }
     }
 
     fn enter(&self, _: &Id) {}

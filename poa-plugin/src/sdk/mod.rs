@@ -5,10 +5,12 @@ mod batch;
 mod build;
 mod context;
 mod handler;
+mod held;
 mod kind;
 mod log;
 mod receiver;
 mod relay;
+mod runtime;
 mod task;
 
 pub use kind::{descriptor, handler_kind, receiver_kind};
@@ -16,8 +18,8 @@ pub use kind::{descriptor, handler_kind, receiver_kind};
 /// Makes a plugin of handlers and receivers: exports the one symbol that a host looks for.
 ///
 /// The types implement [`HandlerPlugin`](poa_core::HandlerPlugin) and [`ReceiverPlugin`](poa_core::ReceiverPlugin), as they
-/// would to be compiled in. Name and version are those of the crate. The plugin runs on a tokio runtime of its own with two
-/// threads, or with as many as `threads` says.
+/// would to be compiled in. Name and version are those of the crate. Each instance, which is a section of the configuration, runs on a
+/// tokio runtime of its own with two threads, or with as many as `threads` says.
 ///
 /// ```
 /// # use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait};

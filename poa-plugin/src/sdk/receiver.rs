@@ -4,11 +4,13 @@ use std::ffi::c_void;
 use std::sync::Arc;
 
 use poa_core::{ControlMessage, DataTypes, DeliveryError, Receiver, ReceiverKind};
+use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
 use super::build::{misconfigured, on_runtime};
-use super::kind::{guard, share, write};
-use super::task::{Ended, Tasks, error, runtime};
+use super::held::{self, share};
+use super::kind::{guard, write};
+use super::task::{Ended, Tasks, error};
 use super::{batch, context};
 use crate::abi::{self, Activities, Batch, Build, Call, Sink};
 
@@ -16,6 +18,7 @@ use crate::abi::{self, Activities, Batch, Build, Call, Sink};
 struct Instance {
     receiver: Mutex<Box<dyn Receiver>>,
     types: DataTypes,
+    agents: parking_lot::Mutex<batch::Agents>,
     endpoints: String,
     tasks: Tasks,
 }
@@ -43,45 +46,46 @@ pub(super) unsafe fn build(
     call: Call,
 ) {
     // SAFETY: the caller vouches for it.
-    unsafe { on_runtime(threads, build, call, move |known| make(kind, known)) }
+    unsafe { on_runtime(threads, build, call, move |known, runtime| make(kind, known, runtime)) }
 }
 
-async fn make(kind: fn() -> Arc<dyn ReceiverKind>, known: context::Known) -> Ended {
+async fn make(
+    kind: fn() -> Arc<dyn ReceiverKind>,
+    known: context::Known,
+    runtime: Handle,
+) -> Result<Instance, Ended> {
     let factory = match kind().configure(known.config) {
         Ok(factory) => factory,
-        Err(problems) => return misconfigured(&problems),
+        Err(problems) => return Err(misconfigured(&problems)),
     };
     match factory(&known.cx).await {
-        Ok(receiver) => Ended::built(Arc::new(Instance {
+        Ok(receiver) => Ok(Instance {
             endpoints: serde_json::json!(receiver.endpoints()).to_string(),
             receiver: Mutex::new(receiver),
             types: known.cx.data_types().clone(),
-            tasks: Tasks::default(),
-        })),
-        Err(error) => Ended::not_built(&error),
+            agents: parking_lot::Mutex::default(),
+            tasks: Tasks::on(runtime),
+        }),
+        Err(error) => Err(Ended::not_built(&error)),
     }
 }
 
-pub(super) unsafe extern "C" fn free(instance: *mut c_void) {
-    let _runtime = runtime(1).map(|runtime| runtime.enter());
+pub(super) unsafe extern "C-unwind" fn free(instance: *mut c_void) {
     // SAFETY: the host gives back what it got from the build, and has no other use of it.
-    let instance = unsafe { Arc::from_raw(instance.cast::<Instance>()) };
-    if let Err(panic) = guard(|| drop(instance)) {
-        tracing::warn!("panicked while it was dropped: {panic}");
-    }
+    unsafe { held::free::<Instance>(instance) }
 }
 
-pub(super) unsafe extern "C" fn cancel(instance: *mut c_void, call: Call) {
+pub(super) unsafe extern "C-unwind" fn cancel(instance: *mut c_void, call: Call) {
     // SAFETY: the host has the instance.
     unsafe { share::<Instance>(instance) }.tasks.cancel(call);
 }
 
-pub(super) unsafe extern "C" fn endpoints(instance: *mut c_void, out: Sink) {
+pub(super) unsafe extern "C-unwind" fn endpoints(instance: *mut c_void, out: Sink) {
     // SAFETY: the host has the instance, and its sink is for as long as this runs.
     unsafe { write(out, || share::<Instance>(instance).endpoints.clone()) }
 }
 
-pub(super) unsafe extern "C" fn metrics_received(
+pub(super) unsafe extern "C-unwind" fn metrics_received(
     instance: *mut c_void,
     lent: *const Batch,
     call: Call,
@@ -90,10 +94,11 @@ pub(super) unsafe extern "C" fn metrics_received(
     let instance = unsafe { share::<Instance>(instance) };
     // Copied here, where the host has just had it in hand: on another processor it would have to be fetched again.
     // SAFETY: lent until the call is completed.
-    let messages = guard(|| unsafe { batch::messages(lent, &instance.types) }).flatten();
+    let messages =
+        guard(|| unsafe { batch::messages(lent, &instance.types, &mut instance.agents.lock()) });
     let own = instance.clone();
     instance.tasks.spawn(call, async move {
-        match messages {
+        match messages.flatten() {
             Ok(messages) => {
                 Ended::delivered(own.receiver.lock().await.metrics_received(&messages).await)
             }
@@ -102,7 +107,7 @@ pub(super) unsafe extern "C" fn metrics_received(
     });
 }
 
-pub(super) unsafe extern "C" fn handle_active(
+pub(super) unsafe extern "C-unwind" fn handle_active(
     instance: *mut c_void,
     agents: *const Activities,
     call: Call,
@@ -111,7 +116,7 @@ pub(super) unsafe extern "C" fn handle_active(
     unsafe { changed(instance, agents, call, true) }
 }
 
-pub(super) unsafe extern "C" fn handle_inactive(
+pub(super) unsafe extern "C-unwind" fn handle_inactive(
     instance: *mut c_void,
     agents: *const Activities,
     call: Call,
@@ -142,7 +147,11 @@ unsafe fn changed(instance: *mut c_void, lent: *const Activities, call: Call, ac
     });
 }
 
-pub(super) unsafe extern "C" fn handle_message(instance: *mut c_void, message: u32, call: Call) {
+pub(super) unsafe extern "C-unwind" fn handle_message(
+    instance: *mut c_void,
+    message: u32,
+    call: Call,
+) {
     // SAFETY: the host has the instance.
     let instance = unsafe { share::<Instance>(instance) };
     let own = instance.clone();
@@ -157,7 +166,7 @@ pub(super) unsafe extern "C" fn handle_message(instance: *mut c_void, message: u
     });
 }
 
-pub(super) unsafe extern "C" fn terminate(instance: *mut c_void, call: Call) {
+pub(super) unsafe extern "C-unwind" fn terminate(instance: *mut c_void, call: Call) {
     // SAFETY: the host has the instance.
     let instance = unsafe { share::<Instance>(instance) };
     let own = instance.clone();

@@ -27,7 +27,7 @@ struct Waiting {
     receipt: oneshot::Sender<Result<(), ReceiptError>>,
 }
 
-unsafe extern "C" fn answered(context: *mut c_void, result: *const Outcome) {
+unsafe extern "C-unwind" fn answered(context: *mut c_void, result: *const Outcome) {
     // SAFETY: made by `send`, and the host calls exactly once.
     let Waiting { refused, receipt } = *unsafe { Box::from_raw(context.cast::<Waiting>()) };
     // SAFETY: lent by the host until this returns.

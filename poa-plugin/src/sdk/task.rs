@@ -6,29 +6,17 @@ use std::ffi::c_void;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::Poll;
 
 use parking_lot::Mutex;
 use poa_core::{BoxError, BuildError, DeliveryError};
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
+use super::held::Held;
 use crate::abi::{self, Call, Host, Outcome};
 use crate::sized;
-
-/// The runtime of this library, made at the first build. It lives as long as the library: for ever.
-static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
-
-/// The runtime, made with this many threads if there is none.
-pub(super) fn runtime(threads: usize) -> Result<&'static Runtime, BuildError> {
-    let made = RUNTIME.get_or_init(|| {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let builder = builder.worker_threads(threads.max(1)).thread_name("poa-plugin").enable_all();
-        builder.build().map_err(|error| error.to_string())
-    });
-    made.as_ref().map_err(|error| BuildError::failed(format!("cannot start threads: {error}")))
-}
 
 /// How a call ended.
 #[derive(Debug)]
@@ -49,8 +37,8 @@ impl Ended {
     }
 
     /// With an instance, which now belongs to the host.
-    pub(super) fn built<T>(instance: Arc<T>) -> Self {
-        Self { instance: Arc::into_raw(instance).cast_mut().cast(), ..Self::ok() }
+    pub(super) fn built<T>(instance: Held<T>) -> Self {
+        Self { instance: instance.into_pointer(), ..Self::ok() }
     }
 
     pub(super) fn not_built(error: &BuildError) -> Self {
@@ -129,18 +117,25 @@ impl Drop for Completion {
 }
 
 /// The calls of an instance that run.
-#[derive(Debug, Default)]
-pub(super) struct Tasks(Arc<Mutex<HashMap<u64, AbortHandle>>>);
+#[derive(Debug)]
+pub(super) struct Tasks {
+    runtime: Handle,
+    running: Arc<Mutex<HashMap<u64, AbortHandle>>>,
+}
 
 impl Tasks {
+    /// Calls that run there.
+    pub(super) fn on(runtime: Handle) -> Self {
+        Self { runtime, running: Arc::default() }
+    }
+
     /// Carries out a call. A panic ends it, and nothing else.
     pub(super) fn spawn(&self, call: Call, work: impl Future<Output = Ended> + Send + 'static) {
         let completion = Completion::of(call);
-        let Some(Ok(runtime)) = RUNTIME.get() else { return };
-        let running = self.0.clone();
+        let running = self.running.clone();
         // Held until the task is noted, so that it cannot be forgotten before.
-        let mut tasks = self.0.lock();
-        let task = runtime.spawn(async move {
+        let mut tasks = self.running.lock();
+        let task = self.runtime.spawn(async move {
             let ended =
                 caught(work).await.unwrap_or_else(|panic| Ended::new(abi::POA_PANICKED, panic));
             running.lock().remove(&call.id);
@@ -151,7 +146,7 @@ impl Tasks {
 
     /// Breaks a call off, wherever it waits.
     pub(super) fn cancel(&self, call: Call) {
-        let task = self.0.lock().remove(&call.id);
+        let task = self.running.lock().remove(&call.id);
         if let Some(task) = task {
             task.abort();
         }

@@ -24,6 +24,7 @@ pub(crate) enum Step {
     Panic,
     Wait,
     Block(Duration),
+    BlockForGood,
 }
 
 /// What the plugins were told and did. One for the whole process, as for any library: a test is a process.
@@ -97,6 +98,9 @@ impl Receiver for Scripted {
             Step::Panic => panic!("told to"),
             Step::Wait => std::future::pending().await,
             Step::Block(time) => std::thread::sleep(time),
+            Step::BlockForGood => loop {
+                std::thread::park();
+            },
         }
         if !matches!(step, Step::Block(_)) {
             seen().messages.lock().unwrap().extend_from_slice(batch);

@@ -4,8 +4,8 @@ use std::ptr;
 use super::*;
 use crate::abi::{Build, Call, Descriptor};
 
-unsafe extern "C" fn build(_: *const Build, _: Call) {}
-unsafe extern "C" fn received(_: *mut c_void, _: *const abi::Batch, _: Call) {}
+unsafe extern "C-unwind" fn build(_: *const Build, _: Call) {}
+unsafe extern "C-unwind" fn received(_: *mut c_void, _: *const abi::Batch, _: Call) {}
 
 const NOTHING: Kind = Kind {
     size: size_of::<Kind>(),

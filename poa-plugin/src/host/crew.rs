@@ -1,0 +1,131 @@
+//! What a library has of the process: threads that it may block, and what it has not given back.
+//!
+//! One for each library, for as long as the process lives, however often it is loaded: a reload neither frees a thread that a plugin
+//! blocks nor forgets it.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+/// A library that has this many calls or instances which the host gave up, and which never ended, gets no further ones.
+pub(crate) const MOST_LEFT: usize = 16;
+
+/// How long a thread waits for work before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads of one library, and what it has not given back.
+#[derive(Default)]
+pub(crate) struct Crew {
+    work: Mutex<Work>,
+    more: Condvar,
+    left: watch::Sender<usize>,
+}
+
+#[derive(Default)]
+struct Work {
+    jobs: VecDeque<Job>,
+    idle: usize,
+}
+
+/// By the address of the descriptor, which is where a library stands.
+static CREWS: LazyLock<Mutex<HashMap<usize, &'static Crew>>> = LazyLock::new(Mutex::default);
+
+impl Crew {
+    /// The one of the library whose descriptor stands there.
+    pub(crate) fn of(descriptor: usize) -> &'static Self {
+        CREWS.lock().entry(descriptor).or_insert_with(|| Box::leak(Box::default()))
+    }
+
+    /// Does this on a thread of the library, which may be blocked by it.
+    pub(crate) fn run(&'static self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let mut work = self.work.lock();
+        work.jobs.push_back(Box::new(job));
+        if work.idle >= work.jobs.len() {
+            self.more.notify_one();
+            return Ok(());
+        }
+        let thread = std::thread::Builder::new().name("poa-plugin-call".to_owned());
+        thread.spawn(|| self.toil()).map(drop).inspect_err(|_| drop(work.jobs.pop_back()))
+    }
+
+    fn toil(&self) {
+        let mut work = self.work.lock();
+        loop {
+            if let Some(job) = work.jobs.pop_front() {
+                parking_lot::MutexGuard::unlocked(&mut work, job);
+                continue;
+            }
+            work.idle += 1;
+            let late = self.more.wait_for(&mut work, IDLE).timed_out();
+            work.idle -= 1;
+            if late && work.jobs.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Notes something that the host has given up and the library has to end.
+    pub(crate) fn leave(&'static self) -> Left {
+        self.left.send_modify(|count| *count += 1);
+        Left(self)
+    }
+
+    /// How much of that there is.
+    pub(crate) fn left(&self) -> usize {
+        *self.left.borrow()
+    }
+}
+
+/// Something that the host has given up; dropped when the library has ended it.
+pub(crate) struct Left(&'static Crew);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        self.0.left.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Waits until every library has ended what it was told to, for at most this long: after that, the ports and files of instances that are
+/// gone are free. How many calls and instances are still there.
+///
+/// For after [`Host::stop`](poa_core::Host::stop), before the process ends or builds another host. Cancel safe.
+pub async fn settled(limit: Duration) -> usize {
+    let crews: Vec<_> = CREWS.lock().values().copied().collect();
+    let all = async {
+        for crew in &crews {
+            // The other end is never dropped.
+            let _ = crew.left.subscribe().wait_for(|left| *left == 0).await;
+        }
+    };
+    let _ = tokio::time::timeout(limit, all).await;
+    crews.iter().map(|crew| crew.left()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_job_that_blocks_keeps_no_other_from_running() {
+        let crew: &'static Crew = Box::leak(Box::default());
+        let (release, blocked) = mpsc::channel::<()>();
+        crew.run(move || assert!(blocked.recv().is_err())).unwrap();
+        let (done, seen) = mpsc::channel();
+        for n in 0..8 {
+            let done = done.clone();
+            crew.run(move || done.send(n).unwrap()).unwrap();
+        }
+        let mut all: Vec<_> = seen.iter().take(8).collect();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4, 5, 6, 7]);
+        drop(release);
+    }
+}

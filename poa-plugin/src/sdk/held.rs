@@ -1,0 +1,54 @@
+//! What the host holds of an instance.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use super::context::HostRef;
+use super::kind::guard;
+use super::log;
+use super::runtime::OwnRuntime;
+
+/// What the pointer that the host has leads to. Calls share the instance; the runtime is the host's alone, so that no task of the
+/// instance ever ends the threads that it runs on.
+pub(super) struct Held<T> {
+    instance: Arc<T>,
+    runtime: OwnRuntime,
+    host: HostRef,
+}
+
+impl<T> Held<T> {
+    pub(super) fn new(instance: Arc<T>, runtime: OwnRuntime, host: HostRef) -> Self {
+        Self { instance, runtime, host }
+    }
+
+    /// For the host.
+    pub(super) fn into_pointer(self) -> *mut c_void {
+        Box::into_raw(Box::new(self)).cast()
+    }
+}
+
+/// An instance, shared with the host.
+///
+/// # Safety
+/// The host got `held` from [`Held::into_pointer`], and has not dropped it.
+pub(super) unsafe fn share<T>(held: *mut c_void) -> Arc<T> {
+    // SAFETY: the caller vouches for it.
+    unsafe { (*held.cast::<Held<T>>()).instance.clone() }
+}
+
+/// Drops an instance, and waits for the end of its tasks.
+///
+/// # Safety
+/// As for [`share`], and the host has no other use of it.
+pub(super) unsafe fn free<T>(held: *mut c_void) {
+    // SAFETY: the caller vouches for it.
+    let Held { instance, runtime, host } = *unsafe { Box::from_raw(held.cast::<Held<T>>()) };
+    log::is_from(host);
+    let handle = runtime.handle();
+    let entered = handle.enter();
+    if let Err(panic) = guard(|| drop(instance)) {
+        tracing::warn!("panicked while it was dropped: {panic}");
+    }
+    drop(entered);
+    runtime.end();
+}

@@ -1,0 +1,51 @@
+//! The threads of an instance.
+//!
+//! Each instance has a runtime of its own: one whose threads the author's code has blocked for good is left behind with its instance,
+//! and the next one starts on threads that are free.
+
+use std::time::Duration;
+
+use poa_core::BuildError;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::context::HostRef;
+use super::log;
+
+/// How long the tasks and files of an instance that is gone may take to end.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The runtime of one instance. Dropping it waits for nothing, so it may be dropped anywhere.
+pub(super) struct OwnRuntime(Option<Runtime>);
+
+impl OwnRuntime {
+    /// Starts this many threads, which log to this host.
+    pub(super) fn start(threads: usize, host: HostRef) -> Result<Self, BuildError> {
+        let mut builder = Builder::new_multi_thread();
+        builder
+            .worker_threads(threads.max(1))
+            .thread_name("poa-plugin")
+            .on_thread_start(move || log::is_from(host))
+            .enable_all();
+        let failed = |error| BuildError::unavailable("cannot start threads").because(error);
+        Ok(Self(Some(builder.build().map_err(failed)?)))
+    }
+
+    pub(super) fn handle(&self) -> Handle {
+        self.0.as_ref().expect("it is taken when it ends").handle().clone()
+    }
+
+    /// Waits until its tasks have ended, so that what they held is free. Not on a thread of any runtime.
+    pub(super) fn end(mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(PATIENCE);
+        }
+    }
+}
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
