@@ -1,5 +1,7 @@
 //! Counters, gauges and histograms of one host, in the Prometheus text format.
 
+mod text;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
@@ -79,8 +81,8 @@ impl Telemetry {
         family.get_or_create(&owned(labels)).clone()
     }
 
-    /// Adds what somebody else counts: text of the OpenMetrics format, asked for at each scrape. A source of the same name
-    /// takes the place of the one before.
+    /// Adds what somebody else counts: text of the OpenMetrics format, asked for at each scrape. Lines that are not of that format are
+    /// left out, because they would spoil the rest. A source of the same name takes the place of the one before.
     pub fn include(&self, name: &str, source: impl Fn() -> String + Send + Sync + 'static) {
         self.0.lock().sources.insert(name.to_owned(), Arc::new(source));
     }
@@ -96,20 +98,8 @@ impl Telemetry {
         // A source may ask for a metric of its own.
         drop(metrics);
         text.truncate(text.trim_end_matches(END).len());
-        sources.into_iter().for_each(|source| append(&mut text, &source()));
+        sources.into_iter().for_each(|source| text::append(&mut text, &source()));
         text + END
-    }
-}
-
-/// Appends metrics; what was said of a metric of the same name is not said again.
-fn append(text: &mut String, more: &str) {
-    for line in more.lines().filter(|line| line.trim() != END.trim() && !line.is_empty()) {
-        let about: Vec<_> = line.splitn(4, ' ').take(3).collect();
-        if line.starts_with('#') && text.contains(&format!("{} ", about.join(" "))) {
-            continue;
-        }
-        text.push_str(line);
-        text.push('\n');
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// Tells when a message that was accepted has reached the level that `ack` promises.
 ///
@@ -22,10 +22,22 @@ pub struct Receipt(State);
 #[derive(Debug)]
 enum State {
     Ready,
-    Waiting {
-        answer: oneshot::Receiver<Result<(), ReceiptError>>,
-        deadline: Option<Pin<Box<Sleep>>>,
-    },
+    Waiting { answer: oneshot::Receiver<Result<(), ReceiptError>>, deadline: Option<Deadline> },
+}
+
+/// A timer that is made where it is first waited for: who sends may do so on a thread that has none.
+#[derive(Debug)]
+struct Deadline {
+    at: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let at = self.at;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        timer.as_mut().poll(cx)
+    }
 }
 
 /// Why an accepted message did not reach the level that `ack` promises.
@@ -60,7 +72,7 @@ impl Receipt {
     /// The same receipt, which waits no longer than this.
     pub(super) fn within(mut self, timeout: Duration) -> Self {
         if let State::Waiting { deadline, .. } = &mut self.0 {
-            *deadline = Some(Box::pin(tokio::time::sleep(timeout)));
+            *deadline = Some(Deadline { at: Instant::now() + timeout, timer: None });
         }
         self
     }
@@ -88,9 +100,7 @@ impl Future for Receipt {
                     return Poll::Ready(said.unwrap_or(Err(ReceiptError::Stopped)));
                 }
                 match deadline {
-                    Some(deadline) => {
-                        deadline.as_mut().poll(cx).map(|()| Err(ReceiptError::TimedOut))
-                    }
+                    Some(deadline) => deadline.poll(cx).map(|()| Err(ReceiptError::TimedOut)),
                     None => Poll::Pending,
                 }
             }
@@ -158,5 +168,17 @@ impl Confirmations {
                 waiter.confirm(true);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_set_on_a_thread_without_timers() {
+        let (receipt, _waiter) = Receipt::waiting_for(1);
+        let receipt = std::thread::spawn(move || receipt.within(Duration::from_secs(7)));
+        assert_eq!(receipt.join().unwrap().await, Err(ReceiptError::TimedOut));
     }
 }
