@@ -1,5 +1,7 @@
 //! A host of one configuration, with what belongs to it.
 
+use std::time::Duration;
+
 use poa_auth::Auth;
 use poa_core::{Host, HostHandle, StopReport};
 use poa_dead_letters::DeadLetterStore;
@@ -50,7 +52,19 @@ impl Running {
     pub(crate) async fn stop(self) -> (Config, StopReport) {
         let report = self.host.stop().await;
         crate::outcome::log(&report, self.config.engine());
+        plugins_let_go().await;
         (self.config, report)
+    }
+}
+
+/// How long libraries may take to free the instances that are gone.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
+/// Waits until loaded plugins have given back what they held, so that whoever starts next finds ports and files free.
+pub(crate) async fn plugins_let_go() {
+    let left = poa_plugin::host::settled(LETTING_GO).await;
+    if left > 0 {
+        tracing::warn!("{left} calls of loaded plugins have not ended; what they hold stays taken");
     }
 }
 

@@ -5,7 +5,7 @@ use poa_core::{HostHandle, Registry};
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Phase, View};
-use crate::running::Running;
+use crate::running::{Running, plugins_let_go};
 use crate::{Chain, Config, Outcome, ServerError, Signal, Source, told_to_stop};
 
 /// A server whose listeners are all bound.
@@ -142,6 +142,7 @@ async fn start_either(new: Config, old: Config) -> Result<(Running, Option<Strin
         Err(error) => Chain(&error).to_string(),
     };
     tracing::error!("{error}");
+    plugins_let_go().await;
     let failed = format!("the last reload failed, the old configuration runs on: {error}");
     Ok((Running::start(old).await?, Some(failed)))
 }
