@@ -85,10 +85,17 @@ impl Frames {
         self.running().expect("it was started if there was none")
     }
 
-    /// Notes a message that the stream gave.
-    pub(super) fn take(&mut self, message: &ws::Message) {
+    /// Notes a message that the stream gave. True when it ends what was arriving, as all but pings and pongs do: those may come
+    /// between the parts of a message.
+    pub(super) fn take(&mut self, message: &ws::Message) -> bool {
         self.closing |= message.is_close();
-        self.taken += frame_len(message.as_payload().len());
+        let bytes = frame_len(message.as_payload().len());
+        self.taken += bytes;
+        let in_between = message.is_ping() || message.is_pong();
+        if in_between {
+            self.socket_mut().pass_over(bytes);
+        }
+        !in_between
     }
 
     /// Notes that the stream was given a close frame.

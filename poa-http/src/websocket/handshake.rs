@@ -40,7 +40,8 @@ impl Options {
         self
     }
 
-    /// Reserves the memory of large messages from this budget, as they arrive.
+    /// Reserves the memory of large messages from this budget, as they arrive: of whatever has come of a message that is not
+    /// finished, once that is more than 16 KiB.
     #[must_use]
     pub fn memory(mut self, budget: MemoryBudget) -> Self {
         self.memory = Some(budget);

@@ -21,11 +21,17 @@ pub(super) struct Metered {
     ahead: Bytes,
     memory: Option<MemoryBudget>,
     received: u64,
-    /// Of `received`, what belongs to finished messages.
+    /// Of `received`, what belongs to no message that still arrives.
     finished: u64,
-    paid: Option<Reservation>,
+    paid: Option<Paid>,
     /// The budget had no more. Nothing is read any more.
     busy: bool,
+}
+
+/// What is reserved for the message that arrives.
+struct Paid {
+    reservation: Reservation,
+    bytes: u64,
 }
 
 enum Stream {
@@ -53,6 +59,17 @@ impl Metered {
         self.received
     }
 
+    /// Bytes of a message that still arrives, as far as can be told: what came in one piece with the end of the message before
+    /// it is not among them.
+    pub(super) fn unfinished(&self) -> u64 {
+        self.received - self.finished
+    }
+
+    /// A control frame of so many bytes is no part of a message, and may come in the middle of one, which goes on.
+    pub(super) fn pass_over(&mut self, bytes: u64) {
+        self.finished = self.received.min(self.finished + bytes);
+    }
+
     /// A message is finished, and whoever got it has done with it.
     pub(super) fn finish_message(&mut self) {
         self.finished = self.received;
@@ -74,15 +91,17 @@ impl Metered {
     /// Notes what arrived, and pays for it when the message becomes large.
     fn pay(&mut self, bytes: u64) {
         self.received += bytes;
-        let Some(memory) = &self.memory else { return };
-        let unfinished = self.received - self.finished;
-        if unfinished <= FREE {
-            return;
-        }
+        let unfinished = self.unfinished();
+        let Some(memory) = self.memory.as_ref().filter(|_| unfinished > FREE) else { return };
+        let none = || Paid { reservation: memory.reservation(), bytes: 0 };
+        let paid = self.paid.get_or_insert_with(none);
         // The first time, for all that came before as well.
-        let due = if self.paid.is_some() { bytes } else { unfinished };
-        let reservation = self.paid.get_or_insert_with(|| memory.reservation());
-        self.busy = !reservation.grow(due);
+        let due = unfinished.saturating_sub(paid.bytes);
+        if paid.reservation.grow(due) {
+            paid.bytes += due;
+        } else {
+            self.busy = true;
+        }
     }
 
     fn stream(&mut self) -> Pin<&mut (dyn Duplex + '_)> {

@@ -37,7 +37,7 @@ pub struct WebSocket {
     ended: bool,
     /// The client has sent a close frame, and nothing after it.
     said_goodbye: bool,
-    /// A message was given out since the stream was polled last.
+    /// A message that was arriving was given out since the stream was polled last.
     handed_over: bool,
 }
 
@@ -51,6 +51,14 @@ impl WebSocket {
     #[must_use]
     pub fn received(&self) -> u64 {
         self.frames.socket().received()
+    }
+
+    /// Whether a part of a message is here whose rest is not, pings and pongs left out of account.
+    ///
+    /// What came in one piece with the end of the message before shows only once more has come.
+    #[must_use]
+    pub fn is_receiving(&self) -> bool {
+        !self.handed_over && self.frames.socket().unfinished() > 0
     }
 
     /// Changes the largest message that is taken, in bytes.
@@ -82,7 +90,9 @@ impl WebSocket {
             // Gives the answer of the client, or flushes ours.
             while let Some(Ok(message)) = self.frames.stream().next().await {
                 self.said_goodbye |= message.is_close();
-                self.frames.socket_mut().finish_message();
+                if self.frames.take(&message) {
+                    self.frames.socket_mut().finish_message();
+                }
             }
         }
         self.frames.socket_mut().give_up();
@@ -153,6 +163,7 @@ impl Stream for WebSocket {
         }
         // A client that does not read, but asks for pongs, must not make us hold them all.
         ready!(self.as_mut().poll_ready(cx))?;
+        let mut whole = true;
         let message = match self.frames.stream().poll_next_unpin(cx) {
             _ if self.frames.socket().is_busy() => {
                 return Poll::Ready(Some(Err(self.note(Error::Busy))));
@@ -161,11 +172,11 @@ impl Stream for WebSocket {
             Poll::Ready(None) => None,
             Poll::Ready(Some(Err(error))) => Some(Err(self.explain(error))),
             Poll::Ready(Some(Ok(message))) => {
-                self.frames.take(&message);
+                whole = self.frames.take(&message);
                 Some(Ok(received(message)))
             }
         };
-        self.handed_over = true;
+        self.handed_over = whole;
         self.said_goodbye |= matches!(message, Some(Ok(Message::Close(_))));
         self.ended |= self.said_goodbye || message.is_none();
         Poll::Ready(message)

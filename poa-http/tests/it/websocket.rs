@@ -225,6 +225,43 @@ async fn large_messages_are_paid_for_as_they_arrive() {
 }
 
 #[tokio::test]
+async fn a_ping_between_the_parts_of_a_message_pays_nothing_back() {
+    const PART: usize = 20_000;
+    let memory = MemoryBudget::new(1 << 20);
+    let server = start_with(Limits::default(), None, memory.clone());
+    let mut client = server.client().await;
+    client.open().await;
+    client.send(frame(0x02, &[7; PART])).await;
+    for parts in 1..4 {
+        // Once it is answered, all before it has been seen.
+        client.send(frame(0x89, b"in between")).await;
+        assert_eq!(client.frame().await, (0x8a, b"in between".to_vec()));
+        let used = memory.used();
+        assert!(used >= (parts * PART) as u64, "{used} bytes are paid for {parts} parts");
+        client.send(frame(0x00, &[7; PART])).await;
+    }
+    client.send(frame(0x80, b"end")).await;
+    let mut echoed = vec![0; 10 + 4 * PART + 3];
+    soon(client.stream().read_exact(&mut echoed)).await.unwrap();
+    client.send(frame(0x81, b"done")).await;
+    assert_eq!(client.frame().await.1, b"done");
+    assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test]
+async fn pings_alone_cost_nothing() {
+    let memory = MemoryBudget::new(1 << 20);
+    let server = start_with(Limits::default(), None, memory.clone());
+    let mut client = server.client().await;
+    client.open().await;
+    for _ in 0..500 {
+        client.send(frame(0x89, &[b'x'; 125])).await;
+        assert_eq!(client.frame().await.0, 0x8a);
+    }
+    assert_eq!(memory.used(), 0);
+}
+
+#[tokio::test]
 async fn conversations_count_as_connections_and_end_with_the_server() {
     let server = start(limits(|limits| limits.max_connections = 2));
     let (mut one, mut two) = (server.client().await, server.client().await);
