@@ -16,6 +16,12 @@ impl Refusal {
     pub const fn not_now(why: &'static str) -> Self {
         Self::Unavailable { why, retry_after: RETRY_AFTER }
     }
+
+    /// 503, because the answer was not there in time.
+    #[must_use]
+    pub const fn overdue() -> Self {
+        Self::Overdue { retry_after: RETRY_AFTER }
+    }
 }
 
 impl From<AuthError> for Refusal {

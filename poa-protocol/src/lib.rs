@@ -23,4 +23,4 @@ pub use limits::Limits;
 pub use malformed::{Malformed, Problem};
 pub use refusal::Refusal;
 pub use scan::Kind;
-pub use socket::{Reference, Request, Session, SocketCall, decode_request};
+pub use socket::{MAX_REFERENCE_BYTES, Reference, Request, Session, SocketCall, decode_request};

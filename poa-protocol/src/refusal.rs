@@ -22,6 +22,11 @@ pub enum Refusal {
     /// 403: the token's user may only speak for another agent.
     #[error("this user may only speak for the agent it is bound to")]
     AgentMismatch,
+    /// 403: nobody is asked for a token here, and a browser says that a web page wants to speak.
+    #[error(
+        "web pages may not speak here, where nobody needs a token; a client that is no browser must not send `Origin`"
+    )]
+    FromPage,
     /// 404.
     #[error("no such {what}")]
     NotFound {
@@ -116,6 +121,12 @@ pub enum Refusal {
         /// Seconds to wait.
         retry_after: u32,
     },
+    /// 503: the answer was not there in time. What was sent may be taken all the same.
+    #[error("the answer took too long; try again later")]
+    Overdue {
+        /// Seconds to wait.
+        retry_after: u32,
+    },
     /// 503: the bus takes no more; the HTTP answer also needs a `Retry-After` header.
     #[error("the backlog is full; try again in {retry_after} s")]
     BacklogFull {
@@ -143,7 +154,7 @@ impl Refusal {
         match self {
             Self::Malformed(_) | Self::Incomplete => 400,
             Self::Unauthorized | Self::TokenExpired => 401,
-            Self::AgentMismatch => 403,
+            Self::AgentMismatch | Self::FromPage => 403,
             Self::NotFound { .. } => 404,
             Self::MethodNotAllowed { .. } => 405,
             Self::BodyTimeout => 408,
@@ -159,7 +170,7 @@ impl Refusal {
             | Self::UnknownCall { .. } => 422,
             Self::InBatch { cause, .. } => cause.status(),
             Self::Internal => 500,
-            Self::Unavailable { .. } | Self::BacklogFull { .. } => 503,
+            Self::Unavailable { .. } | Self::Overdue { .. } | Self::BacklogFull { .. } => 503,
         }
     }
 
@@ -171,6 +182,7 @@ impl Refusal {
             Self::Unauthorized => "unauthorized",
             Self::TokenExpired => "token_expired",
             Self::AgentMismatch => "agent_mismatch",
+            Self::FromPage => "from_page",
             Self::NotFound { .. } => "not_found",
             Self::MethodNotAllowed { .. } => "method_not_allowed",
             Self::BodyTimeout => "body_timeout",
@@ -187,6 +199,7 @@ impl Refusal {
             Self::InBatch { cause, .. } => cause.code(),
             Self::Internal => "internal",
             Self::Unavailable { .. } => "unavailable",
+            Self::Overdue { .. } => "timeout",
             Self::BacklogFull { .. } => "backlog_full",
         }
     }
@@ -195,9 +208,9 @@ impl Refusal {
     #[must_use]
     pub const fn retry_after(&self) -> Option<u32> {
         match self {
-            Self::BacklogFull { retry_after } | Self::Unavailable { retry_after, .. } => {
-                Some(*retry_after)
-            }
+            Self::BacklogFull { retry_after }
+            | Self::Overdue { retry_after }
+            | Self::Unavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

@@ -6,10 +6,13 @@ use crate::msgpack::MessagePack;
 use crate::scan::{Node, Scan, Shape, pick};
 use crate::{Bye, Call, Format, Limits, Ping, Refusal, unknown};
 
+/// The longest `ref`, in bytes as it stands in the message: it is kept until the call is answered.
+pub const MAX_REFERENCE_BYTES: usize = 1024;
+
 /// A WebSocket message that is one well-formed object (protocol section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'b> {
-    /// What the answer must carry.
+    /// What the answer must carry; none when it was longer than [`MAX_REFERENCE_BYTES`], which refuses the call.
     pub reference: Reference<'b>,
     /// What tells the call from the same call sent again; data calls alone heed it.
     pub idempotency_key: Option<Cow<'b, str>>,
@@ -107,6 +110,11 @@ fn scan_request<'b>(mut scan: impl Scan<'b>) -> Result<Request<'b>, Refusal> {
 
 fn request<'b>(scan: &impl Scan<'b>, fields: [Option<Node>; 8]) -> Request<'b> {
     let [.., key, reference] = fields;
+    if reference.is_some_and(|node| node.end - node.start > MAX_REFERENCE_BYTES) {
+        let problem = "must not be longer than 1024 bytes";
+        let call = Err(Refusal::InvalidField { field: "ref", problem });
+        return Request { reference: scan.reference(None), idempotency_key: None, call };
+    }
     let key = key.map(|node| text(scan, Some(node), "idempotency_key")).transpose();
     let (idempotency_key, call) = match key {
         Ok(key) => (key, call(scan, fields)),

@@ -12,6 +12,7 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
         (Refusal::Unauthorized, 401, "unauthorized"),
         (Refusal::TokenExpired, 401, "token_expired"),
         (Refusal::AgentMismatch, 403, "agent_mismatch"),
+        (Refusal::FromPage, 403, "from_page"),
         (Refusal::NotFound { what: "path" }, 404, "not_found"),
         (Refusal::MethodNotAllowed { allow: "POST" }, 405, "method_not_allowed"),
         (Refusal::NameTaken, 409, "name_taken"),
@@ -25,6 +26,7 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
         (Refusal::unknown_type("x", ["y"]), 422, "unknown_type"),
         (Refusal::unknown_type("x", ["y"]).in_batch(3), 422, "unknown_type"),
         (Refusal::Internal, 500, "internal"),
+        (Refusal::Overdue { retry_after: 2 }, 503, "timeout"),
         (Refusal::BacklogFull { retry_after: 2 }, 503, "backlog_full"),
     ]
 }

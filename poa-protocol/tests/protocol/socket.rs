@@ -54,6 +54,27 @@ fn keeps_the_reference_as_given_even_when_the_call_is_refused() {
 }
 
 #[test]
+fn a_reference_has_a_longest() {
+    // In both formats, a text takes a few bytes more than its length.
+    for (length, taken) in [(1000, true), (1025, false), (7_900_000, false)] {
+        let call = json!({"call": "ping", "id": "a", "ref": "x".repeat(length)});
+        for (format, body) in both(&call) {
+            let request = decode_request(format, &body, &Limits::default()).unwrap();
+            assert_eq!(request.reference != Reference::none(format), taken, "{length}");
+            match request.call {
+                Ok(_) => assert!(taken, "{length}"),
+                Err(refused) => {
+                    assert!(!taken, "{length}: {refused}");
+                    assert_eq!((refused.status(), refused.code()), (422, "invalid_field"));
+                    let text = "field `ref` must not be longer than 1024 bytes";
+                    assert_eq!(refused.to_string(), text);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn refuses_what_is_no_call() {
     for (value, code) in [
         (json!({}), "missing_field"),
