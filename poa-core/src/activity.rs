@@ -162,6 +162,10 @@ impl Watcher {
         self.table.data(agent, via, self.ticks_until(self.timeout));
     }
 
+    fn excuse(&self, agent: &AgentId, via: Via) {
+        self.table.excuse(agent, via, self.ticks_until(self.timeout));
+    }
+
     /// A number that no other link has.
     fn next_link(&self) -> Via {
         let next = || NonZeroU32::new(self.links.fetch_add(1, Relaxed));

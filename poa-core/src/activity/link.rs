@@ -43,6 +43,16 @@ impl Link {
         self.monitor.bye(agent);
     }
 
+    /// Nobody listened to this link for a while: the agents that are active over it have the time of one timeout anew, as if
+    /// they had just spoken.
+    ///
+    /// In a plugin that belongs to another host, it does nothing.
+    pub fn excuse(&self) {
+        if let Watch::Here(watcher) = &self.monitor.0 {
+            self.agents.iter().for_each(|agent| watcher.excuse(agent, self.id));
+        }
+    }
+
     /// The agent with this id, if it spoke over this link: cheaper than a new [`AgentId`].
     #[must_use]
     pub fn agent(&self, id: &str) -> Option<&AgentId> {

@@ -106,6 +106,16 @@ impl Table {
         }
     }
 
+    /// Gives more time to an agent that is active, and spoke over this link last.
+    pub(super) fn excuse(&self, agent: &AgentId, via: Via, deadline: u64) {
+        let mut shard = self.shard(agent).lock();
+        let known = shard.agents.get_mut(agent);
+        if let Some(known) = known.filter(|known| known.via == via && known.state == State::Active)
+        {
+            known.deadline = deadline;
+        }
+    }
+
     /// Notes that a link is gone. When the agent spoke over it last, `changed` is called, and the generation of the entry to
     /// watch is returned.
     pub(super) fn gone(

@@ -231,6 +231,30 @@ async fn who_spoke_elsewhere_since_stays_active() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_that_nobody_listened_to_excuses_those_who_spoke_over_it_last() {
+    let (monitor, reader) = monitor();
+    let mut link = monitor.link();
+    for name in ["excused", "elsewhere", "left"] {
+        link.ping(&agent(name));
+    }
+    monitor.ping(&agent("elsewhere"));
+    link.bye(&agent("left"));
+    next(&reader).await;
+    let since = Instant::now();
+    advance(TIMEOUT / 2).await;
+    link.excuse();
+    for (name, silent) in [("elsewhere", TIMEOUT), ("excused", TIMEOUT + TIMEOUT / 2)] {
+        let changes = next(&reader).await;
+        assert_eq!((changes[0].agent_id.as_str(), changes[0].active), (name, false));
+        assert!(since.elapsed() >= silent, "{name} after {:?}", since.elapsed());
+        // Who was called inactive is not made active by an excuse.
+        link.excuse();
+    }
+    assert_eq!(monitor.active(), 0);
+    assert!(nothing_said(&reader));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_agent_that_fell_silent_is_not_reported_again_by_its_link() {
     let (monitor, reader) = monitor();
     let mut link = monitor.link();
