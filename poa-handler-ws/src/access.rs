@@ -11,6 +11,9 @@ use tokio::time::Instant;
 /// The largest message of somebody who is not known yet, in bytes.
 pub(crate) const STRANGER: usize = 16 << 10;
 
+/// The longest name and password together, in bytes: they are kept while they wait for their turn.
+const LONGEST_LOGIN: usize = STRANGER;
+
 /// How long a verified token is believed while nothing is revoked.
 const BELIEVED: Duration = Duration::from_secs(1);
 
@@ -21,13 +24,15 @@ pub(crate) struct Access {
     /// How long it may stay without a valid token.
     patience: Duration,
     standing: Standing,
+    /// Moves before whoever revoked a token is told so. What moved after the last look is not known yet.
+    revocations: Option<watch::Receiver<u64>>,
 }
 
 enum Standing {
     /// Everybody may speak.
     Anybody,
-    /// Nobody does, until a session is opened.
-    Nobody { until: Instant, refusal: Refusal },
+    /// Nobody does, until a session is opened. Once the time is over, only the login that is under way still counts.
+    Nobody { until: Instant, refusal: Refusal, over: bool },
     /// The bearer of this token.
     Known { token: Box<str>, caller: Principal, verified: Instant },
     /// The bearer of a token that was valid once, and is banned, or its user is no more.
@@ -41,19 +46,18 @@ impl Access {
         patience: Duration,
         token: Option<&str>,
     ) -> Result<Self, Refusal> {
-        let now = Instant::now();
+        // First, so that nothing falls between it and the token.
+        let revocations = authenticator.map(|authenticator| authenticator.revocations());
         let standing = match (authenticator, token) {
             (None, _) => Standing::Anybody,
-            (Some(_), None) => {
-                Standing::Nobody { until: now + patience, refusal: Refusal::Unauthorized }
-            }
+            (Some(_), None) => nobody(patience, Refusal::Unauthorized),
             (Some(authenticator), Some(token)) => Standing::Known {
                 caller: authenticator.verify(token)?,
                 token: token.into(),
-                verified: now,
+                verified: Instant::now(),
             },
         };
-        Ok(Self { authenticator: authenticator.cloned(), patience, standing })
+        Ok(Self { authenticator: authenticator.cloned(), patience, standing, revocations })
     }
 
     /// Whether anything but a session may be asked for.
@@ -73,22 +77,30 @@ impl Access {
         }
     }
 
-    /// Gives the time to open a session once more: one is being opened.
-    pub(crate) fn wait_longer(&mut self) {
-        if let Standing::Nobody { until, .. } = &mut self.standing {
+    /// The time is over, and a login is under way: it is the last, and is waited for.
+    pub(crate) fn wait_for_last(&mut self) {
+        if let Standing::Nobody { until, over, .. } = &mut self.standing {
             *until = Instant::now() + self.patience;
+            *over = true;
         }
+    }
+
+    /// Whether the time to open a session is over.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.standing, Standing::Nobody { over: true, .. })
     }
 
     /// Moves whenever a token may have been revoked.
     pub(crate) fn revocations(&self) -> Option<watch::Receiver<u64>> {
-        self.authenticator.as_ref().map(|authenticator| authenticator.revocations())
+        self.revocations.clone()
     }
 
     /// Who calls; nobody in particular when everybody may.
+    ///
+    /// A right that was taken away before the call was sent does not count any more.
     pub(crate) fn caller(&mut self) -> Result<Option<&Principal>, Refusal> {
         if let Standing::Known { verified, .. } = &self.standing
-            && verified.elapsed() >= BELIEVED
+            && (self.was_revoked_since() || verified.elapsed() >= BELIEVED)
         {
             self.verify_again()?;
         }
@@ -100,22 +112,37 @@ impl Access {
         }
     }
 
+    /// Whether any token was revoked since the last look.
+    fn was_revoked_since(&self) -> bool {
+        self.revocations.as_ref().is_some_and(|moved| moved.has_changed().unwrap_or(false))
+    }
+
     /// Looks whether the token is still valid. An error says only that this cannot be told now.
     pub(crate) fn verify_again(&mut self) -> Result<(), Refusal> {
+        // Before the look: what moves meanwhile is looked at once more.
+        if let Some(moved) = &mut self.revocations {
+            moved.mark_unchanged();
+        }
+        let seen = self.look_again();
+        if let (Err(_), Some(moved)) = (&seen, &mut self.revocations) {
+            moved.mark_changed();
+        }
+        seen
+    }
+
+    fn look_again(&mut self) -> Result<(), Refusal> {
         let (Some(authenticator), Standing::Known { token, caller, verified }) =
             (&self.authenticator, &mut self.standing)
         else {
             return Ok(());
         };
-        let now = Instant::now();
         match authenticator.verify(token) {
             Ok(principal) => {
                 *caller = principal;
-                *verified = now;
+                *verified = Instant::now();
             }
             Err(AuthError::Expired) => {
-                let refusal = Refusal::TokenExpired;
-                self.standing = Standing::Nobody { until: now + self.patience, refusal };
+                self.standing = nobody(self.patience, Refusal::TokenExpired);
             }
             Err(AuthError::Unauthorized) => self.standing = Standing::Revoked,
             Err(error) => return Err(error.into()),
@@ -123,13 +150,17 @@ impl Access {
         Ok(())
     }
 
-    /// Asks for a session; what it gives goes to [`Self::grant`]. Where everybody may speak, nobody has a password.
+    /// Asks for a session; what it gives goes to [`Self::grant`]. Where everybody may speak, nobody has a password, and no
+    /// password is that long.
     pub(crate) fn login(
         &self,
         user: &str,
         password: &str,
     ) -> Option<impl Future<Output = Result<String, AuthError>> + Send + 'static> {
         let authenticator = self.authenticator.clone()?;
+        if user.len() + password.len() > LONGEST_LOGIN {
+            return None;
+        }
         let (user, password) = (user.to_owned(), password.to_owned());
         Some(async move { authenticator.login(&user, &password).await })
     }
@@ -140,5 +171,74 @@ impl Access {
         let caller = authenticator.verify(token)?;
         self.standing = Standing::Known { token: token.into(), caller, verified: Instant::now() };
         Ok(())
+    }
+}
+
+/// Nobody speaks, for so long from now on.
+fn nobody(patience: Duration, refusal: Refusal) -> Standing {
+    Standing::Nobody { until: Instant::now() + patience, refusal, over: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Everybody's token is good until it says otherwise.
+    struct Users {
+        verdict: Mutex<fn() -> Result<Principal, AuthError>>,
+        moved: watch::Sender<u64>,
+    }
+
+    impl Users {
+        /// As a revocation does it: first the verdict, then the word.
+        fn say(&self, verdict: fn() -> Result<Principal, AuthError>) {
+            *self.verdict.lock().unwrap() = verdict;
+            self.moved.send_modify(|count| *count += 1);
+        }
+    }
+
+    #[poa_core::async_trait]
+    impl Authenticator for Users {
+        fn verify(&self, _: &str) -> Result<Principal, AuthError> {
+            self.verdict.lock().unwrap()()
+        }
+
+        async fn login(&self, _: &str, _: &str) -> Result<String, AuthError> {
+            Err(AuthError::Unauthorized)
+        }
+
+        fn revocations(&self) -> watch::Receiver<u64> {
+            self.moved.subscribe()
+        }
+    }
+
+    fn known() -> (Arc<Users>, Access) {
+        let good = || Ok(Principal::new("alice", None));
+        let users = Arc::new(Users { verdict: Mutex::new(good), moved: watch::Sender::new(0) });
+        let authenticator: Arc<dyn Authenticator> = users.clone();
+        let access = Access::new(Some(&authenticator), Duration::from_secs(5), Some("token"));
+        (users, access.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_revocation_counts_at_once() {
+        let (users, mut access) = known();
+        assert!(access.caller().is_ok());
+        users.say(|| Err(AuthError::Unauthorized));
+        assert_eq!(access.caller().unwrap_err(), Refusal::Unauthorized);
+        assert!(access.is_revoked());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_could_not_be_told_is_asked_again() {
+        let (users, mut access) = known();
+        users.say(|| Err(AuthError::Busy));
+        for _ in 0..2 {
+            assert_eq!(access.caller().unwrap_err().status(), 503);
+        }
+        *users.verdict.lock().unwrap() = || Ok(Principal::new("alice", None));
+        assert!(access.caller().is_ok());
     }
 }

@@ -1,9 +1,10 @@
 //! One connection: calls come in, answers go out in their order.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -13,7 +14,7 @@ use poa_protocol::{
     Format, Frame, Limits, Reference, Refusal, Session, SocketCall, answer, decode_request,
 };
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::access::Access;
 use crate::metrics::Call;
@@ -25,11 +26,23 @@ use crate::unanswered::{Outcome, Queue, Unanswered, Wait};
 /// So many messages in a row that are no calls end a connection.
 const MAX_UNREADABLE: u32 = 10;
 
+/// How long the server may not listen before those who speak to it get more time, and how often they get it then. Less than
+/// any agent is given to be silent.
+const DEAF: Duration = Duration::from_millis(500);
+
 /// 4401, as 401: nobody who may speak is there.
 const UNAUTHORIZED: CloseCode = CloseCode::application(4401);
 
 /// How a connection ends.
 type End = (CloseCode, &'static str);
+
+/// What has come up on a connection.
+enum Event {
+    /// There is a reason to say goodbye.
+    End(End),
+    /// It is time to look at what time has brought.
+    Time,
+}
 
 pub(crate) struct Conversation {
     service: Arc<Service>,
@@ -41,6 +54,8 @@ pub(crate) struct Conversation {
     presence: Presence,
     /// The client does not take what is sent to it.
     blocked: bool,
+    /// Since when nothing is read because the server owes answers, as far as the agents have not been excused.
+    deaf_since: Option<Instant>,
     /// Nothing more is read; what was taken is answered, and then this is said.
     last_words: Option<End>,
 }
@@ -49,15 +64,17 @@ impl Conversation {
     pub(crate) fn new(service: Arc<Service>, socket: WebSocket, access: Access) -> Self {
         let config = &service.config;
         let presence = Presence::new(config.ping_interval.get(), config.limits.body_timeout.get());
+        let unanswered = Queue::new(config.limits.request_timeout.get());
         Self {
             link: service.cx.activity().link(),
             presence,
             service,
             socket,
             access,
-            unanswered: Queue::default(),
+            unanswered,
             unreadable: 0,
             blocked: false,
+            deaf_since: None,
             last_words: None,
         }
     }
@@ -80,20 +97,31 @@ impl Conversation {
         loop {
             tokio::select! {
                 biased;
-                end = poll_fn(|cx| self.poll_traffic(cx)) => return Some(end),
+                event = poll_fn(|cx| self.poll_event(timer.as_mut(), cx)) => match event {
+                    Event::End(end) => return Some(end),
+                    Event::Time if self.look() == Due::Drop => {
+                        self.service.metrics.dropped.inc();
+                        return None;
+                    }
+                    Event::Time => timer.as_mut().reset(self.look_at()),
+                },
                 () = shutdown.cancelled(), if self.last_words.is_none() => {
                     self.stop(CloseCode::GOING_AWAY, "the server stops");
                 }
                 () = changed(&mut revocations) => self.review(),
-                () = &mut timer => {
-                    if self.look() == Due::Drop {
-                        self.service.metrics.dropped.inc();
-                        return None;
-                    }
-                    timer.as_mut().reset(self.look_at());
-                }
             }
         }
+    }
+
+    fn poll_event(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Event> {
+        if let Poll::Ready(end) = self.poll_traffic(cx) {
+            return Poll::Ready(Event::End(end));
+        }
+        let look_at = self.look_at();
+        if look_at < timer.deadline() {
+            timer.as_mut().reset(look_at);
+        }
+        timer.poll(cx).map(|()| Event::Time)
     }
 
     /// Reads and answers as much as can be now. Ready with the reason to end.
@@ -108,7 +136,6 @@ impl Conversation {
     }
 
     fn try_traffic(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        let mut finished = false;
         loop {
             let answered = self.poll_answers(cx).map_err(|error| end_of(&error));
             if let Poll::Ready(result) = answered {
@@ -117,9 +144,9 @@ impl Conversation {
             if !self.read_calls(cx)? {
                 break;
             }
-            finished = true;
         }
-        self.presence.hear(self.socket.received(), finished);
+        self.presence.hear(self.socket.received(), self.socket.is_receiving());
+        self.note_deafness();
         match self.socket.poll_flush_unpin(cx) {
             Poll::Ready(Err(error)) => Err(end_of(&error)),
             _ => Ok(()),
@@ -153,6 +180,9 @@ impl Conversation {
         };
         self.service.metrics.answered(call.call, status);
         self.service.metrics.took(call.call, call.began.elapsed());
+        if call.call == Call::Session && self.access.is_over() {
+            self.stop(UNAUTHORIZED, TOO_LATE);
+        }
         self.socket.start_send_unpin(match answer(&call.reference, said) {
             Frame::Text(text) => Message::text(text),
             Frame::Binary(bytes) => Message::Binary(bytes.into()),
@@ -191,11 +221,13 @@ impl Conversation {
     }
 
     fn take(&mut self, message: &Message) {
-        match message {
-            Message::Text(text) => self.take_call(Format::Json, text),
-            Message::Binary(bytes) => self.take_call(Format::MessagePack, bytes),
-            Message::Ping | Message::Pong | Message::Close(_) => {}
-        }
+        let (format, bytes) = match message {
+            Message::Text(text) => (Format::Json, text),
+            Message::Binary(bytes) => (Format::MessagePack, bytes),
+            Message::Ping | Message::Pong | Message::Close(_) => return,
+        };
+        self.presence.finish_message();
+        self.take_call(format, bytes);
     }
 
     fn take_call(&mut self, format: Format, message: &Bytes) {
@@ -273,21 +305,23 @@ impl Conversation {
     fn look_at(&self) -> Instant {
         let silent = self.presence.next();
         let session = self.access.until().filter(|_| self.last_words.is_none());
-        session.map_or(silent, |session| session.min(silent))
+        let deaf = self.deaf_since.map(|since| since + DEAF);
+        // Where nothing can be sent, that an answer is overdue changes nothing.
+        let overdue = self.unanswered.overdue_at().filter(|_| !self.blocked);
+        let others = [session, deaf, overdue];
+        others.into_iter().flatten().fold(silent, Instant::min)
     }
 
     fn look(&mut self) -> Due {
         self.review();
         if self.access.until().is_some_and(|until| until <= Instant::now()) {
             if self.unanswered.is_logging_in() {
-                self.access.wait_longer();
+                self.access.wait_for_last();
             } else {
-                self.stop(UNAUTHORIZED, "no session was opened in time");
+                self.stop(UNAUTHORIZED, TOO_LATE);
             }
         }
-        if !self.listens() && !self.blocked {
-            self.presence.excuse();
-        }
+        self.excuse();
         let due = self.presence.look();
         match due {
             // That it cannot be sent shows when it is flushed.
@@ -298,6 +332,30 @@ impl Conversation {
         due
     }
 
+    /// Whether nothing is read, for no fault of the client.
+    fn is_deaf(&self) -> bool {
+        !self.listens() && !self.blocked
+    }
+
+    fn note_deafness(&mut self) {
+        match self.is_deaf() {
+            true => drop(self.deaf_since.get_or_insert_with(Instant::now)),
+            false => self.deaf_since = None,
+        }
+    }
+
+    /// What a client says while nobody listens, it has said: neither it nor its agents are silent.
+    fn excuse(&mut self) {
+        if !self.is_deaf() {
+            return;
+        }
+        self.presence.excuse();
+        if self.deaf_since.is_some_and(|since| since.elapsed() >= DEAF) {
+            self.deaf_since = Some(Instant::now());
+            self.link.excuse();
+        }
+    }
+
     /// The message that is on its way is not waited for.
     fn give_up(&mut self) {
         self.presence.excuse();
@@ -306,6 +364,8 @@ impl Conversation {
 }
 
 const REVOKED: &str = "the token is no longer valid";
+
+const TOO_LATE: &str = "no session was opened in time";
 
 fn kind(call: &poa_protocol::Call<'_>) -> Call {
     match call {

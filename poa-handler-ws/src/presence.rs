@@ -40,16 +40,21 @@ impl Presence {
         }
     }
 
-    /// So many bytes came so far, and they did or did not end a message.
-    pub(crate) fn hear(&mut self, received: u64, finished: bool) {
-        if finished {
+    /// A message has arrived as a whole.
+    pub(crate) fn finish_message(&mut self) {
+        self.unfinished_since = None;
+    }
+
+    /// So many bytes came so far, and a part of a message is or is not among them.
+    pub(crate) fn hear(&mut self, received: u64, receiving: bool) {
+        if !receiving {
             self.unfinished_since = None;
         }
         if received != self.received {
             self.received = received;
             self.heard = Instant::now();
             self.asked = false;
-            if !finished {
+            if receiving {
                 self.unfinished_since.get_or_insert(self.heard);
             }
         }
@@ -104,7 +109,7 @@ mod tests {
     async fn the_silent_are_asked_and_then_dropped() {
         let mut presence = Presence::new(INTERVAL, MESSAGE);
         assert_eq!(next(&mut presence).await, (Due::Ping, INTERVAL));
-        presence.hear(6, true);
+        presence.hear(6, false);
         assert_eq!(next(&mut presence).await, (Due::Ping, INTERVAL));
         assert_eq!(next(&mut presence).await, (Due::Drop, INTERVAL));
     }
@@ -112,19 +117,30 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_message_has_its_time_however_it_trickles() {
         let mut presence = Presence::new(INTERVAL, MESSAGE);
-        presence.hear(1, false);
+        presence.hear(1, true);
         for bytes in 2..4 {
             advance(Duration::from_secs(10)).await;
-            presence.hear(bytes, false);
+            presence.hear(bytes, true);
             assert_eq!(presence.look(), Due::Nothing);
         }
         assert_eq!(next(&mut presence).await, (Due::Slow, Duration::from_secs(10)));
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_message_after_the_other_is_not_slow() {
+        let mut presence = Presence::new(INTERVAL, MESSAGE);
+        for bytes in 1..10 {
+            presence.finish_message();
+            presence.hear(bytes, true);
+            advance(Duration::from_secs(10)).await;
+            assert_eq!(presence.look(), Due::Nothing);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nobody_is_blamed_for_what_the_server_did_not_hear() {
         let mut presence = Presence::new(INTERVAL, MESSAGE);
-        presence.hear(1, false);
+        presence.hear(1, true);
         advance(Duration::from_secs(100)).await;
         presence.excuse();
         assert_eq!(presence.look(), Due::Nothing);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use poa_core::HandlerContext;
@@ -74,6 +74,8 @@ impl Service {
     fn access(&self, headers: &HeaderMap) -> Result<Access, Refusal> {
         let authenticator = self.authenticator.as_ref();
         let token = match (authenticator, headers.get(AUTHORIZATION)) {
+            // Any page can make a browser open a WebSocket, and a browser says which page it was.
+            (None, _) if headers.contains_key(ORIGIN) => return Err(Refusal::FromPage),
             (Some(_), Some(value)) => Some(bearer(value).ok_or(Refusal::Unauthorized)?),
             _ => None,
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use poa_core::Receipt;
 use poa_core::auth::AuthError;
@@ -57,6 +58,16 @@ impl Unanswered {
         }
     }
 
+    /// The same, until `limit` after it was taken: then the answer is that it took too long.
+    fn poll_in_time(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<Outcome> {
+        match self.poll(cx) {
+            Poll::Pending if self.began.elapsed() >= limit => {
+                Poll::Ready(Outcome::Refused(Refusal::overdue()))
+            }
+            polled => polled,
+        }
+    }
+
     fn held(&self) -> usize {
         match &self.reference {
             Reference::Json(raw) => raw.as_ref().map_or(0, |raw| raw.len()),
@@ -66,13 +77,18 @@ impl Unanswered {
 }
 
 /// The queue of them.
-#[derive(Default)]
 pub(crate) struct Queue {
+    /// How long an answer may take.
+    limit: Duration,
     calls: VecDeque<Unanswered>,
     held: usize,
 }
 
 impl Queue {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, calls: VecDeque::new(), held: 0 }
+    }
+
     pub(crate) fn push(&mut self, call: Unanswered) {
         self.held += call.held();
         self.calls.push_back(call);
@@ -84,7 +100,7 @@ impl Queue {
         cx: &mut Context<'_>,
     ) -> Poll<Option<(Unanswered, Outcome)>> {
         let Some(first) = self.calls.front_mut() else { return Poll::Ready(None) };
-        first.poll(cx).map(|outcome| {
+        first.poll_in_time(self.limit, cx).map(|outcome| {
             let call = self.calls.pop_front()?;
             self.held -= call.held();
             if self.calls.is_empty() {
@@ -93,6 +109,11 @@ impl Queue {
             }
             Some((call, outcome))
         })
+    }
+
+    /// When the next call has waited for too long.
+    pub(crate) fn overdue_at(&self) -> Option<Instant> {
+        self.calls.front().map(|call| call.began + self.limit)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::client::{Client, Frame, data, ping, refused, success};
-use crate::support::{config, start, start_with};
+use crate::client::{Client, Frame, data, frame, ping, refused, success};
+use crate::support::{Heard, config, start, start_with};
+
+fn session(user: &str, password: &str) -> String {
+    json!({"call": "session", "user": user, "password": password}).to_string()
+}
 
 #[tokio::test]
 async fn a_wrong_token_is_no_upgrade() {
@@ -74,6 +78,30 @@ async fn a_session_that_is_being_opened_is_waited_for() {
     assert_eq!(client.answer().await["payload"]["token"], "of-slow");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_login_that_is_under_way_when_time_is_over_is_the_last() {
+    let server = start().await;
+    let mut client = Client::open(server.addr, None).await;
+    for word in ["wrong", "right"] {
+        client.text(&session("slow", word)).await;
+    }
+    assert!(tokio::time::timeout(Duration::from_secs(12), client.next()).await.is_err());
+    server.users.gate.notify_one();
+    assert_eq!(refused(&client.answer().await), (401, "unauthorized"));
+    assert_eq!(client.next().await, Frame::Close(4401));
+}
+
+#[tokio::test]
+async fn a_login_too_long_to_be_kept_is_none() {
+    let server = start().await;
+    let mut client = server.client().await;
+    for (length, status) in [(1000, 401), (1_000_000, 401)] {
+        client.text(&session("alice", &"x".repeat(length))).await;
+        assert_eq!(refused(&client.answer().await).0, status);
+    }
+    assert_eq!(server.users.logins(), 1, "what is too long is not even looked at");
+}
+
 #[tokio::test]
 async fn a_user_bound_to_an_agent_speaks_for_no_other() {
     let server = start().await;
@@ -95,6 +123,26 @@ async fn a_token_that_is_revoked_ends_its_connections_and_no_other() {
     assert_eq!(client.frame().await, Frame::Close(4401));
     server.hears_of("a", false).await;
     assert_eq!(other.call(&ping("agent1")).await, success(&Value::Null));
+}
+
+#[tokio::test]
+async fn what_is_said_after_a_revocation_does_not_count_however_soon() {
+    let server = start().await;
+    let mut client = server.client().await;
+    assert_eq!(client.call(&data("a", 1)).await, success(&json!(1)));
+    // Ahead of the server, which sees both when it comes to it next, in whichever order.
+    let call = frame(0x81, data("a", 2).to_string().as_bytes());
+    assert_eq!(client.try_write(&call), call.len());
+    server.users.revoke("valid");
+    loop {
+        match client.frame().await {
+            Frame::Text(answer) => assert!(answer.contains(r#""status":401"#), "{answer}"),
+            other => break assert_eq!(other, Frame::Close(4401)),
+        }
+    }
+    let heard = server.stop().await;
+    let taken = heard.iter().filter(|heard| matches!(heard, Heard::Message(_))).count();
+    assert_eq!(taken, 1, "{heard:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -121,5 +169,22 @@ async fn anonymous_is_everybody() {
     let mut client = Client::open(server.addr, None).await;
     assert_eq!(client.call(&ping("a")).await, success(&Value::Null));
     let (status, _) = Client::connect(server.addr).await.upgrade("/ws", Some("whatever")).await;
+    assert_eq!(status, 101);
+}
+
+#[tokio::test]
+async fn a_web_page_may_not_use_that_everybody_may_speak() {
+    let page = "origin: http://elsewhere.example\r\n";
+    let server = start_with(config(|config| config.anonymous = true), |host| host, 1 << 20).await;
+    let (status, answer) = Client::connect(server.addr).await.upgrade_with("/ws", page).await;
+    assert_eq!(status, 403);
+    assert!(answer.contains(r#""error":"from_page""#), "{answer}");
+    assert!(
+        server.counts(r#"poa_handler_requests_total{handler="ws",call="upgrade",status="403"} 1"#)
+    );
+    // With a token, a page is as good as any other client.
+    let server = start().await;
+    let page = format!("authorization: Bearer valid\r\n{page}");
+    let (status, _) = Client::connect(server.addr).await.upgrade_with("/ws", &page).await;
     assert_eq!(status, 101);
 }

@@ -1,7 +1,10 @@
 //! Every call and every refusal, in both formats.
 
-use poa_core::Format;
+use std::time::Duration;
+
+use poa_core::{Ack, Format};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::client::{Client, Frame, data, frame, ping, refused, success};
 use crate::support::{Heard, config, start, start_with};
@@ -58,6 +61,41 @@ async fn the_reference_comes_back_byte_for_byte() {
     client.text(r#"{"ref": { "n":1e400,"s":"\u0041" } , "call":"ping","id":"a"}"#).await;
     let answer = r#"{"result":"success","ref":{ "n":1e400,"s":"\u0041" },"payload":{}}"#;
     assert_eq!(client.frame().await, Frame::Text(answer.to_owned()));
+}
+
+#[tokio::test]
+async fn a_reference_that_is_too_long_is_neither_kept_nor_sent_back() {
+    let server = start().await;
+    let mut client = server.client().await;
+    let mut long = ping("a");
+    long["ref"] = "x".repeat(7_900_000).into();
+    let answer = call(&mut client, &long).await;
+    assert_eq!((refused(&answer), &answer["ref"]), ((422, "invalid_field"), &Value::Null));
+    long["ref"] = "x".repeat(1000).into();
+    assert_eq!(call(&mut client, &long).await, success(&long["ref"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_not_there_in_time_is_503_and_those_behind_it_keep_their_order() {
+    let slow = config(|config| config.limits.request_timeout = Duration::from_secs(10).into());
+    let server = start_with(slow, |host| host.ack(Ack::Delivered), 64 << 20).await;
+    server.open.send_replace(false);
+    let mut client = server.client().await;
+    let begin = Instant::now();
+    client.text(&data("a", 1).to_string()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    client.text(&data("a", 2).to_string()).await;
+    client.text(&ping("a").to_string()).await;
+    for (reference, waited) in [(1, 10), (2, 15)] {
+        let answer = client.answer().await;
+        assert_eq!((refused(&answer), &answer["ref"]), ((503, "timeout"), &json!(reference)));
+        assert!(answer["payload"]["retry_after"].as_u64().unwrap() > 0);
+        assert_eq!(begin.elapsed().as_secs(), waited, "{answer}");
+    }
+    assert_eq!(client.answer().await, success(&Value::Null));
+    // It was taken all the same.
+    server.open.send_replace(true);
+    assert_eq!(client.call(&data("a", 3)).await, success(&json!(3)));
 }
 
 #[tokio::test]

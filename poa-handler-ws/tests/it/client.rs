@@ -16,6 +16,7 @@ pub(crate) enum Frame {
     Text(String),
     Binary(Vec<u8>),
     Ping,
+    Pong,
     Close(u16),
     /// The connection ended without a word.
     End,
@@ -41,8 +42,13 @@ impl Client {
     pub(crate) async fn upgrade(&mut self, path: &str, token: Option<&str>) -> (u16, String) {
         let token =
             token.map(|token| format!("authorization: bEARER {token}\r\n")).unwrap_or_default();
+        self.upgrade_with(path, &token).await
+    }
+
+    /// The same, with these headers.
+    pub(crate) async fn upgrade_with(&mut self, path: &str, headers: &str) -> (u16, String) {
         let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n{token}\
+            "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: websocket\r\n{headers}\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.write(request.as_bytes()).await;
@@ -59,6 +65,11 @@ impl Client {
 
     pub(crate) async fn write(&mut self, bytes: &[u8]) {
         soon(self.0.write_all(bytes)).await.unwrap();
+    }
+
+    /// Hands bytes to the system without letting anybody else do anything meanwhile.
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> usize {
+        self.0.get_ref().try_write(bytes).unwrap()
     }
 
     pub(crate) async fn text(&mut self, text: &str) {
@@ -107,6 +118,7 @@ impl Client {
             0x82 => Frame::Binary(payload),
             0x88 => Frame::Close(u16::from_be_bytes(payload[..2].try_into().unwrap())),
             0x89 => Frame::Ping,
+            0x8a => Frame::Pong,
             other => panic!("unexpected frame {other:x}"),
         }
     }

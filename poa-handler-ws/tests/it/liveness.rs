@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use poa_core::{Ack, HostBuilder};
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::client::{Client, Frame, data, frame, ping};
-use crate::support::{Heard, start};
+use crate::client::{Client, Frame, data, frame, ping, success};
+use crate::support::{Heard, config, start, start_with};
 
 #[tokio::test]
 async fn when_a_connection_ends_so_do_its_agents() {
@@ -103,6 +104,67 @@ async fn a_message_that_trickles_is_given_up() {
     };
     assert_eq!(closed, Frame::Close(1008));
     assert!((10..=11).contains(&sent), "after {sent} bytes, one each 3 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_between_its_parts_give_a_message_no_more_time() {
+    let server = start().await;
+    let mut client = server.client().await;
+    client.write(&frame(0x01, b" ")).await;
+    let begin = Instant::now();
+    let closed = loop {
+        client.write(&[frame(0x89, b""), frame(0x00, b" ")].concat()).await;
+        let quiet = Instant::now() + Duration::from_secs(3);
+        match tokio::time::timeout_at(quiet, client.next()).await {
+            Ok(Frame::Pong) => tokio::time::sleep_until(quiet).await,
+            Ok(frame) => break frame,
+            Err(_) => {}
+        }
+        assert!(begin.elapsed() < Duration::from_secs(60), "it goes on for ever");
+    };
+    assert_eq!(closed, Frame::Close(1008));
+    assert!(begin.elapsed() >= Duration::from_secs(30), "after {:?}", begin.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pings_alone_are_no_message_that_takes_too_long() {
+    let server = start().await;
+    let mut client = server.client().await;
+    for _ in 0..20 {
+        client.write(&frame(0x89, b"alive")).await;
+        assert_eq!(client.next().await, Frame::Pong);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    }
+    assert_eq!(client.call(&ping("a")).await, success(&Value::Null));
+}
+
+/// A connection that waits for answers the server owes, with an agent that pinged before, and pings behind them.
+#[tokio::test(start_paused = true)]
+async fn nobody_is_silent_whom_the_server_does_not_hear() {
+    let waiting = config(|config| config.max_unanswered = 2);
+    let delivered = |host: HostBuilder| host.ack(Ack::Delivered);
+    let mut server = start_with(waiting, delivered, 64 << 20).await;
+    let mut client = server.client().await;
+    client.call(&ping("a")).await;
+    server.hears_of("a", true).await;
+    server.open.send_replace(false);
+    for number in 0..2 {
+        client.text(&data("b", number).to_string()).await;
+    }
+    for _ in 0..5 {
+        client.text(&ping("a").to_string()).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+    server.open.send_replace(true);
+    for number in 0..2 {
+        assert_eq!(client.answer().await, success(&json!(number)));
+        assert!(matches!(server.hear().await, Heard::Message(_)), "an agent was called inactive");
+    }
+    // From then on, silence counts again.
+    for _ in 0..5 {
+        assert_eq!(client.answer().await, success(&Value::Null));
+    }
+    server.hears_of("a", false).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,12 +33,18 @@ pub(crate) struct Users {
     revocations: watch::Sender<u64>,
     /// Lets one login of `slow` go on.
     pub(crate) gate: Notify,
+    logins: AtomicUsize,
 }
 
 impl Users {
     pub(crate) fn revoke(&self, token: &str) {
         self.revoked.lock().unwrap().insert(token.to_owned());
         self.revocations.send_modify(|count| *count += 1);
+    }
+
+    /// How many passwords were presented.
+    pub(crate) fn logins(&self) -> usize {
+        self.logins.load(Ordering::Relaxed)
     }
 
     pub(crate) fn expire(&self, token: &str) {
@@ -63,6 +70,7 @@ impl Authenticator for Users {
     }
 
     async fn login(&self, user: &str, password: &str) -> Result<String, AuthError> {
+        self.logins.fetch_add(1, Ordering::Relaxed);
         if user == "slow" {
             self.gate.notified().await;
         }
