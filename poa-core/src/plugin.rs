@@ -76,6 +76,7 @@ pub struct BuildContext {
     pub(crate) resources: Arc<Extensions>,
     pub(crate) telemetry: Telemetry,
     pub(crate) has_authenticator: bool,
+    pub(crate) call_timeout: Option<std::time::Duration>,
 }
 
 impl BuildContext {
@@ -89,6 +90,7 @@ impl BuildContext {
             resources: Arc::default(),
             telemetry: Telemetry::default(),
             has_authenticator: false,
+            call_timeout: None,
         }
     }
 
@@ -108,6 +110,12 @@ impl BuildContext {
     #[must_use]
     pub fn with_authenticator(self, has_authenticator: bool) -> Self {
         Self { has_authenticator, ..self }
+    }
+
+    /// The same context, whose host gives each call of a receiver this long.
+    #[must_use]
+    pub fn with_call_timeout(self, timeout: std::time::Duration) -> Self {
+        Self { call_timeout: Some(timeout), ..self }
     }
 
     /// The name of the plugin, the `x` of `[receivers.x]`.
@@ -138,6 +146,13 @@ impl BuildContext {
     #[must_use]
     pub fn has_authenticator(&self) -> bool {
         self.has_authenticator
+    }
+
+    /// How long the host waits for a call of the receiver that is built; a receiver that needs longer is dropped, and its batch
+    /// begins anew. Unknown for a handler, and outside of a host.
+    #[must_use]
+    pub fn call_timeout(&self) -> Option<std::time::Duration> {
+        self.call_timeout
     }
 
     /// Where to register counters and gauges.

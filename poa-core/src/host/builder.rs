@@ -251,6 +251,7 @@ impl HostBuilder {
             resources: Arc::new(std::mem::take(&mut self.resources)),
             telemetry: self.telemetry.clone(),
             has_authenticator: self.authenticator.is_some(),
+            call_timeout: None,
         };
         let built = start::build_plugins(&mut self, &build).await?;
         self.run(build, built, log)

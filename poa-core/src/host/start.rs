@@ -80,6 +80,7 @@ pub(super) async fn build_plugins(
     for (name, options, factory) in std::mem::take(&mut host.receivers) {
         let types = type_set(&name, &options, cx)?;
         let build = BuildContext { name: name.as_str().into(), ..cx.clone() };
+        let build = build.with_call_timeout(options.timeout.get());
         let cell = StatusCell::new(&name, Role::Receiver);
         let receiver = match bounded(host.start_timeout, async { factory(&build).await }).await {
             Ok(receiver) => Some(receiver),
