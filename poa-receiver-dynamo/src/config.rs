@@ -1,3 +1,4 @@
+use poa_core::BuildContext;
 use poa_core::config::{Duration, Problem, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,8 +13,8 @@ pub struct Config {
     /// Whether to make the table when it is missing, with on-demand billing.
     #[serde(default)]
     pub create_table: bool,
-    /// Whether other hosts write into this table as well. Two hosts may receive a block in the same microsecond, and one would
-    /// replace the other; so the id of the message is then part of every `msg_time`.
+    /// Whether the id of the message is part of every `msg_time`, so that hosts that write into one table all write alike. Otherwise
+    /// only the first host of a table has times without an id, and the others see that and add it.
     #[serde(default)]
     pub shared: bool,
     /// The AWS region. When absent, what the environment, the AWS profile or the machine say.
@@ -28,8 +29,8 @@ pub struct Config {
     /// The secret of that access key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<Secret>,
-    /// How long to wait for an answer to one request, and for how long to repeat what DynamoDB throttles before the batch is put
-    /// off. Keep it well below the receiver's `timeout`.
+    /// How long to wait for an answer to one request, and for how long to write at a batch, what DynamoDB throttles included, before
+    /// the rest is put off. At most a fifth of the receiver's `timeout`.
     #[serde(default = "default_request_timeout")]
     pub request_timeout: Duration,
 }
@@ -37,6 +38,10 @@ pub struct Config {
 fn default_request_timeout() -> Duration {
     Duration::from_secs(10)
 }
+
+/// How many times `request_timeout` a call may take, with some room: for as long it begins requests, then the last one is answered, and
+/// then the table is looked at to know whom to blame.
+const STEPS: u32 = 5;
 
 impl Config {
     /// A table in the region and with the credentials that the environment names.
@@ -60,7 +65,7 @@ impl Config {
         self
     }
 
-    /// The same, and other hosts may write into the table as well.
+    /// The same, and every `msg_time` has an id, as in the items of the other hosts that write into the table.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.shared = true;
@@ -93,6 +98,22 @@ impl Config {
     #[must_use]
     pub fn request_timeout(mut self, timeout: impl Into<Duration>) -> Self {
         self.request_timeout = timeout.into();
+        self
+    }
+
+    /// The same, with all that a call may take within the time that the host gives it. Otherwise the host would drop the receiver, what
+    /// is stored of the batch would be forgotten, and a slow table would never get to its end.
+    pub(crate) fn within(mut self, cx: &BuildContext) -> Self {
+        let most = cx.call_timeout().map(|timeout| Duration::from(timeout / STEPS));
+        if let Some(most) = most.filter(|most| *most < self.request_timeout) {
+            let (given, name) = (self.request_timeout, cx.name());
+            tracing::warn!(
+                receiver = name,
+                "`request_timeout` is {given}, more than a fifth of `timeout`, so it is {most}; raise `timeout` of `receivers.{name}`, or \
+                 lower `request_timeout`"
+            );
+            self.request_timeout = most;
+        }
         self
     }
 
@@ -172,6 +193,16 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn a_request_has_a_fifth_of_the_time_of_a_call() {
+        let cx = BuildContext::detached("blocks", "unused");
+        let asked = |seconds| Config::new("abc").request_timeout(Duration::from_secs(seconds));
+        assert_eq!(asked(100).within(&cx), asked(100));
+        let cx = cx.with_call_timeout(std::time::Duration::from_secs(60));
+        assert_eq!(asked(100).within(&cx), asked(12));
+        assert_eq!(asked(10).within(&cx), asked(10));
     }
 
     #[test]

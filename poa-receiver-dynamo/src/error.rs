@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -32,14 +33,29 @@ pub(crate) enum StoreError {
     )]
     NoCredentials { place: Place, cause: String },
     #[error(
+        "the credentials for DynamoDB in {place} cannot be had: {cause}; is what gives them there: the program of the profile, the \
+         container, the machine? They are asked for again"
+    )]
+    CredentialsNotHad { place: Place, cause: String },
+    #[error(
         "DynamoDB in {place} refuses the credentials: {cause}; check the access key and the clock of this machine, and that \
-         the key may call DescribeTable, BatchWriteItem and, with `create_table`, CreateTable on table `{table}`"
+         the key may call DescribeTable, BatchWriteItem, PutItem (not with `shared`) and, with `create_table`, CreateTable on table \
+         `{table}`"
     )]
     Denied { table: String, place: Place, cause: String },
     #[error(
         "cannot reach DynamoDB in {place}: {cause}; is it running, and are `region` and `endpoint` right?"
     )]
     Unreachable { place: Place, cause: String },
+    #[error(
+        "table `{table}` in {place} is full: {cause}; it has a local secondary index, and then DynamoDB keeps no more than 10 GB of \
+         blocks in it: name a table without such an index as `table`"
+    )]
+    Full { table: String, place: Place, cause: String },
+    #[error(
+        "DynamoDB in {place} needs longer than {limit:?} for a batch of table `{table}`; what is stored of it stays, and the rest follows"
+    )]
+    Slow { table: String, place: Place, limit: Duration },
     #[error("DynamoDB in {place} refuses the request for table `{table}`: {cause}")]
     Invalid { table: String, place: Place, cause: String },
     #[error("DynamoDB in {place} cannot serve table `{table}`: {cause}; it is tried again")]
@@ -83,8 +99,15 @@ impl StoreError {
             | "MissingAuthenticationToken"
             | "MissingAuthenticationTokenException"
             | "AccessDeniedException"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "RequestExpired"
             | "OptInRequired" => Self::Denied { table, place, cause },
-            "ValidationException" => Self::Invalid { table, place, cause },
+            // What cannot be read is to blame as much as what breaks a rule.
+            "ValidationException" | "SerializationException" => {
+                Self::Invalid { table, place, cause }
+            }
+            "ItemCollectionSizeLimitExceededException" => Self::Full { table, place, cause },
             _ => Self::Other { table, place, cause },
         }
     }
@@ -97,13 +120,19 @@ impl StoreError {
                 CredentialsError::CredentialsNotLoaded(_)
                 | CredentialsError::InvalidConfiguration(_),
             ) => Self::NoCredentials { place, cause },
-            _ => Self::Unreachable { place, cause },
+            Some(_) => Self::CredentialsNotHad { place, cause },
+            None => Self::Unreachable { place, cause },
         }
     }
 
     /// True when the same request may do soon.
     pub(crate) fn is_throttling(&self) -> bool {
         matches!(self, Self::Throttled { .. })
+    }
+
+    /// True when the table is gone, or another one: then so is what was stored in it.
+    pub(crate) fn is_another_table(&self) -> bool {
+        matches!(self, Self::NoTable { .. } | Self::WrongKeys { .. })
     }
 }
 
@@ -148,9 +177,63 @@ impl From<StoreError> for BuildError {
             | E::NoCredentials { .. }
             | E::Denied { .. }
             | E::Invalid { .. } => Self::failed(message),
-            E::NotActive { .. } | E::Throttled { .. } | E::Unreachable { .. } | E::Other { .. } => {
-                Self::unavailable(message)
-            }
+            E::NotActive { .. }
+            | E::Throttled { .. }
+            | E::CredentialsNotHad { .. }
+            | E::Unreachable { .. }
+            | E::Full { .. }
+            | E::Slow { .. }
+            | E::Other { .. } => Self::unavailable(message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemError;
+
+    use super::*;
+
+    fn of_service(code: &str) -> StoreError {
+        StoreError::of_service(code, format!("{code}: so"), "blocks".into(), "here".into())
+    }
+
+    fn of_credentials(error: CredentialsError) -> StoreError {
+        let error: SdkError<BatchWriteItemError, ()> = SdkError::construction_failure(error);
+        StoreError::new("blocks", &"here".into(), error)
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_looked_for_like_what_breaks_a_rule() {
+        for code in ["ValidationException", "SerializationException"] {
+            assert!(matches!(of_service(code), StoreError::Invalid { .. }), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_full_table_names_the_cure() {
+        let error = of_service("ItemCollectionSizeLimitExceededException");
+        assert!(error.to_string().contains("name a table without such an index"), "{error}");
+        assert!(!error.is_another_table() && !error.is_throttling());
+    }
+
+    #[test]
+    fn old_credentials_are_refused_ones() {
+        for code in ["ExpiredTokenException", "RequestExpired", "AccessDeniedException"] {
+            assert!(matches!(of_service(code), StoreError::Denied { .. }), "{code}");
+        }
+    }
+
+    #[test]
+    fn credentials_that_nobody_gives_are_no_network_error() {
+        let error = of_credentials(CredentialsError::provider_error("the program ended with 1"));
+        let text = error.to_string();
+        assert!(text.starts_with("the credentials for DynamoDB in here cannot be had: "), "{text}");
+        assert!(text.contains("the program ended with 1"), "{text}");
+        let late = CredentialsError::provider_timed_out(Duration::from_secs(5));
+        assert!(matches!(of_credentials(late), StoreError::CredentialsNotHad { .. }));
+        assert!(matches!(BuildError::from(error), BuildError::Unavailable(..)));
+        let none = of_credentials(CredentialsError::not_loaded("nobody has any"));
+        assert!(matches!(BuildError::from(none), BuildError::Failed(..)));
     }
 }

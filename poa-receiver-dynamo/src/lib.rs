@@ -3,6 +3,7 @@
 mod client;
 mod config;
 mod error;
+mod host_id;
 mod item;
 mod number;
 mod receiver;

@@ -6,6 +6,7 @@ use poa_core::{
 };
 
 use crate::Config;
+use crate::host_id::host_id;
 use crate::table::Table;
 use crate::writer::{Counters, Writer};
 
@@ -24,15 +25,18 @@ impl ReceiverPlugin for DynamoDb {
         config.problems()
     }
 
-    /// Looks at the table, and makes it if it is missing and shall be made.
+    /// Looks at the table, makes it if it is missing and shall be made, and asks for keys without an id.
     ///
     /// # Errors
     /// [`BuildError::Unavailable`] when DynamoDB cannot be reached or is busy, or the table is not active yet;
     /// [`BuildError::Failed`] when the table is missing or has other keys, or the credentials are missing or refused.
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        let config = config.within(cx);
         let table = Table::new(&config).await?;
-        table.prepare().await?;
-        Ok(Self(Writer::new(table, Counters::new(cx), &config)))
+        let host = if config.shared { None } else { Some(host_id(cx).await?) };
+        let mut writer = Writer::new(table, Counters::new(cx), host, &config);
+        writer.prepare().await?;
+        Ok(Self(writer))
     }
 }
 

@@ -1,5 +1,7 @@
 //! One table: looked at, made, written to.
 
+mod claim;
+
 use std::error::Error;
 use std::time::Duration;
 
@@ -131,6 +133,11 @@ impl Table {
     pub(crate) fn busy(&self) -> StoreError {
         let cause = "it leaves items unprocessed".to_owned();
         StoreError::Throttled { table: self.name.clone(), place: self.place.clone(), cause }
+    }
+
+    /// The error that says that a batch takes longer than it may.
+    pub(crate) fn slow(&self, limit: Duration) -> StoreError {
+        StoreError::Slow { table: self.name.clone(), place: self.place.clone(), limit }
     }
 
     fn error<E>(&self, error: SdkError<E, HttpResponse>) -> StoreError

@@ -4,11 +4,13 @@ mod backoff;
 mod chunk;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use poa_core::telemetry::Counter;
 use poa_core::{BuildContext, DeliveryError, Message, MessageId};
+use tokio::time::Instant;
 
 use crate::Config;
 use crate::error::StoreError;
@@ -24,9 +26,16 @@ const IN_FLIGHT: usize = 8;
 /// Counts what was not stored as an operator may expect.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
-    pub(crate) passed_over: Counter,
-    pub(crate) as_text: Counter,
+    passed_over: Counter,
+    as_text: Counter,
     throttled: Counter,
+}
+
+/// What there is to count in a batch; it counts once the batch is confirmed, however often that was tried.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    passed_over: u64,
+    as_text: u64,
 }
 
 impl Counters {
@@ -49,6 +58,11 @@ impl Counters {
             ),
         }
     }
+
+    fn add(&self, tally: Tally) {
+        self.passed_over.inc_by(tally.passed_over);
+        self.as_text.inc_by(tally.as_text);
+    }
 }
 
 /// A message that can never be stored.
@@ -69,24 +83,53 @@ struct Outcome {
     failed: Option<StoreError>,
 }
 
+/// What became of a batch.
+#[derive(Debug)]
+struct Written {
+    refused: Vec<Refused>,
+    /// The first error that says that there is more to write.
+    failed: Option<StoreError>,
+    tally: Tally,
+}
+
 /// Writes batches into one table.
 #[derive(Debug)]
 pub(crate) struct Writer {
     table: Table,
     counters: Counters,
-    keys: SortKeys,
-    /// How long to repeat what is throttled.
-    patience: std::time::Duration,
-    /// What was stored of a batch that then was throttled: when it comes again, only the rest is written. Otherwise a batch
-    /// larger than the capacity of the table would be begun anew for ever.
+    /// Who claims the keys without an id; none when no host of the table does.
+    host: Option<String>,
+    /// None before the table is known, and when it is gone.
+    keys: Option<SortKeys>,
+    /// How long to write at a batch, what is throttled included.
+    patience: Duration,
+    /// What was stored of a batch that then was put off: when it comes again, only the rest is written. Otherwise a batch that is too
+    /// large for the capacity or the speed of the table would be begun anew for ever.
     stored: HashSet<MessageId>,
 }
 
 impl Writer {
-    pub(crate) fn new(table: Table, counters: Counters, config: &Config) -> Self {
-        let keys = SortKeys { shared: config.shared };
+    pub(crate) fn new(
+        table: Table,
+        counters: Counters,
+        host: Option<String>,
+        config: &Config,
+    ) -> Self {
         let patience = config.request_timeout.get();
-        Self { table, counters, keys, patience, stored: HashSet::new() }
+        Self { table, counters, host, keys: None, patience, stored: HashSet::new() }
+    }
+
+    /// Gets to know the table, unless it is known; makes it when it is missing and shall be made.
+    pub(crate) async fn prepare(&mut self) -> Result<SortKeys, StoreError> {
+        if let Some(keys) = self.keys {
+            return Ok(keys);
+        }
+        self.table.prepare().await?;
+        let shared = match &self.host {
+            Some(host) => !self.table.claim_plain_times(host).await?,
+            None => true,
+        };
+        Ok(*self.keys.insert(SortKeys { shared }))
     }
 
     /// Stores the blocks among these messages.
@@ -96,16 +139,15 @@ impl Writer {
     /// # Errors
     /// Permanent for messages that can never be stored; the others are stored then. Transient for everything else.
     pub(crate) async fn store(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
-        let (refused, failed) = self.write(batch).await;
-        match failed {
-            Some(error) if error.is_throttling() => return Err(error.into()),
-            Some(error) => {
-                // Whatever is wrong, the table may be another one when it is mended.
+        let deadline = Instant::now() + self.patience;
+        let keys = self.prepare().await?;
+        let Written { refused, failed, tally } = self.write(batch, keys, deadline).await;
+        if let Some(error) = failed {
+            if error.is_another_table() {
                 self.stored.clear();
-                self.mend(&error).await;
-                return Err(error.into());
+                self.keys = None;
             }
-            None => {}
+            return Err(error.into());
         }
         match refused.first() {
             Some(first) => {
@@ -115,22 +157,28 @@ impl Writer {
             }
             None => {
                 self.stored.clear();
+                self.counters.add(tally);
                 Ok(())
             }
         }
     }
 
-    /// Writes as much as can be; what is refused for good, and the first error that says that there is more to write.
-    async fn write(&mut self, batch: &[Message]) -> (Vec<Refused>, Option<StoreError>) {
-        let Self { table, counters, keys, stored, patience } = self;
-        let mut chunks = Chunks::new(batch, stored, counters, *keys);
+    /// Writes as much as can be until the deadline.
+    async fn write(&mut self, batch: &[Message], keys: SortKeys, deadline: Instant) -> Written {
+        let Self { table, counters, stored, patience, .. } = self;
+        let mut chunks = Chunks::new(batch, stored, keys);
         let mut apart = Vec::new();
         let mut in_flight = FuturesUnordered::new();
         let (mut refused, mut failed, mut done) = (Vec::new(), None, Vec::new());
-        let backoff = Backoff::until(*patience);
+        let backoff = Backoff::until(deadline);
         loop {
             while failed.is_none() && in_flight.len() < IN_FLIGHT {
                 let Some(chunk) = apart.pop().or_else(|| chunks.next()) else { break };
+                // However slow it is, each call gets on.
+                if Instant::now() >= deadline && !done.is_empty() {
+                    failed = Some(table.slow(*patience));
+                    break;
+                }
                 in_flight.push(write(table, &counters.throttled, chunk, backoff));
             }
             let Some(outcome) = in_flight.next().await else { break };
@@ -140,18 +188,10 @@ impl Writer {
             failed = failed.or(outcome.failed);
         }
         drop(in_flight);
-        refused.extend(chunks.refused);
+        let Chunks { tally, refused: unfit, .. } = chunks;
+        refused.extend(unfit);
         stored.extend(done);
-        (refused, failed)
-    }
-
-    /// Makes the table anew when it is gone and shall be made.
-    async fn mend(&self, error: &StoreError) {
-        if matches!(error, StoreError::NoTable { .. })
-            && let Err(error) = self.table.prepare().await
-        {
-            tracing::warn!(%error, "the table is not mended");
-        }
+        Written { refused, failed, tally }
     }
 }
 

@@ -15,9 +15,9 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Waits for this long in all.
-    pub(super) fn until(patience: Duration) -> Self {
-        Self { end: Instant::now() + patience, next: FIRST }
+    /// Waits until then at the latest.
+    pub(super) fn until(end: Instant) -> Self {
+        Self { end, next: FIRST }
     }
 
     /// Waits; false, without any wait, when the time is over.
@@ -40,7 +40,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waits_longer_and_longer_and_ends() {
         let begin = Instant::now();
-        let mut backoff = Backoff::until(Duration::from_secs(60));
+        let mut backoff = Backoff::until(begin + Duration::from_secs(60));
         let mut waits = 0;
         while backoff.wait().await {
             waits += 1;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
 use poa_core::{Message, MessageId};
 
-use super::{Counters, Refused};
+use super::{Refused, Tally};
 use crate::item::{Item, MESSAGE_ID, SortKeys, item};
 
 /// The most items of a request; the rule is DynamoDB's.
@@ -92,26 +92,35 @@ fn id(request: &WriteRequest) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Chunks<'a> {
     messages: std::iter::Enumerate<std::slice::Iter<'a, Message>>,
-    /// What is written or will be.
+    /// What was written by an earlier call.
+    stored: &'a HashSet<MessageId>,
+    /// What was looked at.
     taken: HashSet<MessageId>,
-    counters: &'a Counters,
     keys: SortKeys,
     /// An item that found no room in the last chunk.
     next: Option<(usize, &'a Message, Item)>,
     /// What can never be an item, of those looked at up to now.
     pub(super) refused: Vec<Refused>,
+    /// What there is to count in those.
+    pub(super) tally: Tally,
 }
 
 impl<'a> Chunks<'a> {
     /// The chunks of what is not stored yet.
     pub(super) fn new(
         batch: &'a [Message],
-        stored: &HashSet<MessageId>,
-        counters: &'a Counters,
+        stored: &'a HashSet<MessageId>,
         keys: SortKeys,
     ) -> Self {
-        let messages = batch.iter().enumerate();
-        Self { messages, taken: stored.clone(), counters, keys, next: None, refused: Vec::new() }
+        Self {
+            messages: batch.iter().enumerate(),
+            stored,
+            taken: HashSet::with_capacity(batch.len()),
+            keys,
+            next: None,
+            refused: Vec::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// The next message that becomes an item.
@@ -123,13 +132,13 @@ impl<'a> Chunks<'a> {
             match item(message, self.keys) {
                 // A request that holds a key twice is refused as a whole.
                 Ok(Some(item)) if self.taken.insert(message.id()) => {
-                    self.counters.as_text.inc_by(u64::from(item.as_text));
-                    return Some((index, message, item));
+                    self.tally.as_text += u64::from(item.as_text);
+                    if !self.stored.contains(&message.id()) {
+                        return Some((index, message, item));
+                    }
                 }
                 Ok(Some(_)) => {}
-                Ok(None) => {
-                    self.counters.passed_over.inc();
-                }
+                Ok(None) => self.tally.passed_over += 1,
                 Err(unfit) => self.refused.push(Refused { index, why: unfit.to_string() }),
             }
         }

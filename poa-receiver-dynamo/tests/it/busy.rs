@@ -71,7 +71,9 @@ async fn a_batch_that_takes_longer_than_the_patience_goes_on_where_it_was() {
         }
     })
     .await;
-    let batch = subject.blocks(150);
+    let mut batch = subject.blocks(149);
+    batch.push(subject.block(r#"{"number":1e999}"#));
+    batch.push(subject.samples.json("a1", "ethereum_metrics", r#"{"type":"statistics"}"#));
     let mut put_off = 0;
     while let Err(error) = subject.try_store(&batch).await {
         let text = transient(Err(error));
@@ -80,7 +82,10 @@ async fn a_batch_that_takes_longer_than_the_patience_goes_on_where_it_was() {
         assert!(put_off < 200, "there is no end to it");
     }
     assert!(put_off > 0, "it was never put off");
-    subject.assert_stored(&batch).await;
+    subject.assert_stored(&batch[..150]).await;
+    // What is counted is what is confirmed, and not what is tried.
+    assert_eq!(subject.counter("passed_over_messages"), 1);
+    assert_eq!(subject.counter("kept_as_text_messages"), 1);
 }
 
 #[tokio::test]

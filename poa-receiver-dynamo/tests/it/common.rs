@@ -1,6 +1,7 @@
 //! A receiver and a view of what it stored.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,19 +14,16 @@ use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, Recei
 use poa_receiver_dynamo::{Config, DynamoDb};
 use poa_testkit::Samples;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Longer than anything should ever take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A variable that tells where to find what the tests need.
-pub(crate) fn variable(name: &str) -> String {
-    let cure = "run `cargo xtask test`, or `cargo xtask services` and set what it prints";
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: {cure}"))
-}
-
 /// The URL of the DynamoDB that all tests share.
 pub(crate) fn shared() -> String {
-    variable("POA_TEST_DYNAMODB")
+    let cure = "run `cargo xtask test`, or `cargo xtask services` and set what it prints";
+    std::env::var("POA_TEST_DYNAMODB")
+        .unwrap_or_else(|_| panic!("POA_TEST_DYNAMODB is not set: {cure}"))
 }
 
 /// A table name that nobody else has.
@@ -105,6 +103,7 @@ pub(crate) struct Subject {
     pub(crate) config: Config,
     pub(crate) cx: BuildContext,
     pub(crate) client: Client,
+    data_dir: Arc<TempDir>,
 }
 
 impl Subject {
@@ -112,12 +111,21 @@ impl Subject {
         Self::with(config(&shared())).await
     }
 
-    /// A receiver with this configuration; the table is looked at directly.
+    /// The receiver of a new host with this configuration; the table is looked at directly.
     pub(crate) async fn with(config: Config) -> Self {
-        let cx = BuildContext::detached("blocks", "unused");
+        Self::of_host(config, Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// The receiver of the same host after a restart.
+    pub(crate) async fn again(&self) -> Self {
+        Self::of_host(self.config.clone(), self.data_dir.clone()).await
+    }
+
+    async fn of_host(config: Config, data_dir: Arc<TempDir>) -> Self {
+        let cx = BuildContext::detached("blocks", data_dir.path());
         let receiver = DynamoDb::build(config.clone(), &cx).await.unwrap();
         let client = client(&shared()).await;
-        Self { receiver, samples: Samples::default(), config, cx, client }
+        Self { receiver, samples: Samples::default(), config, cx, client, data_dir }
     }
 
     /// This many small blocks of one agent.
@@ -177,7 +185,8 @@ pub(crate) fn permanent(result: Result<(), DeliveryError>) -> (Vec<usize>, Strin
 
 /// Why a receiver with this configuration cannot be built.
 pub(crate) async fn build_error(config: Config) -> BuildError {
-    DynamoDb::build(config, &BuildContext::detached("blocks", "unused")).await.unwrap_err()
+    let data_dir = tempfile::tempdir().unwrap();
+    DynamoDb::build(config, &BuildContext::detached("blocks", data_dir.path())).await.unwrap_err()
 }
 
 /// The text of an error that ends the start.

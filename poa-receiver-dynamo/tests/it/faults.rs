@@ -1,6 +1,11 @@
 //! Connections that break, behind a real host.
 
-use poa_receiver_dynamo::DynamoDb;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use poa_core::ReceiverOptions;
+use poa_core::status::PluginStatus;
+use poa_receiver_dynamo::{Config, DynamoDb};
 use poa_testkit::{TestHost, factory};
 use serde_json::json;
 
@@ -39,30 +44,86 @@ async fn a_host_loses_and_doubles_nothing_on_a_bad_day() {
     })
     .await;
     let config = config(&proxy.url);
+    let (status, stored) = through_a_host(config, options().batch(60, Duration::ZERO), 600).await;
+    assert!(status.delivery.unwrap().retried > 0, "{status:?}");
+    assert_once(stored, 600);
+}
+
+/// Refused for many times as long as the receiver repeats what is throttled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_loses_and_doubles_nothing_while_the_table_is_busy_for_long() {
+    let refused = AtomicUsize::new(0);
+    let proxy = Proxy::start(move |call| {
+        if call.writes() && refused.fetch_add(1, Ordering::SeqCst) < 150 {
+            Action::Refuse("ProvisionedThroughputExceededException", "slow down")
+        } else {
+            Action::Forward
+        }
+    })
+    .await;
+    let config = config(&proxy.url).request_timeout(Duration::from_millis(500));
+    let (status, stored) = through_a_host(config, options(), 300).await;
+    let error = status.last_error.as_deref().unwrap();
+    assert!(error.contains("ProvisionedThroughputExceededException: slow down"), "{status:?}");
+    let delivery = status.delivery.unwrap();
+    assert!(delivery.retried > 1, "{delivery:?}");
+    assert_eq!((delivery.delivered, delivery.dead_lettered, delivery.skipped), (300, 0, 0));
+    assert_once(stored, 300);
+}
+
+/// The batch takes longer than the host waits: if the receiver did not give it back before that, it would begin anew for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_is_slow_gets_to_the_end_of_a_large_batch() {
+    let proxy = Proxy::start(|call| {
+        let slow = Duration::from_millis(500);
+        if call.writes() { Action::Delay(slow) } else { Action::Forward }
+    })
+    .await;
+    let options = options().batch(2500, Duration::from_secs(2)).timeout(Duration::from_secs(5));
+    // As `timeout` allows no more, it is a second.
+    let config = config(&proxy.url).request_timeout(Duration::from_secs(100));
+    let (status, stored) = through_a_host(config, options, 2500).await;
+    let error = status.last_error.as_deref().unwrap();
+    assert!(error.contains("needs longer than 1s for a batch of table `poa-test"), "{status:?}");
+    assert_eq!((status.restarts, status.delivery.unwrap().delivered), (0, 2500), "{status:?}");
+    assert_once(stored, 2500);
+}
+
+/// A receiver that soon tries again.
+fn options() -> ReceiverOptions {
+    let mut options = TestHost::options();
+    options.retry.max = poa_core::config::Duration::from_millis(200);
+    options
+}
+
+/// Sends so many blocks through a host, which ends once all are delivered; what it said then, and the ids in the table.
+async fn through_a_host(
+    config: Config,
+    options: ReceiverOptions,
+    blocks: usize,
+) -> (PluginStatus, Vec<String>) {
     let table = config.table.clone();
     let host = TestHost::start(|host| {
-        let mut options = TestHost::options().batch(60, std::time::Duration::ZERO);
-        options.retry.max = poa_core::config::Duration::from_millis(200);
-        host.delivered_within(PATIENCE).receiver_from(
-            "blocks",
-            options,
-            factory::<DynamoDb>(config),
-        )
+        let factory = factory::<DynamoDb>(config);
+        host.delivered_within(PATIENCE).receiver_from("blocks", options, factory)
     })
     .await;
     let send = |n: usize| {
         let data = json!({"type": "block", "body": {"number": n}});
         host.handle().send_to_receivers(host.draft("a1", "ethereum_metrics", &data)).unwrap()
     };
-    let receipts: Vec<_> = (0..600).map(send).collect();
+    let receipts: Vec<_> = (0..blocks).map(send).collect();
     for receipt in receipts {
         receipt.await.unwrap();
     }
     let status = host.status("blocks");
-    assert!(status.delivery.unwrap().retried > 0, "{status:?}");
     assert!(host.stop().await.is_clean());
-    let mut ids = ids(&client(&shared()).await, &table).await;
-    assert_eq!(ids.len(), 600);
+    (status, ids(&client(&shared()).await, &table).await)
+}
+
+fn assert_once(mut ids: Vec<String>, count: usize) {
+    assert_eq!(ids.len(), count);
+    ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), 600);
+    assert_eq!(ids.len(), count);
 }

@@ -9,9 +9,9 @@ use poa_testkit::{TestHost, factory};
 use serde_json::json;
 
 use crate::common::{PATIENCE, client, config, ids};
-use crate::local::{Local, free_port};
+use crate::local::{Local, Port};
 
-const BLOCKS: usize = 3000;
+const BLOCKS: usize = 1500;
 
 /// A receiver that soon tries again.
 fn options() -> ReceiverOptions {
@@ -41,11 +41,11 @@ async fn until_retrying(host: &TestHost) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_under_load_and_restarted_nothing_is_lost_or_doubled() {
-    let (port, tables) = (free_port(), tempfile::tempdir().unwrap());
-    let url = format!("http://127.0.0.1:{port}");
+    let (port, tables) = (Port::hold(), tempfile::tempdir().unwrap());
+    let url = port.url();
     let config = config(&url).request_timeout(Duration::from_secs(20));
     let table = config.table.clone();
-    let mut server = Local::start(port, tables.path()).await;
+    let mut server = Local::start(&port, tables.path()).await;
     let host = TestHost::start(|host| {
         host.delivered_within(PATIENCE).receiver_from(
             "blocks",
@@ -61,7 +61,7 @@ async fn killed_under_load_and_restarted_nothing_is_lost_or_doubled() {
         server.kill().await;
         let error = until_retrying(&host).await;
         assert!(error.contains(&format!("cannot reach DynamoDB in {url}")), "{error}");
-        server = Local::start(port, tables.path()).await;
+        server = Local::start(&port, tables.path()).await;
     }
     for receipt in receipts.into_iter().flatten() {
         receipt.await.unwrap();
@@ -79,8 +79,8 @@ async fn killed_under_load_and_restarted_nothing_is_lost_or_doubled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_starts_without_dynamodb_and_delivers_once_it_is_there() {
-    let (port, tables) = (free_port(), tempfile::tempdir().unwrap());
-    let url = format!("http://127.0.0.1:{port}");
+    let (port, tables) = (Port::hold(), tempfile::tempdir().unwrap());
+    let url = port.url();
     let config = config(&url);
     let table = config.table.clone();
     let host = TestHost::start(|host| {
@@ -94,7 +94,7 @@ async fn a_host_starts_without_dynamodb_and_delivers_once_it_is_there() {
     let receipts: Vec<_> = (0..50).map(|n| send(&host, n)).collect();
     let error = host.status("blocks").last_error.unwrap();
     assert!(error.contains("cannot reach DynamoDB"), "{error}");
-    let server = Local::start(port, tables.path()).await;
+    let server = Local::start(&port, tables.path()).await;
     for receipt in receipts {
         receipt.await.unwrap();
     }
@@ -105,11 +105,12 @@ async fn a_host_starts_without_dynamodb_and_delivers_once_it_is_there() {
 
 #[tokio::test]
 async fn a_host_does_not_start_without_a_dynamodb_that_is_required() {
-    let url = format!("http://127.0.0.1:{}", free_port());
+    let port = Port::hold();
     let data = tempfile::tempdir().unwrap();
     let builder = poa_core::Host::builder().data_dir(data.path()).metrics(["ethereum_metrics"]);
     let options = ReceiverOptions::subscribe(["ethereum_metrics"]).required();
-    let started = builder.receiver::<DynamoDb>("blocks", options, config(&url)).start().await;
+    let started =
+        builder.receiver::<DynamoDb>("blocks", options, config(&port.url())).start().await;
     let error = format!("{:?}", started.unwrap_err());
     assert!(error.contains("blocks") && error.contains("cannot reach DynamoDB"), "{error}");
 }

@@ -1,14 +1,13 @@
 //! A DynamoDB Local of a test's own, to be killed.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::{Child, Command};
 
-use crate::common::{PATIENCE, variable};
+use crate::common::PATIENCE;
 
 /// A server that keeps its tables in a directory. Killed on drop.
 #[derive(Debug)]
@@ -16,15 +15,47 @@ pub(crate) struct Local {
     child: Child,
 }
 
-/// A port that nobody listens on.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+/// A port that belongs to a test, whether a server listens there or not.
+///
+/// The socket is bound and never listens: the system gives the port to nobody else, connections are refused, and a server that asks for
+/// this very port gets it, since both allow it to be shared (`SO_REUSEADDR`).
+#[derive(Debug)]
+pub(crate) struct Port(TcpSocket);
+
+impl Port {
+    pub(crate) fn hold() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        Self(socket)
+    }
+
+    fn number(&self) -> u16 {
+        self.0.local_addr().unwrap().port()
+    }
+
+    /// Where the server is, when there is one.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.number())
+    }
+}
+
+/// The directory of `DynamoDBLocal.jar`.
+fn home() -> String {
+    std::env::var("POA_TEST_DYNAMODB_HOME").unwrap_or_else(|_| {
+        panic!(
+            "POA_TEST_DYNAMODB_HOME is not set: this test kills its server, so the one at POA_TEST_DYNAMODB is not enough; set it to the \
+             directory of DynamoDBLocal.jar, or leave both out and run `cargo xtask test`"
+        )
+    })
 }
 
 impl Local {
     /// Starts a server and waits until it takes connections.
-    pub(crate) async fn start(port: u16, tables: &Path) -> Self {
-        let mut command = Command::new(variable("POA_TEST_JAVA"));
+    pub(crate) async fn start(port: &Port, tables: &Path) -> Self {
+        let java = std::env::var("POA_TEST_JAVA").unwrap_or_else(|_| "java".to_owned());
+        let port = port.number();
+        let mut command = Command::new(java);
         command
             .args([
                 "-Xmx256m",
@@ -34,7 +65,7 @@ impl Local {
             ])
             .args(["-sharedDb", "-port", &port.to_string(), "-dbPath"])
             .arg(tables)
-            .current_dir(variable("POA_TEST_DYNAMODB_HOME"))
+            .current_dir(home())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .kill_on_drop(true);

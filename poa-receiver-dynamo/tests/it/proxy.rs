@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
@@ -24,6 +25,8 @@ pub(crate) enum Action {
     Refuse(&'static str, &'static str),
     /// Only this many items of it go on; the others are told to be unprocessed.
     Part(usize),
+    /// It goes on after this time.
+    Delay(Duration),
     /// It goes on, but the connection ends instead of the answer.
     LoseAnswer,
 }
@@ -114,6 +117,10 @@ async fn answer(
     let forward = Forward { parts, upstream };
     match plan(&call) {
         Action::Forward => Ok(forward.send(body).await),
+        Action::Delay(time) => {
+            tokio::time::sleep(time).await;
+            Ok(forward.send(body).await)
+        }
         Action::Refuse(code, message) => Ok(refusal(code, message)),
         Action::Part(taken) => Ok(part(call.body, taken, forward).await),
         Action::LoseAnswer => {

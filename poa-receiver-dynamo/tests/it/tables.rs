@@ -4,10 +4,10 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
-use poa_core::{BuildContext, ReceiverPlugin};
-use poa_receiver_dynamo::{Config, DynamoDb};
+use poa_receiver_dynamo::Config;
 
 use crate::common::{Subject, build_error, client, config, failed, shared, transient, unavailable};
+use crate::local::Port;
 use crate::proxy::{Action, Proxy};
 
 fn without_create(mut config: Config) -> Config {
@@ -18,17 +18,16 @@ fn without_create(mut config: Config) -> Config {
 #[tokio::test]
 async fn a_table_is_made_once_by_hosts_that_start_together() {
     let config = config(&shared());
-    let cx = BuildContext::detached("blocks", "unused");
-    let build = || DynamoDb::build(config.clone(), &cx);
-    let built = tokio::join!(build(), build(), build());
-    built.0.unwrap();
-    built.1.unwrap();
-    built.2.unwrap();
+    tokio::join!(
+        Subject::with(config.clone()),
+        Subject::with(config.clone()),
+        Subject::with(config.clone())
+    );
     let described = client(&shared()).await.describe_table().table_name(&config.table).send().await;
     let table = described.unwrap().table.unwrap();
     let billing = table.billing_mode_summary().unwrap().billing_mode().unwrap();
     assert_eq!(*billing, BillingMode::PayPerRequest);
-    DynamoDb::build(without_create(config), &cx).await.unwrap();
+    Subject::with(without_create(config)).await;
 }
 
 #[tokio::test]
@@ -76,9 +75,8 @@ async fn a_table_with_other_keys_is_refused() {
 
 #[tokio::test]
 async fn nobody_there_is_something_that_may_heal() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let port = Port::hold();
+    let url = port.url();
     let text = unavailable(build_error(config(&url)).await);
     assert!(text.starts_with(&format!("cannot reach DynamoDB in {url}: ")), "{text}");
     assert!(text.contains("Connection refused") && text.contains("is it running"), "{text}");
@@ -104,6 +102,20 @@ async fn refused_credentials_end_the_start_with_what_aws_says() {
     assert!(text.contains("check the access key"), "{text}");
 }
 
+/// A policy may allow all but the claim; nobody shall find out by a block that is gone.
+#[tokio::test]
+async fn a_host_that_may_not_claim_the_plain_times_says_what_it_needs() {
+    let proxy = Proxy::start(|call| match &*call.operation {
+        "PutItem" => Action::Refuse("AccessDeniedException", "not authorized to perform PutItem"),
+        _ => Action::Forward,
+    })
+    .await;
+    let text = failed(build_error(config(&proxy.url)).await);
+    assert!(text.contains("AccessDeniedException: not authorized to perform PutItem"), "{text}");
+    assert!(text.contains("PutItem (not with `shared`)"), "{text}");
+    Subject::with(config(&proxy.url).shared()).await;
+}
+
 #[tokio::test]
 async fn a_table_that_is_dropped_is_made_again_and_nothing_is_lost() {
     let mut subject = Subject::new().await;
@@ -126,7 +138,6 @@ async fn a_table_replaced_by_a_wrong_one_blames_no_message() {
     assert!(text.contains(WRONG_KEYS), "{text}");
 
     subject.client.delete_table().table_name(&table).send().await.unwrap();
-    assert!(transient(subject.try_store(&batch).await).contains("does not exist"));
     subject.store(&batch).await;
     subject.assert_stored(&batch).await;
 }
