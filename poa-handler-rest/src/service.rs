@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, Method, Request};
 use poa_core::HandlerContext;
 use poa_core::auth::{Authenticator, Principal};
@@ -71,7 +71,10 @@ impl Service {
 
     /// Who calls; nobody in particular when everybody may.
     fn caller(&self, headers: &HeaderMap) -> Result<Option<Principal>, Refusal> {
-        let Some(authenticator) = &self.authenticator else { return Ok(None) };
+        let Some(authenticator) = &self.authenticator else {
+            // Browsers ask before they send JSON elsewhere, unless a name was made to point here after the page was loaded.
+            return if headers.contains_key(ORIGIN) { Err(Refusal::FromPage) } else { Ok(None) };
+        };
         let token = bearer(headers).ok_or(Refusal::Unauthorized)?;
         Ok(Some(authenticator.verify(token)?))
     }

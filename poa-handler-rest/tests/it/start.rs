@@ -61,6 +61,24 @@ async fn anonymous_needs_no_token() {
 }
 
 #[tokio::test]
+async fn a_web_page_may_not_use_that_everybody_may_speak() {
+    let mut config = any_port();
+    config.anonymous = true;
+    let server = start_with(config, |host| host, 64 << 20).await;
+    let page =
+        "host: x\r\norigin: http://x\r\ncontent-type: application/json\r\ncontent-length: 10";
+    let mut client = server.client().await;
+    client.send(format!("POST /ping HTTP/1.1\r\n{page}\r\n\r\n{}", r#"{"id":"a"}"#)).await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, &*answer.code()), (403, "from_page"));
+    // Before it sends JSON elsewhere, a browser asks; nothing here says yes.
+    client.send(format!("OPTIONS /ping HTTP/1.1\r\n{page}\r\n\r\n0123456789")).await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status, 405);
+    assert!(!answer.head.to_lowercase().contains("access-control"), "{}", answer.head);
+}
+
+#[tokio::test]
 async fn without_an_authenticator_nobody_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::builder().data_dir(dir.path()).handler::<Rest>("rest", any_port());
