@@ -54,11 +54,30 @@ fn pid(home: &Home, name: &str) -> Option<Pid> {
     Pid::from_raw(text.trim().parse().ok()?)
 }
 
+/// Kills a child, if it is one still: it may have ended meanwhile, when it was killed a moment ago, and its number may be somebody else's.
+fn kill(home: &Home, child: Pid) {
+    let place = std::fs::read_link(format!("/proc/{}/cwd", child.as_raw_nonzero()));
+    let own = home.path().canonicalize().unwrap();
+    if place.is_ok_and(|place| place != own) {
+        return;
+    }
+    let _ = kill_process(child, Signal::KILL);
+}
+
+/// Whether a process runs. An orphan that nobody reaps is there for ever, but it runs no more.
+fn runs(process: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    match stat {
+        Ok(stat) => !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")),
+        Err(_) => test_kill_process(process).is_ok(),
+    }
+}
+
 /// The numbers of an agent's messages, in the order in which they were stored.
 fn stored(home: &Home, agent: &str) -> Vec<usize> {
     let query =
         format!("SELECT data ->> 'n' FROM messages WHERE agent_id = '{agent}' ORDER BY rowid");
-    let database = database(&home.path().join("messages.db"));
+    let database = database(&home.data("messages.db"));
     rows(&database, &query, |row| usize::try_from(row.get::<_, i64>(0).unwrap()).unwrap())
 }
 
@@ -97,14 +116,13 @@ async fn a_receiver_that_is_killed_with_or_without_its_host_loses_nothing_and_do
         tokio::time::sleep(Duration::from_millis(fastrand::u64(50..=250))).await;
         let child = until("the child runs", async || pid(&home, "store.py")).await;
         if round % 4 != 3 {
-            // It may have ended meanwhile, when it was killed a moment ago.
-            let _ = kill_process(child, Signal::KILL);
+            kill(&home, child);
             continue;
         }
         place.send_replace(None);
         server.kill().await;
         // Its standard input has ended, and so does it.
-        until("the child ends", async || test_kill_process(child).is_err().then_some(())).await;
+        until("the child ends", async || (!runs(child)).then_some(())).await;
         server = Server::start(&home).await;
     }
     place.send_replace(Some(server.rest().to_owned()));
@@ -153,8 +171,7 @@ async fn a_handler_that_is_killed_has_acknowledged_nothing_that_is_lost() {
         let child = pid(&home, "lines.py").unwrap();
         let kill = async {
             tokio::time::sleep(Duration::from_millis(fastrand::u64(50..=200))).await;
-            // It is gone already when this is the last connection that the one killed before has taken.
-            let _ = kill_process(child, Signal::KILL);
+            kill(&home, child);
         };
         let (sent, ()) =
             soon("the end", async { tokio::join!(lines(stream, acknowledged), kill) }).await;
@@ -172,7 +189,7 @@ async fn a_handler_that_is_killed_has_acknowledged_nothing_that_is_lost() {
         "{acknowledged} acknowledged, {stored:?}"
     );
     let twice = count(
-        &database(&home.path().join("messages.db")),
+        &database(&home.data("messages.db")),
         "SELECT count(*) - count(DISTINCT id) FROM messages",
     );
     assert_eq!(twice, 0);

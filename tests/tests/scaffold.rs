@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::fs;
+use std::io::{self, BufRead as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use poa_tests::{Client, Home, Request, Server, count, database, program, until};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -93,6 +94,29 @@ fn a_handler_to_be_compiled_in() {
     let dir = folder.scaffold(&["handler", "my-lines"]);
     let tested = cargo(&dir, &["test"]);
     assert!(tested.contains("honours_the_handler_contract ... ok"), "{tested}");
+    // The tests have built the examples.
+    let example = target().join("debug/examples/listen");
+    let mut listen = Command::new(example);
+    let mut listen = Listening(
+        listen.arg("127.0.0.1:0").current_dir(&dir).stdout(Stdio::piped()).spawn().unwrap(),
+    );
+    let mut lines = io::BufReader::new(listen.0.stdout.take().unwrap()).lines();
+    let mut line = || lines.next().unwrap().unwrap();
+    let greeting = line();
+    let place = greeting.strip_prefix("listening on tcp://").unwrap();
+    let mut client = std::net::TcpStream::connect(place.split(';').next().unwrap()).unwrap();
+    client.write_all(b"pump-7 system_metrics {\"cpu_load\": 1.5}\n").unwrap();
+    assert_eq!(line(), "pump-7 system_metrics {\"cpu_load\": 1.5}");
+}
+
+/// A program that is killed when the test ends.
+struct Listening(Child);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A server with the configuration that was written, on free ports and in a place of its own.
@@ -131,6 +155,31 @@ async fn send_line(address: &str) {
     assert_eq!(answer, "ok\n");
 }
 
+/// Runs the contract suite that was written beside a plugin.
+fn keeps_the_contract(home: &Home, plugin: &str) {
+    let mut contract = Command::new("sh");
+    contract.arg("contract.sh").env("POA_SERVER", program()).current_dir(home.path());
+    assert_eq!(run(&mut contract), (true, format!("{plugin} keeps the contract\n")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_breaks_the_contract_is_told_how() {
+    let folder = Folder::new("broken");
+    let dir = folder.scaffold(&["receiver", "forgetful", "--exec"]);
+    let (home, server) = serve(&dir, &["forgetful_receiver.py", "contract.sh"], None).await;
+    server.stop().await;
+    let script = home.path().join("forgetful_receiver.py");
+    let text = fs::read_to_string(&script).unwrap();
+    let (before, after) = text.split_once("            database.executemany").unwrap();
+    let (_, after) = after.split_once('\n').unwrap();
+    fs::write(&script, format!("{before}            pass\n{after}")).unwrap();
+    let mut contract = Command::new("sh");
+    contract.arg("contract.sh").env("POA_SERVER", program()).current_dir(home.path());
+    let (ok, said) = run(&mut contract);
+    assert!(!ok && said.starts_with("poa-server: forgetful breaks the contract: "), "{said}");
+    assert!(said.contains("is stored 0 times"), "{said}");
+}
+
 /// Waits until a file holds the one message.
 async fn holds(path: &Path) {
     until("the message is stored", async || {
@@ -165,6 +214,8 @@ async fn a_receiver_in_a_shared_library() {
 async fn a_handler_in_a_shared_library() {
     let folder = Folder::new("handler-dylib");
     let dir = folder.scaffold(&["handler", "my-tcp", "--dylib"]);
+    let tested = cargo(&dir, &["test"]);
+    assert!(tested.contains("honours_the_handler_contract ... ok"), "{tested}");
     cargo(&dir, &["build"]);
     let built = target().join("debug/libmy_tcp.so");
     let (home, server) = serve(&dir, &[], Some(("target/debug/libmy_tcp.so", &built))).await;
@@ -179,30 +230,33 @@ async fn a_receiver_in_c() {
     let dir = folder.scaffold(&["receiver", "my-c", "--c"]);
     let (ok, output) = run(Command::new("make").current_dir(&dir));
     assert!(ok && !output.contains("warning"), "{output}");
-    let (home, server) = serve(&dir, &["libndjson.so"], None).await;
+    let (home, server) = serve(&dir, &["libmy_c.so", "contract.sh"], None).await;
     post(&server).await;
-    holds(&home.path().join("poa-data/messages.ndjson")).await;
+    holds(&home.path().join("poa-data/messages.jsonl")).await;
     server.stop().await;
+    keeps_the_contract(&home, "store");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_as_a_child_process() {
     let folder = Folder::new("receiver-exec");
     let dir = folder.scaffold(&["receiver", "my-script", "--exec"]);
-    let (home, server) = serve(&dir, &["store.py"], None).await;
+    let (home, server) = serve(&dir, &["my_script_receiver.py", "contract.sh"], None).await;
     post(&server).await;
-    stored(&server, "my_script", &home.path().join("messages.db"), "messages").await;
+    stored(&server, "my_script", &home.path().join("poa-data/messages.db"), "messages").await;
     server.stop().await;
+    keeps_the_contract(&home, "my_script");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_handler_as_a_child_process() {
     let folder = Folder::new("handler-exec");
     let dir = folder.scaffold(&["handler", "my-script", "--exec"]);
-    let (home, server) = serve(&dir, &["lines.py"], None).await;
+    let (home, server) = serve(&dir, &["my_script_handler.py", "contract.sh"], None).await;
     send_line(server.address("my_script")).await;
     stored(&server, "local", &home.path().join("poa-data/metrics.db"), "metrics").await;
     server.stop().await;
+    keeps_the_contract(&home, "my_script");
 }
 
 #[test]
@@ -220,6 +274,14 @@ fn what_cannot_be_is_refused_with_the_cure() {
     assert_eq!(
         refused(&["receiver", "store"]),
         "poa-server: `store` would make a type `Store`, which the code has already; choose another name\n"
+    );
+    assert_eq!(
+        refused(&["receiver", "match"]),
+        "poa-server: `match` is taken; choose another name, such as `my-match`\n"
+    );
+    assert_eq!(
+        refused(&["receiver", "sqlite", "--c"]),
+        "poa-server: `sqlite` is a kind that poa-server has already; choose another name\n"
     );
     assert_eq!(
         refused(&["handler", "mine", "--c"]),

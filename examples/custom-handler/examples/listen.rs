@@ -1,5 +1,5 @@
 //! Prints what the handler takes, until Ctrl-C: `cargo run --example listen`, and in another window
-//! `echo 'pump-7 system_metrics {"cpu_load": 1.5}' | nc 127.0.0.1 4010`.
+//! `echo 'pump-7 system_metrics {"cpu_load": 1.5}' | nc -N 127.0.0.1 4010`. It listens elsewhere when it is told where.
 
 use custom_handler::{Config, Lines};
 use poa_core::{
@@ -32,16 +32,17 @@ impl Receiver for Print {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config { listen: ([127, 0, 0, 1], 4010).into() };
+    let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4010".to_owned());
+    let config = Config { listen: listen.parse()? };
     let host = Host::builder()
-        .data_dir("poa-data")
         .metrics(["system_metrics"])
         .ack(Ack::Delivered)
         .handler::<Lines>("demo", config)
         .receiver::<Print>("print", ReceiverOptions::subscribe(["system_metrics"]), ())
         .start()
         .await?;
-    println!("listening; end with Ctrl-C");
+    let plugins = host.handle().status().plugins;
+    println!("listening on {}; end with Ctrl-C", plugins[0].endpoints.join(" "));
     tokio::signal::ctrl_c().await?;
     host.stop().await;
     Ok(())

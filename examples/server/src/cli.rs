@@ -117,6 +117,22 @@ pub(crate) enum Plugin {
         /// The library
         file: PathBuf,
     },
+    /// Runs the contract suite against a plugin of the configuration, whatever it is written in. It logs nothing unless told to
+    Test(Test),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Its name: the `x` of [receivers.x] or [handlers.x]
+    pub(crate) name: String,
+    /// For a receiver: prints the ids of the messages it has stored, one a line, oldest first. A shell runs it; $POA_DATA_DIR is
+    /// the data directory
+    #[arg(long, value_name = "COMMAND", required_unless_present = "send")]
+    pub(crate) stored: Option<String>,
+    /// For a handler: sends one message of type system_metrics to the endpoint $1, and ends with 0 if the answer was positive. A
+    /// shell runs it
+    #[arg(long, value_name = "COMMAND", conflicts_with = "stored")]
+    pub(crate) send: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command, LogFormat};
+use crate::cli::{Cli, Command, LogFormat, Plugin};
 use crate::failure::Failure;
 
 /// Begins to log as the command line says, else as RUST_LOG says, else what the command suggests.
@@ -41,6 +41,8 @@ fn in_colour() -> bool {
 fn suggested(command: Option<&Command>) -> &'static str {
     match command {
         None | Some(Command::Run) => "info",
+        // Most of what is logged there are failures that were made on purpose.
+        Some(Command::Plugin(Plugin::Test(_))) => "off",
         Some(_) => "warn",
     }
 }

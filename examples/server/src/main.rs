@@ -1,6 +1,7 @@
 //! The bundled poa server: the plugins of this repository behind one command line.
 
 mod cli;
+mod contract;
 mod demo;
 mod dlq;
 mod embedded;
@@ -47,6 +48,9 @@ fn act(cli: Cli) -> Result<u8, Failure> {
         }
         Command::List => plugin::list(&embedded::source(config)),
         Command::Plugin(cli::Plugin::Inspect { file }) => plugin::inspect(&file),
+        Command::Plugin(cli::Plugin::Test(options)) => {
+            on_runtime(contract::test(embedded::source(config), options))
+        }
         Command::New(options) => scaffold::new(&options),
         Command::Dlq(command) => dlq::dlq(&command, &embedded::source(config)),
         Command::User(command) => on_runtime(user::user(command, embedded::source(config))),

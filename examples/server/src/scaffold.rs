@@ -6,9 +6,10 @@ mod template;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::cli::New;
+use crate::cli::{New, Role};
 use crate::failure::Failure;
 use crate::output::say;
+use crate::registry::registry;
 use name::Name;
 use template::Template;
 
@@ -22,6 +23,17 @@ pub(crate) fn new(options: &New) -> Result<u8, Failure> {
         return Err(Failure::because(format_args!(
             "`{}` would make a type `{taken}`, which the code has already; choose another name",
             name.as_str()
+        )));
+    }
+    let registry = registry();
+    let there = match options.role {
+        Role::Handler => registry.handlers().contains_key(&*name.snake()),
+        Role::Receiver => registry.receivers().contains_key(&*name.snake()),
+    };
+    if template.has_kind() && there {
+        return Err(Failure::because(format_args!(
+            "`{}` is a kind that poa-server has already; choose another name",
+            name.snake()
         )));
     }
     let directory = options.path.clone().unwrap_or_else(|| PathBuf::from(name.as_str()));

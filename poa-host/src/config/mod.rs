@@ -93,6 +93,18 @@ impl Config {
         self.receivers.iter().map(|(name, ..)| name.as_str())
     }
 
+    /// What makes this handler.
+    #[must_use]
+    pub fn handler(&self, name: &str) -> Option<HandlerFactory> {
+        self.handlers.iter().find(|(own, _)| own == name).map(|(_, factory)| factory.clone())
+    }
+
+    /// What makes this receiver.
+    #[must_use]
+    pub fn receiver(&self, name: &str) -> Option<ReceiverFactory> {
+        self.receivers.iter().find(|(own, ..)| own == name).map(|(.., factory)| factory.clone())
+    }
+
     /// Where the admin listener is to listen.
     #[must_use]
     pub fn admin(&self) -> SocketAddr {

@@ -4,28 +4,20 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name(String);
 
-/// Names that Cargo or the compiler would stumble over, and those of what the code depends on.
-const TAKEN: [&str; 19] = [
-    "alloc",
-    "bytes",
-    "core",
-    "crate",
-    "deps",
-    "enum",
-    "examples",
-    "impl",
-    "incremental",
-    "poa-core",
-    "poa-plugin",
-    "poa-testkit",
-    "schemars",
-    "self",
-    "serde",
-    "serde-json",
-    "std",
-    "test",
-    "tokio",
-];
+/// Words of Rust, and those it keeps for later.
+const KEYWORDS: &str = "abstract as async await become box break const continue crate do dyn else enum extern false final fn for \
+    gen if impl in let loop macro match mod move mut override priv pub ref return self static struct super trait true try type \
+    typeof unsafe unsized use virtual where while yield";
+/// Words of C and C++ that a type cannot be called.
+const KEYWORDS_OF_C: &str = "alignas alignof and asm auto bool case catch char class concept default delete double explicit export \
+    float friend goto inline int long main mutable namespace new not nullptr operator or private protected public register \
+    requires restrict short signed sizeof switch template this throw typedef typeid typename union unsigned using void volatile \
+    xor";
+/// Names that Cargo would stumble over, and that Windows has no files of.
+const RESERVED: &str =
+    "alloc aux build con core deps examples incremental nul prn proc-macro std test";
+/// What the code depends on.
+const USED: &str = "poa-core poa-plugin poa-testkit schemars serde serde-json tempfile tokio";
 
 impl Name {
     pub(super) fn new(name: &str) -> Result<Self, String> {
@@ -37,7 +29,9 @@ impl Name {
                 "`{name}` is no name of a crate; begin with a letter, go on with a-z, 0-9, - and _"
             ));
         }
-        if TAKEN.contains(&&*name.replace('_', "-")) {
+        let hyphenated = name.replace('_', "-");
+        let taken = [KEYWORDS, KEYWORDS_OF_C, RESERVED, USED];
+        if taken.iter().any(|words| words.split_ascii_whitespace().any(|word| word == hyphenated)) {
             return Err(format!("`{name}` is taken; choose another name, such as `my-{name}`"));
         }
         Ok(Self(name.to_owned()))
@@ -75,8 +69,32 @@ mod tests {
 
     #[test]
     fn what_is_no_name_is_refused() {
-        for name in ["", "2fast", "Store", "a b", "ä", "-a", "a/b", "..", "serde_json", "core"] {
-            assert!(Name::new(name).is_err(), "{name}");
+        for name in ["", "2fast", "Store", "a b", "ä", "-a", "a/b", ".."] {
+            assert!(Name::new(name).unwrap_err().contains("is no name of a crate"), "{name}");
+        }
+        for name in ["match", "type", "async", "gen", "int", "proc_macro", "serde_json", "tempfile"]
+        {
+            let error = Name::new(name).unwrap_err();
+            assert_eq!(
+                error,
+                format!("`{name}` is taken; choose another name, such as `my-{name}`")
+            );
+            Name::new(&format!("my-{name}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_crate_needs_is_taken() {
+        let manifests = [
+            include_str!("../../templates/receiver.Cargo.toml"),
+            include_str!("../../templates/handler.Cargo.toml"),
+        ];
+        for manifest in manifests.map(|text| text.parse::<toml::Table>().unwrap()) {
+            for of in ["dependencies", "dev-dependencies"] {
+                for name in manifest[of].as_table().unwrap().keys() {
+                    assert!(Name::new(name).is_err(), "{name}");
+                }
+            }
         }
     }
 }

@@ -6,20 +6,17 @@ use crate::cli::{Form, Role};
 /// A file: where it goes, and the parts it is made of.
 type File = (&'static str, &'static [&'static str]);
 
-/// Files, and the words in them that stand for the name.
+/// Files, and the words in them and in their names that stand for the name of the plugin.
 pub(super) struct Template {
     files: &'static [&'static [File]],
-    words: Words,
-    next_steps: &'static [&'static str],
-}
-
-/// What stands in the example for forms of the name; nothing where there is no such form.
-struct Words {
-    package: &'static str,
-    library: &'static str,
-    /// With what stands around it, where it alone would be a common word.
-    kind: (&'static str, &'static str, &'static str),
+    /// What stands in the example, and what it becomes: with `{name}` as it was given, `{snake}` or `{pascal}`. A common word comes
+    /// with what stands around it.
+    words: &'static [(&'static str, &'static str)],
+    /// The word of the code that becomes the plugin's type.
     type_name: &'static str,
+    /// Its kind is a name beside those of the bundled server.
+    has_kind: bool,
+    next_steps: &'static [&'static str],
 }
 
 macro_rules! example {
@@ -47,12 +44,12 @@ const RECEIVER_CODE: &[File] = &[
 ];
 const RECEIVER_MANIFEST: &str = template!("receiver.Cargo.toml");
 const RECEIVER_LIB: &str = example!("custom-receiver/src/lib.rs");
-const RECEIVER_WORDS: Words = Words {
-    package: "custom-receiver",
-    library: "custom_receiver",
-    kind: ("\"", "json_lines", "\""),
-    type_name: "JsonLines",
-};
+const RECEIVER_WORDS: &[(&str, &str)] = &[
+    ("custom-receiver", "{name}"),
+    ("custom_receiver", "{snake}"),
+    ("\"json_lines\"", "\"{snake}\""),
+    ("JsonLines", "{pascal}"),
+];
 
 const HANDLER_CODE: &[File] = &[
     (".gitignore", &[IGNORED]),
@@ -62,12 +59,12 @@ const HANDLER_CODE: &[File] = &[
 ];
 const HANDLER_MANIFEST: &str = template!("handler.Cargo.toml");
 const HANDLER_LIB: &str = example!("custom-handler/src/lib.rs");
-const HANDLER_WORDS: Words = Words {
-    package: "custom-handler",
-    library: "custom_handler",
-    kind: ("\"", "lines", "\""),
-    type_name: "Lines",
-};
+const HANDLER_WORDS: &[(&str, &str)] = &[
+    ("custom-handler", "{name}"),
+    ("custom_handler", "{snake}"),
+    ("\"lines\"", "\"{snake}\""),
+    ("Lines", "{pascal}"),
+];
 
 const RECEIVER: Template = Template {
     files: &[
@@ -75,12 +72,16 @@ const RECEIVER: Template = Template {
         &[("Cargo.toml", &[RECEIVER_MANIFEST]), ("src/lib.rs", &[RECEIVER_LIB])],
     ],
     words: RECEIVER_WORDS,
+    type_name: "JsonLines",
+    has_kind: false,
     next_steps: &["cargo test", "cargo run --example deliver"],
 };
 
 const HANDLER: Template = Template {
     files: &[HANDLER_CODE, &[("Cargo.toml", &[HANDLER_MANIFEST]), ("src/lib.rs", &[HANDLER_LIB])]],
     words: HANDLER_WORDS,
+    type_name: "Lines",
+    has_kind: false,
     next_steps: &["cargo test", "cargo run --example listen"],
 };
 
@@ -100,6 +101,8 @@ const DYLIB_RECEIVER: Template = Template {
         ],
     ],
     words: RECEIVER_WORDS,
+    type_name: "JsonLines",
+    has_kind: true,
     next_steps: &["cargo test", "cargo build", "poa-server    # and what poa.toml says"],
 };
 
@@ -119,17 +122,26 @@ const DYLIB_HANDLER: Template = Template {
         ],
     ],
     words: HANDLER_WORDS,
+    type_name: "Lines",
+    has_kind: true,
     next_steps: &["cargo test", "cargo build", "poa-server    # and what poa.toml says"],
 };
 
 const EXEC_RECEIVER: Template = Template {
     files: &[&[
         ("poa.toml", &[template!("exec-receiver.toml")]),
-        (".gitignore", &["/poa-data\n/messages.db*\n"]),
+        (".gitignore", &["/poa-data\n"]),
         ("store.py", &[example!("exec/store.py")]),
+        ("contract.sh", &[template!("exec-receiver.sh")]),
     ]],
-    words: Words { package: "", library: "", kind: ("[receivers.", "store", "]"), type_name: "" },
-    next_steps: &["poa-server    # and what poa.toml says"],
+    words: &[
+        ("[receivers.store]", "[receivers.{snake}]"),
+        ("plugin test store", "plugin test {snake}"),
+        ("store.py", "{snake}_receiver.py"),
+    ],
+    type_name: "",
+    has_kind: false,
+    next_steps: &["sh contract.sh", "poa-server    # and what poa.toml says"],
 };
 
 const EXEC_HANDLER: Template = Template {
@@ -137,9 +149,16 @@ const EXEC_HANDLER: Template = Template {
         ("poa.toml", &[template!("exec-handler.toml")]),
         (".gitignore", &["/poa-data\n"]),
         ("lines.py", &[example!("exec/lines.py")]),
+        ("contract.sh", &[template!("exec-handler.sh")]),
     ]],
-    words: Words { package: "", library: "", kind: ("[handlers.", "lines", "]"), type_name: "" },
-    next_steps: &["poa-server    # and what poa.toml says"],
+    words: &[
+        ("[handlers.lines]", "[handlers.{snake}]"),
+        ("plugin test lines", "plugin test {snake}"),
+        ("lines.py", "{snake}_handler.py"),
+    ],
+    type_name: "",
+    has_kind: false,
+    next_steps: &["sh contract.sh", "poa-server    # and what poa.toml says"],
 };
 
 const C_RECEIVER: Template = Template {
@@ -149,9 +168,12 @@ const C_RECEIVER: Template = Template {
         ("Makefile", &[template!("c.Makefile")]),
         ("poa_plugin.h", &[example!("../poa-plugin/include/poa_plugin.h")]),
         ("ndjson.c", &[example!("plugins/c/ndjson.c")]),
+        ("contract.sh", &[template!("c-receiver.sh")]),
     ]],
-    words: Words { package: "", library: "", kind: ("\"", "ndjson", "\""), type_name: "" },
-    next_steps: &["make", "poa-server    # and what poa.toml says"],
+    words: &[("ndjson", "{snake}")],
+    type_name: "ndjson",
+    has_kind: true,
+    next_steps: &["make", "sh contract.sh", "poa-server    # and what poa.toml says"],
 };
 
 impl Template {
@@ -170,38 +192,39 @@ impl Template {
     }
 
     /// Every file with its text.
-    pub(super) fn files(&self, name: &Name) -> impl Iterator<Item = (&'static str, String)> {
+    pub(super) fn files(&self, name: &Name) -> impl Iterator<Item = (String, String)> {
         let files = self.files.iter().copied().flatten();
-        files.map(|(path, parts)| (*path, self.words.replaced(parts.concat(), name)))
+        files.map(|(path, parts)| {
+            (self.replaced((*path).to_owned(), name), self.replaced(parts.concat(), name))
+        })
+    }
+
+    fn replaced(&self, text: String, name: &Name) -> String {
+        self.words.iter().fold(text, |text, (word, own)| {
+            let own = own.replace("{name}", name.as_str()).replace("{snake}", &name.snake());
+            text.replace(word, &own.replace("{pascal}", &name.pascal()))
+        })
     }
 
     /// The type that the name would make, if something in the code is called so.
     pub(super) fn taken(&self, name: &Name) -> Option<String> {
-        let own = name.pascal();
+        let (_, own) = self.words.iter().find(|(word, _)| *word == self.type_name)?;
+        let own = own.replace("{pascal}", &name.pascal()).replace("{snake}", &name.snake());
         let is_name = |c: char| c.is_alphanumeric() || c == '_';
         let has = |text: &str| text.split(|c| !is_name(c)).any(|word| word == own);
-        let code = self.files.iter().copied().flatten().filter(|(path, _)| path.ends_with(".rs"));
+        let is_code = |path: &str| [".rs", ".c", ".h"].iter().any(|end| path.ends_with(end));
+        let code = self.files.iter().copied().flatten().filter(|(path, _)| is_code(path));
         let taken = code.flat_map(|(_, parts)| parts.iter()).any(|text| has(text));
-        (taken && own != self.words.type_name).then_some(own)
+        (taken && own != self.type_name).then_some(own)
+    }
+
+    /// Whether its kind is one of those that the bundled server has.
+    pub(super) fn has_kind(&self) -> bool {
+        self.has_kind
     }
 
     pub(super) fn next_steps(&self) -> &[&str] {
         self.next_steps
-    }
-}
-
-impl Words {
-    fn replaced(&self, text: String, name: &Name) -> String {
-        let (before, kind, after) = self.kind;
-        let around = |kind: &str| format!("{before}{kind}{after}");
-        let pairs = [
-            (self.package.to_owned(), name.as_str().to_owned()),
-            (self.library.to_owned(), name.snake()),
-            (around(kind), around(&name.snake())),
-            (self.type_name.to_owned(), name.pascal()),
-        ];
-        let pairs = pairs.iter().filter(|(word, _)| !word.is_empty());
-        pairs.fold(text, |text, (word, own)| text.replace(word, own))
     }
 }
 
@@ -212,15 +235,33 @@ mod tests {
     #[test]
     fn nothing_of_the_example_is_left() {
         let name = Name::new("my-thing").unwrap();
-        for (role, left) in [
-            (Role::Receiver, ["custom", "JsonLines", "json_lines"]),
-            (Role::Handler, ["custom", "Lines", "\"lines\""]),
+        let rust = [Form::Crate, Form::Dylib];
+        let receiver = ["custom", "JsonLines", "json_lines"].as_slice();
+        for (role, forms, left) in [
+            (Role::Receiver, rust.as_slice(), receiver),
+            (Role::Handler, &rust, &["custom", "Lines", "\"lines\""]),
+            (Role::Receiver, &[Form::C], &["ndjson"]),
+            (Role::Receiver, &[Form::Exec], &["store.py", "receivers.store"]),
+            (Role::Handler, &[Form::Exec], &["lines.py", "handlers.lines"]),
         ] {
-            for form in [Form::Crate, Form::Dylib] {
-                for (path, text) in Template::of(role, form).unwrap().files(&name) {
-                    let left = left.iter().find(|word| text.contains(**word));
-                    assert_eq!(left, None, "{path}: {text}");
+            for form in forms {
+                for (path, text) in Template::of(role, *form).unwrap().files(&name) {
+                    let of_it = |word: &&&str| text.contains(**word) || path.contains(**word);
+                    assert_eq!(left.iter().find(of_it), None, "{path}: {text}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn every_form_says_where_ones_own_code_goes() {
+        let name = Name::new("my-thing").unwrap();
+        for role in [Role::Receiver, Role::Handler] {
+            for form in [Form::Crate, Form::Dylib, Form::Exec, Form::C] {
+                let Some(template) = Template::of(role, form) else { continue };
+                let marked = template.files(&name).filter(|(_, text)| text.contains("Your own:"));
+                let marked: Vec<_> = marked.map(|(path, _)| path).collect();
+                assert!(marked.len() >= 2, "{role:?} {form:?}: the code and its test, {marked:?}");
             }
         }
     }
@@ -230,6 +271,9 @@ mod tests {
         let taken = |name| RECEIVER.taken(&Name::new(name).unwrap());
         assert_eq!(taken("store").as_deref(), Some("Store"));
         assert_eq!(taken("receiver").as_deref(), Some("Receiver"));
+        assert_eq!(taken("my-store"), None);
+        let taken = |name| C_RECEIVER.taken(&Name::new(name).unwrap());
+        assert_eq!(taken("write-batch").as_deref(), Some("write_batch"));
         assert_eq!(taken("my-store"), None);
     }
 }
