@@ -1,8 +1,11 @@
-//! `cargo xtask test` runs every test, `cargo xtask bench` every benchmark, `cargo xtask ci` what the CI runs.
+//! `cargo xtask lint` and `cargo xtask test` are what the CI runs, `cargo xtask bench` runs every benchmark.
 //!
 //! What a test needs is found or installed here; what cannot be had fails the run, with an explanation.
 
+mod checks;
+mod libraries;
 mod run;
+mod sanitize;
 mod services;
 
 use std::ffi::OsStr;
@@ -10,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use run::{Failure, cargo, cargo_with, has_nextest};
+use run::{Failure, cargo, cargo_with, has};
 use services::Service;
 
 #[derive(Parser)]
@@ -34,11 +37,20 @@ enum Task {
     Services,
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
-        /// `log`, `bus`, `stopped`, `dynamo`, `plugins`, `rest`, `ws`, `agents` or `server`; all of them if absent.
+        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `agents` or `server`; all of them if absent.
         which: Option<String>,
     },
-    /// Checks formatting and lints, as the CI does before the tests.
+    /// Checks format, lints, documentation, packages, and licences if cargo-deny is there, as the CI does before the tests.
     Lint,
+    /// Builds each library by itself, with each of its features alone.
+    Features,
+    /// Compares the public interface of each library with that of a commit or tag. Needs cargo-semver-checks.
+    Semver {
+        /// The commit or tag.
+        since: String,
+    },
+    /// Runs the tests of the border to shared libraries under sanitizers. Needs Linux, `cc` and cargo-nextest.
+    Sanitize,
     /// Runs the fuzz targets for a while. Needs a nightly toolchain and cargo-fuzz.
     Fuzz {
         /// Seconds for each target.
@@ -47,7 +59,7 @@ enum Task {
     },
     /// Writes the generated documentation anew.
     Docs,
-    /// Packs every library as it would be published, in order, and checks what the registry would. Publishes nothing.
+    /// Packs every library as it would be published, and builds each from the archives alone. Publishes nothing.
     Package,
 }
 
@@ -56,10 +68,13 @@ fn main() -> ExitCode {
         Task::Test { filter, package } => test(filter.as_deref(), &package),
         Task::Services => services(),
         Task::Bench { which } => bench(which.as_deref()),
-        Task::Lint => lint(),
+        Task::Lint => checks::lint(),
+        Task::Features => checks::features(),
+        Task::Semver { since } => checks::semver(&since),
+        Task::Sanitize => sanitize::sanitize(),
         Task::Fuzz { seconds } => fuzz(seconds),
         Task::Docs => docs(),
-        Task::Package => package(),
+        Task::Package => checks::package(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,7 +100,7 @@ fn test(filter: Option<&str>, packages: &[String]) -> Result<(), Failure> {
     }
     // Tests of whole processes run the binaries; build them first, with the same profile.
     cargo(["build", "--workspace", "--bins", "--examples"])?;
-    if has_nextest() {
+    if has("nextest") {
         run(&["nextest", "run", "--no-fail-fast"], &scope)?;
     } else {
         eprintln!("xtask: cargo-nextest is not installed; using cargo test, which is slower");
@@ -128,17 +143,6 @@ fn bench(which: Option<&str>) -> Result<(), Failure> {
     cargo_with(&environment, run.iter().chain(which.as_slice()))
 }
 
-fn lint() -> Result<(), Failure> {
-    cargo(["fmt", "--all", "--check"])?;
-    let features = ["--features", "poa-tests/autobahn"];
-    let all = ["clippy", "--workspace", "--all-targets"];
-    cargo(all.iter().chain(&features).chain(&["--", "--deny", "warnings"]))?;
-    // The example plugins are a workspace of their own.
-    let plugins =
-        ["--locked", "--target-dir", "target/plugins", "--manifest-path", services::PLUGINS];
-    cargo(["clippy", "--all-targets"].iter().chain(&plugins).chain(&["--", "--deny", "warnings"]))
-}
-
 fn fuzz(seconds: u32) -> Result<(), Failure> {
     for target in ["json_calls", "msgpack_calls"] {
         let time = format!("-max_total_time={seconds}");
@@ -151,12 +155,8 @@ fn docs() -> Result<(), Failure> {
     // The test that compares the page with the configuration also writes it.
     let write = ["test", "--quiet", "--package", "poa-server", "reference"];
     cargo_with(&[("POA_WRITE_DOCS", OsStr::new("1"))], write)?;
+    let write = ["test", "--quiet", "--package", "xtask", "page_of_dependencies"];
+    cargo_with(&[("POA_WRITE_DOCS", OsStr::new("1"))], write)?;
     let write = ["test", "--quiet", "--package", "poa-plugin", "--test", "header"];
     cargo_with(&[("POA_WRITE_HEADER", OsStr::new("1"))], write)
-}
-
-fn package() -> Result<(), Failure> {
-    // Each package alone was built by the tests; to build them again from their archives would take minutes and find
-    // only files that were left out, which `include` and `exclude` are not used for.
-    cargo(["publish", "--workspace", "--dry-run", "--no-verify", "--allow-dirty"])
 }

@@ -11,7 +11,9 @@ pub(crate) enum Failure {
     NotStarted(String, std::io::Error),
     /// It ended with this code, or by a signal.
     Ended(String, Option<i32>),
-    /// A server or tool that the tests need cannot be had.
+    /// What it said makes no sense.
+    Unreadable(String, String),
+    /// A server or tool that is needed cannot be had.
     Unavailable {
         /// What.
         what: String,
@@ -39,8 +41,9 @@ impl fmt::Display for Failure {
             Self::NotStarted(command, error) => write!(f, "cannot run `{command}`: {error}"),
             Self::Ended(command, Some(code)) => write!(f, "`{command}` ended with code {code}"),
             Self::Unavailable { what, why, cure } => {
-                write!(f, "the tests need {what}, which cannot be had: {why}; {cure}")
+                write!(f, "this needs {what}, which cannot be had: {why}; {cure}")
             }
+            Self::Unreadable(what, why) => write!(f, "cannot read {what}: {why}"),
             Self::Ended(command, None) => write!(f, "`{command}` was ended by a signal"),
         }
     }
@@ -64,12 +67,23 @@ pub(crate) fn cargo_with<A: AsRef<OsStr>>(
     run(Command::new(program).args(args).envs(environment.iter().copied()))
 }
 
-/// Whether `cargo nextest` is there.
-pub(crate) fn has_nextest() -> bool {
+/// Whether cargo has this subcommand.
+pub(crate) fn has(subcommand: &str) -> bool {
     let quiet = |command: &mut Command| {
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
     };
-    quiet(Command::new("cargo").args(["nextest", "--version"]))
+    quiet(Command::new("cargo").args([subcommand, "--version"]))
+}
+
+/// Runs a command, and gives what it prints.
+pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
+    let shown = format!("{command:?}").replace('"', "");
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| Failure::NotStarted(shown.clone(), error))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(Failure::Ended(shown, output.status.code())),
+    }
 }
 
 fn run(command: &mut Command) -> Result<(), Failure> {

@@ -62,7 +62,7 @@ pub(crate) fn start_for_bench(which: Option<&str>) -> Result<Vec<Service>, Failu
     let is = |name| which.is_none_or(|which| which == name);
     let mut services = start(|need| match need.variable {
         dynamodb::VARIABLE => is("dynamo"),
-        postgres::VARIABLE => is("postgres"),
+        postgres::VARIABLE => is("postgres") || is("postgres-outage"),
         _ => false,
     })?;
     if is("plugins") && std::env::var_os(plugins::VARIABLE).is_none() {

@@ -1,0 +1,70 @@
+//! What holds without running anything: format, lints, documentation, licences, packages, features, compatibility.
+
+use std::ffi::OsStr;
+
+use crate::libraries::libraries;
+use crate::run::{Failure, cargo, cargo_with, has};
+use crate::services::PLUGINS;
+
+/// Where the example plugins, a workspace of their own, are built.
+const PLUGINS_TARGET: &str = "target/plugins";
+
+/// All that the CI checks before the tests.
+pub(crate) fn lint() -> Result<(), Failure> {
+    cargo(["fmt", "--all", "--check"])?;
+    cargo(["fmt", "--all", "--check", "--manifest-path", PLUGINS])?;
+    let clippy = ["clippy", "--all-targets", "--locked"];
+    let ours = ["--workspace", "--features", "poa-tests/autobahn"];
+    let theirs = ["--target-dir", PLUGINS_TARGET, "--manifest-path", PLUGINS];
+    let strict = ["--", "--deny", "warnings"];
+    cargo(clippy.iter().chain(&ours).chain(&strict))?;
+    cargo(clippy.iter().chain(&theirs).chain(&strict))?;
+    let strict = [("RUSTDOCFLAGS", OsStr::new("--deny warnings"))];
+    cargo_with(&strict, ["doc", "--workspace", "--no-deps", "--locked"])?;
+    packages(&["--no-verify", "--allow-dirty"])?;
+    deny()
+}
+
+/// Licences, sources and banned crates, where `cargo deny` is there.
+fn deny() -> Result<(), Failure> {
+    if has("deny") {
+        return cargo(["deny", "--all-features", "check", "bans", "licenses", "sources"]);
+    }
+    eprintln!(
+        "xtask: not checked: licences, sources, banned crates; `cargo install cargo-deny --locked` brings what does"
+    );
+    Ok(())
+}
+
+/// Packs every library as it would be published, and builds each from its archive and those it depends on.
+pub(crate) fn package() -> Result<(), Failure> {
+    packages(&[])
+}
+
+fn packages(flags: &[&str]) -> Result<(), Failure> {
+    let libraries = libraries()?;
+    let each = libraries.iter().flat_map(|library| ["--package", &library.name]);
+    cargo(["package", "--locked"].into_iter().chain(each).chain(flags.iter().copied()))
+}
+
+/// Builds each library by itself, in every way its features allow: what the workspace needs together may hide what one lacks.
+pub(crate) fn features() -> Result<(), Failure> {
+    for library in libraries()? {
+        for build in library.builds() {
+            let check = ["check", "--locked", "--lib", "--package", &library.name];
+            cargo(check.into_iter().chain(build.iter().map(String::as_str)))?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares what each library offers with what it offered at a commit or tag.
+pub(crate) fn semver(since: &str) -> Result<(), Failure> {
+    if !has("semver-checks") {
+        let cure = "install it by `cargo install cargo-semver-checks --locked`";
+        return Err(Failure::unavailable("cargo-semver-checks", "it is not installed", cure));
+    }
+    let libraries = libraries()?;
+    let each = libraries.iter().flat_map(|library| ["--package", &library.name]);
+    cargo(["semver-checks", "--baseline-rev", since].into_iter().chain(each))
+}

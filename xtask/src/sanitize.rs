@@ -1,0 +1,59 @@
+//! The border under sanitizers: what they find is undefined, whatever the tests say.
+//!
+//! The receiver in C runs by itself, with a small host in C, under those of the C compiler: addresses, leaks, undefined behaviour, data
+//! races. Host and SDK run the tests of the border under AddressSanitizer and LeakSanitizer; that of the stable toolchain is asked for
+//! by `RUSTC_BOOTSTRAP`, as there is no Miri without a nightly one, and no ThreadSanitizer without a standard library built for it.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+
+use crate::run::{Failure, cargo_with, output};
+
+const DIR: &str = "target/sanitize";
+
+/// With a target named, sanitizers are for what is tested, and not for build scripts.
+fn target() -> String {
+    format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
+}
+
+pub(crate) fn sanitize() -> Result<(), Failure> {
+    std::fs::create_dir_all(DIR).map_err(|error| {
+        Failure::unavailable(DIR, error.to_string(), "is the disk full, or not yours?")
+    })?;
+    c("address,undefined")?;
+    c("thread")?;
+    rust()
+}
+
+/// Compiles the receiver in C with its host, and runs both.
+fn c(sanitizer: &str) -> Result<(), Failure> {
+    let program = Path::new(DIR).join(format!("drive-{sanitizer}"));
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-std=c99", "-g", "-O1", "-pthread", "-fno-sanitize-recover=all"])
+        .arg(format!("-fsanitize={sanitizer}"))
+        .args(["-I", "poa-plugin/include", "-o"])
+        .arg(&program)
+        .args(["examples/plugins/c/drive.c", "examples/plugins/c/ndjson.c"]);
+    output(&mut compiler)?;
+    let _ = std::fs::remove_file(Path::new(DIR).join("drive.ndjson"));
+    // ThreadSanitizer wants addresses where it expects them.
+    output(Command::new("setarch").arg("--addr-no-randomize").arg(&program).arg(DIR))?;
+    eprintln!("xtask: {sanitizer}: clean");
+    Ok(())
+}
+
+/// Each test is a process of its own, as a plugin's library has one state for all.
+fn rust() -> Result<(), Failure> {
+    let environment = [
+        ("RUSTC_BOOTSTRAP", "1"),
+        ("RUSTFLAGS", "-Zsanitizer=address"),
+        // A test kills its child, and means to.
+        ("ASAN_OPTIONS", "detect_leaks=1:handle_abort=0"),
+    ];
+    let environment = environment.map(|(name, value)| (name, OsStr::new(value)));
+    let target = target();
+    let tests = ["nextest", "run", "--no-fail-fast", "--package", "poa-plugin"];
+    cargo_with(&environment, tests.iter().chain(&["--target", &target, "--target-dir", DIR]))
+}
