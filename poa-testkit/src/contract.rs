@@ -6,6 +6,7 @@ mod hosted;
 use poa_core::{Message, ReceiverFactory};
 
 use crate::Samples;
+use direct::Bench;
 
 /// Checks a receiver that stores messages against the contract of [`poa_core::Receiver`].
 ///
@@ -14,15 +15,19 @@ use crate::Samples;
 ///
 /// - every message is stored, once, in order per agent;
 /// - the same batch again, one that overlaps, one whose confirmation got lost: no message twice, none missing;
-/// - the same when a call is dropped at any of the points where it waits, and when instances fail, panic and are slow in turn;
+/// - the same when a call is dropped at any of the points where it waits; when instances are slow, fail, panic and hang in turn, before
+///   they did their work and after it; and when a batch comes again in halves;
 /// - any object is accepted: empty, deep, with wide numbers, with any character, in both formats;
 /// - a payload that cannot be read is refused for good, with its index, and only that message is set aside;
 /// - changes of activity and control messages are accepted, twice as well as once;
 /// - what was confirmed is let go of, so that memory is bounded;
 /// - it stops in time, also with messages on their way, and what was confirmed is still there when it is built anew.
 ///
-/// With a receiver that does no network I/O it may run under paused time (`#[tokio::test(start_paused = true)]`), and then waits for
-/// nothing.
+/// Instances are built one after the other with the same data directory, as one host does, and then by hosts that have directories of
+/// their own.
+///
+/// With a receiver that does no network I/O run it under paused time (`#[tokio::test(start_paused = true)]`): then it waits for nothing.
+/// Otherwise it takes a few seconds, most of them for the receiver that hangs.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -63,17 +68,18 @@ pub async fn receiver_contract<S>(factory: ReceiverFactory, stored: S)
 where
     S: AsyncFn() -> Vec<String>,
 {
-    let mut samples = Samples::from_now();
-    direct::takes_a_batch_again(&factory, &mut samples, &stored).await;
-    direct::keeps_what_was_confirmed(&factory, &mut samples, &stored).await;
-    direct::survives_a_call_cut_off_anywhere(&factory, &mut samples, &stored).await;
-    direct::takes_any_object(&factory, &mut samples, &stored).await;
-    direct::refuses_the_unreadable_for_good(&factory, &mut samples, &stored).await;
-    direct::takes_activity_and_control(&factory).await;
-    direct::keeps_nothing_in_memory(&factory, &mut samples).await;
+    let (bench, mut samples) = (Bench::new(&factory), Samples::from_now());
+    direct::takes_a_batch_again(&bench, &mut samples, &stored).await;
+    direct::keeps_what_was_confirmed(&bench, &mut samples, &stored).await;
+    direct::survives_a_call_cut_off_anywhere(&bench, &mut samples, &stored).await;
+    direct::takes_any_object(&bench, &mut samples, &stored).await;
+    direct::refuses_the_unreadable_for_good(&bench, &mut samples, &stored).await;
+    direct::takes_activity_and_control(&bench).await;
+    direct::keeps_nothing_in_memory(&bench, &mut samples).await;
     hosted::stores_all_in_order(&factory, &stored).await;
     hosted::stores_once_when_confirmations_get_lost(&factory, &stored).await;
     hosted::comes_through_faults(&factory, &stored).await;
+    hosted::comes_through_faults_after_its_work(&factory, &stored).await;
     hosted::stops_in_the_middle(&factory, &stored).await;
     hosted::sets_only_the_unreadable_aside(&factory, &stored).await;
 }

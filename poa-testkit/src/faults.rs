@@ -28,6 +28,58 @@ pub enum Fault {
     Slow(Duration),
     /// The receiver behind does its work, but a transient error is returned: the confirmation got lost.
     Unconfirmed,
+    /// The receiver behind does its work, and then this befalls the call: a panic, an error, an end that never comes.
+    After(Box<Fault>),
+}
+
+impl Fault {
+    /// This fault once the receiver behind has done its work.
+    ///
+    /// ```
+    /// use poa_testkit::{Fault, Faults};
+    ///
+    /// let faults = Faults::every(3, Fault::Hang.after());
+    /// ```
+    #[must_use]
+    pub fn after(self) -> Self {
+        Self::After(Box::new(self))
+    }
+
+    /// Suffers it.
+    async fn befall(&self) -> Result<(), DeliveryError> {
+        match self {
+            Self::Transient | Self::Unconfirmed => Err(DeliveryError::transient("injected")),
+            Self::Permanent => Err(DeliveryError::permanent("injected")),
+            Self::PermanentFor(items) => {
+                Err(DeliveryError::permanent_for(items.clone(), "injected"))
+            }
+            Self::Panic => panic!("injected"),
+            Self::Hang => std::future::pending().await,
+            Self::Slow(time) => {
+                tokio::time::sleep(*time).await;
+                Ok(())
+            }
+            Self::After(fault) => Box::pin(fault.befall()).await,
+        }
+    }
+}
+
+/// Makes a call with what befalls it.
+async fn suffer(
+    fault: Option<Fault>,
+    call: impl Future<Output = Result<(), DeliveryError>>,
+) -> Result<(), DeliveryError> {
+    match fault {
+        Some(fault @ (Fault::Unconfirmed | Fault::After(_))) => {
+            call.await?;
+            fault.befall().await
+        }
+        Some(fault) => {
+            fault.befall().await?;
+            call.await
+        }
+        None => call.await,
+    }
 }
 
 /// Which call of a receiver a fault may befall.
@@ -104,10 +156,10 @@ impl Faults {
         Arc::new(move |cx| {
             let (faults, building) = (faults.clone(), factory(cx));
             Box::pin(async move {
-                faults
-                    .before(Step::Build)
-                    .await
-                    .map_err(|error| BuildError::unavailable("injected").because(error))?;
+                if let Some(fault) = faults.next(Step::Build) {
+                    let befallen = fault.befall().await;
+                    befallen.map_err(|error| BuildError::unavailable("injected").because(error))?;
+                }
                 let receiver = FaultyReceiver { receiver: building.await?, faults };
                 Ok(Box::new(receiver) as Box<dyn Receiver>)
             })
@@ -120,22 +172,10 @@ impl Faults {
         self.0.batches.load(Ordering::SeqCst)
     }
 
-    /// Suffers the fault of this step; true when another one follows after it.
-    async fn before(&self, step: Step<'_>) -> Result<bool, DeliveryError> {
+    /// Counts this step; what befalls it.
+    fn next(&self, step: Step<'_>) -> Option<Fault> {
         let count = self.0.counter(step).fetch_add(1, Ordering::SeqCst) + 1;
-        let Some(fault) = (self.0.plan)(count, step) else { return Ok(false) };
-        match fault {
-            Fault::Transient => Err(DeliveryError::transient("injected")),
-            Fault::Permanent => Err(DeliveryError::permanent("injected")),
-            Fault::PermanentFor(items) => Err(DeliveryError::permanent_for(items, "injected")),
-            Fault::Panic => panic!("injected"),
-            Fault::Hang => std::future::pending().await,
-            Fault::Slow(time) => {
-                tokio::time::sleep(time).await;
-                Ok(false)
-            }
-            Fault::Unconfirmed => Ok(true),
-        }
+        (self.0.plan)(count, step)
     }
 }
 
@@ -162,28 +202,19 @@ pub struct FaultyReceiver {
     faults: Faults,
 }
 
-fn confirmed(lost: bool) -> Result<(), DeliveryError> {
-    if lost { Err(DeliveryError::transient("injected")) } else { Ok(()) }
-}
-
 #[async_trait]
 impl Receiver for FaultyReceiver {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
-        let lost = self.faults.before(Step::Batch(batch)).await?;
-        self.receiver.metrics_received(batch).await?;
-        confirmed(lost)
+        suffer(self.faults.next(Step::Batch(batch)), self.receiver.metrics_received(batch)).await
     }
 
     async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
-        let lost = self.faults.before(Step::Activity(agents)).await?;
-        self.receiver.handle_inactive(agents).await?;
-        confirmed(lost)
+        suffer(self.faults.next(Step::Activity(agents)), self.receiver.handle_inactive(agents))
+            .await
     }
 
     async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
-        let lost = self.faults.before(Step::Activity(agents)).await?;
-        self.receiver.handle_active(agents).await?;
-        confirmed(lost)
+        suffer(self.faults.next(Step::Activity(agents)), self.receiver.handle_active(agents)).await
     }
 
     async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
@@ -191,8 +222,10 @@ impl Receiver for FaultyReceiver {
     }
 
     async fn terminate(&mut self) {
-        // An error has nobody to go to here.
-        let _ = self.faults.before(Step::Terminate).await;
+        // An error has nobody to go to here, and a receiver is terminated whatever happened before.
+        if let Some(fault) = self.faults.next(Step::Terminate) {
+            let _ = fault.befall().await;
+        }
         self.receiver.terminate().await;
     }
 

@@ -127,6 +127,17 @@ async fn errors_for_now_are_repeated_until_it_works() {
     assert!(host.stop().await.is_clean());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_done_before_a_fault_is_done_again() {
+    for fault in [Fault::Unconfirmed, Fault::Panic.after(), Fault::Hang.after()] {
+        let faults = Faults::first(1, fault.clone());
+        let (host, bad, _) = pair(&faults, |host| host).await;
+        send(&host, 1).await.unwrap();
+        assert_eq!(numbers(&bad.record()), [1, 1], "{fault:?}");
+        assert!(host.stop().await.is_clean());
+    }
+}
+
 /// Number 6 is poison, in whichever way; only it is set aside, and only its sender is told.
 async fn poison(fault: Fault) {
     let faults = Faults::poison(|message| number(message) == 6, fault.clone());

@@ -33,6 +33,8 @@ fn fault() -> impl Strategy<Value = Option<Fault>> {
         1 => Just(Some(Fault::Hang)),
         1 => (0u64..300).prop_map(|ms| Some(Fault::Slow(Duration::from_millis(ms)))),
         1 => Just(Some(Fault::Unconfirmed)),
+        1 => prop_oneof![Just(Fault::Panic), Just(Fault::Hang), Just(Fault::Permanent)]
+            .prop_map(|fault| Some(fault.after())),
     ]
 }
 

@@ -17,33 +17,48 @@ use crate::cut::polled;
 /// How long a single call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A receiver outside of any host. The directory goes with it.
+/// What makes receivers outside of any host, one after the other, all with the same data directory: as one host does.
+pub(super) struct Bench {
+    factory: ReceiverFactory,
+    data_dir: TempDir,
+}
+
+impl Bench {
+    pub(super) fn new(factory: &ReceiverFactory) -> Self {
+        let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
+        Self { factory: factory.clone(), data_dir }
+    }
+
+    async fn build(&self) -> Subject {
+        let cx = BuildContext::detached("subject", self.data_dir.path());
+        let built = (self.factory)(&cx).await;
+        Subject { receiver: built.unwrap_or_else(|error| panic!("not built: {error:?}")) }
+    }
+}
+
+/// A receiver outside of any host.
 struct Subject {
     receiver: Box<dyn Receiver>,
-    _data_dir: TempDir,
 }
 
 impl Subject {
-    async fn build(factory: &ReceiverFactory) -> Self {
-        let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
-        let cx = BuildContext::detached("subject", data_dir.path());
-        let receiver = factory(&cx).await.unwrap_or_else(|error| panic!("not built: {error:?}"));
-        Self { receiver, _data_dir: data_dir }
-    }
-
     async fn try_store(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         let call = self.receiver.metrics_received(batch);
-        tokio::time::timeout(PATIENCE, call).await.expect("`metrics_received` returns in time")
+        let ended = tokio::time::timeout(PATIENCE, call).await;
+        ended.unwrap_or_else(|_| panic!("`metrics_received` did not return within {PATIENCE:?}"))
     }
 
     async fn store(&mut self, what: &str, batch: &[Message]) {
         let result = self.try_store(batch).await;
-        result.unwrap_or_else(|error| panic!("{what}: {error:?} for {batch:#?}"));
+        result.unwrap_or_else(|error| {
+            panic!("{what}: it has to be taken, and is not: {error:?}, for {batch:#?}")
+        });
     }
 
     async fn terminate(mut self) {
         let call = self.receiver.terminate();
-        tokio::time::timeout(PATIENCE, call).await.expect("`terminate` returns in time");
+        let ended = tokio::time::timeout(PATIENCE, call).await;
+        ended.unwrap_or_else(|_| panic!("`terminate` did not return within {PATIENCE:?}"));
     }
 }
 
@@ -58,12 +73,12 @@ fn batch(samples: &mut Samples, count: usize) -> Vec<Message> {
 }
 
 pub(super) async fn takes_a_batch_again<S: AsyncFn() -> Vec<String>>(
-    factory: &ReceiverFactory,
+    bench: &Bench,
     samples: &mut Samples,
     stored: &S,
 ) {
     let what = "a batch delivered again";
-    let mut subject = Subject::build(factory).await;
+    let mut subject = bench.build().await;
     let sent = batch(samples, 20);
     subject.store(what, &sent[..10]).await;
     subject.store(what, &sent[..10]).await;
@@ -73,16 +88,16 @@ pub(super) async fn takes_a_batch_again<S: AsyncFn() -> Vec<String>>(
 }
 
 pub(super) async fn keeps_what_was_confirmed<S: AsyncFn() -> Vec<String>>(
-    factory: &ReceiverFactory,
+    bench: &Bench,
     samples: &mut Samples,
     stored: &S,
 ) {
     let what = "an instance dropped without being terminated";
     let sent = batch(samples, 20);
-    let mut subject = Subject::build(factory).await;
+    let mut subject = bench.build().await;
     subject.store(what, &sent[..10]).await;
     drop(subject);
-    let mut subject = Subject::build(factory).await;
+    let mut subject = bench.build().await;
     subject.store(what, &sent[5..]).await;
     subject.terminate().await;
     assert_stored(what, &sent, stored).await;
@@ -93,19 +108,21 @@ const CUTS: usize = 100;
 
 /// Polled so many times and then dropped, as the host does when the time is over: for every number until the call ends.
 pub(super) async fn survives_a_call_cut_off_anywhere<S: AsyncFn() -> Vec<String>>(
-    factory: &ReceiverFactory,
+    bench: &Bench,
     samples: &mut Samples,
     stored: &S,
 ) {
     for polls in 1..CUTS {
         let what = format!("a call cut off after {polls} polls, then delivered again");
         let sent = batch(samples, 20);
-        let mut subject = Subject::build(factory).await;
+        let mut subject = bench.build().await;
         let call = subject.receiver.metrics_received(&sent[..10]);
         let cut = tokio::time::timeout(PATIENCE, polled(polls, call)).await;
-        let ended = cut.expect("`metrics_received` returns in time").is_some();
+        let cut =
+            cut.unwrap_or_else(|_| panic!("`metrics_received` did not return within {PATIENCE:?}"));
+        let ended = cut.is_some();
         drop(subject);
-        let mut subject = Subject::build(factory).await;
+        let mut subject = bench.build().await;
         subject.store(&what, &sent).await;
         subject.terminate().await;
         assert_stored(&what, &sent, stored).await;
@@ -122,10 +139,10 @@ const PASSING: usize = 2000;
 const AT_ONCE: usize = 100;
 
 /// What was confirmed is let go of, so that memory is bounded however long the receiver lives.
-pub(super) async fn keeps_nothing_in_memory(factory: &ReceiverFactory, samples: &mut Samples) {
+pub(super) async fn keeps_nothing_in_memory(bench: &Bench, samples: &mut Samples) {
     let what = "many messages through one instance";
     let held = Arc::new(());
-    let mut subject = Subject::build(factory).await;
+    let mut subject = bench.build().await;
     for _ in 0..PASSING / AT_ONCE {
         let sent: Vec<_> = (0..AT_ONCE).map(|_| counted(samples, &held)).collect();
         subject.store(what, &sent).await;
@@ -153,7 +170,7 @@ fn counted(samples: &mut Samples, held: &Arc<()>) -> Message {
 }
 
 pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
-    factory: &ReceiverFactory,
+    bench: &Bench,
     samples: &mut Samples,
     stored: &S,
 ) {
@@ -184,7 +201,7 @@ pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
         );
         sent.push(samples.message_of(&format!("packed {data_type}"), data_type, packed));
     }
-    let mut subject = Subject::build(factory).await;
+    let mut subject = bench.build().await;
     for message in &sent {
         subject.store(what, std::slice::from_ref(message)).await;
     }
@@ -193,14 +210,14 @@ pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
 }
 
 pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>(
-    factory: &ReceiverFactory,
+    bench: &Bench,
     samples: &mut Samples,
     stored: &S,
 ) {
     let what = "a payload that cannot be read";
     let mut sent = batch(samples, 3);
     sent.insert(1, samples.json("even", "networking_metrics", r#"{"type":"#));
-    let mut subject = Subject::build(factory).await;
+    let mut subject = bench.build().await;
     match subject.try_store(&sent).await {
         // A receiver that never looks into a payload has nothing to refuse.
         Ok(()) => {}
@@ -218,16 +235,23 @@ pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>
     assert_stored(what, &sent, stored).await;
 }
 
-pub(super) async fn takes_activity_and_control(factory: &ReceiverFactory) {
-    let mut subject = Subject::build(factory).await;
+pub(super) async fn takes_activity_and_control(bench: &Bench) {
+    let mut subject = bench.build().await;
     let agent = AgentId::new("contract-activity").expect("a valid id");
     let change = |active| [Activity::new(agent.clone(), active, Timestamp::now())];
     let receiver = &mut subject.receiver;
     for _ in 0..2 {
-        receiver.handle_active(&change(true)).await.expect("`handle_active` succeeds");
-        receiver.handle_inactive(&change(false)).await.expect("`handle_inactive` succeeds");
+        succeeds("handle_active", receiver.handle_active(&change(true))).await;
+        succeeds("handle_inactive", receiver.handle_inactive(&change(false))).await;
     }
-    let stopping = receiver.handle_message(ControlMessage::Stopping).await;
-    stopping.expect("`handle_message` succeeds");
+    succeeds("handle_message", receiver.handle_message(ControlMessage::Stopping)).await;
     subject.terminate().await;
+}
+
+async fn succeeds(what: &str, call: impl Future<Output = Result<(), DeliveryError>>) {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => panic!("`{what}` has to succeed, and says {error:?}"),
+        Err(_) => panic!("`{what}` did not return within {PATIENCE:?}"),
+    }
 }

@@ -10,12 +10,14 @@ use crate::{Fault, Faults, Recording, Step, TestHost};
 
 const AGENTS: [&str; 3] = ["contract-a", "contract-b", "contract-c"];
 const MESSAGES: usize = 90;
+/// How long a call may take. A receiver that hangs costs as much in real time, and one on a busy machine needs some.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A host with the receiver and a recording beside it, which tells the ids.
 async fn host(factory: ReceiverFactory) -> (TestHost, Recording) {
     let recording = Recording::new();
     let host = TestHost::start(|host| {
-        let options = TestHost::options().batch(7, Duration::ZERO);
+        let options = TestHost::options().batch(7, Duration::ZERO).timeout(TIMEOUT);
         host.receiver_from("subject", options, factory).receiver_from(
             "beside",
             TestHost::options(),
@@ -76,12 +78,15 @@ pub(super) async fn stops_in_the_middle<S: AsyncFn() -> Vec<String>>(
 ) {
     let what = "a stop with messages on their way";
     let (host, recording) = host(factory.clone()).await;
+    // Once this one is delivered the receiver waits for more, and hears of the stop before what comes with it.
+    let first = send(&host, host.draft(AGENTS[0], "networking_metrics", &json!({})));
+    first.await.unwrap_or_else(|error| panic!("{what}: {error}"));
     let receipts = send_all(&host);
     stop(what, host).await;
     for receipt in receipts {
         receipt.await.unwrap_or_else(|error| panic!("{what}: {error}"));
     }
-    assert_stored(what, &recording.messages(MESSAGES).await, stored).await;
+    assert_stored(what, &recording.messages(MESSAGES + 1).await, stored).await;
 }
 
 /// Errors that pass, a panic now and then: the host builds the receiver anew, and every message is stored once.
@@ -96,6 +101,22 @@ pub(super) async fn comes_through_faults<S: AsyncFn() -> Vec<String>>(
         _ => None,
     });
     run("slow, failing and panicking in turn", faults.around(factory.clone()), stored).await;
+}
+
+/// The work is done, and then the instance is gone, or says that nothing is: the host sends all of it again, also in halves.
+pub(super) async fn comes_through_faults_after_its_work<S: AsyncFn() -> Vec<String>>(
+    factory: &ReceiverFactory,
+    stored: &S,
+) {
+    let faults = Faults::new(|count, step| match step {
+        Step::Batch(_) if count == 2 => Some(Fault::Hang.after()),
+        Step::Batch(_) if count % 5 == 3 => Some(Fault::Panic.after()),
+        // One that blamed a single message would be believed.
+        Step::Batch(batch) if count % 5 == 0 && batch.len() > 1 => Some(Fault::Permanent.after()),
+        _ => None,
+    });
+    let what = "hanging, panicking and refusing once the work was done";
+    run(what, faults.around(factory.clone()), stored).await;
 }
 
 pub(super) async fn sets_only_the_unreadable_aside<S: AsyncFn() -> Vec<String>>(

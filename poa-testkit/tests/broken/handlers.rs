@@ -1,0 +1,203 @@
+//! Handlers that are spoken to through memory, and break a rule.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use poa_core::{
+    AgentId, CustomHandler, Draft, Format, HandlerContext, HandlerFactory, Payload, PluginError,
+    ReceiptError, Refused, async_trait,
+};
+use poa_testkit::handler_contract;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::verdict;
+
+/// Which rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    /// None at all.
+    None,
+    /// The answer does not wait for the receipt.
+    AnswersEarly,
+    /// It waits, and does not look at what the receipt says.
+    AlwaysYes,
+    /// A message that the host refuses is answered like any other.
+    YesWhenRefused,
+    /// A message that nobody knows of any more is answered like any other.
+    YesWhenStopped,
+    /// Whatever comes, the answer is no.
+    AlwaysNo,
+    /// A message that is not delivered gets no answer at all.
+    SilentWhenNotDelivered,
+    /// Nothing is sent to the receivers.
+    SendsNothing,
+    /// Everything is sent to them twice.
+    SendsTwice,
+    /// It does not hear that it shall stop.
+    NeverStops,
+    /// A task goes on without it.
+    LeavesATask,
+    /// A task is there before it runs.
+    SpawnsWhenBuilt,
+    /// What it needs to run is there once.
+    RunsOnce,
+}
+
+/// A question, and where the answer goes.
+type Question = oneshot::Sender<bool>;
+/// Where the client finds the instance that runs.
+type Door = Arc<Mutex<Option<mpsc::Sender<Question>>>>;
+
+struct Line {
+    flaw: Flaw,
+    questions: mpsc::Receiver<Question>,
+    /// Whether this host has run an instance before.
+    ran: bool,
+}
+
+#[async_trait]
+impl CustomHandler for Line {
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+        if self.flaw == Flaw::RunsOnce && self.ran {
+            return Err(PluginError::new("it is gone"));
+        }
+        if self.flaw == Flaw::LeavesATask {
+            tokio::spawn(std::future::pending::<()>());
+        }
+        loop {
+            let question = tokio::select! {
+                () = cx.shutdown().cancelled(), if self.flaw != Flaw::NeverStops => return Ok(()),
+                question = self.questions.recv() => question.unwrap(),
+            };
+            self.answer(question, &cx).await;
+        }
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        vec!["memory".to_owned()]
+    }
+}
+
+/// What became of a message.
+type Sent = Result<Result<(), ReceiptError>, Refused>;
+
+impl Line {
+    async fn answer(&self, question: Question, cx: &HandlerContext) {
+        if self.flaw == Flaw::AnswersEarly {
+            question.send(true).ok();
+            send(cx).await.ok();
+            return;
+        }
+        let sent = match self.flaw {
+            Flaw::SendsNothing => Ok(Ok(())),
+            Flaw::SendsTwice => {
+                send(cx).await.ok();
+                send(cx).await
+            }
+            Flaw::YesWhenStopped => tokio::select! {
+                sent = send(cx) => sent,
+                () = cx.shutdown().cancelled() => Ok(Ok(())),
+            },
+            _ => send(cx).await,
+        };
+        let yes = match (self.flaw, &sent) {
+            (Flaw::AlwaysNo, _) => false,
+            (Flaw::AlwaysYes, Ok(_)) => true,
+            (Flaw::YesWhenRefused, Err(_)) => true,
+            (Flaw::SilentWhenNotDelivered, Ok(Err(_))) => std::future::pending().await,
+            _ => matches!(sent, Ok(Ok(()))),
+        };
+        question.send(yes).ok();
+    }
+}
+
+async fn send(cx: &HandlerContext) -> Sent {
+    let data_type = cx.data_types().get("system_metrics").unwrap().clone();
+    let payload = Payload::new(Format::Json, "{}".to_owned().into());
+    let draft = Draft::new(AgentId::new("pump-7").unwrap(), data_type, payload);
+    Ok(cx.send_to_receivers(draft)?.await)
+}
+
+fn verdict_on(flaw: Flaw) -> Option<String> {
+    let door = Door::default();
+    let (of_handler, hosts) = (door.clone(), Mutex::new(HashSet::new()));
+    let factory: HandlerFactory = Arc::new(move |cx| {
+        if flaw == Flaw::SpawnsWhenBuilt {
+            tokio::spawn(std::future::pending::<()>());
+        }
+        let ran = !hosts.lock().unwrap().insert(cx.data_dir().to_owned());
+        // As one that binds a port: it can be spoken to before it runs.
+        let (door, questions) = mpsc::channel(1);
+        *of_handler.lock().unwrap() = Some(door);
+        let handler = Line { flaw, questions, ran };
+        Box::pin(async move { Ok(Box::new(handler) as Box<dyn CustomHandler>) })
+    });
+    verdict(handler_contract(factory, async |_| ask(&door).await.unwrap_or(false)))
+}
+
+/// Nothing when nobody answers.
+async fn ask(door: &Door) -> Option<bool> {
+    let handler = door.lock().unwrap().clone()?;
+    let (question, answer) = oneshot::channel();
+    handler.send(question).await.ok()?;
+    answer.await.ok()
+}
+
+#[track_caller]
+fn assert_found(flaw: Flaw, wanted: &str) {
+    let text = verdict_on(flaw).unwrap_or_else(|| panic!("{flaw:?} was not found"));
+    assert!(text.contains(wanted), "{flaw:?}: `{wanted}` is not in\n{text}");
+}
+
+#[test]
+fn one_without_a_flaw_honours_the_contract() {
+    assert_eq!(verdict_on(Flaw::None), None);
+}
+
+#[test]
+fn one_that_says_yes_and_it_is_not_true() {
+    let early = "a message that no receiver can deliver: the answer is positive all the same; it has to wait for the receipt";
+    assert_found(Flaw::AnswersEarly, early);
+    assert_found(Flaw::AlwaysYes, early);
+    assert_found(
+        Flaw::YesWhenRefused,
+        "a message that the host refuses, because a backlog is full: the answer is positive all the same",
+    );
+    assert_found(
+        Flaw::YesWhenStopped,
+        "a stop before it is known whether the message is delivered: the answer is positive",
+    );
+    assert_found(
+        Flaw::SendsNothing,
+        "a message that is delivered: 1 positive answers, 0 messages delivered",
+    );
+}
+
+#[test]
+fn one_that_sends_too_much() {
+    assert_found(
+        Flaw::SendsTwice,
+        "a message that is delivered: 1 positive answers, 2 messages delivered",
+    );
+}
+
+#[test]
+fn one_that_never_says_yes_or_nothing() {
+    assert_found(Flaw::AlwaysNo, "a stop: the answer before it is not positive");
+    assert_found(
+        Flaw::SilentWhenNotDelivered,
+        "a message that no receiver can deliver: the client got no answer within 30s",
+    );
+}
+
+#[test]
+fn one_that_does_not_end() {
+    assert_found(Flaw::NeverStops, "a stop: the handler did not stop when it was told to");
+    assert_found(Flaw::LeavesATask, "a stop: 1 tasks are left 30s later");
+    assert_found(Flaw::SpawnsWhenBuilt, "built twice, and never run: 2 tasks are left 30s later");
+}
+
+#[test]
+fn one_that_does_not_come_back() {
+    assert_found(Flaw::RunsOnce, "Dropped after 1 polls: it does not serve again within 30s");
+}

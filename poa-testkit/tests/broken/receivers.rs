@@ -1,0 +1,289 @@
+//! Receivers that keep messages in memory, and break a rule.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use poa_core::{
+    Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory, async_trait,
+};
+use poa_testkit::receiver_contract;
+use serde_json::value::RawValue;
+
+use crate::verdict;
+
+/// Which rule is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flaw {
+    /// None at all.
+    None,
+    /// Some messages are confirmed and never stored.
+    Loses,
+    /// What comes again is stored again.
+    Doubles,
+    /// It is confirmed now, and stored with the next batch.
+    StoresLater,
+    /// A new instance does not know what those before it stored.
+    ForgetsWhenBuilt,
+    /// A new instance begins with an empty store.
+    EmptiesWhenBuilt,
+    /// The newest of a batch are stored first.
+    TurnsAround,
+    /// It says what it has before it has it.
+    LosesWhenCutOff,
+    /// It has it before it knows that it does.
+    DoublesWhenCutOff,
+    /// What has a zero in a text is refused for good.
+    RefusesTheUnusual,
+    /// What it cannot read shall come again.
+    WaitsForTheUnreadable,
+    /// What it cannot read is blamed on another message.
+    BlamesAnother,
+    /// What it cannot read takes the whole batch with it.
+    BlamesAll,
+    /// It is never ready to store.
+    AlwaysFails,
+    /// It has no use for agents.
+    FailsOnActivity,
+    /// It does not know what a host says of itself.
+    FailsOnControl,
+    /// Every message stays in memory.
+    KeepsAll,
+    /// A batch never ends.
+    Hangs,
+    /// The end never comes.
+    HangsInTheEnd,
+    /// Once the host says that it stops, nothing is stored any more.
+    StopsTooEarly,
+    /// An instance that is gone before its batch is confirmed takes with it what was known of that batch.
+    DoublesWhatComesAgain,
+}
+
+/// What outlives an instance.
+#[derive(Debug, Default)]
+struct Store {
+    ids: Vec<String>,
+    known: HashSet<String>,
+}
+
+type Shared = Arc<Mutex<Store>>;
+
+struct Shelf {
+    flaw: Flaw,
+    store: Shared,
+    waiting: Vec<String>,
+    kept: Vec<Message>,
+    stopping: bool,
+    /// The batches of this instance.
+    batches: usize,
+}
+
+impl Shelf {
+    fn build(flaw: Flaw, store: &Shared) -> Self {
+        let mut held = store.lock().unwrap();
+        match flaw {
+            Flaw::ForgetsWhenBuilt => held.known.clear(),
+            Flaw::EmptiesWhenBuilt => *held = Store::default(),
+            _ => {}
+        }
+        drop(held);
+        let store = store.clone();
+        Self { flaw, store, waiting: vec![], kept: vec![], stopping: false, batches: 0 }
+    }
+
+    fn check(&self, batch: &[Message]) -> Result<(), DeliveryError> {
+        for (index, message) in batch.iter().enumerate() {
+            if let Err(error) = message.payload().read::<Box<RawValue>>() {
+                return Err(match self.flaw {
+                    Flaw::WaitsForTheUnreadable => DeliveryError::transient(error),
+                    Flaw::BlamesAnother => DeliveryError::permanent_for(vec![0], error),
+                    Flaw::BlamesAll => {
+                        DeliveryError::permanent_for((0..batch.len()).collect(), error)
+                    }
+                    _ => DeliveryError::permanent_for(vec![index], error),
+                });
+            }
+            let unusual = message.payload().bytes().windows(6).any(|bytes| bytes == br"\u0000");
+            if self.flaw == Flaw::RefusesTheUnusual && unusual {
+                return Err(DeliveryError::permanent_for(vec![index], "a zero"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores what is new, in two steps with a point between where the call may be cut off.
+    async fn store(&self, ids: Vec<String>) {
+        let new: Vec<_> = {
+            let held = self.store.lock().unwrap();
+            let known = |id: &String| self.flaw != Flaw::Doubles && held.known.contains(id);
+            ids.into_iter().filter(|id| !known(id)).collect()
+        };
+        let known = |ids: &[String]| self.store.lock().unwrap().known.extend(ids.iter().cloned());
+        let keep = |ids: &[String]| self.store.lock().unwrap().ids.extend(ids.iter().cloned());
+        match self.flaw {
+            Flaw::LosesWhenCutOff => known(&new),
+            Flaw::DoublesWhenCutOff => keep(&new),
+            _ => {}
+        }
+        tokio::task::yield_now().await;
+        if self.flaw != Flaw::DoublesWhenCutOff {
+            keep(&new);
+        }
+        known(&new);
+    }
+}
+
+#[async_trait]
+impl Receiver for Shelf {
+    async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        self.check(batch)?;
+        self.batches += 1;
+        let mut ids: Vec<_> = batch.iter().map(|message| message.id().to_string()).collect();
+        match self.flaw {
+            Flaw::Loses => drop(ids.pop()),
+            Flaw::TurnsAround => ids.reverse(),
+            Flaw::StoresLater => ids = std::mem::replace(&mut self.waiting, ids),
+            Flaw::KeepsAll => self.kept.extend_from_slice(batch),
+            Flaw::AlwaysFails => return Err(DeliveryError::transient("not today")),
+            Flaw::Hangs => std::future::pending().await,
+            Flaw::StopsTooEarly if self.stopping => return Ok(()),
+            _ => {}
+        }
+        self.store(ids).await;
+        Ok(())
+    }
+
+    async fn handle_inactive(&mut self, _: &[Activity]) -> Result<(), DeliveryError> {
+        match self.flaw {
+            Flaw::FailsOnActivity => Err(DeliveryError::permanent("what is an agent?")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
+        self.stopping |= message == ControlMessage::Stopping;
+        match self.flaw {
+            Flaw::FailsOnControl => Err(DeliveryError::permanent("what is a host?")),
+            _ => Ok(()),
+        }
+    }
+
+    async fn terminate(&mut self) {
+        if self.flaw == Flaw::HangsInTheEnd {
+            std::future::pending().await
+        }
+    }
+}
+
+impl Drop for Shelf {
+    fn drop(&mut self) {
+        // A panic or a hang is the only end of a host's receiver that comes without a word before.
+        if self.flaw == Flaw::DoublesWhatComesAgain && !self.stopping && self.batches > 1 {
+            self.store.lock().unwrap().known.clear();
+        }
+    }
+}
+
+fn verdict_on(flaw: Flaw) -> Option<String> {
+    let store = Shared::default();
+    let held = store.clone();
+    let factory: ReceiverFactory = Arc::new(move |_| {
+        let receiver = Box::new(Shelf::build(flaw, &held)) as Box<dyn Receiver>;
+        Box::pin(async { Ok(receiver) })
+    });
+    verdict(receiver_contract(factory, async || store.lock().unwrap().ids.clone()))
+}
+
+#[track_caller]
+fn assert_found(flaw: Flaw, wanted: &[&str]) {
+    let text = verdict_on(flaw).unwrap_or_else(|| panic!("{flaw:?} was not found"));
+    for wanted in wanted {
+        assert!(text.contains(wanted), "{flaw:?}: `{wanted}` is not in\n{text}");
+    }
+}
+
+#[test]
+fn one_without_a_flaw_honours_the_contract() {
+    assert_eq!(verdict_on(Flaw::None), None);
+}
+
+#[test]
+fn one_that_loses() {
+    assert_found(Flaw::Loses, &["a batch delivered again: message ", " is stored 0 times"]);
+    assert_found(Flaw::StoresLater, &["a batch delivered again: message ", " is stored 0 times"]);
+    let dropped = "an instance dropped without being terminated: message ";
+    assert_found(Flaw::EmptiesWhenBuilt, &[dropped, " is stored 0 times"]);
+    assert_found(
+        Flaw::LosesWhenCutOff,
+        &["a call cut off after 1 polls, then delivered again: message ", " is stored 0 times"],
+    );
+    assert_found(
+        Flaw::StopsTooEarly,
+        &["a stop with messages on their way: message ", " is stored 0 times"],
+    );
+}
+
+#[test]
+fn one_that_doubles() {
+    assert_found(Flaw::Doubles, &["a batch delivered again: message ", " is stored 2 times"]);
+    let dropped = "an instance dropped without being terminated: message ";
+    assert_found(Flaw::ForgetsWhenBuilt, &[dropped, " is stored 2 times"]);
+    assert_found(
+        Flaw::DoublesWhenCutOff,
+        &["a call cut off after 1 polls, then delivered again: message ", " is stored 2 times"],
+    );
+}
+
+#[test]
+fn one_that_fails_when_what_it_has_stored_comes_again() {
+    let after = "hanging, panicking and refusing once the work was done: message ";
+    assert_found(Flaw::DoublesWhatComesAgain, &[after, " is stored 2 times"]);
+}
+
+#[test]
+fn one_that_mixes_up_the_order() {
+    assert_found(
+        Flaw::TurnsAround,
+        &["a batch delivered again: ", " is stored before ", " of the same agent"],
+    );
+}
+
+#[test]
+fn one_that_does_not_take_what_it_has_to() {
+    assert_found(
+        Flaw::AlwaysFails,
+        &["a batch delivered again: it has to be taken, and is not: Transient(\"not today\")"],
+    );
+    assert_found(
+        Flaw::RefusesTheUnusual,
+        &["an unusual object: it has to be taken, and is not: Permanent", "a zero"],
+    );
+    let activity = "`handle_inactive` has to succeed, and says Permanent";
+    assert_found(Flaw::FailsOnActivity, &[activity, "what is an agent?"]);
+    let control = "`handle_message` has to succeed, and says Permanent";
+    assert_found(Flaw::FailsOnControl, &[control, "what is a host?"]);
+}
+
+#[test]
+fn one_that_classifies_errors_wrongly() {
+    assert_found(
+        Flaw::WaitsForTheUnreadable,
+        &["a payload that cannot be read: Transient", "would be repeated for ever"],
+    );
+    let blamed = "a payload that cannot be read: blamed are the items ";
+    assert_found(Flaw::BlamesAnother, &[blamed, "[0], not 1"]);
+    assert_found(Flaw::BlamesAll, &[blamed, "[0, 1, 2, 3], not 1"]);
+}
+
+#[test]
+fn one_that_never_ends() {
+    assert_found(Flaw::Hangs, &["`metrics_received` did not return within 60s"]);
+    assert_found(Flaw::HangsInTheEnd, &["`terminate` did not return within 60s"]);
+}
+
+#[test]
+fn one_that_keeps_what_it_confirmed() {
+    assert_found(
+        Flaw::KeepsAll,
+        &["many messages through one instance: 2000 of 2000 payloads are still in memory"],
+    );
+}
