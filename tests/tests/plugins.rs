@@ -1,7 +1,7 @@
 //! Plugins in shared libraries, built outside the workspace, in a real server: what they lose, which is nothing, whatever happens
 //! to the server and to them.
 //!
-//! `POA_TEST_MESSAGES` sets how many messages go through all of them (100,000 if not set).
+//! `POA_TEST_MESSAGES` sets how many messages go through all of them (100,000 if not set), those that misbehave included.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use poa_core::{BuildContext, HandlerFactory, ReceiverFactory, Registry};
+use poa_host::Library;
+use poa_testkit::{Samples, handler_contract, receiver_contract};
 use poa_tests::{Home, METRICS, Request, Server, program, soon, sqlite, until};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -56,9 +59,23 @@ fn all_of_them() -> Home {
     Home::with(&sections.concat())
 }
 
+/// Two more, which misbehave every few seconds, and are restarted for it.
+fn unruly_ones() -> String {
+    let faults = "panic_at = 3\nwait_at = 5\nblock_at = 7\npanic_on_drop = true\ncalm = 5\ntimeout = \"500ms\"";
+    let sections = [
+        receiver("wild", "unruly", faults),
+        receiver("wild_c", "unruly_c", "calm = 5\ntimeout = \"1s\""),
+        load("plugin_unruly"),
+        load("unruly"),
+    ];
+    sections.concat()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_the_server_is_killed() {
     let home = all_of_them();
+    let text = fs::read_to_string(home.config()).unwrap() + &unruly_ones();
+    fs::write(home.config(), text).unwrap();
     let mut server = Server::start(&home).await;
     let token = server.login().await;
     let (place, places) = watch::channel(Some(server.address("tcp").to_owned()));
@@ -77,17 +94,26 @@ async fn nothing_is_lost_when_the_server_is_killed() {
         sent.unwrap();
     }
     let sent = begin.elapsed();
-    for receiver in ["rust", "c"] {
+    let mut restarts = Vec::new();
+    for receiver in ["rust", "c", "wild", "wild_c"] {
         drained(&server, receiver).await;
+        restarts.push(server.plugin(receiver).await["restarts"].clone());
     }
     println!(
-        "{} messages, {KILLS} kills: taken in {sent:.1?}, delivered in {:.1?}",
+        "{} messages, {KILLS} kills: taken in {sent:.1?}, delivered in {:.1?}; restarts since the last one {restarts:?}",
         each * CLIENTS,
         begin.elapsed()
     );
     server.stop().await;
     for file in ["rust.ndjson", "c.ndjson"] {
         check_lines(&home, file, each);
+    }
+    for file in ["unruly.txt", "unruly-c.txt"] {
+        check_unruly(&home, file, each * CLIENTS);
+    }
+    let log = home.log();
+    for told in ["told to panic at batch", "which was completed before or never made"] {
+        assert!(log.contains(told), "{told}: {log}");
     }
 }
 
@@ -149,22 +175,21 @@ async fn converse(
     Ok(())
 }
 
-/// Every message of every agent is there, under one id, whatever a crash has cut or repeated.
+/// Every message of every agent is there, once, whatever a crash has cut or repeated.
 fn check_lines(home: &Home, file: &str, each: usize) {
     let text = fs::read_to_string(home.data(file)).unwrap();
-    let lines =
-        text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut found: BTreeMap<String, BTreeMap<u64, BTreeSet<String>>> = BTreeMap::new();
-    for line in lines {
+    let mut found: BTreeMap<String, BTreeMap<u64, Vec<String>>> = BTreeMap::new();
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let text = |key: &str| line[key].as_str().unwrap().to_owned();
         let numbers = found.entry(text("agent_id")).or_default();
-        numbers.entry(line["data"]["n"].as_u64().unwrap()).or_default().insert(text("message_id"));
+        numbers.entry(line["data"]["n"].as_u64().unwrap()).or_default().push(text("message_id"));
     }
     assert_eq!(found.len(), CLIENTS, "{file}");
     for (agent, numbers) in found {
         assert_eq!(numbers.len(), each, "{file}: {agent} lost messages");
         let doubled: Vec<_> = numbers.iter().filter(|(_, ids)| ids.len() != 1).collect();
-        assert!(doubled.is_empty(), "{file}: {agent}: {doubled:?} have two ids");
+        assert!(doubled.is_empty(), "{file}: {agent}: {doubled:?} stand there twice");
     }
 }
 
@@ -186,10 +211,11 @@ async fn send_by_rest(server: &Server, count: usize) {
     }
 }
 
-/// The ids in a file of `id agent data` lines are those of `count` messages, and each has one id.
+/// The ids in a file of `id agent data` lines are those of `count` messages; a crash may have cut a line, whose message came again.
 fn check_unruly(home: &Home, file: &str, count: usize) {
     let text = fs::read_to_string(home.data(file)).unwrap();
-    let ids: BTreeSet<_> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    let whole = text.lines().filter(|line| line.ends_with('}'));
+    let ids: BTreeSet<_> = whole.filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(ids.len(), count, "{file}");
 }
 
@@ -233,7 +259,7 @@ async fn a_plugin_that_calls_back_late_and_twice_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plugin_that_answers_after_it_was_told_to_stop() {
+async fn a_batch_that_is_in_hand_when_the_server_stops_is_waited_for() {
     let slow = "timeout = \"20s\"\nbatch = { size = 1, linger = \"1ms\" }";
     let home = Home::with(&[receiver("unruly", "unruly_c", slow), load("unruly")].concat());
     let server = Server::start(&home).await;
@@ -246,6 +272,179 @@ async fn a_plugin_that_answers_after_it_was_told_to_stop() {
     .await;
     server.stop().await;
     check_unruly(&home, "unruly-c.txt", 5);
+}
+
+/// The instance is told to stop, terminated and dropped; then a thread of it still completes calls and logs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_calls_back_after_it_was_told_to_stop() {
+    let home = Home::with(&[receiver("unruly", "unruly_c", ""), load("unruly")].concat());
+    let server = Server::start(&home).await;
+    send_by_rest(&server, 3).await;
+    server.drained("unruly").await;
+    server.tell_to_reload();
+    let said = "still here after it was told to stop";
+    until("the reload is done", async || home.log().contains("\"running\"").then_some(())).await;
+    let before = home.log().matches(said).count();
+    until("it still calls", async || (home.log().matches(said).count() > before).then_some(()))
+        .await;
+    send_by_rest(&server, 3).await;
+    server.drained("unruly").await;
+    assert_eq!(server.plugin("unruly").await["restarts"], 0);
+    server.stop().await;
+    check_unruly(&home, "unruly-c.txt", 6);
+}
+
+/// The receipts of a plugin's handler wait for receivers, with timers that are the host's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_is_answered_once_its_message_is_delivered() {
+    let home = all_of_them();
+    let text = fs::read_to_string(home.config()).unwrap() + "[bus]\nack = \"delivered\"\n";
+    fs::write(home.config(), text).unwrap();
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let mut sent = 0;
+    let stream = TcpStream::connect(server.address("tcp")).await.unwrap();
+    soon("answers", converse(stream, 0, &mut sent, 20, &token)).await.unwrap();
+    assert_eq!(sent, 20);
+    // No answer was `later`: that would have come as another message of the same key.
+    assert_eq!(server.status().await["repeated"], 0);
+    for file in ["rust.ndjson", "c.ndjson"] {
+        assert_eq!(fs::read_to_string(home.data(file)).unwrap().lines().count(), 20);
+    }
+    server.stop().await;
+}
+
+/// Its port is free again when the next host is built.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_finds_the_port_of_a_plugin_free() {
+    let home = Home::with(
+        &["[handlers.tcp]\nkind = \"tcp\"\nlisten = \"127.0.0.1:0\"\n", &load("plugin_tcp")]
+            .concat(),
+    );
+    let server = Server::start(&home).await;
+    let port = server.address("tcp").to_owned();
+    let text = fs::read_to_string(home.config()).unwrap();
+    let begin = text.find("[handlers.tcp]").unwrap();
+    let fixed = text[begin..].replacen("127.0.0.1:0", &port, 1);
+    fs::write(home.config(), text[..begin].to_owned() + &fixed).unwrap();
+    for n in 1..=5 {
+        server.tell_to_reload();
+        let reloads = async || (home.log().matches("\"running\"").count() == n).then_some(());
+        until("it is reloaded", reloads).await;
+        assert_eq!(server.status().await["warnings"], serde_json::json!([]), "{}", home.log());
+        TcpStream::connect(&port).await.unwrap();
+    }
+    server.stop().await;
+}
+
+/// What makes a kind of a library, which is loaded into this process.
+fn registry(name: &str) -> Registry {
+    Library::load(&library(name)).unwrap().register(Registry::new())
+}
+
+/// A receiver of this kind, and where it writes.
+fn writer(name: &str, kind: &str) -> (ReceiverFactory, PathBuf, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lines.ndjson");
+    let kind = registry(name).receivers()[kind].clone();
+    (kind.configure(serde_json::json!({ "path": path })).unwrap(), path, dir)
+}
+
+/// The ids of the messages in a file.
+fn ids(path: &std::path::Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| line.split('"').nth(3)).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_receiver_in_rust_keeps_the_contract() {
+    let (factory, path, _dir) = writer("plugin_lines", "lines");
+    receiver_contract(factory, async || ids(&path)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_receiver_in_c_keeps_the_contract() {
+    let (factory, path, _dir) = writer("ndjson", "ndjson");
+    receiver_contract(factory, async || ids(&path)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_handler_keeps_the_contract() {
+    let config = serde_json::json!({ "listen": "127.0.0.1:0", "anonymous": true });
+    let kind = registry("plugin_tcp").handlers()["tcp"].clone();
+    let factory: HandlerFactory = kind.configure(config).unwrap();
+    handler_contract(factory, async |endpoints| {
+        static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let Some(address) = endpoints.first().and_then(|at| at.strip_prefix("tcp://")) else {
+            return false;
+        };
+        let Ok(stream) = TcpStream::connect(address).await else { return false };
+        let (input, mut output) = stream.into_split();
+        let n = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let line = format!("- pump-7 system_metrics key-{n} {{}}\n");
+        let answer = async {
+            output.write_all(line.as_bytes()).await?;
+            BufReader::new(input).lines().next_line().await
+        };
+        answer.await.is_ok_and(|answer| answer.as_deref() == Some("ok"))
+    })
+    .await;
+}
+
+const SMALL: &str = "POA_TEST_SMALL_FILES";
+
+/// Gives batches to a receiver whose file may not grow beyond 8 KiB.
+async fn write_too_much(name: &str, kind: &str) {
+    let (factory, path, dir) = writer(name, kind);
+    let cx = BuildContext::detached("r", dir.path());
+    let mut receiver = factory(&cx).await.unwrap();
+    let mut samples = Samples::from_now();
+    let mut batch = |size: usize| {
+        let data = serde_json::json!({ "type": "t", "body": "x".repeat(size) });
+        vec![
+            samples.message("agent", "system_metrics", &data),
+            samples.message("agent", "system_metrics", &data),
+        ]
+    };
+    let (first, large, last) = (batch(100), batch(5000), batch(100));
+    receiver.metrics_received(&first).await.unwrap();
+    let failed = receiver.metrics_received(&large).await.unwrap_err();
+    assert!(matches!(failed, poa_core::DeliveryError::Transient(_)), "{failed:?}");
+    receiver.metrics_received(&last).await.unwrap();
+    receiver.metrics_received(&first).await.unwrap();
+    let sent: Vec<_> = [&first[..], &last].concat().iter().map(|m| m.id().to_string()).collect();
+    assert_eq!(ids(&path), sent);
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.ends_with("}\n") && text.lines().count() == 4, "{text}");
+}
+
+/// What cannot be written is not confirmed, and leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_confirms_nothing() {
+    if std::env::var_os(SMALL).is_some() {
+        write_too_much("ndjson", "ndjson").await;
+        return write_too_much("plugin_lines", "lines").await;
+    }
+    // A signal that is ignored stays so in the program that is begun; the limit is in blocks of 512 bytes, or of 1024.
+    let limited =
+        "trap '' XFSZ; ulimit -f 8; exec \"$0\" --exact a_full_disk_confirms_nothing --nocapture";
+    let mut again = Command::new("sh");
+    again.args(["-c", limited]).arg(std::env::current_exe().unwrap()).env(SMALL, "1");
+    let output = again.output().unwrap();
+    assert!(output.status.success(), "{}", printed(&output));
+}
+
+/// A plugin is of use only if its tokio and the server's may differ; these do, so that it is tested.
+#[test]
+fn the_plugins_have_another_tokio() {
+    let version = |lock: &str| {
+        let text =
+            fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(lock))
+                .unwrap();
+        let after = text.split("name = \"tokio\"\nversion = \"").nth(1).unwrap();
+        after.split('"').next().unwrap().to_owned()
+    };
+    assert_ne!(version("Cargo.lock"), version("examples/plugins/rust/Cargo.lock"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,11 +461,14 @@ async fn logs_and_metrics_of_plugins_are_the_servers() {
     );
     server.stop().await;
     let log = home.log();
-    for (plugin, text) in
-        [("plugin-lines", "appending"), ("plugin-tcp", "listening"), ("ndjson", "appending lines")]
-    {
+    for (plugin, instance, text) in [
+        ("plugin-lines", "rust", "appending"),
+        ("plugin-tcp", "tcp", "listening"),
+        ("ndjson", "c", "appending lines"),
+    ] {
         let said = log.lines().any(|line| {
             line.contains(&format!("\"plugin\":{plugin:?}"))
+                && line.contains(&format!("\"instance\":{instance:?}"))
                 && line.contains(text)
                 && line.contains("INFO")
         });

@@ -5,20 +5,35 @@
  *
  * The host makes one call at a time. This receiver takes it, returns at once, and completes it from its thread when the lines
  * are on the disk. What blocks in the call itself needs POA_MAY_BLOCK in `flags`, and no thread.
+ *
+ * A message comes again when the host cannot know whether it was stored. It stands in the file once all the same: ids grow, and one
+ * that is not greater than the last is looked up.
  */
 #define _POSIX_C_SOURCE 200809L
+#define _DEFAULT_SOURCE /* flock */
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <poa_plugin.h>
 
+enum { ID = 36, RECENT = 4096 };
+
+static const char BEGIN[] = "{\"message_id\":\"";
+
 /* One instance: the `x` of [receivers.x]. */
 typedef struct {
-    FILE *file;
-    const poa_host *host;
+    char *name;
+    int file;
+    int known;              /* `last` and `recent` are what the file holds */
+    char last[ID];          /* the greatest id in the file; all zeros when there is none */
+    char recent[RECENT][ID];
+    size_t written;
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -28,67 +43,173 @@ typedef struct {
     poa_call call;
 } ndjson;
 
+/* The id as hosts show it: a UUID, which sorts as the ids do. */
+static void show_id(const poa_message *message, char text[ID]) {
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0, at = 0; i < sizeof message->id; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) text[at++] = '-';
+        text[at++] = digits[message->id[i] >> 4];
+        text[at++] = digits[message->id[i] & 15];
+    }
+}
+
+/* ---- what the file holds ---- */
+
+static void remember(ndjson *self, const char id[ID]) {
+    memcpy(self->recent[self->written++ % RECENT], id, ID);
+    if (memcmp(id, self->last, ID) > 0) memcpy(self->last, id, ID);
+}
+
+/* Reads the file: remembers its ids when there is none to look for, and else tells whether that one is there. -1: cannot read. */
+static int look_for(ndjson *self, const char *id) {
+    FILE *reader = fopen(self->name, "r");
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t length;
+    off_t whole = 0;
+    int found = 0;
+    if (!reader) return -1;
+    while (!found && (length = getline(&line, &room, reader)) > 0 && line[length - 1] == '\n') {
+        const char *own = line + sizeof BEGIN - 1;
+        whole += length;
+        if (length <= (ssize_t)(sizeof BEGIN + ID) || memcmp(line, BEGIN, sizeof BEGIN - 1) != 0) continue;
+        if (!id) remember(self, own);
+        else if (memcmp(own, id, ID) == 0) found = 1;
+    }
+    /* A line that was cut by a crash goes; its message comes again. */
+    if (ferror(reader) || (!id && ftruncate(self->file, whole) != 0)) found = -1;
+    free(line);
+    fclose(reader);
+    return found;
+}
+
+static int learn(ndjson *self) {
+    if (self->known) return 1;
+    memset(self->last, 0, ID);
+    self->written = 0;
+    self->known = look_for(self, NULL) == 0;
+    return self->known;
+}
+
+/* Whether the message stands in the file already. -1: cannot read. */
+static int is_there(ndjson *self, const char id[ID]) {
+    size_t count = self->written < RECENT ? self->written : RECENT;
+    if (memcmp(id, self->last, ID) > 0) return 0;
+    for (size_t i = 0; i < count; i++)
+        if (memcmp(self->recent[i], id, ID) == 0) return 1;
+    return look_for(self, id);
+}
+
+/* ---- writing ---- */
+
 /* The characters that JSON does not take in a text; agent ids have no control characters. */
-static void write_text(FILE *file, poa_bytes text) {
+static void write_text(FILE *out, poa_bytes text) {
     for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] == '"' || text.data[i] == '\\') fputc('\\', file);
-        fputc(text.data[i], file);
+        if (text.data[i] == '"' || text.data[i] == '\\') fputc('\\', out);
+        fputc(text.data[i], out);
     }
 }
 
-static void write_line(FILE *file, const poa_message *message) {
-    fputs("{\"message_id\":\"", file);
-    for (size_t i = 0; i < sizeof message->id; i++) fprintf(file, "%02x", message->id[i]);
-    fputs("\",\"agent_id\":\"", file);
-    write_text(file, message->agent_id);
-    fputs("\",\"data_type\":\"", file);
-    write_text(file, message->data_type);
-    fputs("\",\"data\":", file);
-    /* In JSON a line feed as such stands between values only, so a space will do. */
-    for (size_t i = 0; i < message->payload.len; i++) {
-        int byte = message->payload.data[i];
-        fputc(byte == '\n' || byte == '\r' ? ' ' : byte, file);
+/* Your own: what a message becomes. */
+static void write_line(FILE *out, const char id[ID], const poa_message *message) {
+    fprintf(out, "%s%.*s\",\"agent_id\":\"", BEGIN, ID, id);
+    write_text(out, message->agent_id);
+    fputs("\",\"data_type\":\"", out);
+    write_text(out, message->data_type);
+    if (message->format == POA_JSON) {
+        fputs("\",\"data\":", out);
+        /* In JSON a line feed as such stands between values only, so a space will do. */
+        for (size_t i = 0; i < message->payload.len; i++) {
+            int byte = message->payload.data[i];
+            fputc(byte == '\n' || byte == '\r' ? ' ' : byte, out);
+        }
+        fputs("}\n", out);
+    } else {
+        /* As it came, in hexadecimal digits. To write it as JSON takes a library for MessagePack. */
+        fputs("\",\"msgpack\":\"", out);
+        for (size_t i = 0; i < message->payload.len; i++) fprintf(out, "%02x", message->payload.data[i]);
+        fputs("\"}\n", out);
     }
-    fputs("}\n", file);
 }
 
-/* The first message that is no JSON; `count` when all are. */
-static size_t first_unfit(const poa_batch *batch) {
-    for (size_t i = 0; i < batch->count; i++)
-        if (poa_message_at(batch, i)->format != POA_JSON) return i;
-    return batch->count;
+/* Appends all of the text, or none of it, and only what is on the disk counts. */
+static int append(ndjson *self, const char *text, size_t length) {
+    off_t before = lseek(self->file, 0, SEEK_END);
+    size_t done = 0;
+    if (before < 0) return 0;
+    while (done < length) {
+        ssize_t wrote = write(self->file, text + done, length - done);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote <= 0) break;
+        done += (size_t)wrote;
+    }
+    if (done == length && fsync(self->file) == 0) return 1;
+    /* Should that fail, too, the file is read anew before the next batch. */
+    if (ftruncate(self->file, before) != 0) fsync(self->file);
+    self->known = 0;
+    return 0;
 }
 
-/* This one message can never be written; the others come again. */
-static void refuse(poa_call call, size_t index) {
-    uint32_t item = (uint32_t)index;
-    poa_result result;
-    memset(&result, 0, sizeof result);
-    result.size = sizeof result;
-    result.code = POA_PERMANENT;
-    result.text = poa_text("this receiver writes JSON only");
-    result.items = &item;
-    result.items_len = 1;
-    call.host->complete(call.host, call.id, &result);
+/* The lines of what is not there yet; 0 when the file cannot be read, or memory is short. */
+static int lines_of(ndjson *self, const poa_batch *batch, char **text, size_t *length) {
+    FILE *out = open_memstream(text, length);
+    int good = out != NULL;
+    for (size_t i = 0; good && i < batch->count; i++) {
+        const poa_message *message = poa_message_at(batch, i);
+        char id[ID];
+        show_id(message, id);
+        int there = is_there(self, id);
+        if (there == 0) {
+            write_line(out, id, message);
+            remember(self, id);
+        }
+        good = there >= 0;
+    }
+    if (out && (ferror(out) || fclose(out) != 0)) good = 0;
+    return good;
 }
 
 static void write_batch(ndjson *self, const poa_batch *batch, poa_call call) {
-    size_t unfit = first_unfit(batch);
-    if (unfit < batch->count) {
-        refuse(call, unfit);
-        return;
-    }
-    for (size_t i = 0; i < batch->count; i++) write_line(self->file, poa_message_at(batch, i));
-    int failed = fflush(self->file) != 0 || fsync(fileno(self->file)) != 0;
-    clearerr(self->file);
-    if (failed)
-        poa_complete(call, POA_TRANSIENT, "cannot write the file; is the disk full?", NULL);
-    else
+    char *text = NULL;
+    size_t length = 0;
+    int good = learn(self) && lines_of(self, batch, &text, &length) && (length == 0 || append(self, text, length));
+    free(text);
+    /* What was remembered and is not there must be forgotten. */
+    if (!good) self->known = 0;
+    if (good)
         poa_complete(call, POA_OK, NULL, NULL);
+    else
+        poa_complete(call, POA_TRANSIENT, "cannot write the file; is the disk full?", NULL);
+}
+
+/* ---- calls ---- */
+
+/* Waits for the instance before this one, should it still write, and then says that this one is built. */
+static int begin(ndjson *self) {
+    if (flock(self->file, LOCK_EX) == 0 && learn(self)) {
+        poa_log(self->call.host, POA_INFO, "appending lines");
+        poa_complete(self->call, POA_OK, NULL, self);
+        return 1;
+    }
+    poa_complete(self->call, POA_PERMANENT, "cannot read the file that is to be appended to", NULL);
+    return 0;
+}
+
+static void close_all(ndjson *self) {
+    if (self->file >= 0) close(self->file);
+    pthread_cond_destroy(&self->changed);
+    pthread_mutex_destroy(&self->lock);
+    free(self->name);
+    free(self);
 }
 
 static void *work(void *argument) {
     ndjson *self = argument;
+    if (!begin(self)) {
+        pthread_detach(pthread_self());
+        close_all(self);
+        return NULL;
+    }
     pthread_mutex_lock(&self->lock);
     for (;;) {
         while (!self->has_call && !self->stop) pthread_cond_wait(&self->changed, &self->lock);
@@ -132,12 +253,12 @@ static void drop(void *instance) {
     pthread_cond_signal(&self->changed);
     pthread_mutex_unlock(&self->lock);
     pthread_join(self->thread, NULL);
-    fclose(self->file);
-    pthread_cond_destroy(&self->changed);
-    pthread_mutex_destroy(&self->lock);
-    free(self);
+    close_all(self);
 }
 
+/* ---- configuration ---- */
+
+/* Your own: the keys of the section. */
 static void schema(poa_sink out) {
     poa_write(out,
         "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"path\"],"
@@ -162,48 +283,37 @@ static void validate(poa_bytes config, poa_sink out) {
         poa_write(out, "[{\"path\":\"path\",\"message\":\"write a name without quotes and backslashes\"}]");
 }
 
-/* "data_dir/path"; NULL when there is no memory. The caller frees it. */
+/* "data_dir/path", or a path that begins at the root; NULL when there is no memory. The caller frees it. */
 static char *file_name(const poa_build *build) {
-    poa_bytes path = path_of(build->config);
-    char *name = malloc(build->data_dir.len + path.len + 2);
+    poa_bytes path = path_of(build->config), dir = build->data_dir;
+    char *name = malloc(dir.len + path.len + 2);
     if (!name) return NULL;
-    memcpy(name, build->data_dir.data, build->data_dir.len);
-    name[build->data_dir.len] = '/';
-    memcpy(name + build->data_dir.len + 1, path.data, path.len);
-    name[build->data_dir.len + 1 + path.len] = '\0';
+    if (path.len > 0 && path.data[0] == '/') dir.len = 0;
+    memcpy(name, dir.data, dir.len);
+    name[dir.len] = '/';
+    memcpy(name + dir.len + 1, path.data, path.len);
+    name[dir.len + 1 + path.len] = '\0';
     return name;
-}
-
-/* A line that was cut by a crash is ended, so that the next one stands alone; its message comes again. */
-static int end_line(FILE *file) {
-    if (fseek(file, -1, SEEK_END) != 0) return 1;
-    int last = fgetc(file);
-    if (fseek(file, 0, SEEK_END) != 0) return 0;
-    return last == '\n' || fputc('\n', file) != EOF;
 }
 
 static void build(const poa_build *build, poa_call call) {
     ndjson *self = calloc(1, sizeof *self);
-    char *name = file_name(build);
-    if (self && name) self->file = fopen(name, "a+");
-    free(name);
-    if (!self || !self->file || !end_line(self->file)) {
-        if (self && self->file) fclose(self->file);
-        free(self);
-        poa_complete(call, POA_PERMANENT, "cannot append to the file; is its directory there?", NULL);
+    if (!self) {
+        poa_complete(call, POA_TRANSIENT, "no memory", NULL);
         return;
     }
-    self->host = call.host;
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
-    if (pthread_create(&self->thread, NULL, work, self) != 0) {
-        fclose(self->file);
-        free(self);
+    self->call = call;
+    self->name = file_name(build);
+    self->file = self->name ? open(self->name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
+    if (self->file < 0) {
+        close_all(self);
+        poa_complete(call, POA_PERMANENT, "cannot append to the file; is its directory there?", NULL);
+    } else if (pthread_create(&self->thread, NULL, work, self) != 0) {
+        close_all(self);
         poa_complete(call, POA_TRANSIENT, "cannot start a thread", NULL);
-        return;
     }
-    poa_log(self->host, POA_INFO, "appending lines");
-    poa_complete(call, POA_OK, NULL, self);
 }
 
 static const poa_kind KIND = {

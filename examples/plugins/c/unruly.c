@@ -1,8 +1,8 @@
 /*
  * A receiver in C that keeps to no rule: for tests of hosts.
  *
- * It completes calls from threads of its own: late, twice, and calls that were never made; it goes on after it was told to
- * stop. It writes the ids of what it confirms, each batch before its first completion.
+ * It completes calls from threads of its own: late, twice, and calls that were never made; after it was told to stop, and when it is
+ * dropped already, a thread of it still calls the host. It writes the ids of what it confirms, each batch before its first completion.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -17,13 +17,14 @@
 typedef struct {
     FILE *file;
     unsigned batches;
+    time_t calm; /* answers in time for so many seconds after each answer that was late */
 } unruly;
 
 typedef struct {
     unruly *self;
     const poa_batch *batch;
     poa_call call;
-    unsigned number;
+    int late;
 } job;
 
 static void wait_for(long milliseconds) {
@@ -37,6 +38,7 @@ static int write_batch(int file, const poa_batch *batch) {
     size_t length = 0;
     FILE *memory = open_memstream(&text, &length);
     if (!memory) return 0;
+    fputc('\n', memory); /* a line that a crash has cut ends here */
     for (size_t i = 0; i < batch->count; i++) {
         const poa_message *message = poa_message_at(batch, i);
         for (size_t n = 0; n < sizeof message->id; n++) fprintf(memory, "%02x", message->id[n]);
@@ -55,8 +57,8 @@ static int write_batch(int file, const poa_batch *batch) {
 static void *work(void *argument) {
     job *todo = argument;
     poa_call call = todo->call;
-    /* Every fifth batch is answered long after the host has given up, and read only then. */
-    if (todo->number % 5 == 0) wait_for(1500);
+    /* A late one is answered long after the host has given up, and read only then. */
+    if (todo->late) wait_for(1500);
     if (write_batch(fileno(todo->self->file), todo->batch))
         poa_complete(call, POA_OK, NULL, NULL);
     else
@@ -70,6 +72,28 @@ static void *work(void *argument) {
     return NULL;
 }
 
+/* Whether the calm is over, of all instances; then it begins again. */
+static int is_over(time_t calm) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static time_t last;
+    pthread_mutex_lock(&lock);
+    time_t now = time(NULL);
+    int over = now - last >= calm;
+    if (over) last = now;
+    pthread_mutex_unlock(&lock);
+    return over;
+}
+
+/* The number of {"calm":7}; 0 when there is none. */
+static time_t calm_of(poa_bytes config) {
+    static const char before[] = "{\"calm\":";
+    time_t calm = 0;
+    if (config.len < sizeof before || memcmp(config.data, before, sizeof before - 1) != 0) return 0;
+    for (size_t i = sizeof before - 1; i < config.len && config.data[i] != '}'; i++)
+        calm = calm * 10 + (config.data[i] - '0');
+    return calm;
+}
+
 static void metrics_received(void *instance, const poa_batch *batch, poa_call call) {
     unruly *self = instance;
     job *todo = malloc(sizeof *todo);
@@ -81,13 +105,43 @@ static void metrics_received(void *instance, const poa_batch *batch, poa_call ca
     todo->self = self;
     todo->batch = batch;
     todo->call = call;
-    todo->number = ++self->batches;
+    todo->late = ++self->batches % 5 == 0 && is_over(self->calm);
     if (pthread_create(&thread, NULL, work, todo) != 0) {
         free(todo);
         poa_complete(call, POA_TRANSIENT, "no thread", NULL);
         return;
     }
     pthread_detach(thread);
+}
+
+/* Goes on for two seconds, whatever becomes of the instance. */
+static void *go_on(void *argument) {
+    poa_call call = *(poa_call *)argument;
+    free(argument);
+    for (int n = 0; n < 20; n++) {
+        wait_for(100);
+        poa_complete(call, POA_PANICKED, "after the end", NULL);
+        poa_log(call.host, POA_INFO, "still here after it was told to stop");
+    }
+    return NULL;
+}
+
+static void handle_message(void *instance, uint32_t message, poa_call call) {
+    poa_call *own = malloc(sizeof *own);
+    pthread_t thread;
+    (void)instance;
+    if (own && message == POA_STOPPING) {
+        *own = call;
+        if (pthread_create(&thread, NULL, go_on, own) == 0) pthread_detach(thread);
+        else free(own);
+    }
+    poa_complete(call, POA_OK, NULL, NULL);
+}
+
+static void terminate(void *instance, poa_call call) {
+    (void)instance;
+    poa_complete(call, POA_OK, NULL, NULL);
+    poa_complete(call, POA_OK, NULL, NULL);
 }
 
 static void drop(void *instance) {
@@ -106,6 +160,7 @@ static void build(const poa_build *build, poa_call call) {
         poa_complete(call, POA_PERMANENT, "cannot append to the file", NULL);
         return;
     }
+    self->calm = calm_of(build->config);
     poa_complete(call, POA_OK, NULL, self);
 }
 
@@ -116,6 +171,8 @@ static const poa_kind KIND = {
     .build = build,
     .drop = drop,
     .metrics_received = metrics_received,
+    .handle_message = handle_message,
+    .terminate = terminate,
 };
 
 static const poa_kind *const KINDS[] = { &KIND };

@@ -27,6 +27,9 @@ pub struct Config {
     /// Where to listen.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
+    /// Lets everybody speak for every agent, and asks for no token: for networks that you trust.
+    #[serde(default)]
+    pub anonymous: bool,
 }
 
 /// The longest line, its end included. Whatever a stranger can make grow has a bound.
@@ -39,6 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Takes lines from whoever connects.
 struct Tcp {
     listener: TcpListener,
+    anonymous: bool,
 }
 
 #[async_trait]
@@ -47,12 +51,14 @@ impl HandlerPlugin for Tcp {
 
     /// Binds, so that a port in use is found before anything runs. It spawns nothing: that is for `run`.
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
-        if !cx.has_authenticator() {
-            return Err(BuildError::failed("nobody decides who may speak; configure [auth]"));
+        if !config.anonymous && !cx.has_authenticator() {
+            let message = "nobody decides who may speak; configure [auth], or set `anonymous`";
+            return Err(BuildError::failed(message));
         }
         let at = config.listen;
         let failed = |error| BuildError::failed(format!("cannot listen on {at}")).because(error);
-        Ok(Self { listener: TcpListener::bind(at).await.map_err(failed)? })
+        let listener = TcpListener::bind(at).await.map_err(failed)?;
+        Ok(Self { listener, anonymous: config.anonymous })
     }
 }
 
@@ -67,7 +73,7 @@ impl CustomHandler for Tcp {
                 () = cx.shutdown().cancelled() => break,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS => {
                     let (stream, _) = accepted.map_err(|e| PluginError::new("cannot accept").because(e))?;
-                    connections.spawn(serve(stream, cx.clone()));
+                    connections.spawn(serve(stream, cx.clone(), self.anonymous));
                 }
                 Some(_) = connections.join_next() => {}
             }
@@ -83,7 +89,7 @@ impl CustomHandler for Tcp {
 }
 
 /// Serves one connection until it ends, breaks, or the host stops. A connection that breaks concerns nobody else.
-async fn serve(stream: TcpStream, cx: HandlerContext) {
+async fn serve(stream: TcpStream, cx: HandlerContext, anonymous: bool) {
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
     let mut line = String::new();
@@ -97,7 +103,7 @@ async fn serve(stream: TcpStream, cx: HandlerContext) {
         if !matches!(read, Ok(Ok(_))) || !line.ends_with('\n') {
             return;
         }
-        let answer = match draft(line.trim_end(), &cx) {
+        let answer = match draft(line.trim_end(), &cx, anonymous) {
             Ok(draft) => send(draft, &cx).await,
             Err(error) => format!("no: {error}\n"),
         };
@@ -108,14 +114,16 @@ async fn serve(stream: TcpStream, cx: HandlerContext) {
 }
 
 /// Makes a message of a line, if its sender may speak for its agent.
-fn draft(line: &str, cx: &HandlerContext) -> Result<Draft, BoxError> {
+fn draft(line: &str, cx: &HandlerContext, anonymous: bool) -> Result<Draft, BoxError> {
     let parts: Vec<_> = line.splitn(5, ' ').collect();
     let [token, agent, kind, key, json] = parts[..] else {
         return Err("a line is `token agent type key json`".into());
     };
-    let authenticator: &Arc<dyn Authenticator> = cx.authenticator().ok_or("nobody to ask")?;
-    if !authenticator.verify(token)?.may_speak_for(agent) {
-        return Err("not your agent".into());
+    if !anonymous {
+        let authenticator: &Arc<dyn Authenticator> = cx.authenticator().ok_or("nobody to ask")?;
+        if !authenticator.verify(token)?.may_speak_for(agent) {
+            return Err("not your agent".into());
+        }
     }
     let data_type = cx.data_types().get(kind).ok_or("unknown type")?;
     // The host relies on handlers to let only well-formed objects in.

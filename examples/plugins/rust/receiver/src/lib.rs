@@ -1,9 +1,12 @@
-//! A receiver in a shared library, by example: one that appends each message as a line of JSON to a file.
+//! A receiver in a shared library, by example: one that appends each message as a line of JSON to a file, once.
 //!
 //! Everything but the last lines is as it would be in a server that has it compiled in.
 
-use std::io::{self, SeekFrom};
-use std::path::{Path, PathBuf};
+mod file;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
 use poa_plugin::poa_core::config::Problem;
 use poa_plugin::poa_core::telemetry::Counter;
@@ -14,8 +17,8 @@ use poa_plugin::poa_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
+
+use file::{Line, Lines};
 
 /// What an operator writes. These comments become the documentation of the keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -25,22 +28,14 @@ pub struct Config {
     pub path: PathBuf,
 }
 
-#[derive(Serialize)]
-struct Line<'m> {
-    message_id: String,
-    agent_id: &'m str,
-    data_type: &'m str,
-    data: Box<RawValue>,
-}
-
-/// Appends messages to a file. A message that is delivered again stands there again, with the same `message_id`.
-struct Lines {
-    file: File,
+/// Appends messages to a file, each once, however often it is delivered.
+struct JsonLines {
+    lines: Arc<Mutex<Lines>>,
     written: Counter,
 }
 
 #[async_trait]
-impl ReceiverPlugin for Lines {
+impl ReceiverPlugin for JsonLines {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -52,53 +47,66 @@ impl ReceiverPlugin for Lines {
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let path = cx.data_dir().join(config.path);
         let failed = format!("cannot append to {}; is it writable?", path.display());
-        let opened = open(&path).await;
-        let file = opened.map_err(|error| BuildError::failed(failed).because(error))?;
+        let opened = {
+            let path = path.clone();
+            blocking(move || Lines::open(&path)).await
+        };
+        let lines = opened.map_err(|error| BuildError::failed(failed).because(error))?;
         let labels = [("receiver", cx.name())];
         let written = cx.telemetry().counter("lines_written", "Lines written", &labels);
         tracing::info!(path = %path.display(), "appending");
-        Ok(Self { file, written })
+        Ok(Self { lines: Arc::new(Mutex::new(lines)), written })
     }
 }
 
 #[async_trait]
-impl Receiver for Lines {
+impl Receiver for JsonLines {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
-        let mut text = Vec::new();
+        let mut lines = Vec::new();
         for (index, message) in batch.iter().enumerate() {
             // What cannot be read today cannot be read tomorrow: that one message is set aside, the others come again.
             let line = line(message).map_err(|e| DeliveryError::permanent_for(vec![index], e))?;
-            serde_json::to_writer(&mut text, &line).map_err(DeliveryError::permanent)?;
-            text.push(b'\n');
+            lines.push(line);
         }
-        self.file.write_all(&text).await.map_err(DeliveryError::transient)?;
-        self.file.sync_data().await.map_err(DeliveryError::transient)?;
-        self.written.inc_by(batch.len() as u64);
+        let file = self.lines.clone();
+        // Once it has begun it ends, also when nobody waits for it any more; the next instance waits until then.
+        let append =
+            move || file.lock().map_err(|_| io::Error::other("it panicked"))?.append(lines);
+        self.written.inc_by(blocking(append).await.map_err(DeliveryError::transient)? as u64);
         Ok(())
     }
 }
 
-/// Opens the file. A line that was cut by a crash is ended, so that the next one stands alone; its message comes again.
-async fn open(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).await?;
-    if file.metadata().await?.len() > 0 {
-        file.seek(SeekFrom::End(-1)).await?;
-        if file.read_u8().await? != b'\n' {
-            file.write_all(b"\n").await?;
-        }
-    }
-    Ok(file)
+/// Does what takes its time on a thread that may wait.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-fn line(message: &Message) -> Result<Line<'_>, PayloadError> {
-    Ok(Line {
-        message_id: message.id().to_string(),
+#[derive(Serialize)]
+struct Shown<'m> {
+    message_id: &'m str,
+    agent_id: &'m str,
+    data_type: &'m str,
+    data: Box<RawValue>,
+}
+
+/// The line of a message.
+fn line(message: &Message) -> Result<Line, PayloadError> {
+    let message_id = message.id().to_string();
+    let shown = Shown {
+        message_id: &message_id,
         agent_id: message.agent_id().as_str(),
         data_type: message.data_type().name(),
         data: message.payload().read()?,
-    })
+    };
+    let text = serde_json::to_vec(&shown).map_err(PayloadError::Json)?;
+    // Within JSON a line feed stands between values only.
+    let text = text.into_iter().map(|byte| if byte == b'\n' { b' ' } else { byte }).collect();
+    Ok(Line { message_id, text })
 }
 
 poa_plugin::export! {
-    receivers: { "lines" => Lines },
+    receivers: { "lines" => JsonLines },
 }

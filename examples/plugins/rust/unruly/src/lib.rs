@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use poa_plugin::poa_core::{
     BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait,
@@ -26,17 +28,21 @@ pub struct Config {
     pub block_at: u64,
     /// Panics when it is dropped.
     pub panic_on_drop: bool,
+    /// Behaves for so many seconds after each of these.
+    pub calm: u64,
 }
 
 impl Default for Config {
     fn default() -> Self {
         let path = "unruly.txt".into();
-        Self { path, panic_at: 0, wait_at: 0, block_at: 0, panic_on_drop: false }
+        Self { path, panic_at: 0, wait_at: 0, block_at: 0, panic_on_drop: false, calm: 0 }
     }
 }
 
 /// All instances count together, as each restart makes a new one.
 static BATCHES: AtomicU64 = AtomicU64::new(0);
+/// When one of them misbehaved last.
+static LAST: Mutex<Option<Instant>> = Mutex::new(None);
 
 struct Unruly {
     file: File,
@@ -54,19 +60,32 @@ impl ReceiverPlugin for Unruly {
     }
 }
 
+impl Config {
+    /// Whether the calm is over; then it begins again.
+    fn is_over(&self) -> bool {
+        let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let over = last.is_none_or(|last| last.elapsed() >= Duration::from_secs(self.calm));
+        if over {
+            *last = Some(Instant::now());
+        }
+        over
+    }
+}
+
 #[async_trait]
 impl Receiver for Unruly {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         let count = BATCHES.fetch_add(1, Relaxed) + 1;
-        let due = |every: u64| every > 0 && count.is_multiple_of(every);
+        let due = |every: u64| every > 0 && count.is_multiple_of(every) && self.config.is_over();
         assert!(!due(self.config.panic_at), "told to panic at batch {count}");
         if due(self.config.wait_at) {
             std::future::pending::<()>().await;
         }
         if due(self.config.block_at) {
-            std::thread::sleep(std::time::Duration::from_secs(3));
+            std::thread::sleep(Duration::from_secs(3));
         }
-        let mut text = Vec::new();
+        // A line that a crash has cut ends here.
+        let mut text = vec![b'\n'];
         for message in batch {
             let data = message.payload().to_json().map_err(DeliveryError::permanent)?;
             writeln!(text, "{} {} {data}", message.id(), message.agent_id())
