@@ -8,13 +8,16 @@ export const KEPT = 240_000;
 
 export class Rate {
   #counted = [];
+  // Metrics since the server was started.
+  total;
   // `{ at, value }` each, the newest last.
   recent = [];
 
   // So many metrics had come at this time.
   count(now, metrics) {
     // A count that falls is that of another run of the server.
-    if (this.#counted.at(-1)?.metrics > metrics) this.forget();
+    if (this.total > metrics) this.forget();
+    this.total = metrics;
     this.#counted.push({ now, metrics });
     while (this.#counted.length > 2 && this.#counted[1].now < now - OVER) this.#counted.shift();
     this.#note(now);
@@ -25,11 +28,6 @@ export class Rate {
     if (value === undefined || now < (this.recent.at(-1)?.at ?? 0) + EVERY) return;
     this.recent.push({ at: now, value });
     while (this.recent[0].at < now - KEPT) this.recent.shift();
-  }
-
-  // Metrics since the server was started.
-  get total() {
-    return this.#counted.at(-1)?.metrics;
   }
 
   // Nothing until two counts are known.

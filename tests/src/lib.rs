@@ -7,6 +7,7 @@
 
 mod home;
 mod http;
+mod port;
 mod rows;
 mod server;
 mod tokens;
@@ -14,6 +15,7 @@ mod wait;
 
 pub use home::{ADMIN, ADMIN_2, Home, KEY, METRICS, sqlite};
 pub use http::{Answer, Client, Request};
+pub use port::free_port;
 pub use rows::{count, database, numbers, rows};
 pub use server::{Server, program, resident};
 pub use tokens::{basic, claims, now, sign, token_of};

@@ -178,6 +178,16 @@ impl Server {
         soon("the server is gone", self.child.kill()).await.unwrap();
     }
 
+    /// Stops the process where it is: its connections stay, and nothing comes over them any more.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets a frozen process go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();

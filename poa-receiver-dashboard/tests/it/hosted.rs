@@ -5,7 +5,7 @@ use poa_receiver_dashboard::Dashboard;
 use poa_testkit::{Fault, Faults, TestHost, factory};
 use serde_json::json;
 
-use crate::support::{config, free_port};
+use crate::support::{Subject, address, config, free_port, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_where_it_is_and_stops_in_order() {
@@ -39,6 +39,25 @@ async fn a_new_instance_listens_where_the_last_one_did() {
     assert_eq!(status.endpoints, [format!("http://{port}")]);
     assert!(status.restarts >= 1, "{status:?}");
     assert!(host.stop().await.is_clean());
+}
+
+#[tokio::test]
+async fn clients_are_counted_as_long_as_they_are_connected() {
+    let dir = tempfile::tempdir().unwrap();
+    let cx = poa_core::BuildContext::detached("dashboard", dir.path());
+    let receiver = Dashboard::build(config(), &cx).await.unwrap();
+    let counted = async |count: u32| {
+        let line = format!("poa_dashboard_clients{{receiver=\"dashboard\"}} {count}\n");
+        while !cx.telemetry().encode().contains(&line) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let subject = Subject { address: address(&receiver), receiver, dir };
+    let _client = subject.client().await;
+    soon("one is counted", counted(1)).await;
+    // Not terminated: dropped, as after a panic.
+    drop(subject.receiver);
+    soon("none is counted", counted(0)).await;
 }
 
 #[tokio::test]

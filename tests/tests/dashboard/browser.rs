@@ -23,6 +23,7 @@ pub(crate) struct Look {
 }
 
 pub(crate) const DESKTOP: Look = Look { device: "desktop", scheme: "light" };
+pub(crate) const LAPTOP: Look = Look { device: "laptop", scheme: "light" };
 pub(crate) const DARK: Look = Look { device: "desktop", scheme: "dark" };
 pub(crate) const PHONE: Look = Look { device: "phone", scheme: "light" };
 
@@ -105,7 +106,8 @@ impl Browser {
         self.ask(json!({"command": "screenshot", "path": path})).await;
     }
 
-    /// What the main thread spends in each second, in milliseconds, and the heap, in bytes.
+    /// What the main thread works in a second, in milliseconds of its own time, which other work of the machine does not
+    /// stretch: the median of so many seconds. And the heap, in bytes.
     pub(crate) async fn cost(&mut self, seconds: u64) -> Value {
         self.ask(json!({"command": "cost", "seconds": seconds})).await
     }

@@ -8,12 +8,18 @@ use poa_tests::{program, soon};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::browser::{Browser, DARK, DESKTOP, PHONE};
+use crate::browser::{Browser, DARK, DESKTOP, LAPTOP, PHONE};
 
 /// Where to put the pictures; elsewhere they are thrown away.
 const PICTURES: &str = "POA_TEST_SCREENSHOTS";
-/// How long to wait for charts that are worth a picture.
-const CHARTS: Duration = Duration::from_secs(240);
+/// How long to wait for charts that are worth a picture: as long as they show.
+const CHARTS: Duration = Duration::from_secs(15 * 60);
+/// The same for the line of what comes in, which begins when the page is opened.
+const LINE: Duration = Duration::from_secs(65);
+/// The agent in sight that has been active for longest, or the longest of all where none is in sight: it has most to show.
+const STEADY: &str = "(() => { const rows = [...document.querySelectorAll('#rows tr[data-state=active]')]; \
+    const seen = rows.filter((row) => row.getBoundingClientRect().bottom < innerHeight - 20); \
+    (seen.at(-1) ?? rows.at(-1)).querySelector('button').click(); })()";
 
 /// A demo with simulated agents, and the address of its page.
 async fn demo(dir: &std::path::Path) -> (Child, String) {
@@ -38,18 +44,22 @@ async fn the_demo_shows_its_agents() {
     let dir = tempfile::tempdir().unwrap();
     let (mut browser, (_demo, page)) = tokio::join!(Browser::start(), demo(dir.path()));
     let pictures = std::env::var_os(PICTURES).map(PathBuf::from);
-    if pictures.is_some() {
+    let taken = pictures.is_some();
+    if taken {
         tokio::time::sleep(CHARTS).await;
     }
     let pictures = pictures.unwrap_or_else(|| dir.path().to_owned());
-    for (look, name) in [(DESKTOP, "desktop"), (DARK, "dark"), (PHONE, "phone")] {
+    let looks = [(DESKTOP, "desktop"), (LAPTOP, "laptop"), (DARK, "dark"), (PHONE, "phone")];
+    for (look, name) in looks {
         browser.open(look, &page).await;
         browser.until("Number(document.querySelector('#states [data-state=active] span')?.textContent) > 24").await;
         browser.until("Number.parseFloat(document.querySelector('#rate').textContent) > 0").await;
         browser.until("document.querySelectorAll('#rows tr[data-state=active]').length > 5").await;
+        if taken {
+            tokio::time::sleep(LINE).await;
+        }
         browser.screenshot(&pictures.join(format!("dashboard-{name}.png"))).await;
-        // Not the first, which has just come back and has little to show.
-        browser.click("#rows tr:nth-child(12) button").await;
+        browser.evaluate(STEADY).await;
         browser.until("document.querySelectorAll('.u-wrap').length === 5").await;
         browser.screenshot(&pictures.join(format!("dashboard-{name}-agent.png"))).await;
         browser.assert_quiet_but_for(&[]).await;

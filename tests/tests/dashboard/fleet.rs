@@ -10,10 +10,10 @@ use crate::browser::{Browser, DESKTOP};
 use crate::site::Site;
 
 const AGENTS: u64 = 1000;
-/// Over how long the cost is measured, in seconds.
-const MEASURED: u64 = 10;
-/// Far more than it takes on an idle machine, in milliseconds per second: above it, the page stutters.
-const FAR_TOO_MUCH: f64 = 700.0;
+/// Over how many seconds the cost is measured, each for itself.
+const MEASURED: u64 = 11;
+/// The most milliseconds that the main thread may work in a second.
+const MOST: f64 = 200.0;
 
 /// What every agent says in one second.
 fn round(n: u64) -> String {
@@ -51,8 +51,8 @@ async fn a_thousand_agents_at_one_hertz_stay_smooth() {
         .until("Number(document.querySelector('#rate').textContent.replace(',', '')) > 500")
         .await;
     let cost = browser.cost(MEASURED).await;
-    println!("1000 agents at 1 Hz, in each second: {cost}");
-    assert!(cost["task"].as_f64().unwrap() < FAR_TOO_MUCH, "{cost}");
+    println!("1000 agents at 1 Hz, in a second: {cost}");
+    assert!(cost["task"].as_f64().unwrap() < MOST, "{cost}");
 
     // The last row can be reached.
     browser.evaluate("document.querySelector('#scroller').scrollTo(0, 1e6)").await;

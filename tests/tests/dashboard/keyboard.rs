@@ -66,6 +66,66 @@ async fn everything_can_be_done_by_keyboard() {
 }
 
 #[tokio::test]
+async fn who_is_on_a_row_stays_on_it_wherever_it_goes() {
+    const AGENTS: usize = 60;
+    let (site, mut browser) = tokio::join!(Site::start(), Browser::start());
+    let load = |agent: usize, load: usize| {
+        json!({"id": format!("agent-{agent:02}"), "type": "system_metrics",
+            "data": {"type": "statistics", "body": {"cpu_load": load}}})
+    };
+    site.call("/data", (0..AGENTS).map(|agent| load(agent, agent)).collect()).await;
+    browser.open(DESKTOP, &site.page()).await;
+    browser.until("document.querySelector('#all').textContent === '60'").await;
+    browser.click("th.c-cpu button").await;
+    browser.until(&format!("{LISTED}.startsWith('agent-59,agent-58')")).await;
+    browser.evaluate("document.querySelector('#rows button').focus()").await;
+
+    // From the top to the bottom, which is out of sight.
+    site.call("/data", json!([load(59, 0), load(0, 1)])).await;
+    let row = "document.activeElement.closest('tr')";
+    browser.until(&format!("{row}?.ariaRowIndex === '61'")).await;
+    assert_eq!(browser.evaluate(&format!("{row}.dataset.id")).await, "agent-59");
+    browser.press("ArrowUp").await;
+    browser.until(&format!("{row}?.ariaRowIndex === '60'")).await;
+    let in_sight = "document.querySelector('#scroller').getBoundingClientRect().bottom - \
+        document.activeElement.getBoundingClientRect().bottom";
+    assert!(browser.evaluate(in_sight).await.as_f64().unwrap() > 0.0, "it can be seen");
+
+    // An agent that is not listed any more cannot be held on to.
+    browser.evaluate("document.querySelector('#filter').value = 'agent-07'").await;
+    browser.evaluate("document.querySelector('#filter').dispatchEvent(new Event('input'))").await;
+    browser.until("document.activeElement.id === 'scroller'").await;
+    browser.assert_quiet_but_for(&[]).await;
+    site.server.stop().await;
+}
+
+#[tokio::test]
+async fn on_a_phone_the_details_take_the_place_of_the_list() {
+    let (site, mut browser) = tokio::join!(Site::start(), Browser::start());
+    for (agent, load) in [("alpha", 20), ("beta", 90)] {
+        site.send(agent, "system_metrics", "statistics", json!({"cpu_load": load})).await;
+    }
+    browser.open(PHONE, &site.page()).await;
+    browser.until(&format!("{LISTED}.length === 10")).await;
+    browser.evaluate("document.querySelector('#sort').value = 'cpu'").await;
+    browser.evaluate("document.querySelector('#sort').dispatchEvent(new Event('change'))").await;
+    browser.until(&format!("{LISTED} === 'beta,alpha'")).await;
+    browser.click("#direction").await;
+    browser.until(&format!("{LISTED} === 'alpha,beta'")).await;
+
+    browser.click("tr[data-id=beta] button").await;
+    browser.until("document.activeElement.id === 'detail-name'").await;
+    let reachable =
+        "document.querySelector('#rows button').checkVisibility({ visibilityProperty: true })";
+    assert_eq!(browser.evaluate(reachable).await, false, "nobody gets lost behind the details");
+    browser.click(".close").await;
+    browser.until("document.activeElement.textContent === 'beta'").await;
+    assert_eq!(browser.evaluate(reachable).await, true);
+    browser.assert_quiet_but_for(&[]).await;
+    site.server.stop().await;
+}
+
+#[tokio::test]
 async fn axe_finds_nothing() {
     let (site, mut browser) = tokio::join!(Site::start(), Browser::start());
     let _pings = site.keep_alive("active");
@@ -81,13 +141,30 @@ async fn axe_finds_nothing() {
         browser.open(look, &site.page()).await;
         browser.until_state("active", "active").await;
         browser.assert_accessible(&format!("the list, {look:?}")).await;
+        browser.evaluate("document.querySelector('#states [data-state=unknown]').click()").await;
+        browser.evaluate("document.querySelector('#filter').value = 'nobody'").await;
+        browser
+            .evaluate("document.querySelector('#filter').dispatchEvent(new Event('input'))")
+            .await;
+        browser.until("!document.querySelector('#nobody').hidden").await;
+        browser.assert_accessible(&format!("nobody, {look:?}")).await;
+        browser.evaluate("document.querySelector('#states button').click()").await;
+        browser.evaluate("document.querySelector('#filter').value = ''").await;
+        browser
+            .evaluate("document.querySelector('#filter').dispatchEvent(new Event('input'))")
+            .await;
         for agent in ["active", "inactive", "unknown"] {
             browser.click(&format!("tr[data-id={agent}] button")).await;
             browser.until("document.querySelectorAll('.u-wrap').length === 5").await;
             browser.assert_accessible(&format!("{agent}, {look:?}")).await;
             browser.click(".close").await;
         }
-        browser.assert_quiet_but_for(&[]).await;
+        browser.offline(true).await;
+        browser.until("!document.querySelector('#lost').hidden").await;
+        browser.assert_accessible(&format!("disconnected, {look:?}")).await;
+        browser
+            .assert_quiet_but_for(&["ERR_INTERNET_DISCONNECTED", "WebSocket connection to"])
+            .await;
     }
     site.server.stop().await;
 }

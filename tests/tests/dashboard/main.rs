@@ -6,5 +6,11 @@ mod browser;
 mod demo;
 mod fleet;
 mod keyboard;
+mod parts;
+mod proxy;
+#[path = "../websocket/raw.rs"]
+#[allow(dead_code, reason = "the tests of WebSocket itself need more of it")]
+mod raw;
 mod site;
+mod sockets;
 mod truth;

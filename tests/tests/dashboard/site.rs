@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use poa_tests::{Client, Home, METRICS, Request, Server};
+use poa_tests::{Client, Home, METRICS, Request, Server, free_port};
 use serde_json::{Value, json};
 
 pub(crate) const SECRET: &str = "correct horse battery";
@@ -16,12 +16,19 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start() -> Self {
-        // Free a moment ago; a fixed one, so that the page finds the server again.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self::with("").await
+    }
+
+    /// The same, with this at the top of its configuration.
+    pub(crate) async fn with(top: &str) -> Self {
+        let port = free_port();
         let home = Home::with(&format!(
-            "[receivers.dashboard]\nkind = \"dashboard\"\nlisten = \"{port}\"\nws_secret = \"{SECRET}\"\n\
-             subscribe = {METRICS:?}\n"
+            "[handlers.ws]\nkind = \"ws\"\nlisten = \"127.0.0.1:0\"\n\
+             [receivers.dashboard]\nkind = \"dashboard\"\nlisten = \"127.0.0.1:{port}\"\n\
+             ws_secret = \"{SECRET}\"\nsubscribe = {METRICS:?}\n"
         ));
+        let sections = std::fs::read_to_string(home.config()).unwrap();
+        std::fs::write(home.config(), top.to_owned() + &sections).unwrap();
         let server = Server::start(&home).await;
         let token = server.login().await;
         Self { home, server, token }
