@@ -52,10 +52,14 @@ enum Which {
     Dynamo,
     /// Rows per second through the PostgreSQL receiver, against COPY and INSERT; REST to rows. Needs the programs of PostgreSQL.
     Postgres,
+    /// PostgreSQL stopped for a minute under load, SQLite beside it. Needs the programs of PostgreSQL.
+    PostgresOutage,
     /// A receiver that does nothing: compiled in, in a shared library, in a child process. Needs POA_TEST_PLUGINS.
     Plugins,
     /// Data calls over WebSocket against REST, and the memory of 10,000 idle connections.
     Ws,
+    /// 10,000 agents at work over WebSocket, for two minutes.
+    Fleet(ws::fleet::Load),
     /// The bundled server: start to ready, memory, recovery.
     Server,
     /// Serves as one of the servers measured; used by the others.
@@ -76,9 +80,11 @@ fn main() -> Result<(), Failure> {
         Some(Which::Stopped) => stopped::run(),
         Some(Which::Dynamo) => dynamo::run(),
         Some(Which::Postgres) => postgres::run(),
+        Some(Which::PostgresOutage) => postgres::run_outage(),
         Some(Which::Plugins) => plugins::run(),
         Some(Which::NullChild) => plugins::child(),
         Some(Which::Ws) => ws::run(),
+        Some(Which::Fleet(load)) => ws::fleet::run(load),
         Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => all(chart.as_deref()),
@@ -87,9 +93,20 @@ fn main() -> Result<(), Failure> {
 
 /// Runs each in a process of its own, so that none inherits the memory of another.
 fn all(chart: Option<&Path>) -> Result<(), Failure> {
-    for which in
-        ["log", "bus", "stopped", "dynamo", "postgres", "plugins", "rest", "ws", "agents", "server"]
-    {
+    for which in [
+        "log",
+        "bus",
+        "stopped",
+        "dynamo",
+        "postgres",
+        "postgres-outage",
+        "plugins",
+        "rest",
+        "ws",
+        "fleet",
+        "agents",
+        "server",
+    ] {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         let chart = chart.iter().flat_map(|path| [Path::new("--chart"), path]);
         let status = command.arg(which).args(chart).status()?;

@@ -36,12 +36,12 @@ pub(super) async fn rows(client: &Client, count: usize) -> Result<Vec<Bytes>, Fa
 }
 
 /// Copies each batch in a transaction of its own.
-pub(super) async fn copy(client: &Client, batches: Vec<Bytes>) -> Result<Duration, Failure> {
+pub(super) async fn copy(client: &Client, batches: &[Bytes]) -> Result<Duration, Failure> {
     let statement = client.prepare("COPY eth_stats FROM STDIN (FORMAT binary)").await?;
     let begin = Instant::now();
     for batch in batches {
         let mut sink = pin!(client.copy_in(&statement).await?);
-        sink.send(batch).await?;
+        sink.send(batch.clone()).await?;
         sink.finish().await?;
     }
     Ok(begin.elapsed())

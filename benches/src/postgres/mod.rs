@@ -1,8 +1,14 @@
-//! Rows stored per second in PostgreSQL: through the receiver, by COPY of the same rows alone, by one INSERT per message; and the way
-//! from a REST client through the log to the rows.
+//! Rows stored per second in PostgreSQL: through the receiver, by COPY of the same rows alone, by other ways to write them; the way from a
+//! REST client through the log to the rows; and a minute without PostgreSQL.
 
+mod agents;
 mod alone;
+mod outage;
+mod server;
 mod sustained;
+mod ways;
+
+pub(crate) use outage::run as run_outage;
 
 use std::time::{Duration, Instant};
 
@@ -28,61 +34,104 @@ const AGENTS: usize = 100;
 /// Statistics as agents send them.
 const STATISTICS: &str = r#"{"type":"statistics","body":{"active":true,"gasPrice":1000000000,"hashrate":0,"mining":false,"peers":5,"syncing":{"currentBlock":"0x44ee0","highestBlock":"0x44ee2","startingBlock":"0x40ad3"},"uptime":100.0}}"#;
 
-/// Rows per second of each way, one for each round.
-#[derive(Default)]
+/// Rows per second of one way, one for each round.
 struct Rates {
-    receiver: Vec<f64>,
-    without_parsing: Vec<f64>,
-    copy: Vec<f64>,
-    insert: Vec<f64>,
+    what: &'static str,
+    rates: Vec<f64>,
 }
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let dir = scratch()?;
-    let data = dir.path().join("data");
-    std::fs::create_dir(&data)?;
-    open_to_all(dir.path())?;
-    // On the disk, and waiting for it: this is about what a real server does.
-    let cluster = Cluster::start(Setup::default().tcp().durable().data_in(&data))?;
+    let (cluster, _dir) = cluster()?;
     let url = cluster.url("postgres");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    report(runtime.block_on(measure(&url))?);
+    report(&runtime.block_on(measure(&url))?);
     sustained::run(&url)
 }
 
-/// The server runs as somebody else when this runs as root.
-fn open_to_all(dir: &std::path::Path) -> Result<(), Failure> {
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-    Ok(std::fs::set_permissions(dir, mode)?)
+/// So many seconds, or `POA_BENCH_SECONDS`, to see in a hurry whether it works.
+fn seconds(usual: u64) -> Duration {
+    let hurry = std::env::var("POA_BENCH_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(hurry.unwrap_or(usual))
 }
 
-async fn measure(url: &str) -> Result<Rates, Failure> {
+/// A server whose data is on the disk, and which waits for it: this is about what a real one does.
+fn cluster() -> Result<(Cluster, tempfile::TempDir), Failure> {
+    let dir = scratch()?;
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data)?;
+    // It runs as somebody else when this runs as root.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(dir.path(), mode)?;
+    Ok((Cluster::start(Setup::default().tcp().durable().data_in(&data))?, dir))
+}
+
+async fn connect(url: &str) -> Result<Client, Failure> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
     tokio::spawn(connection);
+    Ok(client)
+}
+
+/// The first is the yardstick.
+async fn measure(url: &str) -> Result<Vec<Rates>, Failure> {
+    let clients = [connect(url).await?, connect(url).await?];
+    let client = &clients[0];
     let cx = BuildContext::detached("bench", std::env::temp_dir());
     let mut receiver = Postgres::build(Config::new(url), &cx).await?;
-    let mut rates = Rates::default();
+    let mut all: Vec<Rates> = Vec::new();
     // A round before the first fills caches, and is not counted.
     for round in 0..=ROUNDS {
         let messages = messages();
-        clear(&client).await?;
+        clear(client).await?;
         let stored = through_receiver(&mut receiver, &messages).await?;
         let parsing = parse(&messages)?;
-        let rows = alone::rows(&client, MESSAGES).await?;
-        clear(&client).await?;
-        let copied = alone::copy(&client, rows).await?;
-        clear(&client).await?;
-        let inserted = alone::insert(&client, &messages[..SINGLE]).await?;
-        if round > 0 {
-            let rate = |count: usize, time: Duration| count as f64 / time.as_secs_f64();
-            rates.receiver.push(rate(MESSAGES, stored));
-            rates.without_parsing.push(rate(MESSAGES, stored - parsing));
-            rates.copy.push(rate(MESSAGES, copied));
-            rates.insert.push(rate(SINGLE, inserted));
+        let rows = alone::rows(client, MESSAGES).await?;
+        let mut times = Vec::new();
+        clear(client).await?;
+        times.push((
+            "COPY alone, of rows that are encoded already",
+            MESSAGES,
+            alone::copy(client, &rows).await?,
+        ));
+        times.push(("`poa-receiver-postgres`", MESSAGES, stored));
+        times.push((
+            "the same, without the time to read the JSON",
+            MESSAGES,
+            stored.saturating_sub(parsing),
+        ));
+        clear(client).await?;
+        times.push((
+            "COPY over two connections at once",
+            MESSAGES,
+            ways::two(&clients, &rows).await?,
+        ));
+        clear(client).await?;
+        times.push((
+            "COPY to a table beside, then INSERT … ON CONFLICT",
+            MESSAGES,
+            ways::staged(client, &rows).await?,
+        ));
+        clear(client).await?;
+        times.push((
+            "INSERT of arrays, ON CONFLICT",
+            MESSAGES,
+            ways::arrays(client, &messages).await?,
+        ));
+        clear(client).await?;
+        times.push((
+            "one INSERT for each message",
+            SINGLE,
+            alone::insert(client, &messages[..SINGLE]).await?,
+        ));
+        if round == 0 {
+            all = times.iter().map(|(what, ..)| Rates { what, rates: Vec::new() }).collect();
+            continue;
+        }
+        for (way, (_, count, time)) in all.iter_mut().zip(times) {
+            way.rates.push(count as f64 / time.as_secs_f64());
         }
     }
-    Ok(rates)
+    Ok(all)
 }
 
 /// Each way begins with empty tables, and with a server that has nothing left to write.
@@ -119,21 +168,17 @@ fn parse(messages: &[Message]) -> Result<Duration, Failure> {
     Ok(begin.elapsed())
 }
 
-fn report(rates: Rates) {
+fn report(all: &[Rates]) {
     println!(
         "Statistics of {} bytes into `eth_stats`, {MESSAGES} in a round, {BATCH} in a transaction, fsync on, medians of {ROUNDS}\n",
         STATISTICS.len()
     );
-    let copy = median(rates.copy);
-    let row = |what: &str, rates: Vec<f64>| {
-        let rate = median(rates);
-        vec![what.to_owned(), format!("{rate:.0}"), format!("{:.2}", rate / copy)]
+    let yardstick = &all[0].rates;
+    let row = |way: &Rates| {
+        let ratios = way.rates.iter().zip(yardstick).map(|(rate, yardstick)| rate / yardstick);
+        let (rate, ratio) = (median(way.rates.clone()), median(ratios.collect()));
+        vec![way.what.to_owned(), format!("{rate:.0}"), format!("{ratio:.2}")]
     };
-    let rows = [
-        row("COPY alone, of rows that are encoded already", vec![copy]),
-        row("`poa-receiver-postgres`", rates.receiver),
-        row("the same, without the time to read the JSON", rates.without_parsing),
-        row("one INSERT for each message", rates.insert),
-    ];
+    let rows: Vec<_> = all.iter().map(row).collect();
     table(&["what", "rows/s", "of the yardstick"], &rows);
 }

@@ -1,5 +1,6 @@
 //! Data calls over WebSocket against REST, and what connections cost that are idle.
 
+pub(crate) mod fleet;
 mod idle;
 mod load;
 mod serve;

@@ -1,0 +1,96 @@
+//! The bundled server as a process of its own, and what its listeners tell.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::Failure;
+use crate::server_process::program;
+
+/// `bench:benchmark` as basic credentials say it.
+const CREDENTIALS: &str = "YmVuY2g6YmVuY2htYXJr";
+
+/// Sends a request over a connection of its own; the body of the answer.
+fn ask(address: &str, what: &str, headers: &str, body: &str) -> Result<String, Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(
+        stream,
+        "{what} HTTP/1.1\r\nHost: poa\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("no answer")?;
+    if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(head.into()) }
+}
+
+/// The bundled server. Killed on drop.
+pub(super) struct Server {
+    child: Child,
+    ready: String,
+}
+
+impl Server {
+    /// With a receiver `store` for this database, and what else these sections say.
+    pub(super) fn start(dir: &Path, url: &str, sections: &str) -> Result<Self, Failure> {
+        let config = format!(
+            "data_dir = \"data\"\nmetrics = [\"ethereum_metrics\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+            [auth]\nadmins = [{{ name = \"bench\", password = \"benchmark\" }}]\n\
+            [handlers.rest]\nkind = \"rest\"\nlisten = \"127.0.0.1:0\"\n[handlers.auth]\nkind = \"auth\"\nlisten = \"127.0.0.1:0\"\n\
+            [receivers.store]\nkind = \"postgres\"\nurl = \"{url}\"\nsubscribe = [\"ethereum_metrics\"]\n{sections}"
+        );
+        std::fs::write(dir.join("poa.toml"), config)?;
+        let mut child = Command::new(program()?)
+            .args(["--config", "poa.toml"])
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the server has no stdout")?;
+        let mut ready = String::new();
+        BufReader::new(stdout).read_line(&mut ready)?;
+        Ok(Self { child, ready })
+    }
+
+    /// Address and port of the plugin of this name.
+    pub(super) fn address(&self, name: &str) -> Result<String, Failure> {
+        let found = self
+            .ready
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let url = found.ok_or_else(|| format!("no {name} in `{}`", self.ready))?;
+        Ok(url.rsplit('/').next().unwrap_or(url).to_owned())
+    }
+
+    /// A token of a user who is made for it.
+    pub(super) fn token(&self) -> Result<String, Failure> {
+        let auth = self.address("auth")?;
+        let headers =
+            format!("Authorization: Basic {CREDENTIALS}\r\nContent-Type: application/json\r\n");
+        let user = r#"{"user-name":"bench","password":"benchmark"}"#;
+        ask(&auth, "POST /user", &headers, user)?;
+        let answer: Value = serde_json::from_str(&ask(&auth, "POST /session", &headers, "{}")?)?;
+        Ok(answer["token"].as_str().ok_or("no token")?.to_owned())
+    }
+}
+
+/// What waits for a receiver, as the admin listener at this address tells.
+pub(super) fn backlog(admin: &str, receiver: &str) -> Result<u64, Failure> {
+    let status: Value = serde_json::from_str(&ask(admin, "GET /status", "", "")?)?;
+    let plugins = status["plugins"].as_array().ok_or("the status has no plugins")?;
+    let found = plugins
+        .iter()
+        .find(|plugin| plugin["name"] == receiver)
+        .ok_or("the status has no receiver")?;
+    found["delivery"]["backlog_messages"].as_u64().ok_or_else(|| "the status has no backlog".into())
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

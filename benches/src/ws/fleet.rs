@@ -1,0 +1,174 @@
+//! Ten thousand agents at work, each over a connection of its own, against the bundled server.
+
+use std::io::{BufRead as _, BufReader};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use poa_agent::{Config, Credentials, create_user};
+use poa_fleet::{Fleet, Latency, Options, Rate, Summary};
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Failure;
+use crate::process::{resident_of, scratch};
+use crate::report::table;
+use crate::server_process::program;
+
+/// Connections beyond those of the agents.
+const OTHERS: usize = 1_000;
+
+/// What the agents do.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Load {
+    /// How many agents there are
+    #[arg(long, default_value = "10000")]
+    agents: NonZeroUsize,
+    /// How many messages each of them sends per second
+    #[arg(long, default_value_t = 0.1)]
+    rate: f64,
+    /// For how many seconds
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+}
+
+pub(crate) fn run(load: Load) -> Result<(), Failure> {
+    let dir = scratch()?;
+    let mut server = Server::start(dir.path(), load.agents.get() + OTHERS)?;
+    let idle = resident_of(server.child.id())?;
+    // One thread: agents that share two cores with the server must not crowd it out.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let (summary, working) = runtime.block_on(live(load, &server))?;
+    // Whoever stops in order has delivered before.
+    server.stop()?;
+    let rows = rows(&dir.path().join("data/metrics.db"))?;
+    report(load, &summary, rows, [idle, working]);
+    if summary.all_acknowledged() && rows == summary.acknowledged {
+        Ok(())
+    } else {
+        Err(format!("{} sent, {} acknowledged, {rows} stored", summary.sent, summary.acknowledged)
+            .into())
+    }
+}
+
+/// The summary of the agents, and the resident memory of the server while all of them were there.
+async fn live(load: Load, server: &Server) -> Result<(Summary, u64), Failure> {
+    let (url, auth) = (server.url("ws")?.parse()?, server.url("auth")?.parse()?);
+    let admin = Credentials::new("bench", "benchmark")?;
+    let user = create_user(&Config::new(url, auth, admin, "bench".parse()?)).await??;
+    let (url, auth) = (server.url("ws")?.parse()?, server.url("auth")?.parse()?);
+    let mut options = Options::new(url, auth, user);
+    options.agents = load.agents;
+    options.rate = Rate::PerSecond(load.rate);
+    options.ramp = Duration::from_secs(load.seconds.min(10));
+    options.history = 0;
+    let pid = server.child.id();
+    let mut working = 0;
+    let stop = async {
+        tokio::time::sleep(Duration::from_secs(load.seconds)).await;
+        // What cannot be read shows as nothing.
+        working = resident_of(pid).unwrap_or_default();
+    };
+    let summary = Fleet::new(options)?.run(stop).await?;
+    Ok((summary, working))
+}
+
+/// Every metric is in one of three tables.
+fn rows(path: &Path) -> Result<u64, Failure> {
+    let database = Connection::open(path)?;
+    let query = "SELECT (SELECT count(*) FROM eth_stats) + (SELECT count(*) FROM system_stats) \
+        + (SELECT count(*) FROM metrics)";
+    Ok(database.query_row(query, [], |row| row.get::<_, i64>(0))?.cast_unsigned())
+}
+
+fn report(load: Load, summary: &Summary, rows: u64, [idle, working]: [u64; 2]) {
+    println!(
+        "{} agents of `poa-fleet`, each over a WebSocket of its own, {} messages per second each and a ping every 3 s, for \
+         {} s; the bundled server with SQLite, `ack = stored`\n",
+        load.agents, load.rate, load.seconds
+    );
+    let figure = |name: &str, value: String| vec![name.to_owned(), value];
+    let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / f64::from(1 << 20));
+    let (sent, acknowledged) = (summary.sent, summary.acknowledged);
+    table(
+        &["figure", "value"],
+        &[
+            figure(
+                "metrics sent, acknowledged, rows in SQLite",
+                format!("{sent}, {acknowledged}, {rows}"),
+            ),
+            figure(
+                "sent again, calls that failed",
+                format!("{}, {}", summary.resent, summary.failures),
+            ),
+            figure(
+                "from the call to its answer, p50, p99, p99.9, longest",
+                millis(&summary.answer),
+            ),
+            figure("from when it was due to its answer", millis(&summary.total)),
+            figure("resident memory of the server, before", mib(idle)),
+            figure("the same, with all agents", mib(working)),
+        ],
+    );
+}
+
+fn millis(times: &Latency) -> String {
+    format!("{:.1}, {:.1}, {:.1}, {:.1} ms", times.p50, times.p99, times.p999, times.max)
+}
+
+/// The bundled server. Killed on drop.
+struct Server {
+    child: Child,
+    ready: String,
+}
+
+impl Server {
+    fn start(dir: &Path, connections: usize) -> Result<Self, Failure> {
+        std::fs::write(dir.join("poa.toml"), config(connections))?;
+        let mut child = Command::new(program()?)
+            .args(["--config", "poa.toml"])
+            .current_dir(dir)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let stdout = child.stdout.take().ok_or("the server has no stdout")?;
+        let mut server = Self { child, ready: String::new() };
+        BufReader::new(stdout).read_line(&mut server.ready)?;
+        Ok(server)
+    }
+
+    /// Where the plugin of this name listens.
+    fn url(&self, name: &str) -> Result<&str, Failure> {
+        let words = self.ready.split_whitespace();
+        let mut of_name = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        Ok(of_name.next().ok_or_else(|| format!("no {name} in `{}`", self.ready))?)
+    }
+
+    /// Waits until it has delivered everything.
+    fn stop(&mut self) -> Result<(), Failure> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("the server has no id")?;
+        kill_process(pid, Signal::TERM)?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the server ended: {status}").into()) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn config(connections: usize) -> String {
+    let all = r#"["ethereum_metrics", "networking_metrics", "system_metrics"]"#;
+    format!(
+        "data_dir = \"data\"\nmetrics = {all}\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+         [auth]\nadmins = [{{ name = \"bench\", password = \"benchmark\" }}]\n\
+         [handlers.ws]\nkind = \"ws\"\nlisten = \"127.0.0.1:0\"\nlimits = {{ max_connections = {connections} }}\n\
+         [handlers.auth]\nkind = \"auth\"\nlisten = \"127.0.0.1:0\"\n\
+         [receivers.local]\nkind = \"sqlite\"\npath = \"metrics.db\"\nsubscribe = {all}\n"
+    )
+}
