@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use poa_tests::{Home, Request, Server, basic, database, rows};
+use poa_test_postgres::{Cluster, Setup};
+use poa_tests::{Home, METRICS, Request, Server, basic, database, rows, sqlite};
 use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 
@@ -12,7 +13,12 @@ const USER: (&str, &str) = ("agent-user", "agent-password");
 async fn everything_the_real_agent_sent_is_stored() {
     let lines = include_str!("fixtures/agent_wire.jsonl").lines();
     let calls: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
-    let home = Home::new();
+    let cluster = Cluster::start(Setup::default()).unwrap();
+    let url = cluster.url("postgres");
+    let postgres = format!(
+        "[receivers.store]\nkind = \"postgres\"\nurl = \"{url}\"\nsubscribe = {METRICS:?}\n"
+    );
+    let home = Home::with(&(sqlite("local", "metrics.db", "") + &postgres));
     let server = Server::start(&home).await;
     server.add_user(USER.0, USER.1, None).await;
 
@@ -30,10 +36,11 @@ async fn everything_the_real_agent_sent_is_stored() {
 
     let data: Vec<&Value> = calls.iter().filter(|call| call["path"] == "/data").collect();
     assert_eq!(data.len(), 21);
-    let stored = stored(&home);
-    assert_eq!(stored.len(), data.len());
-    for (stored, call) in stored.iter().zip(&data) {
-        assert_eq!(*stored, expected(&body(call)));
+    for stored in [stored(&home), stored_in_postgres(&url).await] {
+        assert_eq!(stored.len(), data.len());
+        for (stored, call) in stored.iter().zip(&data) {
+            assert_eq!(*stored, expected(&body(call)));
+        }
     }
     let history = data.iter().map(|call| body(call).len()).max();
     assert!(history > Some(25_000), "the histories are among them: {history:?}");
@@ -121,6 +128,29 @@ fn stored(home: &Home) -> Vec<Value> {
     // Message ids sort by the time of receipt.
     found.sort_by(|one, other| one.0.cmp(&other.0));
     found.into_iter().map(|(_, row)| row).collect()
+}
+
+/// The same in PostgreSQL.
+async fn stored_in_postgres(url: &str) -> Vec<Value> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let query = "SELECT json_build_array(agent_id, cells)::text FROM (
+        SELECT message_id, agent_id, json_build_array('eth_stats', active::int, mining::int, hashrate, peers, gas_price, current_block,
+            highest_block, starting_block) AS cells FROM eth_stats
+        UNION ALL SELECT message_id, agent_id, json_build_array('system_stats', cpu_load, disk_usage, memory_usage) FROM system_stats
+        UNION ALL SELECT message_id, agent_id, json_build_array('metrics', data_type, type, body) FROM metrics
+        ) AS stored ORDER BY message_id";
+    let rows = client.query(query, &[]).await.unwrap();
+    let rows = rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap());
+    rows.map(|mut row: Value| {
+        if row[1][0] == "system_stats" {
+            // The database spells a double without a fraction like an integer.
+            let cells = row[1].as_array_mut().unwrap();
+            cells[1..].iter_mut().for_each(|cell| *cell = cell.as_f64().into());
+        }
+        row
+    })
+    .collect()
 }
 
 fn cell(cell: Cell) -> Value {

@@ -4,15 +4,21 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::fs;
-use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use poa_agent::{Agent, Backoff, BoxError, Config, Credentials, Metric, Source, Trust, WebSocket};
+use poa_agent::{
+    Agent, Backoff, BoxError, Config, Credentials, Link, Metric, Report, Rest, Session, Settings,
+    Source, Transport, Trust, WebSocket,
+};
 use poa_fleet::{Fleet, Monitor, Options, Rate, Summary};
-use poa_tests::{ADMIN, Home, Request, Server, basic, count, database, numbers, sqlite, until};
+use poa_tests::{
+    ADMIN, Home, PATIENCE, Request, Server, basic, count, database, free_port, numbers, sqlite,
+    until,
+};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// How agents reach the server.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,13 +43,6 @@ fn home(via: Via, global: &str) -> Home {
     }
     fs::write(home.config(), text).unwrap();
     home
-}
-
-/// Not one that the system gives to outgoing connections: while the server is down, an agent that connects to such a port
-/// may be given that very port, and so reach itself.
-fn free_port() -> u16 {
-    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    std::iter::repeat_with(|| fastrand::u16(10_000..32_000)).find(free).unwrap()
 }
 
 async fn options(server: &Server, via: Via, agents: usize, rate: f64) -> Options {
@@ -152,6 +151,86 @@ fn activity(home: &Home) -> (i64, i64) {
     (how_many(true), how_many(false))
 }
 
+/// Agents that count, so that it can be told which of their metrics were stored, and in which order.
+struct Counting {
+    agents: Vec<(String, JoinHandle<Report>)>,
+    stop: CancellationToken,
+}
+
+impl Counting {
+    const AGENTS: usize = 6;
+
+    fn start(options: &Options, via: Via) -> Self {
+        let stop = CancellationToken::new();
+        let link = Link::new(Session::new(&counting(options, "gateway")).unwrap(), &options.server);
+        let start = |number| {
+            let name = format!("counts-{number}");
+            let config = counting(options, &name);
+            let stop = stop.clone().cancelled_owned();
+            let (counter, settings) = (Counter(0), config.settings.clone());
+            let life = match via {
+                Via::Rest => {
+                    tokio::spawn(live(settings, Rest::new(&config).unwrap(), counter, stop))
+                }
+                Via::Sockets => {
+                    tokio::spawn(live(settings, WebSocket::new(&config).unwrap(), counter, stop))
+                }
+                Via::Gateways => {
+                    let socket = WebSocket::over(link.clone(), &config.id);
+                    tokio::spawn(live(settings, socket, counter, stop))
+                }
+            };
+            (name, life)
+        };
+        Self { agents: (0..Self::AGENTS).map(start).collect(), stop }
+    }
+
+    /// What each has sent, by its name.
+    async fn stop(self) -> Vec<(String, u64)> {
+        self.stop.cancel();
+        let mut sent = Vec::new();
+        for (name, life) in self.agents {
+            let report = life.await.unwrap();
+            let lost = (report.rejected, report.overflowed, report.left);
+            assert_eq!(lost, (0, 0, 0), "{name}: {report}");
+            sent.push((name, report.sent));
+        }
+        sent
+    }
+}
+
+async fn live<T: Transport>(
+    settings: Settings,
+    transport: T,
+    counter: Counter,
+    stop: impl Future<Output = ()> + Send,
+) -> Report {
+    Agent::from_parts(settings, transport, counter).run(stop).await.unwrap()
+}
+
+fn counting(options: &Options, name: &str) -> Config {
+    let (server, auth) = (options.server.clone(), options.auth.clone());
+    let mut config = Config::new(server, auth, options.credentials.clone(), name.parse().unwrap());
+    config.request_timeout = options.request_timeout;
+    config.settings.interval = Duration::from_millis(20);
+    config.settings.flush_timeout = PATIENCE;
+    config.settings.backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(200));
+    config
+}
+
+/// All that an agent has counted is there, once, and in its order.
+fn assert_counted(home: &Home, counted: &[(String, u64)]) {
+    let database = database(&home.data("metrics.db"));
+    for (name, sent) in counted {
+        // They report how long answers take, too.
+        let all = format!("SELECT count(*) FROM metrics WHERE agent_id = '{name}'");
+        assert_eq!(count(&database, &all).cast_unsigned(), *sent, "{name}");
+        let stored = numbers(&database, &format!("{name}' AND type = 'count"));
+        assert!(stored.len() > 50, "{name}: {stored:?}");
+        assert!(stored.iter().copied().eq(0..stored.len()), "{name}: {stored:?}");
+    }
+}
+
 async fn a_killed_server_loses_nothing(via: Via) {
     const KILLS: u64 = 4;
     let home = home(via, "");
@@ -159,6 +238,7 @@ async fn a_killed_server_loses_nothing(via: Via) {
     let mut options = options(&server, via, 40, 50.0).await;
     // The server is away for longer than this at times.
     options.request_timeout = Duration::from_secs(2);
+    let counting = Counting::start(&options, via);
     let mut fleet = Running::start(options);
     for kill in 1..=KILLS {
         fleet.acknowledged(kill * 1_500).await;
@@ -169,13 +249,16 @@ async fn a_killed_server_loses_nothing(via: Via) {
     fleet.acknowledged((KILLS + 1) * 1_500).await;
     let recovery = back.elapsed();
     let summary = fleet.stop().await;
+    let counted = counting.stop().await;
     server.stop().await;
 
     println!("{via:?}: {KILLS} kills, at work again after {recovery:.1?}; {summary}");
     assert!(summary.all_acknowledged(), "{summary}");
     assert!(summary.resent > 0, "the server was not killed under load: {summary}");
-    // Neither lost nor stored twice.
-    assert_eq!(stored(&home), summary.sent);
+    // Neither lost nor stored twice, and of those who count, every one in its place.
+    let of_counting: u64 = counted.iter().map(|(_, sent)| sent).sum();
+    assert_eq!(stored(&home), summary.sent + of_counting);
+    assert_counted(&home, &counted);
 }
 
 /// Measures 0, 1, 2 …

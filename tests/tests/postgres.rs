@@ -2,11 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use futures_util::SinkExt as _;
+use hyper::body::Bytes;
 use poa_test_postgres::{Cluster, Setup};
-use poa_tests::{Client, Home, METRICS, Request, Server, until};
+use poa_tests::{Client, Home, METRICS, Request, Server, database, sqlite, until};
+use rusqlite::types::ValueRef;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
@@ -102,11 +106,16 @@ async fn retrying(server: &Server) {
     .await;
 }
 
-/// As many rows as answers, each once, and the numbers of each agent in their order by id.
-async fn check(cluster: &Cluster, acknowledged: usize) {
+async fn connect(cluster: &Cluster) -> tokio_postgres::Client {
     let (client, connection) =
         tokio_postgres::connect(&cluster.url("postgres"), NoTls).await.unwrap();
     tokio::spawn(connection);
+    client
+}
+
+/// As many rows as answers, each once, and the numbers of each agent in their order by id.
+async fn check(cluster: &Cluster, acknowledged: usize) {
+    let client = connect(cluster).await;
     let rows = client
         .query(
             "SELECT agent_id, (body ->> 'n')::bigint FROM metrics ORDER BY agent_id, message_id",
@@ -123,4 +132,151 @@ async fn check(cluster: &Cluster, acknowledged: usize) {
         assert_eq!(n, next, "{agent}");
         last = agent;
     }
+}
+
+/// What agents send, and what SQLite and PostgreSQL hold in ways of their own.
+const ODD: [(&str, &str); 18] = [
+    (
+        "ethereum_metrics",
+        r#"{"type":"statistics","body":{"active":true,"mining":false,"hashrate":0,"peers":5,"gasPrice":1000000000}}"#,
+    ),
+    (
+        "ethereum_metrics",
+        r#"{"type":"statistics","body":{"hashrate":1234.1,"gasPrice":0.30000000000000004}}"#,
+    ),
+    (
+        "ethereum_metrics",
+        r#"{"type":"statistics","body":{"hashrate":0.12345678901234567890,"gasPrice":1267650600228229401496703205376}}"#,
+    ),
+    (
+        "ethereum_metrics",
+        r#"{"type":"statistics","body":{"syncing":{"currentBlock":"0x\u0000 \"1\", 2","highestBlock":"\\N","startingBlock":"no value"}}}"#,
+    ),
+    ("ethereum_metrics", r#"{"type":"statistics","body":{"gasPrice":"0x10"}}"#),
+    (
+        "system_metrics",
+        r#"{"type":"statistics","body":{"cpu_load":30.36418897967415,"disk_usage":17,"memory_usage":0.13406623869271939}}"#,
+    ),
+    ("system_metrics", r#"{"type":"statistics","body":{"cpu_load":1e300}}"#),
+    ("system_metrics", r#"{"type":"statistics","body":{}}"#),
+    ("networking_metrics", r#"{"type":"latency","body":{"latency":3}}"#),
+    ("networking_metrics", r#"{"type":"a","body":{"a":1,"a":2}}"#),
+    ("networking_metrics", r#"{"type":"a","body":[{"b":{"a":1,"\u0061":2}}]}"#),
+    ("networking_metrics", r#"{"type":"a","body":{"text":"\u0000\u0000 \\u0000 \\\u0000"}}"#),
+    ("networking_metrics", r#"{"type":"a","body":{"text":"\ud800"}}"#),
+    ("networking_metrics", r#"{"type":"a","body":{"number":1e400000}}"#),
+    ("networking_metrics", r#"{"type":"a","body":{"$json":"{}"}}"#),
+    ("networking_metrics", r#"{"type":"no value","body":"line\nand 'line' \"line\" 🦀"}"#),
+    ("networking_metrics", r#"{"no":"type"}"#),
+    ("networking_metrics", "{}"),
+];
+
+/// The page `from-sqlite-to-postgres.md`, done: rows that were copied are the rows that the receiver would have stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_from_sqlite_come_as_the_receiver_would_have_stored_them() {
+    let cluster = Cluster::start(Setup::default()).unwrap();
+    let home = Home::with(&(sqlite("local", "metrics.db", "") + &receiver(&cluster)));
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    for (n, (data_type, data)) in ODD.iter().enumerate() {
+        let body = format!(r#"{{"id":"agent {n}","type":"{data_type}","data":{data}}}"#);
+        let answer = server.ask("rest", &Request::post("/data", &token).json(&body)).await;
+        assert_eq!(answer.status, 200, "{data}: {answer:?}");
+    }
+    // PostgreSQL has no number so large, so it is the one row that stands elsewhere.
+    let beyond = r#"{"id":"beyond","type":"ethereum_metrics","data":{"type":"statistics","body":{"hashrate":1.5,"gasPrice":1e400000}}}"#;
+    server.ask("rest", &Request::post("/data", &token).json(beyond)).await;
+    server.drained("store").await;
+    server.drained("local").await;
+    server.stop().await;
+
+    let client = connect(&cluster).await;
+    let wanted = everything(&client).await;
+    assert_eq!(wanted.len(), ODD.len() + AGENT_ROWS);
+    client
+        .batch_execute("TRUNCATE eth_stats, system_stats, metrics, agent_activity")
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        import(&client, &export(&home)).await;
+        assert_eq!(everything(&client).await, wanted);
+    }
+    let body =
+        "SELECT (body ->> '$json')::json ->> 'gasPrice' FROM metrics WHERE agent_id = 'beyond'";
+    let row = client.query_one(body, &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), "1e400000");
+}
+
+/// Each agent of [`ODD`] has one in `agent_activity`.
+const AGENT_ROWS: usize = ODD.len();
+
+/// All rows of all tables but those of the agent `beyond`, as PostgreSQL shows them.
+async fn everything(client: &tokio_postgres::Client) -> Vec<String> {
+    let mut all = Vec::new();
+    for table in ["eth_stats", "system_stats", "metrics", "agent_activity"] {
+        let query = format!(
+            "SELECT '{table} ' || stored::text FROM {table} AS stored WHERE agent_id <> 'beyond' ORDER BY 1"
+        );
+        all.extend(client.query(&query, &[]).await.unwrap().iter().map(|row| row.get(0)));
+    }
+    all
+}
+
+/// The blocks of SQL of the page: the one for `sqlite3`, and the one for `psql`.
+fn page() -> (&'static str, &'static str) {
+    let page = include_str!("../../docs/from-sqlite-to-postgres.md");
+    let mut blocks = page.split("```sql\n").skip(1).map(|block| block.split_once("```").unwrap().0);
+    (blocks.next().unwrap(), blocks.next().unwrap())
+}
+
+/// What `sqlite3` would write, by the name of its file.
+fn export(home: &Home) -> Vec<(String, String)> {
+    let database = database(&home.data("metrics.db"));
+    let parts = page().0.split(".once ").skip(1).map(|part| part.split_once('\n').unwrap());
+    parts
+        .map(|(file, query)| {
+            let mut statement = database.prepare(query).unwrap();
+            let names = statement.column_names().collect::<Vec<_>>().join(",");
+            let width = statement.column_count();
+            let mut rows = statement.query([]).unwrap();
+            let mut csv = names + "\r\n";
+            while let Some(row) = rows.next().unwrap() {
+                let cells = (0..width).map(|at| cell(row.get_ref(at).unwrap()));
+                csv += &(cells.collect::<Vec<_>>().join(",") + "\r\n");
+            }
+            (file.trim().to_owned(), csv)
+        })
+        .collect()
+}
+
+fn cell(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "no value".into(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Text(text) => {
+            format!("\"{}\"", std::str::from_utf8(text).unwrap().replace('"', "\"\""))
+        }
+        other => panic!("a double or a blob would lose something: {other:?}"),
+    }
+}
+
+/// Does what `psql` would, its `\copy` included.
+async fn import(client: &tokio_postgres::Client, files: &[(String, String)]) {
+    let mut statements = String::new();
+    for line in page().1.lines() {
+        let Some(copy) = line.strip_prefix("\\copy ") else {
+            statements += &format!("{line}\n");
+            continue;
+        };
+        client.batch_execute(&std::mem::take(&mut statements)).await.unwrap();
+        let (table, options) = copy.split_once(" FROM ").unwrap();
+        let (file, options) = options.split_once(' ').unwrap();
+        let (_, csv) = files.iter().find(|(name, _)| *name == file.trim_matches('\'')).unwrap();
+        let copy = format!("COPY {table} FROM STDIN {options}");
+        let mut sink = pin!(client.copy_in::<_, Bytes>(&copy).await.unwrap());
+        sink.send(csv.clone().into()).await.unwrap();
+        sink.finish().await.unwrap();
+    }
+    client.batch_execute(&statements).await.unwrap();
+    client.batch_execute("DROP TABLE old_eth, old_system, old_metrics, old_activity; DROP FUNCTION pg_temp.as_numeric, pg_temp.as_jsonb").await.unwrap();
 }

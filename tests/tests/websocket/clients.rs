@@ -7,7 +7,8 @@ use tokio::process::Command;
 
 use crate::tool;
 
-const CALLS: usize = 1000;
+/// Data calls in each format: the first by itself, and then a thousand at once.
+const CALLS: usize = 1001;
 
 /// Runs a client against a server, and looks whether all that was answered with success is stored, in its order.
 async fn speaks_every_call(mut client: Command, agents: [&str; 2]) {

@@ -276,7 +276,7 @@ async fn the_dashboard_obeys() {
     let (_home, server) = start().await;
     let address = server.address("dashboard").trim_end_matches('/').to_owned();
     // What clients say to it is ignored, so they may not say much.
-    obeys(&address, "wssecret: wssecret", 4096).await;
+    obeys(&address, "wssecret: wssecret", 64 << 10).await;
     answers_a_bare_goodbye(&address, "wssecret: wssecret").await;
     server.stop().await;
 }
