@@ -210,7 +210,7 @@ impl<S: Storage> Log<S> {
     /// Where the oldest record stands that is still kept.
     #[must_use]
     pub fn begin(&self) -> Position {
-        self.segments.first().copied().unwrap_or_default()
+        self.segments.first().copied().unwrap_or_else(|| self.end())
     }
 
     /// A reader that begins at this position, or at the oldest record kept if that is later.
