@@ -77,3 +77,25 @@ pub enum WhenFull {
     /// messages are refused only while dead letters cannot be kept as fast as they come.
     DeadLetter,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_is_set_by_the_disk_or_by_hand() {
+        let bounds = |backlog: Backlog, disk| {
+            let found = backlog.resolved(disk);
+            (found.max_bytes.map(Size::get), found.max_log.map(Size::get))
+        };
+        let unset = Backlog::default();
+        assert_eq!(bounds(unset, Some(1000)), (Some(500), Some(500)));
+        assert_eq!(bounds(unset, None), (Some(64 << 20), None));
+        let small = Backlog { max_bytes: Some(Size::bytes(10)), ..unset };
+        assert_eq!(bounds(small, Some(1000)), (Some(10), Some(500)));
+        let large = Backlog { max_bytes: Some(Size::bytes(900)), ..unset };
+        assert_eq!(bounds(large, Some(1000)), (Some(900), Some(900)));
+        let both = Backlog { max_log: Some(Size::bytes(20)), ..large };
+        assert_eq!(bounds(both, Some(1000)), (Some(900), Some(20)));
+    }
+}

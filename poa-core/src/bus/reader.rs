@@ -239,13 +239,15 @@ impl Reader {
     /// Gives up what the receiver has in hand, as far as one read of the log goes.
     async fn give_up_in_hand(&self, at: Range<u64>) {
         let Some(log) = self.bus.log.clone() else { return };
-        let types = self.place(|place| place.types);
+        let (types, receiver) = self.place(|place| (place.types, place.name.clone()));
         let from = at.start;
         let read = move || log.read(None, from, at.end, types, LETTERS);
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok((chunk, _))) => {
+                let (receiver, messages) = (&*receiver, chunk.events.len());
                 tracing::warn!(
-                    messages = chunk.events.len(),
+                    receiver,
+                    messages,
                     "given up while the receiver has them in hand, because so much of the log was kept for them"
                 );
                 self.place_and_queue(|place, _, keys| place.give_up_in_hand(from, chunk, keys));
