@@ -105,6 +105,17 @@ impl ActivityMonitor {
     }
 }
 
+impl ActivityMonitor {
+    /// The agents that receivers were told are active, the first to become so first.
+    pub(crate) fn active_agents(&self) -> Vec<Activity> {
+        match &self.0 {
+            Watch::Here(watcher) => watcher.table.active_agents(),
+            // Receivers run in the host itself.
+            Watch::There(_) => Vec::new(),
+        }
+    }
+}
+
 impl fmt::Debug for ActivityMonitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ActivityMonitor({} active)", self.active())
@@ -222,12 +233,15 @@ impl Watcher {
         }
     }
 
-    /// Tells the receivers. Runs under the lock of the agent's entry, so that they hear of changes in their order.
-    fn publish(&self, agent: &AgentId, active: bool) {
-        self.bus.publish_activity(Activity::new(agent.clone(), active, Timestamp::now()));
+    /// Tells the receivers, and returns since when it is so. Runs under the lock of the agent's entry, so that they hear of changes
+    /// in their order.
+    fn publish(&self, agent: &AgentId, active: bool) -> Timestamp {
+        let since = Timestamp::now();
+        self.bus.publish_activity(Activity::new(agent.clone(), active, since));
         if let Some(journal) = &self.journal {
             journal.lock().note(agent, active);
         }
+        since
     }
 
     fn watch(&self, tick: u64, agent: AgentId, generation: u32) {

@@ -3,6 +3,7 @@
 mod attempt;
 mod in_hand;
 mod narrow;
+mod recall;
 mod set_aside;
 mod shed;
 
@@ -12,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Batch, Event, Reader};
+use crate::bus::{Batch, Event, Reader, ReaderCounts};
 use crate::restart::Restarts;
 use crate::status::{Phase, StatusCell};
 use crate::telemetry::{Counter, Histogram, Telemetry};
@@ -22,7 +23,8 @@ use crate::{
 };
 use attempt::{Failure, attempt};
 pub(crate) use attempt::{chain, endpoints, panic_message};
-pub(crate) use in_hand::InHand;
+pub(crate) use in_hand::{InHand, Turns};
+pub(crate) use recall::Recall;
 pub(crate) use shed::Shedding;
 
 /// One receiver and everything needed to keep it going.
@@ -39,6 +41,7 @@ pub(crate) struct Delivery {
     pub(crate) stopping: CancellationToken,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) in_hand: InHand,
+    pub(crate) recall: Recall,
     /// Messages to deliver again, out of turn.
     pub(crate) replays: mpsc::Receiver<Replay>,
 }
@@ -58,12 +61,22 @@ pub(crate) struct Counts {
     pub(crate) retried: Counter,
     pub(crate) dead_lettered: Counter,
     pub(crate) skipped: Counter,
-    pub(crate) damaged: Counter,
+    damaged: Counter,
+    undeclared: Counter,
     restarts: Counter,
     seconds: Histogram,
 }
 
 impl Counts {
+    /// What the reader of the bus counts of it.
+    pub(crate) fn of_reader(&self) -> ReaderCounts {
+        ReaderCounts {
+            skipped: self.skipped.clone(),
+            damaged: self.damaged.clone(),
+            undeclared: self.undeclared.clone(),
+        }
+    }
+
     pub(crate) fn new(telemetry: &Telemetry, name: &str) -> Arc<Self> {
         let labels = [("receiver", name)];
         let counter = |name, help| telemetry.counter(name, help, &labels);
@@ -81,6 +94,10 @@ impl Counts {
             damaged: counter(
                 "receiver_damaged_log_bytes",
                 "Bytes of the log that could not be read, and are lost to this receiver",
+            ),
+            undeclared: counter(
+                "receiver_undeclared_messages",
+                "Messages in the log of types that are no longer declared, passed over by this receiver",
             ),
             restarts: counter("receiver_restarts", "Times the receiver was started anew"),
             seconds: telemetry.histogram(
@@ -111,7 +128,8 @@ impl Delivery {
         if self.receiver.is_none() {
             self.ensure_running().await;
         }
-        while let Some(work) = self.next().await {
+        let mut told = false;
+        while let Some(work) = self.next(&mut told).await {
             match work {
                 Work::Batch(batch) => {
                     let failed = self.deliver(batch).await;
@@ -133,15 +151,16 @@ impl Delivery {
         self.status.enter(Phase::Stopped);
     }
 
-    /// What comes next; tells the receiver once that the host is stopping.
-    async fn next(&mut self) -> Option<Work> {
-        if !self.stopping.is_cancelled() {
+    /// What comes next; tells the receiver once that the host is stopping, which it may have been too busy to hear at once.
+    async fn next(&mut self, told: &mut bool) -> Option<Work> {
+        if !*told {
             tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => {}
                 Some(replay) = self.replays.recv() => return Some(Work::Replay(replay)),
                 batch = self.reader.next_batch(&self.options.batch) => return batch.map(Work::Batch),
             }
+            *told = true;
             self.tell(ControlMessage::Stopping).await;
         }
         self.reader.next_batch(&self.options.batch).await.map(Work::Batch)
@@ -216,10 +235,10 @@ impl Delivery {
         let timeout = self.options.timeout.get();
         self.ensure_running().await;
         let begin = Instant::now();
-        self.in_hand.begin(messages);
+        let call = self.in_hand.begin(messages).await;
         let receiver = self.ensure_running().await;
         let result = attempt(timeout, async { receiver.metrics_received(messages).await }).await;
-        self.in_hand.end();
+        drop(call);
         self.counts.seconds.observe(begin.elapsed().as_secs_f64());
         if let Err(failure) = &result {
             self.note(failure);
@@ -250,13 +269,17 @@ impl Delivery {
 
     /// After a panic or a call that was cut off, the instance may be in any state: the next one starts anew.
     fn drop_if_broken(&mut self, failure: &Failure) {
-        if matches!(failure, Failure::Panicked(_) | Failure::TimedOut(_)) {
-            // A destructor that panics must not take the supervisor with it.
+        if failure.breaks() {
             let broken = self.receiver.take();
-            let dropped = std::panic::AssertUnwindSafe(move || drop(broken));
-            if std::panic::catch_unwind(dropped).is_err() {
-                tracing::warn!(receiver = self.build.name(), "panicked while it was dropped");
-            }
+            self.discard(broken);
+        }
+    }
+
+    /// A destructor that panics must not take the supervisor with it.
+    fn discard(&self, broken: Option<Box<dyn Receiver>>) {
+        let dropped = std::panic::AssertUnwindSafe(move || drop(broken));
+        if std::panic::catch_unwind(dropped).is_err() {
+            tracing::warn!(receiver = self.build.name(), "panicked while it was dropped");
         }
     }
 
@@ -270,10 +293,7 @@ impl Delivery {
             let build = async { (self.factory)(&self.build).await };
             let timeout = self.options.timeout.get();
             match attempt::build(timeout, build).await {
-                Ok(receiver) => {
-                    self.status.running(endpoints(|| receiver.endpoints()));
-                    self.receiver = Some(receiver);
-                }
+                Ok(receiver) => self.receiver = self.recall_active(receiver).await,
                 Err(failure) => self.note(&failure),
             }
         }

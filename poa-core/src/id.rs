@@ -143,6 +143,17 @@ impl IdGenerator {
         Self { micros: 0, counter: 0, node: (random as u64) & ((1 << NODE_BITS) - 1) }
     }
 
+    /// Makes ids that come after every id of this time: those that were made before a restart, if the clock has stepped back
+    /// since.
+    pub(crate) fn after(time: Timestamp) -> Self {
+        Self { micros: time.as_micros().saturating_add(1), ..Self::new() }
+    }
+
+    /// The time of the last id.
+    pub(crate) fn time(&self) -> Timestamp {
+        Timestamp::from_micros(self.micros)
+    }
+
     /// The next id, for a message received at `now`.
     pub(crate) fn next(&mut self, now: Timestamp) -> MessageId {
         // A clock that stands or steps back must not break the order.
@@ -194,6 +205,15 @@ mod tests {
             [(5_000_000, 0), (5_000_000, 1), (5_000_000, 2), (5_000_999, 0), (5_001_000, 0)];
         assert_eq!(said.take(5).collect::<Vec<_>>(), expected);
         assert_eq!((made[5].time().as_micros(), made[5].sequence()), (5_001_000, 1));
+    }
+
+    #[test]
+    fn ids_go_on_after_those_of_before() {
+        let mut before = IdGenerator::new();
+        let now = Timestamp::from_micros(5_000_000);
+        let made = [before.next(now), before.next(now)];
+        let next = IdGenerator::after(before.time()).next(Timestamp::from_micros(1_000_000));
+        assert!(made.iter().all(|id| *id < next), "{made:?} {next:?}");
     }
 
     #[test]

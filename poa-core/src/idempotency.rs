@@ -1,5 +1,7 @@
 //! Telling a message that is sent again from a new one.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use crate::AgentId;
 
 /// The longest key an agent may give, in bytes.
@@ -45,6 +47,23 @@ impl IdempotencyKey {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+}
+
+/// Tells two messages of the same key apart that do not say the same.
+///
+/// It lives in memory only: after a restart it is made anew of what the log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// Of a message without a key, which needs none.
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn of(data_type: &str, payload: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (data_type, payload).hash(&mut hasher);
+        Self(hasher.finish())
     }
 }
 

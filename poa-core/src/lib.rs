@@ -27,7 +27,8 @@ mod timestamp;
 
 pub use budget::{MemoryBudget, Reservation};
 pub use bus::{
-    Backlog, BatchLimits, LogOpenError, Receipt, ReceiptError, Refused, WhenFull, left_behind,
+    Backlog, BatchLimits, KeyWindow, LogOpenError, Receipt, ReceiptError, Refused, WhenFull,
+    left_behind,
 };
 pub use data_type::{DataType, DataTypes, InvalidDataType};
 pub use dead_letter::{DeadLetter, DeadLetters};

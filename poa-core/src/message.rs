@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::idempotency::Fingerprint;
 use crate::{AgentId, DataType, Extensions, IdempotencyKey, MessageId, Payload, Timestamp};
 
 /// What a message says.
@@ -24,6 +25,8 @@ pub struct Draft {
     pub(crate) message_type: MessageType,
     pub(crate) payload: Payload,
     pub(crate) key: Option<IdempotencyKey>,
+    /// Of what was said, if there is a key.
+    pub(crate) fingerprint: Fingerprint,
     assigns: Option<Box<Extensions>>,
 }
 
@@ -32,7 +35,8 @@ impl Draft {
     #[must_use]
     pub fn new(agent_id: AgentId, data_type: DataType, payload: Payload) -> Self {
         let message_type = MessageType::Data;
-        Self { agent_id, data_type, message_type, payload, key: None, assigns: None }
+        let (key, fingerprint) = (None, Fingerprint::NONE);
+        Self { agent_id, data_type, message_type, payload, key, fingerprint, assigns: None }
     }
 
     /// The same message with another type.
@@ -42,9 +46,11 @@ impl Draft {
         self
     }
 
-    /// The same message with a key. The host takes only one message of each key, for as long as it remembers it.
+    /// The same message with a key. The host takes only one message of each key, for as long as it remembers it, and refuses one
+    /// that says something else.
     #[must_use]
     pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
+        self.fingerprint = Fingerprint::of(self.data_type.name(), self.payload.bytes());
         self.key = Some(key);
         self
     }
@@ -150,6 +156,11 @@ impl Message {
     #[must_use]
     pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
         self.0.draft.key
+    }
+
+    /// Tells it from another message of the same key.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.0.draft.fingerprint
     }
 
     /// The metric itself, as the agent sent it.

@@ -33,6 +33,9 @@ pub trait Receiver: Send + 'static {
 
     /// Agents that became active, at least one: heard for the first time, or again after a silence.
     ///
+    /// A receiver that was built anew while the host runs is told first who is active at that time, since when they are. Changes that
+    /// were on their way to the one before it come after that, so it may hear of some twice.
+    ///
     /// # Errors
     /// As for [`metrics_received`](Self::metrics_received).
     async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {

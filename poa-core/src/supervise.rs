@@ -1,6 +1,7 @@
 //! Keeps a handler running.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use crate::telemetry::Counter;
 use crate::{BuildContext, CustomHandler, HandlerContext, HandlerFactory};
 
 /// An instance that ran this long was healthy, so its failure is a first one.
-const HEALTHY: std::time::Duration = std::time::Duration::from_secs(30);
+const HEALTHY: Duration = Duration::from_secs(30);
 
 /// One handler and everything needed to keep it going.
 pub(crate) struct Supervised {
@@ -22,6 +23,8 @@ pub(crate) struct Supervised {
     pub(crate) status: StatusCell,
     pub(crate) restarts: Restarts,
     pub(crate) restarted: Counter,
+    /// How long it may take to build an instance.
+    pub(crate) build_timeout: Duration,
     pub(crate) handler: Option<Box<dyn CustomHandler>>,
 }
 
@@ -59,16 +62,34 @@ impl Supervised {
         }
         self.status.restarted();
         self.restarted.inc();
-        match AssertUnwindSafe(async { (self.factory)(&self.build).await }).catch_unwind().await {
-            Ok(Ok(handler)) => self.handler = Some(handler),
-            Ok(Err(error)) => self.note(&chain(&error)),
-            Err(panic) => self.note(&format!("panicked: {}", panic_message(&*panic))),
+        let shutdown = self.cx.shutdown.clone();
+        tokio::select! {
+            built = build_once(&self.factory, &self.build, self.build_timeout) => match built {
+                Ok(handler) => self.handler = Some(handler),
+                Err(error) => self.note(&error),
+            },
+            () = shutdown.cancelled() => {}
         }
     }
 
     fn note(&self, error: &str) {
         self.status.failed(error);
         tracing::error!(handler = self.build.name(), "{error}");
+    }
+}
+
+/// Builds an instance, for at most `timeout`.
+async fn build_once(
+    factory: &HandlerFactory,
+    cx: &BuildContext,
+    timeout: Duration,
+) -> Result<Box<dyn CustomHandler>, String> {
+    let build = AssertUnwindSafe(async { factory(cx).await }).catch_unwind();
+    match tokio::time::timeout(timeout, build).await {
+        Ok(Ok(Ok(handler))) => Ok(handler),
+        Ok(Ok(Err(error))) => Err(chain(&error)),
+        Ok(Err(panic)) => Err(format!("panicked: {}", panic_message(&*panic))),
+        Err(_) => Err(format!("not built within {}", humantime::format_duration(timeout))),
     }
 }
 

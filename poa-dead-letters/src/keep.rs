@@ -28,25 +28,58 @@ impl Inner {
         let mut connection = self.connection.lock();
         let transaction = connection.transaction()?;
         letters.iter().try_for_each(|letter| insert(&transaction, letter))?;
-        let dropped = self.make_room(&transaction)?;
+        let kept: u64 = letters.iter().map(size).sum();
+        let held = self.held.fetch_add(kept, Ordering::Relaxed) + kept;
+        let dropped = if held > self.max_bytes { self.make_room(&transaction)? } else { 0 };
         transaction.commit()?;
         self.dropped.fetch_add(dropped, Ordering::Relaxed);
         Ok(dropped)
     }
 
-    /// Drops the oldest letters that are over the bound, but never the newest one.
+    /// Drops the oldest letters if there are too many, but never the newest one. A little more goes than has to, so that not every
+    /// letter after that has to look through them again.
     fn make_room(&self, connection: &Connection) -> rusqlite::Result<u64> {
-        let bound = i64::try_from(self.max_bytes).unwrap_or(i64::MAX);
-        let dropped = connection.execute(
-            "DELETE FROM dead_letters WHERE id IN (
-                 SELECT id FROM (
-                     SELECT id, sum(length(payload)) OVER (ORDER BY id DESC) AS held FROM dead_letters
-                 ) WHERE held > ?1
-             ) AND id <> (SELECT max(id) FROM dead_letters)",
-            [bound],
-        )?;
-        Ok(dropped as u64)
+        let mut held = held(connection)?;
+        let (mut dropped, mut last) = (0, 0);
+        if held > self.max_bytes {
+            let enough = self.max_bytes - self.max_bytes / SLACK;
+            let sql = format!(
+                "SELECT id, {SIZE} FROM dead_letters WHERE id <> (SELECT max(id) FROM dead_letters) ORDER BY id"
+            );
+            let mut statement = connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()?.filter(|_| held > enough) {
+                held = held.saturating_sub(row.get::<_, i64>(1)?.unsigned_abs());
+                (dropped, last) = (dropped + 1, row.get(0)?);
+            }
+        }
+        connection.execute("DELETE FROM dead_letters WHERE id <= ?1", [last])?;
+        self.held.store(held, Ordering::Relaxed);
+        Ok(dropped)
     }
+}
+
+/// This part of the bound is free after letters gave way.
+const SLACK: u64 = 16;
+
+/// What the database needs for a letter beside its texts: the row, and its ids in two indexes.
+const OVERHEAD: u64 = 300;
+
+/// What a letter takes.
+const SIZE: &str =
+    "(length(payload) + length(reason) + length(agent_id) + length(data_type) + 300)";
+
+fn size(letter: &DeadLetter) -> u64 {
+    let message = &letter.message;
+    let texts = [message.agent_id().as_str(), message.data_type().name(), &letter.reason];
+    let texts: usize = texts.iter().map(|text| text.len()).sum();
+    (texts + message.payload().bytes().len()) as u64 + OVERHEAD
+}
+
+/// What all letters take.
+pub(crate) fn held(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = format!("SELECT coalesce(sum({SIZE}), 0) FROM dead_letters");
+    connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
 /// A letter that was here already was replayed in vain: what is new about it counts.

@@ -1,13 +1,15 @@
 //! Delivering letters again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use poa_core::status::Role;
 use poa_core::{
     AgentId, BoxError, DataTypes, Draft, Format, HostHandle, Message, MessageId, MessageType,
     Payload,
 };
 use rusqlite::{Row, params};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::{DeadLetterStore, Inner, MSGPACK, time};
@@ -24,31 +26,60 @@ impl DeadLetterStore {
     /// A letter goes when its receiver has confirmed it. One that fails again stays, with the new reason. Letters of receivers that
     /// the host does not have stay and wait. Cancel safe: what was in hand is delivered again later.
     pub async fn serve_replays(&self, host: HostHandle, shutdown: CancellationToken) {
-        let serve = async {
-            let mut poll = tokio::time::interval(POLL);
-            poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                poll.tick().await;
-                if let Err(error) = self.replay_requested(&host).await {
-                    tracing::error!("cannot replay dead letters, trying again: {error}");
-                }
-            }
-        };
         tokio::select! {
-            () = serve => {}
+            () = self.serve(&host) => {}
             () = shutdown.cancelled() => {}
         }
     }
 
-    async fn replay_requested(&self, host: &HostHandle) -> Result<(), BoxError> {
-        let inner = self.0.clone();
-        let receivers = tokio::task::spawn_blocking(move || inner.receivers_to_replay()).await??;
-        let known: HashSet<_> =
-            host.status().plugins.into_iter().map(|plugin| plugin.name).collect();
-        for receiver in receivers.into_iter().filter(|name| known.contains(name)) {
-            while self.replay_some(host, &receiver).await? {}
+    /// Each receiver has a task of its own, because one that is down takes nothing for as long as it is.
+    async fn serve(&self, host: &HostHandle) {
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut tasks, mut busy) = (JoinSet::new(), HashMap::new());
+        loop {
+            tokio::select! {
+                _ = poll.tick() => {}
+                Some(ended) = tasks.join_next_with_id() => {
+                    busy.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+                    continue;
+                }
+            }
+            let waiting = self.receivers_to_replay(host).await.unwrap_or_else(|error| {
+                tracing::error!("cannot look for dead letters to replay, trying again: {error}");
+                Vec::new()
+            });
+            for receiver in waiting {
+                if !busy.values().any(|name| *name == receiver) {
+                    let replaying = self.clone().replay_all(host.clone(), receiver.clone());
+                    busy.insert(tasks.spawn(replaying).id(), receiver);
+                }
+            }
         }
-        Ok(())
+    }
+
+    async fn receivers_to_replay(&self, host: &HostHandle) -> Result<Vec<String>, BoxError> {
+        let (inner, types) = (self.0.clone(), names_of(host.data_types()));
+        let find = move || inner.receivers_to_replay(&types);
+        let mut receivers = tokio::task::spawn_blocking(find).await??;
+        let plugins = host.status().plugins.into_iter();
+        let known = plugins.filter(|plugin| plugin.role == Role::Receiver);
+        let known: HashSet<_> = known.map(|plugin| plugin.name).collect();
+        receivers.retain(|name| known.contains(name));
+        Ok(receivers)
+    }
+
+    async fn replay_all(self, host: HostHandle, receiver: String) {
+        loop {
+            match self.replay_some(&host, &receiver).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    tracing::error!(receiver, "cannot replay dead letters, trying again: {error}");
+                    return;
+                }
+            }
+        }
     }
 
     /// Replays a batch for one receiver; false when there was nothing to do.
@@ -76,25 +107,28 @@ impl DeadLetterStore {
 }
 
 impl Inner {
-    fn receivers_to_replay(&self) -> rusqlite::Result<Vec<String>> {
+    fn receivers_to_replay(&self, types: &str) -> rusqlite::Result<Vec<String>> {
         let connection = self.connection.lock();
-        let sql = "SELECT DISTINCT receiver FROM dead_letters WHERE replay = 1";
-        connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect()
+        let sql = "SELECT DISTINCT receiver FROM dead_letters
+                   WHERE replay = 1 AND data_type IN (SELECT value FROM json_each(?1))";
+        connection.prepare_cached(sql)?.query_map([types], |row| row.get(0))?.collect()
     }
 
-    /// Messages in the order they were received, so that an agent's come in its order.
+    /// Messages in the order they were received, so that an agent's come in its order. A letter whose type is no longer declared waits
+    /// until it is again.
     fn to_replay(&self, receiver: &str, types: &DataTypes) -> rusqlite::Result<Vec<Message>> {
         let connection = self.connection.lock();
-        let sql = "SELECT message_id, agent_id, data_type, message_type, format, payload, received_at
-                   FROM dead_letters WHERE replay = 1 AND receiver = ?1 ORDER BY message_id LIMIT ?2";
+        let sql =
+            "SELECT message_id, agent_id, data_type, message_type, format, payload, received_at
+                   FROM dead_letters WHERE replay = 1 AND receiver = ?1
+                       AND data_type IN (SELECT value FROM json_each(?2))
+                   ORDER BY message_id LIMIT ?3";
         let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![receiver, BATCH], |row| message(row, types))?;
-        let mut messages = Vec::new();
-        for row in rows {
-            // A letter whose type is no longer declared waits until it is again.
-            messages.extend(row?);
-        }
-        Ok(messages)
+        let declared = names_of(types);
+        let rows =
+            statement.query_map(params![receiver, declared, BATCH], |row| message(row, types))?;
+        let messages: Result<Vec<_>, _> = rows.collect();
+        Ok(messages?.into_iter().flatten().collect())
     }
 
     fn forget(&self, receiver: &str, ids: &[MessageId]) -> rusqlite::Result<()> {
@@ -107,6 +141,13 @@ impl Inner {
         }
         transaction.commit()
     }
+}
+
+/// The names of these types, as a list in JSON.
+fn names_of(types: &DataTypes) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
+    let names: Vec<_> = types.iter().map(|data_type| quoted(data_type.name())).collect();
+    format!("[{}]", names.join(","))
 }
 
 /// The message of a row; none if it can no longer be one.

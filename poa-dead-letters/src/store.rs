@@ -1,12 +1,13 @@
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use poa_core::Timestamp;
+use poa_core::telemetry::Telemetry;
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use crate::{Letter, OpenError, Summary, Which, open};
+use crate::{Letter, OpenError, Summary, Which, keep, open};
 
 /// Dead letters in an SQLite database. Cloning is cheap: clones share the connection.
 ///
@@ -18,7 +19,9 @@ pub struct DeadLetterStore(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) connection: Mutex<Connection>,
     pub(crate) max_bytes: u64,
-    /// Letters that gave way to newer ones, since the store was opened.
+    /// About what the letters take; others may have removed some meanwhile.
+    pub(crate) held: AtomicU64,
+    /// Letters that gave way to newer ones.
     pub(crate) dropped: AtomicU64,
 }
 
@@ -31,13 +34,29 @@ const SUMMARY: &str = "id, receiver, message_id, agent_id, data_type, reason, at
     first_attempt, set_aside, length(payload), replay";
 
 impl DeadLetterStore {
-    /// Opens the store in this file, and makes it if it is not there. It holds at most `max_bytes` of data.
+    /// Opens the store in this file, and makes it if it is not there. It holds at most `max_bytes`, what the database needs for each
+    /// letter included.
     ///
     /// # Errors
     /// When the file cannot be used, or is something else.
     pub fn open(path: impl AsRef<Path>, max_bytes: u64) -> Result<Self, OpenError> {
-        let connection = Mutex::new(open::open(path.as_ref())?);
-        Ok(Self(Arc::new(Inner { connection, max_bytes, dropped: AtomicU64::new(0) })))
+        let path = path.as_ref();
+        let connection = open::open(path)?;
+        let held = keep::held(&connection)
+            .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
+        let (connection, held) = (Mutex::new(connection), AtomicU64::new(held));
+        Ok(Self(Arc::new(Inner { connection, max_bytes, held, dropped: AtomicU64::new(0) })))
+    }
+
+    /// Shows in these metrics how many letters gave way to newer ones.
+    pub fn observe(&self, telemetry: &Telemetry) {
+        const NAME: &str = "poa_dead_letters_dropped";
+        const HELP: &str = "Dead letters that gave way to newer ones, because there were too many";
+        let inner = self.0.clone();
+        telemetry.include("dead letters", move || {
+            let dropped = inner.dropped.load(Ordering::Relaxed);
+            format!("# HELP {NAME} {HELP}.\n# TYPE {NAME} counter\n{NAME}_total {dropped}\n")
+        });
     }
 
     /// These letters, the oldest first, without their data.

@@ -14,9 +14,7 @@ use poa_core::{
 use poa_dead_letters::{DeadLetterStore, Which};
 
 const DIR: &str = "POA_TEST_CRASH_DIR";
-const NAME: &str = "a_message_that_ends_the_process_is_set_aside_and_the_others_are_delivered";
 const COUNT: u64 = 20;
-const DEADLY: u64 = 13;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Numbered {
@@ -24,18 +22,21 @@ struct Numbered {
 }
 
 /// Writes down what it gets, and ends the process at one number.
-struct Deadly(std::fs::File);
+struct Deadly {
+    got: std::fs::File,
+    deadly: u64,
+}
 
 #[async_trait]
 impl Receiver for Deadly {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         let numbers = batch.iter().map(|message| message.payload().read::<Numbered>().unwrap().n);
         let numbers: Vec<_> = numbers.collect();
-        if numbers.contains(&DEADLY) {
+        if numbers.contains(&self.deadly) {
             std::process::abort();
         }
         for n in numbers {
-            writeln!(self.0, "{n}").map_err(DeliveryError::transient)?;
+            writeln!(self.got, "{n}").map_err(DeliveryError::transient)?;
         }
         Ok(())
     }
@@ -43,11 +44,11 @@ impl Receiver for Deadly {
 
 /// The process that dies: sends its messages the first time, and ends well once all are dealt with.
 #[tokio::main]
-async fn child(dir: &Path) {
+async fn child(dir: &Path, deadly: u64) {
     let got = dir.join("got");
     let factory: ReceiverFactory = Arc::new(move |_: &BuildContext| {
-        let file = std::fs::File::options().create(true).append(true).open(&got).unwrap();
-        Box::pin(async { Ok(Box::new(Deadly(file)) as Box<dyn Receiver>) })
+        let got = std::fs::File::options().create(true).append(true).open(&got).unwrap();
+        Box::pin(async move { Ok(Box::new(Deadly { got, deadly }) as Box<dyn Receiver>) })
     });
     let store = DeadLetterStore::open(dir.join("dead.db"), 1 << 20).unwrap();
     let host = Host::builder()
@@ -75,29 +76,47 @@ async fn child(dir: &Path) {
     assert!(host.stop().await.is_clean());
 }
 
-#[test]
-fn a_message_that_ends_the_process_is_set_aside_and_the_others_are_delivered() {
+/// Runs a host until a run ends well. Returns how often it did not, once it was seen that nothing is lost but the deadly message.
+fn crashes(name: &str, deadly: u64) -> usize {
     if let Some(dir) = std::env::var_os(DIR) {
-        return child(Path::new(&dir));
+        child(Path::new(&dir), deadly);
+        return 0;
     }
     let dir = tempfile::tempdir().unwrap();
     let run = || {
         let mut again = Command::new(std::env::current_exe().unwrap());
-        again.args(["--exact", NAME]).env(DIR, dir.path()).output().unwrap().status.success()
+        again.args(["--exact", name]).env(DIR, dir.path()).output().unwrap().status.success()
     };
-    // With its batch, then twice alone.
-    let ends: Vec<_> = (0..4).map(|_| run()).collect();
-    assert_eq!(ends, [false, false, false, true]);
+    let crashes = (0..5).take_while(|_| !run()).count();
 
     let store = DeadLetterStore::open(dir.path().join("dead.db"), 1 << 20).unwrap();
     let letters = store.list(&Which::All).unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].reason, "the process ended each time it was delivered");
-    assert_eq!(store.show(letters[0].id).unwrap().unwrap().payload, br#"{"n":13}"#);
+    let payload = store.show(letters[0].id).unwrap().unwrap().payload;
+    assert_eq!(payload, format!(r#"{{"n":{deadly}}}"#).into_bytes());
 
     let got = std::fs::read_to_string(dir.path().join("got")).unwrap();
     let mut got: Vec<u64> = got.lines().map(|line| line.parse().unwrap()).collect();
     got.sort_unstable();
     got.dedup();
-    assert_eq!(got, (0..COUNT).filter(|n| *n != DEADLY).collect::<Vec<_>>());
+    assert_eq!(got, (0..COUNT).filter(|n| *n != deadly).collect::<Vec<_>>());
+    crashes
+}
+
+/// Once with its batch, once alone.
+#[test]
+fn a_message_that_ends_the_process_twice_is_set_aside_and_the_others_are_delivered() {
+    let crashes = crashes(
+        "a_message_that_ends_the_process_twice_is_set_aside_and_the_others_are_delivered",
+        0,
+    );
+    assert!(crashes == 2 || std::env::var_os(DIR).is_some(), "{crashes}");
+}
+
+/// How soon its turn comes after a start depends on the machine, and with that whether it takes a third crash.
+#[test]
+fn a_message_that_ends_the_process_is_found_among_others() {
+    let crashes = crashes("a_message_that_ends_the_process_is_found_among_others", 13);
+    assert!([2, 3].contains(&crashes) || std::env::var_os(DIR).is_some(), "{crashes}");
 }

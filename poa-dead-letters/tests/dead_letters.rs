@@ -5,11 +5,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use poa_core::{
-    AgentId, BuildContext, DeadLetters, DeliveryError, Draft, Engine, Host, Message, Payload,
-    Receiver, ReceiverFactory, ReceiverOptions, async_trait,
+    AgentId, BuildContext, BuildError, CustomHandler, DataTypes, DeadLetter, DeadLetters,
+    DeliveryError, Draft, Engine, HandlerContext, Host, HostBuilder, Message, MessageId, Payload,
+    PluginError, Receiver, ReceiverFactory, ReceiverOptions, Timestamp, async_trait,
 };
 use poa_dead_letters::{DeadLetterStore, OpenError, Which};
 use tokio::sync::mpsc;
@@ -52,6 +54,10 @@ fn picky(refused: &[u64]) -> (Picky, mpsc::UnboundedReceiver<u64>) {
 }
 
 async fn start(dir: &Path, store: &DeadLetterStore, picky: &Picky) -> Host {
+    builder(dir, store, picky).start().await.unwrap()
+}
+
+fn builder(dir: &Path, store: &DeadLetterStore, picky: &Picky) -> HostBuilder {
     let picky = picky.clone();
     let factory: ReceiverFactory = Arc::new(move |_: &BuildContext| {
         let picky = picky.clone();
@@ -63,13 +69,14 @@ async fn start(dir: &Path, store: &DeadLetterStore, picky: &Picky) -> Host {
         .engine(Engine::Log)
         .dead_letters(Arc::new(store.clone()))
         .receiver_from("picky", ReceiverOptions::subscribe(["m"]), factory)
-        .start()
-        .await
-        .unwrap()
 }
 
 fn draft(host: &Host, n: u64) -> Draft {
-    let data_type = host.handle().data_types().get("m").unwrap().clone();
+    draft_of(host.handle().data_types(), "m", n)
+}
+
+fn draft_of(types: &DataTypes, data_type: &str, n: u64) -> Draft {
+    let data_type = types.get(data_type).unwrap().clone();
     let payload = Payload::json(&Numbered { n }).unwrap();
     Draft::new(AgentId::new("agent").unwrap(), data_type, payload)
 }
@@ -138,16 +145,23 @@ async fn what_cannot_be_delivered_is_kept_and_delivered_after_the_fix() {
 #[tokio::test]
 async fn the_store_is_bounded_and_the_newest_stay() {
     let dir = tempfile::tempdir().unwrap();
-    let store = DeadLetterStore::open(dir.path().join("dead.db"), 25).unwrap();
+    // Each takes 337 bytes: its texts, and what the database needs for it.
+    let store = DeadLetterStore::open(dir.path().join("dead.db"), 1200).unwrap();
     let (picky, _got) = picky(&[1, 2, 3, 4, 5]);
     let host = start(dir.path(), &store, &picky).await;
+    store.observe(host.handle().telemetry());
     for n in 1..=5 {
         host.handle().send_to_receivers(draft(&host, n)).unwrap().await.unwrap();
     }
+    let handle = host.handle();
     assert!(host.stop().await.is_clean());
     let left = store.list(&Which::All).unwrap();
-    // Each takes 7 bytes.
     assert_eq!(left.len(), 3);
+    assert!(
+        handle.metrics().contains("poa_dead_letters_dropped_total 2\n"),
+        "{}",
+        handle.metrics()
+    );
     let last = store.show(left[2].id).unwrap().unwrap();
     assert_eq!(last.payload, br#"{"n":5}"#);
     assert_eq!(store.remove(&Which::All).unwrap(), 3);
@@ -159,8 +173,80 @@ async fn the_store_is_bounded_and_the_newest_stay() {
 async fn keeping_a_letter_twice_keeps_it_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeadLetterStore::open(dir.path().join("dead.db"), 1 << 20).unwrap();
-    store.keep(Vec::new()).await.unwrap();
-    assert!(store.list(&Which::All).unwrap().is_empty());
+    let (message, other) = (message(1), message(2));
+    let letter = |receiver: &str, message: &Message, reason| {
+        DeadLetter::new(receiver, message.clone(), reason)
+    };
+    store.keep(vec![letter("r", &message, "first"), letter("r", &other, "other")]).await.unwrap();
+    store.request_replay(&Which::All).unwrap();
+    // After a crash, or after a replay in vain.
+    store.keep(vec![letter("r", &message, "second")]).await.unwrap();
+    store.keep(vec![letter("another receiver", &message, "third")]).await.unwrap();
+    let kept = store.list(&Which::Receiver("r".into())).unwrap();
+    let kept: Vec<_> =
+        kept.iter().map(|letter| (&*letter.reason, letter.attempts, letter.replay)).collect();
+    assert_eq!(kept, [("second", 2, false), ("other", 1, true)]);
+    assert_eq!(store.list(&Which::All).unwrap().len(), 3);
+}
+
+/// A message with this number that no host has seen.
+fn message(n: u64) -> Message {
+    let types = DataTypes::new(["m"]).unwrap();
+    let draft = draft_of(&types, "m", n);
+    let id = MessageId::from_bytes([u8::try_from(n).unwrap(); 16]);
+    Message::stamp(draft, id, Timestamp::from_micros(n))
+}
+
+/// A receiver that is down, a type that is gone and a handler with the name of a receiver that is gone hold up nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn replays_of_one_receiver_do_not_wait_for_anything_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DeadLetterStore::open(dir.path().join("dead.db"), 1 << 20).unwrap();
+    let types = DataTypes::new(["m", "gone"]).unwrap();
+    let letter = |receiver: &str, data_type, n: u64| {
+        let mut id = [0; 16];
+        id[8..].copy_from_slice(&n.to_be_bytes());
+        let draft = draft_of(&types, data_type, n);
+        let message = Message::stamp(draft, MessageId::from_bytes(id), Timestamp::from_micros(n));
+        DeadLetter::new(receiver, message, "for the test")
+    };
+    store.keep(vec![letter("down", "m", 1), letter("handler", "m", 2)]).await.unwrap();
+    store.keep((10..400).map(|n| letter("picky", "gone", n)).collect()).await.unwrap();
+    store.keep(vec![letter("picky", "m", 400)]).await.unwrap();
+    store.request_replay(&Which::All).unwrap();
+
+    let (picky, mut got) = picky(&[]);
+    let down: ReceiverFactory =
+        Arc::new(|_: &BuildContext| Box::pin(async { Err(BuildError::unavailable("down")) }));
+    let host = builder(dir.path(), &store, &picky)
+        .receiver_from("down", ReceiverOptions::subscribe(["m"]), down)
+        .handler_from("handler", Arc::new(|_| Box::pin(async { Ok(Box::new(Idle) as _) })))
+        .stop_timeouts(Duration::from_secs(1), Duration::from_millis(50));
+    let host = host.start().await.unwrap();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn({
+        let (store, handle, shutdown) = (store.clone(), host.handle(), shutdown.clone());
+        async move { store.serve_replays(handle, shutdown).await }
+    });
+    assert_eq!(take(&mut got, 1).await, [400]);
+    while store.list(&Which::All).unwrap().len() > 392 {
+        tokio::task::yield_now().await;
+    }
+    shutdown.cancel();
+    serving.await.unwrap();
+    assert_eq!(store.list(&Which::Receiver("picky".into())).unwrap().len(), 390);
+    host.stop().await;
+}
+
+/// A handler that does nothing.
+struct Idle;
+
+#[async_trait]
+impl CustomHandler for Idle {
+    async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+        cx.shutdown().cancelled().await;
+        Ok(())
+    }
 }
 
 #[test]

@@ -12,7 +12,8 @@ pub enum Outcome {
     Stopped {
         /// What the stop had to leave.
         report: StopReport,
-        /// How many messages are gone. With a log on the disk none are: what was not delivered is, after the next start.
+        /// How many messages are gone. With a log on the disk none are, unless it could not be written: what was not delivered is,
+        /// after the next start.
         lost: u64,
     },
     /// It was told twice, and left everything.
@@ -22,7 +23,7 @@ pub enum Outcome {
 impl Outcome {
     pub(crate) fn stopped(report: StopReport, engine: Engine) -> Self {
         let left = report.undelivered.iter().map(|(_, messages)| messages).sum();
-        let lost = if engine == Engine::Log { 0 } else { left };
+        let lost = report.lost + if engine == Engine::Log { 0 } else { left };
         Self::Stopped { report, lost }
     }
 
@@ -55,6 +56,13 @@ pub(crate) fn log(report: &StopReport, engine: Engine) {
             tracing::error!(receiver, messages, "messages were lost: not delivered in time");
         }
     }
+    if report.lost > 0 {
+        let messages = report.lost;
+        tracing::error!(
+            messages,
+            "messages were lost: taken with ack = \"memory\", and the log could not be written"
+        );
+    }
     if report.is_clean() {
         tracing::info!("stopped; every message was delivered");
     }
@@ -71,6 +79,8 @@ mod tests {
         assert_eq!(Outcome::stopped(report.clone(), Engine::Log).exit_code(), 0);
         assert_eq!(Outcome::stopped(report.clone(), Engine::Memory).exit_code(), 3);
         report.abandoned.push("receivers.store".to_owned());
-        assert_eq!(Outcome::stopped(report, Engine::Log).exit_code(), 0);
+        assert_eq!(Outcome::stopped(report.clone(), Engine::Log).exit_code(), 0);
+        report.lost = 1;
+        assert_eq!(Outcome::stopped(report, Engine::Log).exit_code(), 3);
     }
 }

@@ -27,6 +27,7 @@ impl Running {
         let (auth, dead_letters) = open(&config).await?;
         let host = config.host(&auth, &dead_letters).start().await?;
         auth.observe(host.handle().telemetry());
+        dead_letters.observe(host.handle().telemetry());
         let end = CancellationToken::new();
         // Users and dead letters are also managed from the command line, by another process.
         let (watched, ended) = (auth.clone(), end.clone());

@@ -56,6 +56,8 @@ pub struct Log<S: Storage> {
     pub(crate) current: Option<S::Writer>,
     /// How long the last segment's file is, as far as it was filled in advance.
     filled: u64,
+    /// Whether a segment was removed whose name may still come back.
+    removed: bool,
 }
 
 /// What readers see of the writer.
@@ -105,7 +107,7 @@ fn fill(file: &mut impl WriteAt, offset: u64, bytes: usize) -> u64 {
 }
 
 impl<S: Storage> Log<S> {
-    /// Opens the log in this storage, or begins one. A torn tail is cut; see [`Recovered`].
+    /// Opens the log in this storage, or begins one. A torn tail is cut, damage before the last record is not; see [`Recovered`].
     ///
     /// # Errors
     /// When the storage fails, or holds something else than a log of this format.
@@ -120,6 +122,7 @@ impl<S: Storage> Log<S> {
             segments: found.segments,
             current: found.current,
             filled: 0,
+            removed: false,
         };
         Ok((log, found.report))
     }
@@ -207,7 +210,7 @@ impl<S: Storage> Log<S> {
     /// Where the oldest record stands that is still kept.
     #[must_use]
     pub fn begin(&self) -> Position {
-        self.segments.first().copied().unwrap_or_default()
+        self.segments.first().copied().unwrap_or_else(|| self.end())
     }
 
     /// A reader that begins at this position, or at the oldest record kept if that is later.
@@ -225,18 +228,31 @@ impl<S: Storage> Log<S> {
     /// Gives back the space of segments that lie wholly before this position. Returns the bytes given back.
     ///
     /// # Errors
-    /// When a file cannot be removed. Those before it are.
+    /// When a file cannot be removed, or it cannot be known that it is gone for good. Those before it are.
     pub fn discard_before(&mut self, position: Position) -> Result<u64, LogError> {
         let mut freed = 0;
         while let [first, second, ..] = self.segments[..] {
             if second > position {
                 break;
             }
+            self.sync_removed()?;
             let name = segment::name(first);
             self.storage.remove(&name).map_err(LogError::io("remove", &name))?;
             self.segments.remove(0);
+            self.removed = true;
             freed += second.since(first);
         }
+        self.sync_removed()?;
         Ok(freed)
+    }
+
+    /// A segment must not come back after a power cut when a later one does not: nobody would know where it ends.
+    fn sync_removed(&mut self) -> Result<(), LogError> {
+        if self.removed {
+            let names = "the segments discarded";
+            self.storage.sync_names().map_err(LogError::io("sync the directory of", names))?;
+            self.removed = false;
+        }
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::log::Shared;
-use crate::record::{FRAME, Parsed, parse};
+use crate::record::{FRAME, Parsed, next_whole, parse};
 use crate::segment::{self, HEADER};
 use crate::storage::{ReadAt as _, Storage};
 use crate::{LogError, Position};
@@ -74,8 +74,8 @@ impl<S: Storage> Reader<S> {
         let position = self.next;
         let length = match parse(self.unread()) {
             Parsed::Whole(payload) => payload.len(),
-            Parsed::Short(_) => return Err(self.damaged("the file ends inside of a record")),
-            Parsed::Bad => return Err(self.damaged("the checksum of a record is wrong")),
+            Parsed::Short(_) => return Err(self.damaged("the file ends inside of a record")?),
+            Parsed::Bad => return Err(self.damaged("the checksum of a record is wrong")?),
         };
         self.next = position.plus((FRAME + length) as u64);
         let start = position.since(self.buffered_from) as usize + FRAME;
@@ -95,9 +95,15 @@ impl<S: Storage> Reader<S> {
         &self.buffer[self.next.since(self.buffered_from) as usize..]
     }
 
-    fn damaged(&self, reason: &'static str) -> LogError {
-        let resume = self.open.as_ref().and_then(|open| open.until);
-        LogError::Damaged { position: self.next, resume, reason }
+    /// The error for what stands here: it tells where the next whole record is, in this segment or the one after it.
+    fn damaged(&mut self, reason: &'static str) -> Result<LogError, LogError> {
+        // Damage is rare, so all that is left of the segment may be looked through at once.
+        self.ensure_buffered(usize::MAX)?;
+        let within = next_whole(self.unread()).map(|skip| self.next.plus(skip as u64));
+        let resume = within.or_else(|| self.open.as_ref().and_then(|open| open.until));
+        self.buffer = Vec::new();
+        self.buffered_from = self.next;
+        Ok(LogError::Damaged { position: self.next, resume, reason })
     }
 
     /// Opens the segment in which the next record stands.
@@ -123,7 +129,8 @@ impl<S: Storage> Reader<S> {
             // The segment it stood in was discarded: go on with the oldest one kept.
             None => {
                 let Some(oldest) = bases.first().copied() else {
-                    return Err(self.damaged("its segment is gone"));
+                    let (position, reason) = (self.next, "its segment is gone");
+                    return Err(LogError::Damaged { position, resume: None, reason });
                 };
                 self.skip_to(oldest);
                 (oldest, bases.get(1).copied())

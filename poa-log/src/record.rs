@@ -98,9 +98,68 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed<'_> {
     }
 }
 
+/// How many bytes a search for a record may check in vain: bytes that look like lengths can make it look at the same ones again and
+/// again.
+const SEARCH: usize = 1 << 30;
+
+/// Where the next whole record begins behind bytes that are none; nowhere if no record follows.
+///
+/// Part of a payload may be taken for a record, but an agent that tries that says nothing it could not say anyway.
+pub(crate) fn next_whole(bytes: &[u8]) -> Option<usize> {
+    search(bytes, SEARCH)
+}
+
+/// A search over the limit ends at the end of the bytes, as if a record stood there: what was not looked at must not pass for
+/// nothing.
+fn search(bytes: &[u8], limit: usize) -> Option<usize> {
+    let (mut start, mut checked) = (1, 0);
+    while let Some(frame) = bytes.get(start..start + FRAME) {
+        if frame.iter().all(|byte| *byte == 0) {
+            // Room that was filled in advance; a frame may begin with its last zeros.
+            let zeros = bytes[start..].iter().position(|byte| *byte != 0)?;
+            start += zeros - FRAME + 1;
+            continue;
+        }
+        match parse(&bytes[start..]) {
+            Parsed::Whole(_) => return Some(start),
+            Parsed::Short(_) => {}
+            Parsed::Bad => checked += FRAME + payload_length(frame),
+        }
+        if checked > limit {
+            return Some(bytes.len());
+        }
+        start += 1;
+    }
+    None
+}
+
+fn payload_length(frame: &[u8]) -> usize {
+    frame.first_chunk().map_or(0, |length| u32::from_le_bytes(*length) as usize)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_next_record_is_found_behind_anything() {
+        let mut group = Group::new();
+        group.push(|bytes| bytes.extend_from_slice(b"payload"));
+        let garbage: [&[u8]; 6] = [b"x", &[0; 7], &[0; 8], &[0; 9], &[0; 100], &[7, 0, 0, 0, 1, 0]];
+        for garbage in garbage {
+            let bytes = [garbage, group.bytes(), &[0; 20]].concat();
+            assert_eq!(next_whole(&bytes), Some(garbage.len()), "{garbage:?}");
+            assert_eq!(next_whole(&bytes[..bytes.len() - 21]), None, "{garbage:?}");
+        }
+        assert_eq!((next_whole(&[0; 64]), next_whole(&[])), (None, None));
+    }
+
+    #[test]
+    fn a_search_that_takes_too_long_finds_the_end() {
+        // Each fourth byte begins the length of a record of 16 MiB.
+        let bytes = [0, 0, 0, 1].repeat(8 << 20);
+        assert_eq!(search(&bytes, 20 << 20), Some(bytes.len()));
+    }
 
     #[test]
     fn what_was_pushed_is_parsed() {

@@ -1,5 +1,6 @@
 //! Opening a log that may have been cut off at any moment.
 
+use crate::record::next_whole;
 use crate::segment::{self, HEADER, Header};
 use crate::storage::{ReadAt, Storage, WriteAt};
 use crate::{LogError, Position};
@@ -11,8 +12,13 @@ pub struct Recovered {
     /// Bytes behind the last whole record, which were cut: what was being written when the power went. Never acknowledged. Zeros
     /// at the end do not count, because segments are filled with them in advance.
     pub torn_bytes: u64,
-    /// The file these bytes were kept in.
+    /// The file these bytes were kept in; none if there was no room for them.
     pub kept_in: Option<String>,
+    /// Bytes that are no record and have whole records behind them. Nothing was cut there: readers pass over them and tell.
+    ///
+    /// The disk has lost what it had, or a group was being written when the power went, and its end reached the disk before its
+    /// beginning. The records behind are given to readers in both cases, although in the second they were not acknowledged.
+    pub damaged_bytes: u64,
 }
 
 pub(crate) struct Found<A> {
@@ -37,9 +43,13 @@ pub(crate) fn recover<S: Storage>(storage: &S) -> Result<Found<S::Writer>, LogEr
     let bytes = read_all(storage, last)?;
     match segment::check_header(&segment::name(last), last, &bytes)? {
         Header::Fine => recover_tail(storage, segments, last, &bytes),
+        // There are records, so it was finished once.
+        Header::Unfinished if bytes.iter().skip(HEADER as usize).any(|byte| *byte != 0) => {
+            recover_tail(storage, segments, last, &bytes)
+        }
         // Nothing was ever written to it, so its position is the end.
         Header::Unfinished => {
-            let report = Recovered { torn_bytes: bytes.len() as u64, kept_in: None };
+            let report = Recovered { torn_bytes: bytes.len() as u64, ..Recovered::default() };
             segments.pop();
             Ok(Found { segments, end: last, current: None, report })
         }
@@ -64,7 +74,7 @@ fn read_all<S: Storage>(storage: &S, base: Position) -> Result<Vec<u8>, LogError
     Ok(bytes)
 }
 
-/// Cuts the last segment behind its last whole record.
+/// Finds the end of the last segment, and cuts it there; if there is damage before that, a new segment is begun instead.
 fn recover_tail<S: Storage>(
     storage: &S,
     segments: Vec<Position>,
@@ -73,20 +83,41 @@ fn recover_tail<S: Storage>(
 ) -> Result<Found<S::Writer>, LogError> {
     let name = segment::name(base);
     let records = &bytes[HEADER as usize..];
-    let whole = segment::whole_records(records);
+    let (whole, damaged_bytes) = extent(records);
     let end = base.plus(whole as u64);
-    let torn = without_trailing_zeros(&records[whole..]);
-    let kept_in = keep(storage, end, torn)?;
     let mut file = storage.write(&name).map_err(LogError::io("open", &name))?;
+    if damaged_bytes > 0 {
+        make_durable(storage, &mut file, &name)?;
+        // The file stays as it is, for whoever looks into it; where the next segment begins tells where it ends.
+        let report = Recovered { damaged_bytes, ..Recovered::default() };
+        return Ok(Found { segments, end, current: None, report });
+    }
+    let torn = without_trailing_zeros(&records[whole..]);
+    let kept_in = keep(storage, end, torn);
     if records.len() > whole {
         // Behind the end there must be nothing that could be taken for a record after the next crash.
         file.set_len(HEADER + whole as u64).map_err(LogError::io("cut", &name))?;
     }
-    // What was found, the name included, may only have been in the page cache; from now on it counts as durable.
-    file.sync().map_err(LogError::io("sync", &name))?;
-    storage.sync_names().map_err(LogError::io("sync the directory of", &name))?;
-    let report = Recovered { torn_bytes: torn.len() as u64, kept_in };
+    make_durable(storage, &mut file, &name)?;
+    let report = Recovered { torn_bytes: torn.len() as u64, kept_in, damaged_bytes };
     Ok(Found { segments, end, current: Some(file), report })
+}
+
+/// What was found, the name included, may only have been in the page cache; from now on it counts as durable.
+fn make_durable<S: Storage>(storage: &S, file: &mut S::Writer, name: &str) -> Result<(), LogError> {
+    file.sync().map_err(LogError::io("sync", name))?;
+    storage.sync_names().map_err(LogError::io("sync the directory of", name))
+}
+
+/// Where the last whole record ends, and how many bytes before that are no records.
+fn extent(records: &[u8]) -> (usize, u64) {
+    let (mut end, mut damaged) = (segment::whole_records(records), 0);
+    while let Some(skip) = next_whole(&records[end..]) {
+        damaged += skip as u64;
+        end += skip;
+        end += segment::whole_records(&records[end..]);
+    }
+    (end, damaged)
 }
 
 fn without_trailing_zeros(bytes: &[u8]) -> &[u8] {
@@ -94,14 +125,17 @@ fn without_trailing_zeros(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// Keeps what is cut, so that a fault of the disk in the middle of a segment can be looked into.
-fn keep<S: Storage>(storage: &S, end: Position, torn: &[u8]) -> Result<Option<String>, LogError> {
+/// Keeps what is cut, so that it can be looked into. A full disk must not keep the log from opening, so this may fail.
+fn keep<S: Storage>(storage: &S, end: Position, torn: &[u8]) -> Option<String> {
     if torn.is_empty() {
-        return Ok(None);
+        return None;
     }
     let name = format!("torn-{:020}.bin", end.get());
-    let mut file = storage.create(&name).map_err(LogError::io("create", &name))?;
-    file.write_at(torn, 0).map_err(LogError::io("write to", &name))?;
-    file.sync().map_err(LogError::io("sync", &name))?;
-    Ok(Some(name))
+    let mut file = storage.create(&name).ok()?;
+    if file.write_at(torn, 0).and_then(|()| file.sync()).is_ok() {
+        return Some(name);
+    }
+    // A part of it would only take room.
+    let _ = storage.remove(&name);
+    None
 }

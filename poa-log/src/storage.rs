@@ -105,10 +105,7 @@ impl Directory {
     /// When it cannot be made.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&path)?;
+        make_dir(&path)?;
         Ok(Self(path))
     }
 
@@ -117,6 +114,29 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.0
     }
+}
+
+/// Makes a directory for its owner alone, if it is not there, and those above it. It survives a power cut.
+///
+/// # Errors
+/// When it cannot be made, or it cannot be known that it would survive.
+pub fn make_dir(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists());
+    let made: Vec<_> = std::iter::once(path).chain(missing).collect();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)?;
+    // The name of each stands in the one above it, which may be closed to those who may only pass through.
+    made.into_iter().filter_map(Path::parent).try_for_each(|above| match sync_dir(above) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced,
+    })
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
 }
 
 impl Storage for Directory {
@@ -147,7 +167,7 @@ impl Storage for Directory {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        sync_dir(&self.0)
     }
 }
 

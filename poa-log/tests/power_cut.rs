@@ -1,10 +1,12 @@
-//! The power goes at any moment. What was acknowledged stays, and nothing else appears.
+//! The power goes at any moment, also in the middle of an append, a discard or a recovery. What was acknowledged stays, and nothing
+//! else appears, but for parts of what was being written.
 //!
-//! The storage here keeps what was synced, and of what was not an arbitrary part: a prefix, nothing, or torn sectors.
+//! The storage here keeps what was synced, and of what was not an arbitrary part: a prefix, nothing, or torn sectors; names that
+//! were made may be gone, and names that were removed may be back. Any operation may fail.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -20,11 +22,41 @@ struct Disk(Arc<Mutex<State>>);
 struct State {
     files: BTreeMap<String, Contents>,
     /// Names that a crash cannot take away.
-    durable_names: BTreeMap<String, ()>,
+    durable_names: BTreeSet<String>,
+    /// Files that were removed, and that a crash may bring back.
+    removed: BTreeMap<String, Contents>,
     /// Bytes that still fit.
     room: Option<usize>,
-    /// The next sync fails.
-    fail_sync: bool,
+    /// What fails the next time it is tried.
+    fails: Option<Operation>,
+    /// How many operations there still are before the power goes.
+    fuse: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Create,
+    Write,
+    Sync,
+    Cut,
+    Remove,
+    SyncNames,
+}
+
+impl State {
+    /// Fails if this operation is to fail, or if there is no power any more.
+    fn begin(&mut self, operation: Operation) -> io::Result<()> {
+        match &mut self.fuse {
+            Some(0) => return Err(io::Error::other("the power is gone")),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        if self.fails == Some(operation) {
+            self.fails = None;
+            return Err(io::Error::other("the disk has a fault"));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Default)]
@@ -56,6 +88,10 @@ struct Handle {
 }
 
 impl Disk {
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.0.lock().unwrap());
+    }
+
     fn with<T>(&self, name: &str, f: impl FnOnce(&mut Contents) -> T) -> io::Result<T> {
         let mut state = self.0.lock().unwrap();
         state.files.get_mut(name).map(f).ok_or_else(|| io::ErrorKind::NotFound.into())
@@ -71,15 +107,16 @@ impl Disk {
         let state = self.0.lock().unwrap();
         let mut luck = luck.iter().copied().cycle();
         let mut files = BTreeMap::new();
-        for (name, contents) in &state.files {
-            let named = state.durable_names.contains_key(name) || luck.next().unwrap() % 2 == 0;
+        for (name, contents) in state.files.iter().chain(&state.removed) {
+            let durable = state.files.contains_key(name) && state.durable_names.contains(name);
+            let named = durable || luck.next().unwrap() % 2 == 0;
             if named {
                 let left = survivor(contents, &mut luck);
                 let contents = Contents { synced: left.clone(), bytes: left, unsynced: Vec::new() };
                 files.insert(name.clone(), contents);
             }
         }
-        let durable_names = files.keys().map(|name| (name.clone(), ())).collect();
+        let durable_names = files.keys().cloned().collect();
         Disk(Arc::new(Mutex::new(State { files, durable_names, ..State::default() })))
     }
 }
@@ -114,7 +151,12 @@ impl Storage for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<Handle> {
-        self.0.lock().unwrap().files.insert(name.to_owned(), Contents::default());
+        let mut state = self.0.lock().unwrap();
+        state.begin(Operation::Create)?;
+        let contents = state.files.entry(name.to_owned()).or_default();
+        contents.bytes.clear();
+        contents.unsynced.push(Change::Cut(0));
+        drop(state);
         self.handle(name)
     }
 
@@ -128,12 +170,19 @@ impl Storage for Disk {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
-        state.files.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        state.begin(Operation::Remove)?;
+        let contents = state.files.remove(name).ok_or(io::ErrorKind::NotFound)?;
+        if state.durable_names.remove(name) {
+            state.removed.insert(name.to_owned(), contents);
+        }
+        Ok(())
     }
 
     fn sync_names(&self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
-        state.durable_names = state.files.keys().map(|name| (name.clone(), ())).collect();
+        state.begin(Operation::SyncNames)?;
+        state.durable_names = state.files.keys().cloned().collect();
+        state.removed.clear();
         Ok(())
     }
 }
@@ -141,6 +190,7 @@ impl Storage for Disk {
 impl WriteAt for Handle {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
+        state.begin(Operation::Write)?;
         let offset = offset as usize;
         let contents = state.files.get(&self.name).ok_or(io::ErrorKind::NotFound)?;
         // Only what makes the file longer needs room.
@@ -157,9 +207,7 @@ impl WriteAt for Handle {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.disk.0.lock().unwrap();
-        if std::mem::take(&mut state.fail_sync) {
-            return Err(io::Error::other("the disk has a fault"));
-        }
+        state.begin(Operation::Sync)?;
         let contents = state.files.get_mut(&self.name).ok_or(io::ErrorKind::NotFound)?;
         contents.synced.clone_from(&contents.bytes);
         contents.unsynced.clear();
@@ -167,10 +215,12 @@ impl WriteAt for Handle {
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.disk.with(&self.name, |contents| {
-            contents.bytes.resize(len as usize, 0);
-            contents.unsynced.push(Change::Cut(len as usize));
-        })
+        let mut state = self.disk.0.lock().unwrap();
+        state.begin(Operation::Cut)?;
+        let contents = state.files.get_mut(&self.name).ok_or(io::ErrorKind::NotFound)?;
+        contents.bytes.resize(len as usize, 0);
+        contents.unsynced.push(Change::Cut(len as usize));
+        Ok(())
     }
 }
 
@@ -208,10 +258,19 @@ fn group(numbers: std::ops::Range<u32>, padding: usize) -> Group {
 fn numbers(log: &Log<Disk>, from: Position) -> Vec<u32> {
     let mut reader = log.reader(from);
     let mut numbers = Vec::new();
-    while let Some(entry) = reader.next().unwrap() {
-        numbers.push(u32::from_le_bytes(entry.payload[..4].try_into().unwrap()));
+    loop {
+        match reader.next() {
+            Ok(Some(entry)) => {
+                numbers.push(u32::from_le_bytes(entry.payload[..4].try_into().unwrap()));
+            }
+            Ok(None) => return numbers,
+            // The hole in a group whose end reached the disk before its beginning.
+            Err(LogError::Damaged { resume, .. }) => {
+                reader.skip_to(resume.unwrap_or_else(|| log.end()));
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
-    numbers
 }
 
 #[derive(Clone, Debug)]
@@ -224,25 +283,56 @@ enum Action {
     Full {
         room: usize,
     },
-    /// An append whose sync fails.
-    SyncFails,
+    /// An append in which an operation fails.
+    Fails(Operation),
     CutPower(Vec<u8>),
+    /// The power goes after so many operations of an append, a discard or a recovery.
+    CutWithin {
+        what: Within,
+        after: usize,
+        luck: Vec<u8>,
+    },
     Reopen,
+    /// A disk that is full when the log is opened, as far as it has to be written.
+    ReopenFull,
     Discard,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Within {
+    Append,
+    Discard,
+    Reopen,
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         6 => (1..5_u32, 0..60_usize).prop_map(|(records, padding)| Action::Append { records, padding }),
         1 => (0..300_usize).prop_map(|room| Action::Full { room }),
-        1 => Just(Action::SyncFails),
-        3 => prop::collection::vec(any::<u8>(), 1..20).prop_map(Action::CutPower),
+        2 => operation().prop_map(Action::Fails),
+        2 => luck().prop_map(Action::CutPower),
+        3 => (within(), 0..8_usize, luck())
+            .prop_map(|(what, after, luck)| Action::CutWithin { what, after, luck }),
         1 => Just(Action::Reopen),
+        1 => Just(Action::ReopenFull),
         1 => Just(Action::Discard),
     ]
 }
 
-/// What may stand in the log: everything acknowledged, then at most one group that was not.
+fn operation() -> impl Strategy<Value = Operation> {
+    use Operation::{Create, Cut, Remove, Sync, SyncNames, Write};
+    prop::sample::select(vec![Create, Write, Sync, Cut, Remove, SyncNames])
+}
+
+fn within() -> impl Strategy<Value = Within> {
+    prop::sample::select(vec![Within::Append, Within::Discard, Within::Reopen])
+}
+
+fn luck() -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(any::<u8>(), 1..20)
+}
+
+/// What may stand in the log: everything acknowledged, then parts of at most one group that was not.
 #[derive(Default)]
 struct Model {
     acknowledged: Vec<u32>,
@@ -261,11 +351,20 @@ impl Model {
     ) -> Result<(), LogError> {
         let range = self.next..self.next + records;
         self.next = range.end;
-        log.append(&group(range.clone(), padding))?;
+        if let Err(error) = log.append(&group(range.clone(), padding)) {
+            self.in_doubt.push(range.collect());
+            return Err(error);
+        }
         // What failed before was cut by now, or stands where nobody reads, and cannot come back.
         self.in_doubt.clear();
         self.acknowledged.extend(range);
         Ok(())
+    }
+
+    fn discard(&mut self, log: &mut Log<Disk>) {
+        // What could not be discarded is still there, which is no harm.
+        let _ = log.discard_before(log.end());
+        self.discarded = self.acknowledged.len();
     }
 
     fn check(&self, log: &Log<Disk>) {
@@ -276,12 +375,13 @@ impl Model {
         assert!(self.acknowledged[..self.discarded].ends_with(older), "found {found:?}");
     }
 
-    /// After a crash a part of one group that was in doubt may have become part of the log.
+    /// After a crash parts of one group that was in doubt may have become part of the log.
     fn settle(&mut self, log: &Log<Disk>) {
         let found = numbers(log, Position::START);
         let doubted = |number: &u32| self.in_doubt.iter().any(|group| group.contains(number));
         let extra: Vec<u32> = found.iter().copied().filter(doubted).collect();
-        let fits = self.in_doubt.iter().any(|group| group.starts_with(&extra));
+        let of = |group: &Vec<u32>| extra.iter().all(|number| group.contains(number));
+        let fits = extra.is_sorted_by(|one, next| one < next) && self.in_doubt.iter().any(of);
         assert!(extra.is_empty() || fits, "{extra:?} of {:?}", self.in_doubt);
         self.acknowledged.extend(extra);
         self.in_doubt.clear();
@@ -302,22 +402,28 @@ proptest! {
                     model.append(&mut log, records, padding).unwrap();
                 }
                 Action::Full { room } => {
-                    disk.0.lock().unwrap().room = Some(room);
-                    let before = model.next;
-                    if model.append(&mut log, 3, 40).is_err() {
-                        model.in_doubt.push((before..model.next).collect());
-                    }
-                    disk.0.lock().unwrap().room = None;
+                    disk.set(|state| state.room = Some(room));
+                    let _ = model.append(&mut log, 3, 40);
+                    disk.set(|state| state.room = None);
                 }
-                Action::SyncFails => {
-                    disk.0.lock().unwrap().fail_sync = true;
-                    let before = model.next;
-                    if model.append(&mut log, 3, 10).is_err() {
-                        model.in_doubt.push((before..model.next).collect());
-                    }
-                    disk.0.lock().unwrap().fail_sync = false;
+                Action::Fails(operation) => {
+                    disk.set(|state| state.fails = Some(operation));
+                    let _ = model.append(&mut log, 3, 10);
+                    let _ = log.discard_before(Position::START);
+                    disk.set(|state| state.fails = None);
                 }
                 Action::CutPower(luck) => {
+                    disk = disk.cut_power(&luck);
+                    log = Log::open(disk.clone(), options()).unwrap().0;
+                    model.settle(&log);
+                }
+                Action::CutWithin { what, after, luck } => {
+                    disk.set(|state| state.fuse = Some(after));
+                    match what {
+                        Within::Append => drop(model.append(&mut log, 4, 30)),
+                        Within::Discard => model.discard(&mut log),
+                        Within::Reopen => drop(Log::open(disk.clone(), options())),
+                    }
                     disk = disk.cut_power(&luck);
                     log = Log::open(disk.clone(), options()).unwrap().0;
                     model.settle(&log);
@@ -326,40 +432,49 @@ proptest! {
                     log = Log::open(disk.clone(), options()).unwrap().0;
                     model.settle(&log);
                 }
-                Action::Discard => {
-                    log.discard_before(log.end()).unwrap();
-                    model.discarded = model.acknowledged.len();
+                Action::ReopenFull => {
+                    disk.set(|state| state.room = Some(0));
+                    log = Log::open(disk.clone(), options()).unwrap().0;
+                    disk.set(|state| state.room = None);
+                    model.settle(&log);
                 }
+                Action::Discard => model.discard(&mut log),
             }
             model.check(&log);
         }
     }
 
-    /// The power goes in the middle of an append: what was acknowledged before stays, and of the group a whole prefix at most.
+    /// A disk that forgets what it had: one byte that changed takes one record, and neither those behind it nor what comes later.
     #[test]
-    fn an_append_cut_short_leaves_a_prefix(
-        before in 0..6_u32,
-        records in 1..6_u32,
-        luck in prop::collection::vec(any::<u8>(), 1..30),
+    fn a_byte_that_changed_takes_one_record(
+        appends in prop::collection::vec((1..5_u32, 0..60_usize), 1..12),
+        at in any::<prop::sample::Index>(),
+        flip in 1..=255_u8,
     ) {
         let disk = Disk::default();
         let (mut log, _) = Log::open(disk.clone(), options()).unwrap();
-        for number in 0..before {
-            log.append(&group(number..number + 1, 20)).unwrap();
+        let mut model = Model::default();
+        for (records, padding) in appends {
+            model.append(&mut log, records, padding).unwrap();
         }
-        // What the log does before it syncs, done by hand.
         let end = log.end();
-        let Some(name) = disk.list().unwrap().pop() else { return Ok(()) };
-        let base: u64 = name.trim_end_matches(".log").parse().unwrap();
-        let mut file = disk.write(&name).unwrap();
-        let header = 16;
-        let cut = group(before..before + records, 20);
-        file.write_at(cut.bytes(), header + end.get() - base).unwrap();
-        let after = disk.cut_power(&luck);
-        let (log, _) = Log::open(after, options()).unwrap();
+        let last: u64 = disk.list().unwrap().pop().unwrap()[..20].parse().unwrap();
+        let held = (end.get() - last) as usize;
+        let name = format!("{last:020}.log");
+        disk.with(&name, |contents| contents.bytes[16 + at.index(held)] ^= flip).unwrap();
+
+        let (mut log, recovered) = Log::open(disk, options()).unwrap();
         let found = numbers(&log, Position::START);
-        let all: Vec<u32> = (0..before + records).collect();
-        prop_assert!(all.starts_with(&found), "{found:?}");
-        prop_assert!(found.len() >= before as usize, "{found:?}");
+        let missing: Vec<u32> =
+            model.acknowledged.iter().copied().filter(|number| !found.contains(number)).collect();
+        prop_assert!(found.is_sorted(), "{found:?}");
+        prop_assert_eq!(missing.len(), 1, "{:?}", missing);
+        // Only the last record can be taken for what was being written.
+        let was_last = missing.last() == model.acknowledged.last();
+        prop_assert_eq!(recovered.damaged_bytes > 0, !was_last, "{:?}", recovered);
+        prop_assert_eq!(recovered.torn_bytes > 0, was_last, "{:?}", recovered);
+        model.append(&mut log, 2, 5).unwrap();
+        let later = numbers(&log, Position::START);
+        prop_assert!(later.starts_with(&found) && later.len() == found.len() + 2, "{:?}", later);
     }
 }

@@ -64,6 +64,9 @@
 // `poa_result.code` of `send`: refused, something in a message is not valid; `text` says what.
 #define POA_REFUSED_INVALID 19
 
+// `poa_result.code` of `send`: refused, another message was taken with the same idempotency key.
+#define POA_REFUSED_KEY 20
+
 // `poa_result.code` of `send`: accepted, but the log could not be written; nobody has the messages.
 #define POA_NOT_STORED 32
 

@@ -40,6 +40,8 @@ pub const POA_REFUSED_BUSY: u32 = 17;
 pub const POA_REFUSED_STOPPING: u32 = 18;
 /// `poa_result.code` of `send`: refused, something in a message is not valid; `text` says what.
 pub const POA_REFUSED_INVALID: u32 = 19;
+/// `poa_result.code` of `send`: refused, another message was taken with the same idempotency key.
+pub const POA_REFUSED_KEY: u32 = 20;
 /// `poa_result.code` of `send`: accepted, but the log could not be written; nobody has the messages.
 pub const POA_NOT_STORED: u32 = 32;
 /// `poa_result.code` of `send`: accepted, but a receiver could not deliver.

@@ -42,6 +42,7 @@ impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::BacklogFull { .. } => Self::BacklogFull { retry_after: RETRY_AFTER },
+            Refused::KeyReused => Self::KeyReused,
             Refused::LogBusy => Self::not_now("the disk is too slow"),
             _ => Self::not_now("the server is stopping"),
         }

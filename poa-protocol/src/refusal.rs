@@ -102,6 +102,11 @@ pub enum Refusal {
         /// What was sent, cut short; the known calls; the nearest of them.
         message: String,
     },
+    /// 422: the key of this message was given to another one before.
+    #[error(
+        "another message was sent with this idempotency key, and is kept; give every message its own"
+    )]
+    KeyReused,
     /// The status of `cause`: one item of a batch is refused, and so is the whole batch.
     #[error("item {index}: {cause}")]
     InBatch {
@@ -167,7 +172,8 @@ impl Refusal {
             | Self::WrongType { .. }
             | Self::InvalidField { .. }
             | Self::UnknownType { .. }
-            | Self::UnknownCall { .. } => 422,
+            | Self::UnknownCall { .. }
+            | Self::KeyReused => 422,
             Self::InBatch { cause, .. } => cause.status(),
             Self::Internal => 500,
             Self::Unavailable { .. } | Self::Overdue { .. } | Self::BacklogFull { .. } => 503,
@@ -196,6 +202,7 @@ impl Refusal {
             Self::InvalidField { .. } => "invalid_field",
             Self::UnknownType { .. } => "unknown_type",
             Self::UnknownCall { .. } => "unknown_call",
+            Self::KeyReused => "idempotency_key_reused",
             Self::InBatch { cause, .. } => cause.code(),
             Self::Internal => "internal",
             Self::Unavailable { .. } => "unavailable",

@@ -47,6 +47,83 @@ async fn a_full_disk_refuses_and_recovers() {
     sender.check(&numbers(&database, "agent"));
 }
 
+/// What is queued in memory while the disk is full is bounded, and on the disk once there is room.
+#[tokio::test]
+async fn a_full_disk_does_not_fill_the_memory() {
+    let Some(disk) = SmallDisk::mount("a_full_disk_does_not_fill_the_memory") else { return };
+    let receiver = sqlite("local", "metrics.db", "retry = { initial = \"20ms\", max = \"200ms\" }");
+    let bus = "[bus]\nack = \"memory\"\n";
+    let home = Home::with_data_in(&disk.path().join("data"), &(receiver + bus));
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let client = server.client().await;
+    let mut sender = Sender { client, token, acknowledged: Vec::new(), next: 0 };
+    sender.until(200).await;
+    server.drained("local").await;
+    let ballast = disk.fill(0);
+    let before = server.resident();
+    let refused = sender.until(503).await;
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert_eq!(refused.json()["message"], "the disk is too slow");
+    let grown = server.resident().saturating_sub(before) >> 20;
+    assert!(grown < 300, "{grown} MiB more");
+    let taken = sender.acknowledged.len();
+    fs::remove_file(&ballast).unwrap();
+    sender.until(200).await;
+    server.drained("local").await;
+    server.stop().await;
+    println!("{taken} messages were taken while the disk was full, {grown} MiB more resident");
+    sender.check(&numbers(&database(&home.data("metrics.db")), "agent"));
+}
+
+/// A full disk keeps neither the server from starting nor what waits from being delivered, and that gives the room back.
+#[tokio::test]
+async fn a_server_starts_on_a_full_disk_and_makes_room() {
+    let name = "a_server_starts_on_a_full_disk_and_makes_room";
+    // The log gives room back a segment of 64 MiB at a time.
+    let Some(disk) = SmallDisk::of_size(name, 160) else { return };
+    let elsewhere = TempDir::with_prefix("poa-elsewhere-").unwrap();
+    let file = elsewhere.path().join("metrics.db");
+    let backlog = "backlog = { max_bytes = \"1GiB\", max_log = \"1GiB\" }";
+    let receiver = sqlite("local", file.to_str().unwrap(), backlog);
+    let home = Home::with_data_in(&disk.path().join("data"), &receiver);
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    // Somebody keeps the receiver from storing anything.
+    let locked = rusqlite::Connection::open(&file).unwrap();
+    locked.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let mut client = server.client().await;
+    let pad = "x".repeat(1 << 20);
+    let message = |n: usize| {
+        let body = format!(
+            r#"{{"id":"agent","type":"system_metrics","data":{{"type":"t","body":{{"n":{n},"pad":"{pad}"}}}}}}"#
+        );
+        Request::post("/data", &token).json(&body).bytes()
+    };
+    let mut acknowledged = 0;
+    while client.exchange(&message(acknowledged)).await.unwrap().status == 200 {
+        acknowledged += 1;
+    }
+    assert!(acknowledged > 64, "{acknowledged} messages of a mebibyte do not fill a segment");
+    let _ballast = disk.fill(0);
+    server.kill().await;
+    drop(locked);
+
+    let server = Server::start(&home).await;
+    server.drained("local").await;
+    let mut client = server.client().await;
+    poa_tests::until("there is room again", async || {
+        let answer = client.exchange(&message(usize::MAX >> 1)).await.unwrap();
+        (answer.status == 200).then_some(())
+    })
+    .await;
+    server.drained("local").await;
+    server.stop().await;
+    let stored = numbers(&database(&file), "agent");
+    let missing: Vec<_> = (0..acknowledged).filter(|n| !stored.contains(n)).collect();
+    assert!(missing.is_empty(), "{missing:?} of {acknowledged} are missing");
+}
+
 /// An agent that counts its messages.
 struct Sender {
     client: Client,
@@ -105,8 +182,14 @@ impl SmallDisk {
     /// Mounts a disk. Who may not is given a namespace of their own, in which `test` is run again; nothing is left to do
     /// then.
     fn mount(test: &str) -> Option<Self> {
+        Self::of_size(test, 64)
+    }
+
+    /// The same with so many mebibytes.
+    fn of_size(test: &str, size: u64) -> Option<Self> {
         let dir = TempDir::with_prefix("poa-disk-").unwrap();
-        let options = ["-t", "tmpfs", "-o", "size=64m,mode=0700", "poa-tests"];
+        let size = format!("size={size}m,mode=0700");
+        let options = ["-t", "tmpfs", "-o", &size, "poa-tests"];
         let mounted = Command::new("mount").args(options).arg(dir.path()).output();
         let mounted = mounted.unwrap_or_else(|error| panic!("no `mount` of util-linux: {error}"));
         if mounted.status.success() {

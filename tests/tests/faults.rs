@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 const COUNT: u64 = 5000;
 /// One message in a thousand.
 const POISON: u64 = 1000;
+const BATCH: usize = 50;
+const AGENTS: u64 = 8;
 
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Data {
@@ -40,7 +42,7 @@ fn faults() -> Faults {
 }
 
 async fn start(dir: &Path, store: &DeadLetterStore, factory: ReceiverFactory) -> Host {
-    let mut options = ReceiverOptions::subscribe(["m"]).batch(200, Duration::from_millis(1));
+    let mut options = ReceiverOptions::subscribe(["m"]).batch(BATCH, Duration::from_millis(5));
     options.retry.initial = Duration::from_millis(1);
     Host::builder()
         .metrics(["m"])
@@ -62,6 +64,18 @@ fn stored(dir: &Path) -> Vec<u64> {
     rows.map(|n| n.unwrap().unsigned_abs()).collect()
 }
 
+/// Whether each agent's messages are stored in the order in which it sent them.
+fn in_order(dir: &Path) -> bool {
+    let database = rusqlite::Connection::open(dir.join("metrics.db")).unwrap();
+    let sql = "SELECT json_extract(body, '$.n') FROM metrics WHERE agent_id = ?1 ORDER BY rowid";
+    let mut statement = database.prepare(sql).unwrap();
+    (0..AGENTS).all(|agent| {
+        let rows = statement.query_map([format!("agent-{agent}")], |row| row.get::<_, i64>(0));
+        let numbers: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
+        numbers.len() > 100 && numbers.is_sorted()
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_is_stored_once_and_the_poison_after_the_fix() {
     let dir = tempfile::tempdir().unwrap();
@@ -71,12 +85,25 @@ async fn everything_is_stored_once_and_the_poison_after_the_fix() {
     let host = start(dir.path(), &store, faults().around(sqlite.clone())).await;
     let handle = host.handle();
     let data_type = handle.data_types().get("m").unwrap();
-    for n in 0..COUNT {
-        let agent = AgentId::new("agent").unwrap();
-        let draft = Draft::new(agent, data_type.clone(), Payload::json(&Data { n }).unwrap());
-        handle.send_to_receivers(draft).unwrap().await.unwrap();
+    // Many are under way at a time, so that there are whole batches to narrow down.
+    for some in 0..COUNT / 500 {
+        let receipts: Vec<_> = (some * 500..(some + 1) * 500)
+            .map(|n| {
+                let agent = AgentId::new(format!("agent-{}", n % AGENTS)).unwrap();
+                let payload = Payload::json(&Data { n }).unwrap();
+                handle.send_to_receivers(Draft::new(agent, data_type.clone(), payload)).unwrap()
+            })
+            .collect();
+        for receipt in receipts {
+            receipt.await.unwrap();
+        }
     }
     assert!(host.stop().await.is_clean());
+    let status = handle.status().plugins.remove(0);
+    let counts = status.delivery.unwrap();
+    // Batches are tried again whole or in halves; only what is poison is tried alone.
+    assert!(status.restarts > 0 && counts.retried > 0, "{status:?}");
+    assert!(in_order(dir.path()));
     let poison = |n: &u64| n % POISON == 7;
     let letters = store.list(&Which::All).unwrap();
     assert_eq!(

@@ -147,6 +147,9 @@ pub(crate) enum Dlq {
     Show {
         /// Its number in the list
         id: i64,
+        /// Only the data, byte for byte as the agent sent it
+        #[arg(long)]
+        raw: bool,
     },
     /// Has messages delivered again: within a second by a running server, else after its next start
     Replay(Letters),

@@ -1,13 +1,15 @@
 //! Dead letters, from the command line.
 
+use std::collections::BTreeMap;
+
 use poa_core::{Format, Payload};
 use poa_dead_letters::{DeadLetterStore, Letter, Summary, Which};
-use poa_host::Source;
+use poa_host::{Config, Source};
 use serde_json::{Value, json};
 
 use crate::cli::{Dlq, Letters};
 use crate::failure::Failure;
-use crate::output::say;
+use crate::output::{give, say};
 use crate::registry::registry;
 
 /// Does it to the dead letters of the data directory that the configuration names.
@@ -19,13 +21,18 @@ pub(crate) fn dlq(command: &Dlq, source: &Source) -> Result<u8, Failure> {
             let which = receiver.clone().map_or(Which::All, Which::Receiver);
             store.list(&which).map_err(failed)?.iter().for_each(line);
         }
-        Dlq::Show { id } => match store.show(*id).map_err(failed)? {
+        Dlq::Show { id, raw } => match store.show(*id).map_err(failed)? {
+            Some(letter) if *raw => give(&letter.payload),
             Some(letter) => say(format_args!("{:#}", whole(&letter))),
             None => return Err(no_such_letter(*id)),
         },
         Dlq::Replay(letters) => {
             let count = each(letters, |which| store.request_replay(which).map_err(failed))?;
             say(format_args!("{count} to be delivered again"));
+            let waiting = store.list(&Which::All).map_err(failed)?;
+            for (why, count) in cannot_be_delivered(&waiting, &config) {
+                say(format_args!("{count} of all that wait: {why}"));
+            }
         }
         Dlq::Drop(letters) => {
             let count = each(letters, |which| remove(&store, which))?;
@@ -33,6 +40,25 @@ pub(crate) fn dlq(command: &Dlq, source: &Source) -> Result<u8, Failure> {
         }
     }
     Ok(0)
+}
+
+/// Why letters that shall be delivered again cannot be, with this configuration, and how many for each reason.
+fn cannot_be_delivered(letters: &[Summary], config: &Config) -> BTreeMap<String, usize> {
+    let receivers: Vec<_> = config.receivers().collect();
+    let types: Vec<_> = config.metrics().collect();
+    let mut reasons = BTreeMap::new();
+    for Summary { receiver, data_type, .. } in letters.iter().filter(|letter| letter.replay) {
+        let missing = if !receivers.contains(&&**receiver) {
+            format!("there is no receivers.{receiver}")
+        } else if !types.contains(&&**data_type) {
+            format!("`{data_type}` is not among the metrics")
+        } else {
+            continue;
+        };
+        let why = format!("{missing} in the configuration; delivered once that has changed");
+        *reasons.entry(why).or_default() += 1;
+    }
+    reasons
 }
 
 fn failed(error: poa_dead_letters::StoreError) -> Failure {

@@ -7,3 +7,9 @@ use std::io::Write as _;
 pub(crate) fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
+
+/// Writes these bytes to stdout, and nothing else.
+pub(crate) fn give(bytes: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}

@@ -373,20 +373,39 @@ fn rows_of(agent: &str, database: &PathBuf) -> u32 {
 
 /// Puts letters for the receiver `local` where the server of this directory finds them.
 fn write_dead_letters(folder: &Path, numbers: std::ops::Range<u8>) {
+    write_letters_for("local", "system_metrics", folder, numbers);
+}
+
+fn write_letters_for(receiver: &str, data_type: &str, folder: &Path, numbers: std::ops::Range<u8>) {
     let data_dir = folder.join("poa-data");
     std::fs::create_dir_all(&data_dir).unwrap();
     let store = DeadLetterStore::open(data_dir.join("dead_letters.db"), 1 << 20).unwrap();
-    let types = DataTypes::new(["system_metrics"]).unwrap();
+    let types = DataTypes::new([data_type]).unwrap();
     let letters = numbers.map(|n| {
         let body = serde_json::json!({"type": "statistics", "body": {"cpu_load": n}});
         let agent = AgentId::new("dead").unwrap();
-        let data_type = types.get("system_metrics").unwrap().clone();
+        let data_type = types.get(data_type).unwrap().clone();
         let draft = Draft::new(agent, data_type, Payload::json(&body).unwrap());
         let message = Message::stamp(draft, MessageId::from_bytes([n; 16]), Timestamp::now());
-        DeadLetter::new("local", message, "it was a bad day")
+        DeadLetter::new(receiver, message, "it was a bad day")
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(store.keep(letters.collect())).unwrap();
+}
+
+#[test]
+fn a_replay_that_cannot_be_says_what_is_missing() {
+    let folder = folder(FREE);
+    write_letters_for("gone", "system_metrics", folder.path(), 1..3);
+    write_letters_for("local", "old_metrics", folder.path(), 3..4);
+    let (code, said, _) = call(folder.path(), &["dlq", "replay", "--all"]);
+    assert_eq!(code, 0);
+    assert_eq!(
+        said,
+        "3 to be delivered again\n\
+         1 of all that wait: `old_metrics` is not among the metrics in the configuration; delivered once that has changed\n\
+         2 of all that wait: there is no receivers.gone in the configuration; delivered once that has changed\n"
+    );
 }
 
 #[test]
@@ -400,6 +419,8 @@ fn dead_letters_are_shown_dropped_and_replayed_while_the_server_runs_and_while_i
     assert!(list.contains("local  dead  system_metrics") && list.contains("it was a bad day"));
     let (_, shown, _) = dlq(&["show", "2"]);
     assert!(shown.contains(r#""cpu_load": 2"#) && shown.contains("it was a bad day"), "{shown}");
+    let (code, raw, _) = dlq(&["show", "--raw", "2"]);
+    assert_eq!((code, &*raw), (0, r#"{"body":{"cpu_load":2},"type":"statistics"}"#));
     assert_eq!(dlq(&["drop", "1"]).1, "1 dropped\n");
     let (code, _, error) = dlq(&["show", "1"]);
     assert_eq!(code, 1);

@@ -6,10 +6,13 @@ use std::num::NonZeroU32;
 
 use parking_lot::Mutex;
 
-use crate::AgentId;
+use crate::{Activity, AgentId, Timestamp};
 
 /// How many locks the table has, so that handlers on several cores do not wait for each other.
 const SHARDS: usize = 16;
+
+/// For agents that receivers were not told of.
+const NEVER: Timestamp = Timestamp::from_micros(0);
 
 /// The link over which an agent spoke last, if it was one.
 pub(super) type Via = Option<NonZeroU32>;
@@ -31,6 +34,8 @@ struct Shard {
 #[derive(Clone, Copy, Debug)]
 struct Agent {
     state: State,
+    /// Since when receivers take it for active, if they do.
+    since: Timestamp,
     via: Via,
     /// It was active before a restart, and has not been heard since.
     presumed: bool,
@@ -58,7 +63,7 @@ impl Table {
         agent: &AgentId,
         via: Via,
         deadline: u64,
-        changed: impl FnOnce(),
+        changed: impl FnOnce() -> Timestamp,
     ) -> Option<u32> {
         let mut shard = self.shard(agent).lock();
         match shard.agents.get_mut(agent) {
@@ -67,14 +72,14 @@ impl Table {
                 known.deadline = deadline;
                 // The crash may have come before the receivers heard of it.
                 if std::mem::take(&mut known.presumed) {
-                    changed();
+                    known.since = changed();
                 }
                 None
             }
             _ => {
-                changed();
+                let since = changed();
                 shard.active += 1;
-                Some(shard.put(agent, State::Active, via, deadline))
+                Some(shard.put(agent, State::Active, since, via, deadline))
             }
         }
     }
@@ -83,7 +88,7 @@ impl Table {
     pub(super) fn presume(&self, agent: &AgentId, deadline: u64) -> u32 {
         let mut shard = self.shard(agent).lock();
         shard.active += 1;
-        let generation = shard.put(agent, State::Active, None, deadline);
+        let generation = shard.put(agent, State::Active, NEVER, None, deadline);
         if let Some(agent) = shard.agents.get_mut(agent) {
             agent.presumed = true;
         }
@@ -100,7 +105,7 @@ impl Table {
             }
             Some(known) if known.state == State::Linked && via.is_some() => known.via = via,
             // It speaks again, so receivers take it for active: that it was inactive no longer counts.
-            _ if via.is_some() => drop(shard.put(agent, State::Linked, via, u64::MAX)),
+            _ if via.is_some() => drop(shard.put(agent, State::Linked, NEVER, via, u64::MAX)),
             Some(_) => drop(shard.agents.remove(agent)),
             None => {}
         }
@@ -123,7 +128,7 @@ impl Table {
         agent: &AgentId,
         via: Via,
         forget_at: u64,
-        changed: impl FnOnce(),
+        changed: impl FnOnce() -> Timestamp,
     ) -> Option<u32> {
         let mut shard = self.shard(agent).lock();
         let known = shard.agents.get(agent).filter(|known| known.via == via)?;
@@ -132,8 +137,8 @@ impl Table {
             State::Active => shard.active -= 1,
             State::Linked => {}
         }
-        changed();
-        Some(shard.put(agent, State::Inactive, None, forget_at))
+        let since = changed();
+        Some(shard.put(agent, State::Inactive, since, None, forget_at))
     }
 
     /// Notes a leave. Unless the agent was known to be inactive, `changed` is called, and the generation of the entry to
@@ -142,7 +147,7 @@ impl Table {
         &self,
         agent: &AgentId,
         forget_at: u64,
-        changed: impl FnOnce(),
+        changed: impl FnOnce() -> Timestamp,
     ) -> Option<u32> {
         let mut shard = self.shard(agent).lock();
         match shard.agents.get(agent).map(|known| known.state) {
@@ -150,8 +155,8 @@ impl Table {
             Some(State::Active) => shard.active -= 1,
             Some(State::Linked) | None => {}
         }
-        changed();
-        Some(shard.put(agent, State::Inactive, None, forget_at))
+        let since = changed();
+        Some(shard.put(agent, State::Inactive, since, None, forget_at))
     }
 
     /// Decides about an agent that the wheel brought up, and returns when to look at it again. When it fell silent, `silent`
@@ -162,7 +167,7 @@ impl Table {
         generation: u32,
         now: u64,
         forget_at: u64,
-        silent: impl FnOnce(),
+        silent: impl FnOnce() -> Timestamp,
     ) -> Option<u64> {
         let mut shard = self.shard(agent).lock();
         let known = shard.agents.get_mut(agent).filter(|known| known.generation == generation)?;
@@ -180,6 +185,19 @@ impl Table {
         None
     }
 
+    /// Those that receivers were told are active, the first to become so first.
+    pub(super) fn active_agents(&self) -> Vec<Activity> {
+        let mut agents = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let told = |agent: &Agent| agent.state == State::Active && !agent.presumed;
+            let active = shard.agents.iter().filter(|(_, agent)| told(agent));
+            agents.extend(active.map(|(id, agent)| Activity::new(id.clone(), true, agent.since)));
+        }
+        agents.sort_by_key(|agent| agent.since);
+        agents
+    }
+
     pub(super) fn active(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().active).sum()
     }
@@ -190,10 +208,17 @@ impl Table {
 }
 
 impl Shard {
-    fn put(&mut self, agent: &AgentId, state: State, via: Via, deadline: u64) -> u32 {
+    fn put(
+        &mut self,
+        agent: &AgentId,
+        state: State,
+        since: Timestamp,
+        via: Via,
+        deadline: u64,
+    ) -> u32 {
         self.generations = self.generations.wrapping_add(1);
         let generation = self.generations;
-        let entry = Agent { state, via, presumed: false, deadline, generation };
+        let entry = Agent { state, since, via, presumed: false, deadline, generation };
         self.agents.insert(agent.clone(), entry);
         generation
     }

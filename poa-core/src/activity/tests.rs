@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 
 use super::{ActivityMonitor, Journal, Watch, Watcher};
-use crate::bus::{Acks, Bus, BusCounts, Event, Reader, ReaderCounts};
+use crate::bus::{Acks, Bus, BusCounts, Event, KeyWindow, Reader, ReaderCounts};
 use crate::data_type::TypeSet;
 use crate::{Ack, Activity, AgentId, BatchLimits, DataTypes, ReceiverOptions};
 
@@ -17,7 +17,8 @@ fn monitor() -> (ActivityMonitor, Reader) {
 
 fn run(make: impl FnOnce(Arc<Bus>) -> Watcher) -> (ActivityMonitor, Reader) {
     let acks = Acks { by_type: [Ack::Memory].into(), delivered_within: TIMEOUT };
-    let bus = Bus::in_memory(DataTypes::default(), acks, BusCounts::default());
+    let bus =
+        Bus::in_memory(DataTypes::default(), acks, BusCounts::default(), KeyWindow::default());
     let options = ReceiverOptions::subscribe(["a"]);
     let reader = bus.subscribe("test", TypeSet::default(), &options, ReaderCounts::default(), None);
     let watcher = Arc::new(make(bus));

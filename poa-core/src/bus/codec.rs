@@ -7,6 +7,7 @@
 use bytes::Bytes;
 
 use super::Event;
+use crate::idempotency::Fingerprint;
 use crate::{
     Activity, AgentId, DataTypes, Draft, Format, IdempotencyKey, Message, MessageId, MessageType,
     Payload, Timestamp,
@@ -62,8 +63,8 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 #[derive(Debug)]
 pub(super) enum Decoded {
     Event(Event),
-    /// A message of a type that is no longer declared.
-    UnknownType,
+    /// A message of a type of this name, which is no longer declared.
+    UnknownType(Box<str>),
     /// No record of this format.
     Unreadable,
 }
@@ -85,11 +86,26 @@ pub(super) fn decode(record: &[u8], types: &DataTypes) -> Decoded {
     }
 }
 
-/// The idempotency key of a record that has one, and when its message was received.
-pub(super) fn decode_key(record: &[u8]) -> Option<(IdempotencyKey, Timestamp)> {
+/// What is remembered of a message that stands in the log.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Trace {
+    pub(super) id: MessageId,
+    pub(super) received_at: Timestamp,
+    /// With what tells the message from another one of the same key.
+    pub(super) key: Option<(IdempotencyKey, Fingerprint)>,
+}
+
+/// The trace of a record that holds a message.
+pub(super) fn trace(record: &[u8]) -> Option<Trace> {
     let mut input = Input(record);
-    let (kind, time) = input.head()?;
-    Some((input.key(kind)??, time))
+    let (kind, received_at) = input.head()?;
+    if !matches!(kind & !KEYED, DATA | BYE) {
+        return None;
+    }
+    let key = input.key(kind)?;
+    let (_, id, data_type, _) = input.parts()?;
+    let key = key.map(|key| (key, Fingerprint::of(data_type, input.0)));
+    Some(Trace { id, received_at, key })
 }
 
 fn decode_message(
@@ -100,27 +116,15 @@ fn decode_message(
     message_type: MessageType,
 ) -> Decoded {
     let Some(key) = input.key(kind) else { return Decoded::Unreadable };
-    let Some(parts) = message_parts(&mut input) else { return Decoded::Unreadable };
-    let (format, id, data_type, agent) = parts;
-    let Some(data_type) = types.get(data_type).cloned() else { return Decoded::UnknownType };
+    let Some((format, id, data_type, agent)) = input.parts() else { return Decoded::Unreadable };
+    let Some(agent) = agent_id(agent) else { return Decoded::Unreadable };
+    let Some(data_type) = types.get(data_type).cloned() else {
+        return Decoded::UnknownType(data_type.into());
+    };
     let payload = Payload::new(format, Bytes::copy_from_slice(input.0));
     let mut draft = Draft::new(agent, data_type, payload).with_message_type(message_type);
     draft.key = key;
     Decoded::Event(Event::Message(Message::stamp(draft, id, time)))
-}
-
-fn message_parts<'a>(input: &mut Input<'a>) -> Option<(Format, MessageId, &'a str, AgentId)> {
-    let format = match input.take(1)? {
-        [JSON] => Format::Json,
-        [MESSAGE_PACK] => Format::MessagePack,
-        _ => return None,
-    };
-    let id = MessageId::from_bytes(input.take(16)?.try_into().ok()?);
-    let length = input.take(1)?[0];
-    let data_type = std::str::from_utf8(input.take(length.into())?).ok()?;
-    let length = u16::from_le_bytes(input.take(2)?.try_into().ok()?);
-    let agent = agent_id(input.take(length.into())?)?;
-    Some((format, id, data_type, agent))
 }
 
 fn agent_id(bytes: &[u8]) -> Option<AgentId> {
@@ -145,6 +149,21 @@ impl<'a> Input<'a> {
         }
         let bytes = self.take(16)?.try_into().ok()?;
         Some(Some(IdempotencyKey::from_bytes(bytes)))
+    }
+
+    /// What a message has before its payload: format, id, data type and agent.
+    fn parts(&mut self) -> Option<(Format, MessageId, &'a str, &'a [u8])> {
+        let format = match self.take(1)? {
+            [JSON] => Format::Json,
+            [MESSAGE_PACK] => Format::MessagePack,
+            _ => return None,
+        };
+        let id = MessageId::from_bytes(self.take(16)?.try_into().ok()?);
+        let length = self.take(1)?[0];
+        let data_type = std::str::from_utf8(self.take(length.into())?).ok()?;
+        let length = u16::from_le_bytes(self.take(2)?.try_into().ok()?);
+        let agent = self.take(length.into())?;
+        Some((format, id, data_type, agent))
     }
 
     fn take(&mut self, n: usize) -> Option<&'a [u8]> {
@@ -204,8 +223,11 @@ mod tests {
         let [mut with, mut without] = [Vec::new(), Vec::new()];
         encode(&Event::Message(keyed), &mut with);
         encode(&Event::Message(plain.clone()), &mut without);
-        assert_eq!(decode_key(&with), Some((key, plain.received_at())));
-        assert_eq!(decode_key(&without), None);
+        let fingerprint = Fingerprint::of("system_metrics", plain.payload().bytes());
+        let (id, received_at) = (plain.id(), plain.received_at());
+        let keyed = Trace { id, received_at, key: Some((key, fingerprint)) };
+        assert_eq!(trace(&with), Some(keyed));
+        assert_eq!(trace(&without), Some(Trace { id, received_at, key: None }));
         let Decoded::Event(Event::Message(found)) = decode(&with, &types()) else {
             panic!("no message")
         };
@@ -235,6 +257,8 @@ mod tests {
             assert!(matches!(decode(&bytes[..end], &types()), Decoded::Unreadable), "{end}");
         }
         let none = DataTypes::default();
-        assert!(matches!(decode(&bytes, &none), Decoded::UnknownType));
+        assert!(
+            matches!(decode(&bytes, &none), Decoded::UnknownType(name) if &*name == "system_metrics")
+        );
     }
 }

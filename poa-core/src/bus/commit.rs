@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 use poa_log::{Directory, Log, LogError, Options, Position};
 
 use parking_lot::MutexGuard;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::cursors::{CursorFile, Cursors};
+use super::cursors::{Cursor, CursorFile, Cursors};
 use super::disk::LogReaders;
 use super::keys::{KeyWindow, Keys};
-use super::pending::Pending;
-use super::queue::Stored;
+use super::pending::{Pending, Untaken};
+use super::queue::{Past, Stored};
 use super::{Bus, Queue, codec};
-use crate::DataTypes;
+use crate::id::IdGenerator;
 use crate::telemetry::{Counter, Gauge, Histogram, Telemetry};
+use crate::{DataTypes, Message};
 
 /// How often cursors are written and space is given back, and how soon a log that failed is tried again.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -71,7 +72,11 @@ pub enum LogOpenError {
 
 impl OpenLog {
     /// Opens the log in this directory, and makes it if it is not there.
-    pub(crate) fn open(path: &Path, types: DataTypes) -> Result<Self, LogOpenError> {
+    pub(crate) fn open(
+        path: &Path,
+        types: DataTypes,
+        options: Options,
+    ) -> Result<Self, LogOpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| LogOpenError::Io { path, source }
@@ -80,8 +85,8 @@ impl OpenLog {
         let lock_path = path.join("lock");
         let lock = own_file(&lock_path).map_err(io(&lock_path))?;
         lock.try_lock().map_err(|_| LogOpenError::InUse { path: lock_path })?;
-        let cursors = CursorFile::open(path).map_err(io(&path.join("cursors.json")))?;
-        let (log, recovered) = Log::open(directory, Options::default())
+        let mut cursors = CursorFile::open(path).map_err(io(&path.join("cursors.json")))?;
+        let (log, recovered) = Log::open(directory, options)
             .map_err(|source| LogOpenError::Log { path: path.to_owned(), source })?;
         if recovered.torn_bytes > 0 {
             let (bytes, kept_in) = (recovered.torn_bytes, recovered.kept_in);
@@ -90,6 +95,22 @@ impl OpenLog {
                 ?kept_in,
                 "cut the torn tail of the log; none of it was acknowledged"
             );
+        }
+        if recovered.damaged_bytes > 0 {
+            let bytes = recovered.damaged_bytes;
+            tracing::error!(
+                bytes,
+                "the log is damaged before its last record, and receivers that come there pass over it: the disk lost what it had, or \
+                 the power went while that was being written, and it was not acknowledged"
+            );
+        }
+        let has_records = log.end() > log.begin();
+        if has_records && !cursors.is_there() {
+            tracing::warn!(
+                "cursors.json is missing in {}, so every receiver begins with the oldest message there is, and may get some again",
+                path.display()
+            );
+            cursors.begin_at(Cursor { position: log.begin().get(), ..Cursor::default() });
         }
         Ok(Self { log, cursors, types, lock })
     }
@@ -103,10 +124,14 @@ impl OpenLog {
         LogReaders { readers: self.log.readers(), types: self.types.clone(), begin }
     }
 
-    /// What is free on the disk, in bytes, for those who may write here. Everything, if that cannot be told.
-    pub(crate) fn free_bytes(&self) -> u64 {
+    /// What the log has of the disk, in bytes: what is free for those who may write here, and what the log takes already, so that it
+    /// is the same after a restart. Everything, if that cannot be told.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        let taken = self.log.end().since(self.log.begin());
         let found = rustix::fs::fstatvfs(&self.lock);
-        found.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+        found.map_or(u64::MAX, |disk| {
+            disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(taken)
+        })
     }
 
     /// How far the receivers had come.
@@ -114,15 +139,18 @@ impl OpenLog {
         self.cursors.written()
     }
 
-    /// The idempotency keys of the messages that are still in the log.
-    pub(super) fn keys(&self, window: KeyWindow) -> Keys {
+    /// What the log tells of the messages that were taken before.
+    pub(super) fn past(&self, window: KeyWindow) -> Past {
         let mut keys = Keys::new(window);
+        let mut last_id = self.cursors().last_id();
         let mut reader = self.log.reader(Position::new(self.cursors().keys_from()));
         loop {
             match reader.next() {
                 Ok(Some(entry)) => {
-                    if let Some((key, time)) = codec::decode_key(entry.payload) {
-                        keys.store(key, time, entry.position.get());
+                    let Some(trace) = codec::trace(entry.payload) else { continue };
+                    last_id = last_id.max(trace.id.time());
+                    if let Some((key, fingerprint)) = trace.key {
+                        keys.store(key, fingerprint, trace.received_at, entry.position.get());
                     }
                 }
                 Ok(None) => break,
@@ -135,7 +163,7 @@ impl OpenLog {
             }
         }
         keys.forget_old(self.end());
-        keys
+        Past { keys, ids: IdGenerator::after(last_id) }
     }
 
     /// Warns of receivers that left something and are no longer there.
@@ -149,7 +177,8 @@ impl OpenLog {
         }
     }
 
-    /// Writes what this bus accepts, in a thread of its own, until the bus is closed. The other half of the work is to be spawned.
+    /// Writes what this bus accepts, in a thread of its own, until the bus is closed. The other half of the work is to be spawned. The
+    /// receiver is told when the thread has ended.
     ///
     /// Where the readers of the bus begin is on the disk when this returns: after a crash, one that is new must not begin behind
     /// what was acknowledged meanwhile.
@@ -160,9 +189,15 @@ impl OpenLog {
         mut self,
         bus: Arc<Bus>,
         telemetry: &Telemetry,
-    ) -> io::Result<(std::thread::JoinHandle<()>, Settling)> {
+    ) -> io::Result<(oneshot::Receiver<()>, Settling)> {
         let cursors = bus.queue.lock().cursors();
-        self.cursors.write(cursors)?;
+        if let Err(error) = self.cursors.write(cursors.clone()) {
+            // A full disk must not keep those from what waits for them that were known before: they get a little again at worst.
+            if !self.cursors.written().know(&cursors) {
+                return Err(error);
+            }
+            tracing::warn!("cannot write how far receivers have come, trying again later: {error}");
+        }
         let metrics = Metrics::new(telemetry);
         let (sender, stored) = mpsc::unbounded_channel();
         let settling = Settling { bus: bus.clone(), stored };
@@ -171,11 +206,19 @@ impl OpenLog {
             open: self,
             metrics,
             stored: sender,
+            writing: Pending::default(),
+            untaken: Untaken::default(),
             housekept: Instant::now(),
             last_group: 0,
         };
-        let thread = std::thread::Builder::new().name("poa-log".into());
-        Ok((thread.spawn(move || committer.run())?, settling))
+        let (end, ended) = oneshot::channel();
+        let run = move || {
+            committer.run();
+            // Only now, when the log may be opened again. A host that was dropped does not wait.
+            let _ = end.send(());
+        };
+        std::thread::Builder::new().name("poa-log".into()).spawn(run)?;
+        Ok((ended, settling))
     }
 }
 
@@ -211,6 +254,10 @@ struct Committer {
     metrics: Metrics,
     /// To whoever tells those who wait; see [`Settling`].
     stored: mpsc::UnboundedSender<Stored>,
+    /// What is being written.
+    writing: Pending,
+    /// What the log did not take, and was promised to nobody. It stands before everything that came later.
+    untaken: Untaken,
     housekept: Instant,
     /// How many events the last group had.
     last_group: usize,
@@ -248,23 +295,18 @@ impl Drop for Committer {
                 "the thread that writes the log panicked; messages are refused until the host is started anew"
             );
         }
+        self.give_up();
         let mut queue = self.bus.queue.lock();
         queue.closing = true;
-        if let Some(pending) = &mut queue.pending {
-            for key in pending.fail() {
-                queue.keys.fail(key);
-            }
-        }
         queue.close();
     }
 }
 
 impl Committer {
     fn run(mut self) {
-        let mut writing = Pending::default();
-        while self.next_group(&mut writing) {
-            if !writing.is_empty() {
-                self.commit(&mut writing);
+        while self.next_group() {
+            if !self.writing.is_empty() {
+                self.commit();
             }
             if self.housekept.elapsed() >= HOUSEKEEPING {
                 self.housekeep();
@@ -276,9 +318,14 @@ impl Committer {
     }
 
     /// Takes what was accepted; waits when there is nothing. False once the bus is closing and nothing is left.
-    fn next_group(&mut self, writing: &mut Pending) -> bool {
+    fn next_group(&mut self) -> bool {
+        if let Some(untaken) = self.untaken.next() {
+            self.writing = untaken;
+            return true;
+        }
         let mut queue = self.bus.queue.lock();
-        if is_idle(&queue) && writing.is_empty() {
+        queue.accept_changes();
+        if is_idle(&queue) {
             if queue.closing {
                 return false;
             }
@@ -289,54 +336,86 @@ impl Committer {
         }
         self.last_group = queue.pending.as_ref().map_or(0, |pending| pending.entries.len());
         if let Some(pending) = &mut queue.pending {
-            if writing.is_empty() {
-                std::mem::swap(pending, writing);
-            } else {
-                writing.append(pending);
-            }
+            std::mem::swap(pending, &mut self.writing);
         }
         true
     }
 
-    /// Writes a group. What failed and was promised to nobody stays in it.
-    fn commit(&mut self, writing: &mut Pending) {
+    /// Writes a group.
+    fn commit(&mut self) {
         let started = Instant::now();
-        let appended = self.open.log.append(&writing.group);
+        let appended = self.open.log.append(&self.writing.group);
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
         match appended {
             Ok(begin) => {
                 self.metrics.appends.inc();
-                self.metrics.bytes.inc_by(writing.group.bytes().len() as u64);
+                self.metrics.bytes.inc_by(self.writing.bytes() as u64);
                 let end = self.open.log.end();
-                let stored = self.bus.queue.lock().release_all(writing, begin.get(), end.get());
-                writing.clear();
+                let untaken = self.untaken.bytes();
+                let stored = {
+                    let mut queue = self.bus.queue.lock();
+                    queue.untaken = untaken;
+                    queue.release_all(&mut self.writing, begin.get(), end.get())
+                };
+                self.writing.clear();
                 if let Err(unsent) = self.stored.send(stored) {
                     // The runtime is going, and whoever waits goes with it.
                     settle(&self.bus, unsent.0);
                 }
             }
-            Err(error) => self.refuse(writing, &error),
+            Err(error) => self.refuse(&error),
         }
     }
 
     /// The log cannot be written: tells those who wait, and gives it time to recover. What stays is tried again, unless the host stops.
-    fn refuse(&mut self, writing: &mut Pending, error: &LogError) {
+    fn refuse(&mut self, error: &LogError) {
         self.metrics.failures.inc();
         let error = crate::delivery::chain(error);
         tracing::error!("messages are refused, the log cannot be written: {error}");
-        let failed = writing.fail();
-        let closing = {
-            let mut queue = self.bus.queue.lock();
-            failed.into_iter().for_each(|key| queue.keys.fail(key));
-            queue.closing
-        };
-        if closing {
-            let messages = writing.entries.len();
-            tracing::error!(messages, "lost, because the host stops and the log cannot be written");
-            writing.clear();
+        self.set_aside();
+        if self.bus.queue.lock().closing {
+            self.give_up();
         } else {
             std::thread::sleep(RETRY);
         }
+    }
+
+    /// Keeps what was promised to nobody of all that waits for the log, and tells the others that theirs is not stored.
+    fn set_aside(&mut self) {
+        let mut writing = std::mem::take(&mut self.writing);
+        let mut later =
+            self.bus.queue.lock().pending.replace(Pending::default()).unwrap_or_default();
+        let mut failed = Vec::new();
+        if writing.is_small_and_promised_to_nobody() {
+            self.untaken.put_back(writing);
+        } else {
+            // It came from the queue, so nothing is kept that is older.
+            let (keys, kept) = writing.fail();
+            self.untaken.keep(kept);
+            failed.extend(keys);
+        }
+        let (keys, kept) = later.fail();
+        self.untaken.keep(kept);
+        failed.extend(keys);
+        let untaken = self.untaken.bytes();
+        let mut queue = self.bus.queue.lock();
+        queue.untaken = untaken;
+        failed.into_iter().for_each(|key| queue.keys.fail(key));
+    }
+
+    /// Nothing will be written any more.
+    fn give_up(&mut self) {
+        self.set_aside();
+        let lost = self.untaken.give_up();
+        if !lost.is_empty() {
+            let messages = lost.len();
+            tracing::error!(messages, "lost, because the host stops and the log cannot be written");
+        }
+        let mut queue = self.bus.queue.lock();
+        queue.untaken = 0;
+        queue.lost += lost.len() as u64;
+        let keys = lost.iter().filter_map(Message::idempotency_key);
+        keys.for_each(|key| queue.keys.fail(key));
     }
 
     fn housekeep(&mut self) {
@@ -385,16 +464,44 @@ mod tests {
     use super::*;
     use crate::bus::{Acks, BusCounts, ReaderCounts, ReceiptError, Refused};
     use crate::data_type::TypeSet;
-    use crate::{Ack, AgentId, Draft, Payload, ReceiverOptions};
+    use crate::{Ack, AgentId, Draft, Payload, ReceiverOptions, Timestamp};
+
+    /// A message that was received in the future is in the log: the clock has stepped back.
+    #[test]
+    fn ids_go_on_after_those_in_the_log_and_those_that_were_noted() {
+        let dir = tempfile::tempdir().unwrap();
+        let types = DataTypes::new(["a"]).unwrap();
+        let open = || OpenLog::open(dir.path(), types.clone(), Options::default()).unwrap();
+        let later = |hours: u64| {
+            Timestamp::from_micros(Timestamp::now().as_micros() + hours * 3_600_000_000)
+        };
+        let mut before = IdGenerator::new();
+        let [stored, noted] = [before.next(later(1)), before.next(later(2))];
+        let payload = Payload::json(&serde_json::json!({})).unwrap();
+        let agent = AgentId::new("agent").unwrap();
+        let draft = Draft::new(agent, types.get("a").unwrap().clone(), payload);
+        let mut pending = Pending::default();
+        pending.push(crate::bus::Event::Message(Message::stamp(draft, stored, later(1))));
+        open().log.append(&pending.group).unwrap();
+        let next = || open().past(KeyWindow::default()).ids.next(Timestamp::now());
+        assert!(next() > stored && next() < noted);
+
+        let mut opened = open();
+        let cursors = Cursors::new(Default::default(), opened.end(), noted.time());
+        opened.cursors.write(cursors).unwrap();
+        drop(opened);
+        assert!(next() > noted);
+    }
 
     /// What is left of a committer that panicked is its drop.
     #[tokio::test]
     async fn without_its_thread_a_bus_leaves_nobody_waiting() {
         let dir = tempfile::tempdir().unwrap();
         let types = DataTypes::new(["a"]).unwrap();
-        let open = OpenLog::open(dir.path(), types.clone()).unwrap();
+        let open = OpenLog::open(dir.path(), types.clone(), Options::default()).unwrap();
         let acks = Acks { by_type: [Ack::Stored].into(), delivered_within: HOUSEKEEPING };
-        let bus = Bus::on_log(types.clone(), acks, BusCounts::default(), &open);
+        let window = KeyWindow::default();
+        let bus = Bus::on_log(types.clone(), acks, BusCounts::default(), window, &open);
         let data_type = types.get("a").unwrap();
         let mut set = TypeSet::default();
         set.insert(data_type);
@@ -406,9 +513,16 @@ mod tests {
         };
         let (stored, _settling) = mpsc::unbounded_channel();
         let metrics = Metrics::new(&Telemetry::default());
-        let (housekept, last_group) = (Instant::now(), 0);
-        let committer =
-            Committer { bus: bus.clone(), open, metrics, stored, housekept, last_group };
+        let committer = Committer {
+            bus: bus.clone(),
+            open,
+            metrics,
+            stored,
+            writing: Pending::default(),
+            untaken: Untaken::default(),
+            housekept: Instant::now(),
+            last_group: 0,
+        };
         let receipt = bus.publish([draft()]).unwrap();
         drop(committer);
         assert_eq!(receipt.await, Err(ReceiptError::NotStored));

@@ -1,5 +1,8 @@
 //! Reading from the log, for readers that are behind.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use poa_log::{Directory, LogError, Position, Readers};
 
 use super::codec::{Decoded, decode};
@@ -28,8 +31,22 @@ pub(super) struct Chunk {
     pub(super) next: u64,
     /// Records that could not be read, and are lost to this reader.
     pub(super) damage: Option<LogError>,
-    /// How many bytes of the log that was.
-    pub(super) passed_over: u64,
+    /// The parts of the log where they stand.
+    pub(super) passed_over: Vec<Range<u64>>,
+    /// How many messages there were of types that are no longer declared, by type.
+    pub(super) undeclared: BTreeMap<Box<str>, u64>,
+}
+
+impl Chunk {
+    fn at(position: u64) -> Self {
+        Self {
+            events: Vec::new(),
+            next: position,
+            damage: None,
+            passed_over: Vec::new(),
+            undeclared: BTreeMap::new(),
+        }
+    }
 }
 
 /// Looks at no more than this much of the log for one chunk, so that a reader of rare types answers now and then.
@@ -54,7 +71,7 @@ impl LogReaders {
             Some(reader) if reader.position().get() == from => reader,
             _ => self.readers.reader(Position::new(from)),
         };
-        let mut chunk = Chunk { events: Vec::new(), next: from, damage: None, passed_over: 0 };
+        let mut chunk = Chunk::at(from);
         let mut load = Load::default();
         while chunk.next < end && chunk.next - from < STRETCH && !load.reaches(limit) {
             match self.read_one(&mut reader, types, &mut chunk, &mut load) {
@@ -65,7 +82,7 @@ impl LogReaders {
                     let next = resume.map_or(end, |resume| resume.get().min(end));
                     reader.skip_to(Position::new(next));
                     chunk.next = next;
-                    chunk.passed_over += next.saturating_sub(position.get());
+                    chunk.passed_over.push(position.get()..next);
                     chunk.damage = Some(LogError::Damaged { position, resume, reason });
                 }
                 Err(error) => return Err(error),
@@ -89,7 +106,8 @@ impl LogReaders {
                 load.add(Load::of(event.footprint()));
                 chunk.events.push((entry.position.get(), event));
             }
-            Decoded::Event(_) | Decoded::UnknownType => {}
+            Decoded::Event(_) => {}
+            Decoded::UnknownType(name) => *chunk.undeclared.entry(name).or_default() += 1,
             Decoded::Unreadable => {
                 let (position, resume) = (entry.position, Some(entry.next));
                 let reason = "a record is of no known kind";

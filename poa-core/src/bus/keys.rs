@@ -5,14 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Waiter;
+use crate::data_type::TypeSet;
+use crate::idempotency::Fingerprint;
 use crate::{IdempotencyKey, Timestamp};
 
-/// How long, how many and over how much of the log keys are remembered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct KeyWindow {
-    pub(crate) time: Duration,
-    pub(crate) keys: usize,
-    pub(crate) log_bytes: u64,
+/// How long, how many and over how much of the log keys are remembered: whichever ends first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyWindow {
+    /// For how long.
+    pub time: Duration,
+    /// How many, because they are in memory: about 100 bytes each.
+    pub keys: usize,
+    /// Over how much of the log, because the log is kept for so long and is looked through for keys at the start.
+    pub log_bytes: u64,
 }
 
 impl Default for KeyWindow {
@@ -21,20 +27,51 @@ impl Default for KeyWindow {
     }
 }
 
+impl KeyWindow {
+    /// The same over another time.
+    #[must_use]
+    pub fn time(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// The same with room for so many keys.
+    #[must_use]
+    pub fn keys(mut self, keys: usize) -> Self {
+        self.keys = keys;
+        self
+    }
+}
+
 /// The keys of the messages taken lately.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     window: KeyWindow,
-    known: HashMap<IdempotencyKey, State>,
+    known: HashMap<IdempotencyKey, Known>,
     /// Keys of stored messages, the oldest first, each with its time and its place in the log.
     stored: VecDeque<(Timestamp, u64, IdempotencyKey)>,
 }
 
 #[derive(Debug)]
+struct Known {
+    fingerprint: Fingerprint,
+    state: State,
+}
+
+#[derive(Debug)]
 enum State {
     /// On its way to the log. These wait to hear that it has arrived.
-    Pending(Vec<Arc<Waiter>>),
-    Stored,
+    Pending(Vec<Follower>),
+    /// At this position. Lost when a reader whose word counts will not get it.
+    Stored { position: u64, lost: bool },
+}
+
+/// Somebody who sent a message again while it was on its way to the log.
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub(super) waiter: Arc<Waiter>,
+    /// Who has to confirm; nobody but the disk when empty.
+    pub(super) readers: TypeSet,
 }
 
 /// What is known of a key.
@@ -43,51 +80,93 @@ pub(super) enum Seen {
     Never,
     /// Its message is on its way to the log.
     Pending,
-    Stored,
+    /// Its message stands at this position.
+    Stored {
+        position: u64,
+        /// Somebody will not get it.
+        lost: bool,
+    },
 }
 
 impl Keys {
+    /// With so many waiting for one key, those who have gone are looked for.
+    const MANY: usize = 64;
+
     pub(super) fn new(window: KeyWindow) -> Self {
         Self { window, ..Self::default() }
     }
 
     pub(super) fn seen(&self, key: IdempotencyKey) -> Seen {
-        match self.known.get(&key) {
+        match self.known.get(&key).map(|known| &known.state) {
             None => Seen::Never,
             Some(State::Pending(_)) => Seen::Pending,
-            Some(State::Stored) => Seen::Stored,
+            Some(State::Stored { position, lost }) => {
+                Seen::Stored { position: *position, lost: *lost }
+            }
         }
+    }
+
+    /// Whether this key was given to a message that said something else.
+    pub(super) fn is_of_another(&self, key: IdempotencyKey, fingerprint: Fingerprint) -> bool {
+        self.known.get(&key).is_some_and(|known| known.fingerprint != fingerprint)
     }
 
     /// The message of this key was taken.
-    pub(super) fn take(&mut self, key: IdempotencyKey) {
-        self.known.insert(key, State::Pending(Vec::new()));
+    pub(super) fn take(&mut self, key: IdempotencyKey, fingerprint: Fingerprint) {
+        self.known.insert(key, Known { fingerprint, state: State::Pending(Vec::new()) });
     }
 
     /// Somebody wants to hear how it ends with a key that is pending.
-    pub(super) fn wait(&mut self, key: IdempotencyKey, waiter: Arc<Waiter>) {
-        match self.known.get_mut(&key) {
-            Some(State::Pending(waiters)) => waiters.push(waiter),
-            Some(State::Stored) => waiter.confirm(true),
-            None => waiter.not_stored(),
+    pub(super) fn follow(&mut self, key: IdempotencyKey, follower: Follower) {
+        match self.known.get_mut(&key).map(|known| &mut known.state) {
+            Some(State::Pending(followers)) => {
+                if followers.len() >= Self::MANY && followers.len().is_power_of_two() {
+                    followers.retain(|other| !other.waiter.is_alone());
+                }
+                followers.push(follower);
+            }
+            Some(State::Stored { .. }) => follower.waiter.confirm(true),
+            None => follower.waiter.not_stored(),
         }
     }
 
-    /// The message of this key is stored, at this place.
-    pub(super) fn store(&mut self, key: IdempotencyKey, time: Timestamp, position: u64) {
-        if let Some(State::Pending(waiters)) = self.known.insert(key, State::Stored) {
-            waiters.iter().for_each(|waiter| waiter.confirm(true));
-        }
+    /// The message of this key is stored, at this place. Returns who waits for that.
+    pub(super) fn store(
+        &mut self,
+        key: IdempotencyKey,
+        fingerprint: Fingerprint,
+        time: Timestamp,
+        position: u64,
+    ) -> Vec<Follower> {
+        let state = State::Stored { position, lost: false };
+        let before = self.known.insert(key, Known { fingerprint, state });
         self.stored.push_back((time, position, key));
         if self.stored.len() > self.window.keys {
             self.forget_oldest();
+        }
+        match before {
+            Some(Known { state: State::Pending(followers), .. }) => followers,
+            _ => Vec::new(),
         }
     }
 
     /// The message of this key could not be stored.
     pub(super) fn fail(&mut self, key: IdempotencyKey) {
-        if let Some(State::Pending(waiters)) = self.known.remove(&key) {
-            waiters.iter().for_each(|waiter| waiter.not_stored());
+        let known = self.known.remove(&key);
+        if let Some(Known { state: State::Pending(followers), .. }) = known {
+            followers.iter().for_each(|follower| follower.waiter.not_stored());
+        }
+    }
+
+    /// Somebody will not get what stands at this position.
+    pub(super) fn lose(&mut self, position: u64) {
+        let at = self.stored.partition_point(|(_, other, _)| *other < position);
+        let Some((_, _, key)) = self.stored.get(at).filter(|(_, other, _)| *other == position)
+        else {
+            return;
+        };
+        if let Some(Known { state: State::Stored { lost, .. }, .. }) = self.known.get_mut(key) {
+            *lost = true;
         }
     }
 
@@ -124,28 +203,54 @@ mod tests {
         Keys::new(KeyWindow { time: Duration::from_secs(60), keys: count, log_bytes: 1000 })
     }
 
+    const SAME: Fingerprint = Fingerprint::NONE;
+
     #[test]
     fn a_key_is_pending_then_stored_or_forgotten() {
         let mut keys = keys(10);
         assert_eq!(keys.seen(key(1)), Seen::Never);
-        keys.take(key(1));
-        keys.take(key(2));
+        keys.take(key(1), SAME);
+        keys.take(key(2), SAME);
         assert_eq!(keys.seen(key(1)), Seen::Pending);
-        keys.store(key(1), Timestamp::now(), 5);
+        keys.store(key(1), SAME, Timestamp::now(), 5);
         keys.fail(key(2));
-        assert_eq!((keys.seen(key(1)), keys.seen(key(2))), (Seen::Stored, Seen::Never));
+        let stored = Seen::Stored { position: 5, lost: false };
+        assert_eq!((keys.seen(key(1)), keys.seen(key(2))), (stored, Seen::Never));
+    }
+
+    #[test]
+    fn what_was_lost_stays_so() {
+        let mut keys = keys(10);
+        for n in 0..3 {
+            keys.store(key(n), SAME, Timestamp::now(), 10 * n as u64);
+        }
+        keys.lose(10);
+        keys.lose(15);
+        let lost = |n| matches!(keys.seen(key(n)), Seen::Stored { lost: true, .. });
+        assert_eq!([0, 1, 2].map(lost), [false, true, false]);
+    }
+
+    #[test]
+    fn a_key_belongs_to_what_was_said() {
+        let mut keys = keys(10);
+        let [one, two] = [b"one", b"two"].map(|said| Fingerprint::of("a", said));
+        keys.take(key(1), one);
+        assert!(keys.is_of_another(key(1), two) && !keys.is_of_another(key(1), one));
+        keys.store(key(1), one, Timestamp::now(), 5);
+        assert!(keys.is_of_another(key(1), two) && !keys.is_of_another(key(2), two));
     }
 
     #[test]
     fn the_window_is_bounded_in_count_bytes_and_time() {
         let mut keys = keys(3);
         for n in 0..5 {
-            keys.store(key(n), Timestamp::now(), n as u64 * 100);
+            keys.store(key(n), SAME, Timestamp::now(), n as u64 * 100);
         }
-        assert_eq!((keys.seen(key(1)), keys.seen(key(2))), (Seen::Never, Seen::Stored));
+        assert_eq!(keys.seen(key(1)), Seen::Never);
+        assert_eq!(keys.seen(key(2)), Seen::Stored { position: 200, lost: false });
         assert_eq!(keys.forget_old(1250), Some(300));
         assert_eq!(keys.seen(key(2)), Seen::Never);
-        keys.store(key(9), Timestamp::from_micros(1), 1100);
+        keys.store(key(9), SAME, Timestamp::from_micros(1), 1100);
         keys.stored.rotate_right(1);
         assert_eq!(keys.forget_old(1250), Some(300));
         assert_eq!(keys.seen(key(9)), Seen::Never);

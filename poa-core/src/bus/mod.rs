@@ -3,6 +3,7 @@
 //! Every message is held once and queued for each of its readers. With a log behind it, a message is queued once it is on the disk,
 //! and a reader that falls behind reads from there.
 
+mod bounds;
 mod codec;
 mod commit;
 mod cursors;
@@ -26,13 +27,14 @@ pub(crate) use commit::OpenLog;
 use cursors::Cursor;
 pub(crate) use cursors::Cursors;
 pub use cursors::left_behind;
-use keys::{KeyWindow, Keys, Seen};
+pub use keys::KeyWindow;
+use keys::Seen;
 pub use limits::{Backlog, BatchLimits, WhenFull};
 use pending::Pending;
 pub(crate) use place::Load;
 use place::Place;
 pub(crate) use queue::Event;
-use queue::Queue;
+use queue::{Past, Queue};
 pub(crate) use reader::{Batch, Reader};
 pub(crate) use receipt::Confirmations;
 use receipt::Waiter;
@@ -61,6 +63,9 @@ pub enum Refused {
     /// The data type was not taken from this host's [`DataTypes`].
     #[error("data type `{0}` belongs to another host; take it from this one's `data_types`")]
     ForeignDataType(String),
+    /// A message of this idempotency key was taken, and it said something else.
+    #[error("another message was sent with this idempotency key; give every message its own")]
+    KeyReused,
     /// The host is stopping.
     #[error("the host is stopping; try again later")]
     Stopping,
@@ -97,6 +102,8 @@ pub(crate) struct ReaderCounts {
     pub(crate) skipped: Counter,
     /// Bytes of the log that could not be read.
     pub(crate) damaged: Counter,
+    /// Messages in the log of types that are no longer declared.
+    pub(crate) undeclared: Counter,
 }
 
 /// What came of the messages of one call.
@@ -106,8 +113,16 @@ struct Taken {
     routed: TypeSet,
     /// The strongest promise among them.
     ack: Ack,
-    /// Those that had been accepted before, and are on their way to the log.
-    repeated: Vec<IdempotencyKey>,
+    /// Those that had been accepted before.
+    repeated: Vec<Repeated>,
+}
+
+/// A message that was accepted before.
+#[derive(Debug)]
+struct Repeated {
+    key: IdempotencyKey,
+    /// Its type.
+    types: TypeSet,
 }
 
 /// The way from handlers to receivers.
@@ -124,9 +139,14 @@ pub(crate) struct Bus {
 
 impl Bus {
     /// A bus in memory.
-    pub(crate) fn in_memory(types: DataTypes, acks: Acks, counts: BusCounts) -> Arc<Self> {
+    pub(crate) fn in_memory(
+        types: DataTypes,
+        acks: Acks,
+        counts: BusCounts,
+        window: KeyWindow,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            queue: Mutex::new(Queue::new(0, None, Keys::default())),
+            queue: Mutex::new(Queue::new(0, None, Past::none(window))),
             work: Condvar::new(),
             types,
             acks,
@@ -140,14 +160,12 @@ impl Bus {
         types: DataTypes,
         acks: Acks,
         counts: BusCounts,
+        window: KeyWindow,
         log: &OpenLog,
     ) -> Arc<Self> {
+        let pending = Some(Pending::default());
         Arc::new(Self {
-            queue: Mutex::new(Queue::new(
-                log.end(),
-                Some(Pending::default()),
-                log.keys(KeyWindow::default()),
-            )),
+            queue: Mutex::new(Queue::new(log.end(), pending, log.past(window))),
             work: Condvar::new(),
             types,
             acks,
@@ -169,9 +187,9 @@ impl Bus {
             (Some(log), ReadFrom::Start) => Some(log.begin()),
             _ => None,
         };
-        let place = Place::new(name, types, options, counts.skipped);
+        let place = Place::new(name, types, options, counts.skipped.clone());
         let (place, wake) = self.queue.lock().add_reader(place, left.or(begin));
-        Reader::new(self.clone(), place, wake, counts.damaged)
+        Reader::new(self.clone(), place, wake, counts)
     }
 
     /// Takes all of these messages, or none of them.
@@ -182,6 +200,7 @@ impl Bus {
         check_types(&self.types, messages.as_ref())?;
         let now = Timestamp::now();
         let mut queue = self.queue.lock();
+        queue.accept_changes();
         queue.admit(messages.as_ref(), now)?;
         let mark = queue.mark();
         let mut taken = Taken::default();
@@ -202,22 +221,25 @@ impl Bus {
             return;
         }
         taken.ack = taken.ack.max(self.acks.of(&draft.data_type));
-        match draft.key.map_or(Seen::Never, |key| queue.note_key(key)) {
-            Seen::Never => {
+        match draft.key {
+            Some(key) if queue.note_key(key, draft.fingerprint) != Seen::Never => {
+                self.counts.repeated.inc();
+                let mut types = TypeSet::default();
+                types.insert(&draft.data_type);
+                taken.repeated.push(Repeated { key, types });
+            }
+            _ => {
                 taken.routed.insert(&draft.data_type);
                 queue.accept_message(draft, now);
-            }
-            seen => {
-                self.counts.repeated.inc();
-                taken.repeated.extend(draft.key.filter(|_| seen == Seen::Pending));
             }
         }
     }
 
-    /// Tells every reader that an agent changed its state. Never refused: there are at most as many of these as agents.
+    /// Tells every reader that an agent changed its state. Never refused: without room they hear of it later, and only of the last
+    /// change of each agent.
     pub(crate) fn publish_activity(&self, change: Activity) {
         let mut queue = self.queue.lock();
-        queue.accept(Event::Activity(change));
+        queue.accept_change(change);
         self.after_accept(&mut queue);
     }
 
@@ -232,6 +254,7 @@ impl Bus {
     /// Takes nothing more. Readers get what is left, then the end.
     pub(crate) fn close(&self) {
         let mut queue = self.queue.lock();
+        queue.accept_changes();
         queue.closing = true;
         if self.log.is_some() {
             self.work.notify_one();
@@ -240,10 +263,20 @@ impl Bus {
         }
     }
 
+    /// Whether nothing more is taken, because the host stops or nobody writes the log any more.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.queue.lock().closing
+    }
+
     /// Readers have ended: what they have confirmed is all they will.
     pub(crate) fn finish(&self) {
         self.queue.lock().finished = true;
         self.work.notify_one();
+    }
+
+    /// Messages that were accepted and are gone, because the log could not be written when the host stopped.
+    pub(crate) fn lost(&self) -> u64 {
+        self.queue.lock().lost
     }
 
     pub(crate) fn counts(&self) -> &BusCounts {

@@ -1,13 +1,14 @@
 //! What was accepted and is not on the disk yet.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use poa_log::Group;
 
 use super::{Event, Waiter, codec};
-use crate::IdempotencyKey;
 use crate::data_type::TypeSet;
+use crate::{IdempotencyKey, Message};
 
 /// More than this many bytes never wait for the log.
 const LIMIT: usize = 64 << 20;
@@ -40,12 +41,24 @@ pub(super) enum Mark {
 }
 
 impl Pending {
-    pub(super) fn is_full(&self) -> bool {
-        self.group.bytes().len() >= LIMIT
+    /// Whether nothing more may be added, when so many bytes wait elsewhere.
+    pub(super) fn is_full(&self, elsewhere: usize) -> bool {
+        self.bytes() + elsewhere >= LIMIT
+    }
+
+    /// What it takes in the log.
+    pub(super) fn bytes(&self) -> usize {
+        self.group.bytes().len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether it can be tried again as it is.
+    pub(super) fn is_small_and_promised_to_nobody(&self) -> bool {
+        let small = self.entries.len() == 1 || self.bytes() < 2 * Untaken::AT_ONCE;
+        small && self.promises.is_empty()
     }
 
     pub(super) fn push(&mut self, event: Event) {
@@ -59,37 +72,72 @@ impl Pending {
         self.promises.clear();
     }
 
-    /// After the log failed: tells those who wait that their messages are not stored, and keeps the others, which were
-    /// promised no more than memory. Returns the keys of those that are not stored.
-    pub(super) fn fail(&mut self) -> Vec<IdempotencyKey> {
+    /// After the log failed: tells those who wait that their messages are not stored. Returns the keys of these messages, and the
+    /// other events, which were promised no more than memory.
+    pub(super) fn fail(&mut self) -> (Vec<IdempotencyKey>, Vec<Event>) {
         let mut refused = vec![false; self.entries.len()];
         for promise in self.promises.drain(..) {
             refused[promise.entries].fill(true);
             promise.waiter.not_stored();
         }
-        let entries = std::mem::take(&mut self.entries);
-        let mut keys = Vec::new();
-        self.group.clear();
-        for ((_, event), refused) in entries.into_iter().zip(refused) {
+        let (mut keys, mut kept) = (Vec::new(), Vec::new());
+        for ((_, event), refused) in self.entries.drain(..).zip(refused) {
             match &event {
-                _ if !refused => self.push(event),
+                _ if !refused => kept.push(event),
                 Event::Message(message) => keys.extend(message.idempotency_key()),
                 Event::Activity(_) => {}
             }
         }
-        keys
+        self.group.clear();
+        (keys, kept)
+    }
+}
+
+/// What the log did not take and will be tried again, in small groups: a disk that is nearly full has room for one of these, and none
+/// is encoded again each time.
+#[derive(Debug, Default)]
+pub(super) struct Untaken(VecDeque<Pending>);
+
+impl Untaken {
+    /// So much is tried at once.
+    const AT_ONCE: usize = 1 << 20;
+
+    /// Takes what is left of a group behind everything else.
+    pub(super) fn keep(&mut self, events: Vec<Event>) {
+        for event in events {
+            match self.0.back_mut().filter(|last| last.bytes() < Self::AT_ONCE) {
+                Some(last) => last.push(event),
+                None => {
+                    let mut group = Pending::default();
+                    group.push(event);
+                    self.0.push_back(group);
+                }
+            }
+        }
     }
 
-    /// Puts these events behind the ones kept here.
-    pub(super) fn append(&mut self, later: &mut Pending) {
-        let before = self.entries.len();
-        for (_, event) in later.entries.drain(..) {
-            self.push(event);
-        }
-        for mut promise in later.promises.drain(..) {
-            promise.entries = promise.entries.start + before..promise.entries.end + before;
-            self.promises.push(promise);
-        }
-        later.clear();
+    /// Takes a group back that came from here.
+    pub(super) fn put_back(&mut self, group: Pending) {
+        self.0.push_front(group);
+    }
+
+    /// The oldest group.
+    pub(super) fn next(&mut self) -> Option<Pending> {
+        self.0.pop_front()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(Pending::bytes).sum()
+    }
+
+    /// Gives all of it up. Returns the messages.
+    pub(super) fn give_up(&mut self) -> Vec<Message> {
+        let events = self.0.drain(..).flat_map(|group| group.entries);
+        events
+            .filter_map(|(_, event)| match event {
+                Event::Message(message) => Some(message),
+                Event::Activity(_) => None,
+            })
+            .collect()
     }
 }

@@ -1,18 +1,19 @@
 //! What waits for one reader.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use super::cursors::Cursor;
 use super::disk::Chunk;
+use super::keys::Keys;
 use super::shed::Shed;
-use super::{Backlog, Confirmations, Event, WhenFull};
-use crate::config::Size;
+use super::{Backlog, Confirmations, Event};
 use crate::data_type::TypeSet;
 use crate::telemetry::Counter;
-use crate::{Draft, ReceiverOptions, Timestamp};
+use crate::{ReceiverOptions, Timestamp};
 
 /// A number of events and their size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,21 +52,25 @@ pub(crate) struct Place {
     pub(super) name: Arc<str>,
     pub(super) types: TypeSet,
     pub(super) critical: bool,
-    backlog: Backlog,
-    unread: VecDeque<(u64, Event)>,
-    unread_load: Load,
-    /// How much of `unread` memory may hold; what comes after it is on the disk alone.
-    window: usize,
+    /// Whether `delivered` waits for this reader: because it is critical, or nobody is.
+    pub(super) counts: bool,
+    pub(super) backlog: Backlog,
+    pub(super) unread: VecDeque<(u64, Event)>,
+    pub(super) unread_load: Load,
+    /// How much of `unread` memory may hold; what comes after it is on the disk alone. None without a log.
+    window: Option<usize>,
     /// Where in the log the reader has to go on once `unread` is empty; none when it has everything in memory.
-    behind: Option<u64>,
+    pub(super) behind: Option<u64>,
     /// When about the first event there was received.
-    behind_since: Option<Timestamp>,
+    pub(super) behind_since: Option<Timestamp>,
     /// What waits there.
-    behind_load: Load,
-    /// What was read and not confirmed, and where it begins.
-    in_hand: Load,
-    in_hand_from: Option<u64>,
-    in_hand_since: Option<Timestamp>,
+    pub(super) behind_load: Load,
+    /// What was read and not confirmed, and what part of the log that is.
+    pub(super) in_hand: Load,
+    pub(super) in_hand_at: Option<Range<u64>>,
+    pub(super) in_hand_since: Option<Timestamp>,
+    /// Something was given up that stands behind what is in hand.
+    pub(super) passed_over: bool,
     /// The reader sleeps until this much is unread.
     pub(super) wanted: Option<Load>,
     pub(super) wake: Arc<Notify>,
@@ -84,16 +89,18 @@ impl Place {
             name: name.into(),
             types,
             critical: options.critical,
+            counts: false,
             backlog: options.backlog,
             unread: VecDeque::new(),
             unread_load: Load::default(),
-            window: usize::MAX,
+            window: None,
             behind: None,
             behind_since: None,
             behind_load: Load::default(),
             in_hand: Load::default(),
-            in_hand_from: None,
+            in_hand_at: None,
             in_hand_since: None,
+            passed_over: false,
             wanted: None,
             wake: Arc::default(),
             confirmations: Confirmations::default(),
@@ -102,13 +109,17 @@ impl Place {
     }
 
     /// Whether a message of these types is only delivered once this reader has confirmed it.
-    pub(super) fn has_to_confirm(&self, types: TypeSet, some_are_critical: bool) -> bool {
-        self.types.intersects(types) && (self.critical || !some_are_critical)
+    pub(super) fn has_to_confirm(&self, types: TypeSet) -> bool {
+        self.counts && self.types.intersects(types)
     }
 
     /// Memory holds only so much of what waits; the log has the rest.
     pub(super) fn read_from_disk_when_behind(&mut self) {
-        self.window = WINDOW;
+        self.window = Some(WINDOW);
+    }
+
+    pub(super) fn is_on_log(&self) -> bool {
+        self.window.is_some()
     }
 
     /// Goes on where the reader was before a restart.
@@ -116,52 +127,19 @@ impl Place {
         if left.position < end {
             self.behind = Some(left.position);
             self.behind_load = Load { count: left.messages, bytes: left.bytes };
+            self.behind_since =
+                Some(left.since).filter(|since| *since > 0).map(Timestamp::from_micros);
         }
-    }
-
-    /// Whether these messages fit, or older ones may give way to them.
-    pub(super) fn admits(&self, drafts: &[Draft], now: Timestamp) -> bool {
-        if self.sheds() {
-            return !self.shed.is_full();
-        }
-        let wanted = |draft: &&Draft| self.types.contains(&draft.data_type);
-        let bytes = drafts.iter().filter(wanted).map(Draft::footprint).sum();
-        bytes == 0 || (self.has_room(bytes) && !self.waits_too_long(now))
-    }
-
-    /// Whether the oldest message that waits is older than allowed.
-    fn waits_too_long(&self, now: Timestamp) -> bool {
-        let oldest = self.in_hand_since.or(self.unread.front().and_then(received_at));
-        oldest.or(self.behind_since).is_some_and(|since| self.is_too_old(since, now))
-    }
-
-    fn is_too_old(&self, since: Timestamp, now: Timestamp) -> bool {
-        self.backlog.max_age.is_some_and(|max| now.since(since) > max.get())
-    }
-
-    /// Whether old messages give way to new ones.
-    pub(super) fn sheds(&self) -> bool {
-        self.backlog.when_full != WhenFull::Refuse
-    }
-
-    fn has_room(&self, bytes: usize) -> bool {
-        let waiting = self.load_to_deliver().bytes;
-        // A message larger than the whole backlog must pass when nothing else waits, or it never would.
-        waiting == 0 || (waiting + bytes) as u64 <= self.max_bytes()
-    }
-
-    fn max_bytes(&self) -> u64 {
-        self.backlog.max_bytes.map_or(u64::MAX, Size::get)
     }
 
     pub(super) fn push(&mut self, position: u64, event: Event) {
         let load = Load::of(event.footprint());
-        while self.sheds() && !self.has_room(load.bytes) && self.shed_oldest() {}
-        if self.behind.is_some() || self.unread_load.bytes + load.bytes > self.window {
+        while self.sheds() && !self.has_room(load.bytes) && self.give_up_oldest() {}
+        if self.behind.is_some() || self.is_beyond_memory(load) {
             self.behind.get_or_insert(position);
-            self.behind_since = self.behind_since.or(event.received_at());
+            self.behind_since = self.behind_since.or(Some(event.since()));
             self.behind_load.add(load);
-            if self.has_to_shed_from_disk() {
+            if self.has_to_give_up_on_disk(position) {
                 self.shed.wake.notify_one();
             }
         } else {
@@ -170,20 +148,8 @@ impl Place {
         }
     }
 
-    /// False when nothing in memory can be given up, because all of it is in the reader's hand.
-    fn shed_oldest(&mut self) -> bool {
-        let Some((position, event)) = self.unread.pop_front() else { return false };
-        self.unread_load.subtract(Load::of(event.footprint()));
-        self.shed.give_up(position, event);
-        true
-    }
-
-    /// Whether too much waits, or for too long, in a part of the log that the reader has not come to.
-    pub(super) fn has_to_shed_from_disk(&self) -> bool {
-        let too_old = |since| self.is_too_old(since, Timestamp::now());
-        self.sheds()
-            && self.next_on_disk().is_some()
-            && (!self.has_room(0) || self.behind_since.is_some_and(too_old))
+    fn is_beyond_memory(&self, load: Load) -> bool {
+        self.window.is_some_and(|window| self.unread_load.bytes + load.bytes > window)
     }
 
     /// Whether this much is unread. If not, the reader is woken once it is.
@@ -197,18 +163,18 @@ impl Place {
         self.behind.is_some() || self.unread_load.reaches(load)
     }
 
-    pub(super) fn wake_if_wanted(&mut self) {
+    pub(super) fn wake_if_wanted(&mut self, keys: &mut Keys) {
         // Only now, because a message may be skipped before it is known who waits for it.
-        self.report_lost();
+        self.report_lost(keys);
         if self.wanted.is_some_and(|wanted| self.has(wanted)) {
             self.wanted = None;
             self.wake.notify_one();
         }
     }
 
-    /// Takes as many events from memory as fit into `limit`, at least one if there is one.
-    pub(super) fn read(&mut self, limit: Load) -> Vec<(u64, Event)> {
-        self.shed_what_is_too_old();
+    /// Takes as many events from memory as fit into `limit`, at least one if there is one; `end` is where the log ends.
+    pub(super) fn read(&mut self, limit: Load, end: u64) -> Vec<(u64, Event)> {
+        self.give_up_in_memory(Timestamp::now(), end);
         let mut taken = Vec::with_capacity(limit.count.min(self.unread.len()));
         let mut load = Load::default();
         while let Some((position, event)) = self.unread.pop_front() {
@@ -226,15 +192,6 @@ impl Place {
         taken
     }
 
-    fn shed_what_is_too_old(&mut self) {
-        let now = Timestamp::now();
-        let too_old = |place: &Self| {
-            let since = place.unread.front().and_then(received_at);
-            since.is_some_and(|since| place.is_too_old(since, now))
-        };
-        while self.sheds() && too_old(self) && self.shed_oldest() {}
-    }
-
     /// Where the reader has to read from the log, because it has nothing in memory and is behind.
     pub(super) fn next_on_disk(&self) -> Option<u64> {
         if self.unread.is_empty() { self.behind } else { None }
@@ -242,107 +199,90 @@ impl Place {
 
     /// Takes what was read from the log; `end` is where the log ends now. Returns it, but for what had to be given up.
     pub(super) fn read_from_disk(&mut self, chunk: Chunk, end: u64) -> Vec<(u64, Event)> {
-        self.move_on(chunk.next, chunk.events.last().and_then(received_at), end);
-        let events = self.shed_what_is_over(chunk.events);
+        self.move_on(&chunk, end);
+        let events = self.give_up_what_is_over(chunk.events, end);
         let load = load_of(&events);
         self.take_in_hand(&events, load);
         events
     }
 
-    /// Gives up the first of what was read from the log, as much as has to be; the reader goes on behind it.
-    pub(super) fn shed_from_disk(&mut self, chunk: Chunk, end: u64) {
-        self.move_on(chunk.next, chunk.events.last().and_then(received_at), end);
-        let left = self.shed_what_is_over(chunk.events);
-        if let Some(first) = left.first() {
-            self.behind = Some(first.0);
-            self.behind_since = received_at(first);
-            self.behind_load.add(load_of(&left));
-        }
-        if self.in_hand_from.is_none() {
-            self.settle();
-        }
-    }
-
-    /// What stands before `next` was read from the log, the last of it received at `last`.
-    fn move_on(&mut self, next: u64, last: Option<Timestamp>, end: u64) {
-        self.behind = (next < end).then_some(next);
+    /// What stands before `chunk.next` was read from the log.
+    pub(super) fn move_on(&mut self, chunk: &Chunk, end: u64) {
+        self.behind = (chunk.next < end).then_some(chunk.next);
+        // Nothing of this reader's in that stretch: what comes after it is no older than was thought.
+        let last = chunk.events.last().map(|(_, event)| event.since()).or(self.behind_since);
         self.behind_since = last.filter(|_| self.behind.is_some());
     }
 
-    /// Gives up the first of these events, which were counted as behind, for as long as too much waits or they have waited too
-    /// long. Returns the others, which are no longer counted.
-    fn shed_what_is_over(&mut self, mut events: Vec<(u64, Event)>) -> Vec<(u64, Event)> {
-        self.behind_load.subtract(load_of(&events));
-        if self.behind.is_none() {
-            self.behind_load = Load::default();
-        }
-        let over = if self.sheds() { self.count_over(&events) } else { 0 };
-        for (position, event) in events.drain(..over) {
-            self.shed.give_up(position, event);
-        }
-        events
-    }
-
-    fn count_over(&self, events: &[(u64, Event)]) -> usize {
-        let now = Timestamp::now();
-        let mut waiting = (self.load_to_deliver().bytes + load_of(events).bytes) as u64;
-        let over = |(_, event): &&(u64, Event)| {
-            let too_old = event.received_at().is_some_and(|since| self.is_too_old(since, now));
-            let over = waiting > self.max_bytes() || too_old;
-            waiting = waiting.saturating_sub(event.footprint() as u64);
-            over
-        };
-        events.iter().take_while(over).count()
-    }
-
     fn take_in_hand(&mut self, events: &[(u64, Event)], load: Load) {
-        if let Some(first) = events.first() {
-            self.in_hand_from.get_or_insert(first.0);
-            self.in_hand_since = self.in_hand_since.or(received_at(first));
+        if let [(from, first), .., (last, _)] | [(from @ last, first)] = events {
+            let from = self.in_hand_at.as_ref().map_or(*from, |at| at.start);
+            self.in_hand_at = Some(from..last + 1);
+            self.in_hand_since = self.in_hand_since.or(Some(first.since()));
         }
         self.in_hand.add(load);
     }
 
+    /// What comes first of all that is not done with; `end` if there is nothing.
+    pub(super) fn next(&self, end: u64) -> u64 {
+        let unread = || self.unread.front().map(|(position, _)| *position);
+        let in_hand = self.in_hand_at.as_ref().map(|at| at.start);
+        let next = in_hand.or_else(unread).or(self.behind).unwrap_or(end);
+        self.shed.first().map_or(next, |first| first.min(next))
+    }
+
     /// How far the reader has come; `end` is where the log ends.
     pub(super) fn cursor(&self, end: u64) -> Cursor {
-        let unread = self.unread.front().map(|(position, _)| *position);
-        let next = self.in_hand_from.or(unread).or(self.behind).unwrap_or(end);
-        let position = self.shed.first().map_or(next, |first| first.min(next));
         let Load { count, bytes } = self.load();
-        Cursor { position, messages: count, bytes }
+        let since = self.waiting_since().map_or(0, Timestamp::as_micros);
+        Cursor { position: self.next(end), messages: count, bytes, since }
+    }
+
+    /// When the first of what waits was received.
+    pub(super) fn waiting_since(&self) -> Option<Timestamp> {
+        let unread = || self.unread.front().map(|(_, event)| event.since());
+        self.in_hand_since.or_else(unread).or(self.behind_since)
     }
 
     /// Everything read is done with; `failed` lists the positions of what was not delivered.
-    pub(super) fn confirm(&mut self, failed: &[u64]) {
+    pub(super) fn confirm(&mut self, failed: &[u64], keys: &mut Keys) {
         self.in_hand = Load::default();
-        self.in_hand_from = None;
+        self.in_hand_at = None;
         self.in_hand_since = None;
-        failed.iter().for_each(|position| self.confirmations.lose(*position));
-        self.settle();
+        self.passed_over = false;
+        failed.iter().for_each(|position| self.lose(*position, keys));
+        self.settle(keys);
         self.give_back_memory();
     }
 
     /// So many of the oldest letters are safe.
-    pub(super) fn letters_kept(&mut self, count: usize) {
+    pub(super) fn letters_kept(&mut self, count: usize, keys: &mut Keys) {
         self.shed.kept(count);
-        self.report_lost();
-        if self.in_hand_from.is_none() {
-            self.settle();
+        self.report_lost(keys);
+        if self.in_hand_at.is_none() {
+            self.settle(keys);
         }
     }
 
     /// Everything before what still waits is done with.
-    fn settle(&mut self) {
-        self.report_lost();
+    pub(super) fn settle(&mut self, keys: &mut Keys) {
+        self.report_lost(keys);
         // Up to there, what was not read is for other readers, and never comes here.
         let unread = self.unread.front().map(|(position, _)| *position).or(self.behind);
         let next = unread.into_iter().chain(self.shed.first()).min();
         self.confirmations.settle(next.unwrap_or(u64::MAX));
     }
 
-    fn report_lost(&mut self) {
-        for position in self.shed.lost.drain(..) {
-            self.confirmations.lose(position);
+    fn report_lost(&mut self, keys: &mut Keys) {
+        for position in std::mem::take(&mut self.shed.lost) {
+            self.lose(position, keys);
+        }
+    }
+
+    fn lose(&self, position: u64, keys: &mut Keys) {
+        self.confirmations.lose(position);
+        if self.counts {
+            keys.lose(position);
         }
     }
 
@@ -365,7 +305,7 @@ impl Place {
         load
     }
 
-    fn load_to_deliver(&self) -> Load {
+    pub(super) fn load_to_deliver(&self) -> Load {
         let mut load = self.unread_load;
         load.add(self.behind_load);
         load.add(self.in_hand);
@@ -373,11 +313,7 @@ impl Place {
     }
 }
 
-fn received_at((_, event): &(u64, Event)) -> Option<Timestamp> {
-    event.received_at()
-}
-
-fn load_of(events: &[(u64, Event)]) -> Load {
+pub(super) fn load_of(events: &[(u64, Event)]) -> Load {
     let mut load = Load::default();
     events.iter().for_each(|(_, event)| load.add(Load::of(event.footprint())));
     load

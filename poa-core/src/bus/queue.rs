@@ -1,17 +1,20 @@
 //! The queues of all readers, under one lock, so that a message goes to all of them or to none.
 
+use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use super::cursors::{Cursor, Cursors};
-use super::keys::{Keys, Seen};
+use super::keys::{Follower, KeyWindow, Keys, Seen};
 use super::pending::{Mark, Pending, Promise};
 use super::place::Place;
-use super::{Receipt, Refused, Taken, Waiter};
+use super::{Receipt, Refused, Repeated, Taken, Waiter};
 use crate::data_type::TypeSet;
 use crate::id::IdGenerator;
-use crate::{Ack, Activity, DataType, Draft, IdempotencyKey, Message, Timestamp};
+use crate::idempotency::Fingerprint;
+use crate::{Ack, Activity, AgentId, DataType, Draft, IdempotencyKey, Message, Timestamp};
 
 /// What readers read.
 #[derive(Clone, Debug)]
@@ -30,11 +33,11 @@ impl Event {
         }
     }
 
-    /// When a message was received. A change of activity has no time to lose.
-    pub(super) fn received_at(&self) -> Option<Timestamp> {
+    /// When it came.
+    pub(super) fn since(&self) -> Timestamp {
         match self {
-            Self::Message(message) => Some(message.received_at()),
-            Self::Activity(_) => None,
+            Self::Message(message) => message.received_at(),
+            Self::Activity(change) => change.since,
         }
     }
 
@@ -49,6 +52,20 @@ impl Event {
 /// Those who only waited until their messages were on the disk.
 pub(super) type Stored = Vec<Arc<Waiter>>;
 
+/// What a queue knows of the time before it.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) keys: Keys,
+    pub(super) ids: IdGenerator,
+}
+
+impl Past {
+    /// Nothing.
+    pub(super) fn none(window: KeyWindow) -> Self {
+        Self { keys: Keys::new(window), ids: IdGenerator::new() }
+    }
+}
+
 /// All readers, and what gives every event its position: its place in the log, or its number if there is none.
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -58,6 +75,12 @@ pub(crate) struct Queue {
     pub(super) keys: Keys,
     /// What waits for the log, if there is one.
     pub(super) pending: Option<Pending>,
+    /// Bytes that the log did not take, and that will be tried again.
+    pub(super) untaken: usize,
+    /// Messages that were accepted and are gone, because the host stopped and the log could not be written.
+    pub(super) lost: u64,
+    /// The last change of each agent that readers are to be told once there is room.
+    changes: HashMap<AgentId, Activity>,
     /// Nothing more is taken.
     pub(super) closing: bool,
     /// Nothing more comes.
@@ -67,13 +90,16 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(super) fn new(end: u64, pending: Option<Pending>, keys: Keys) -> Self {
+    pub(super) fn new(end: u64, pending: Option<Pending>, past: Past) -> Self {
         Self {
             end,
-            ids: IdGenerator::new(),
+            ids: past.ids,
             places: Vec::new(),
-            keys,
+            keys: past.keys,
             pending,
+            untaken: 0,
+            lost: 0,
+            changes: HashMap::new(),
             closing: false,
             closed: false,
             finished: false,
@@ -99,6 +125,10 @@ impl Queue {
         }
         let wake = place.wake.clone();
         self.places.push(place);
+        let some_are_critical = self.places.iter().any(|place| place.critical);
+        for place in &mut self.places {
+            place.counts = place.critical || !some_are_critical;
+        }
         (self.places.len() - 1, wake)
     }
 
@@ -111,12 +141,41 @@ impl Queue {
         if self.closing {
             return Err(Refused::Stopping);
         }
-        if self.pending.as_ref().is_some_and(Pending::is_full) {
+        if self.is_log_busy() {
             return Err(Refused::LogBusy);
         }
-        match self.places.iter().find(|place| !place.admits(drafts, now)) {
+        if drafts.iter().any(|draft| self.is_key_of_another(draft)) {
+            return Err(Refused::KeyReused);
+        }
+        match self.places.iter().find(|place| !place.admits(drafts, now, self.end)) {
             Some(full) => Err(Refused::BacklogFull { receiver: full.name.clone() }),
             None => Ok(()),
+        }
+    }
+
+    fn is_log_busy(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.is_full(self.untaken))
+    }
+
+    fn is_key_of_another(&self, draft: &Draft) -> bool {
+        draft.key.is_some_and(|key| self.keys.is_of_another(key, draft.fingerprint))
+    }
+
+    /// Takes a change of activity; when there is no room, later, and then only the last one of each agent.
+    pub(super) fn accept_change(&mut self, change: Activity) {
+        self.changes.insert(change.agent_id.clone(), change);
+        self.accept_changes();
+    }
+
+    /// Takes the changes that wait, if there is room.
+    pub(super) fn accept_changes(&mut self) {
+        if self.changes.is_empty() || self.is_log_busy() {
+            return;
+        }
+        if self.places.iter().all(|place| place.admits_change(self.end)) {
+            for change in std::mem::take(&mut self.changes).into_values() {
+                self.accept(Event::Activity(change));
+            }
         }
     }
 
@@ -137,11 +196,11 @@ impl Queue {
     }
 
     /// What is known of the key of a message that is about to be accepted. A new key is noted.
-    pub(super) fn note_key(&mut self, key: IdempotencyKey) -> Seen {
+    pub(super) fn note_key(&mut self, key: IdempotencyKey, fingerprint: Fingerprint) -> Seen {
         let seen = self.keys.seen(key);
         if seen == Seen::Never {
             self.keys.forget_old(self.end);
-            self.keys.take(key);
+            self.keys.take(key, fingerprint);
         }
         seen
     }
@@ -151,12 +210,24 @@ impl Queue {
         if let Event::Message(message) = event
             && let Some(key) = message.idempotency_key()
         {
-            self.keys.store(key, message.received_at(), position);
+            let (fingerprint, time) = (message.fingerprint(), message.received_at());
+            for follower in self.keys.store(key, fingerprint, time, position) {
+                self.answer_once_there(follower, position);
+            }
         }
         for place in &mut self.places {
             if event.is_for(place.types) {
                 place.push(position, event.clone());
             }
+        }
+    }
+
+    /// The message that somebody waits for is stored at this position.
+    fn answer_once_there(&mut self, Follower { waiter, readers }: Follower, position: u64) {
+        if readers.is_empty() {
+            waiter.confirm(true);
+        } else {
+            self.await_readers(readers, position..position + 1, &waiter);
         }
     }
 
@@ -173,19 +244,22 @@ impl Queue {
             } else {
                 let from = begin + durable.entries[promise.entries.start].0;
                 let last = begin + durable.entries[promise.entries.end - 1].0;
-                self.await_readers(&promise, from..last + 1);
+                self.await_readers(promise.readers, from..last + 1, &promise.waiter);
             }
         }
         self.end = end;
         stored
     }
 
-    fn await_readers(&mut self, promise: &Promise, range: std::ops::Range<u64>) {
-        let critical = self.some_are_critical();
-        let places = self.places.iter_mut();
-        for place in places.filter(|place| place.has_to_confirm(promise.readers, critical)) {
-            place.confirmations.push(range.clone(), promise.waiter.clone());
+    fn await_readers(&mut self, readers: TypeSet, range: Range<u64>, waiter: &Arc<Waiter>) {
+        for place in self.places.iter_mut().filter(|place| place.has_to_confirm(readers)) {
+            place.confirmations.push(range.clone(), waiter.clone());
         }
+    }
+
+    /// How many readers have to confirm messages of these types.
+    fn count_confirming(&self, types: TypeSet) -> usize {
+        self.places.iter().filter(|place| place.has_to_confirm(types)).count()
     }
 
     /// Where the next accepted event goes; see [`promise`](Self::promise).
@@ -196,31 +270,66 @@ impl Queue {
         }
     }
 
-    /// A receipt for the messages accepted since `mark`, and for those that were accepted before and are still on their way to
-    /// the log.
+    /// A receipt for the messages accepted since `mark`, and for those that were accepted before.
     pub(super) fn promise(&mut self, taken: &Taken, mark: Mark) -> Receipt {
-        let readers = match taken.ack {
+        let delivered = match taken.ack {
             Ack::Memory => return Receipt::ready(),
-            Ack::Stored => TypeSet::default(),
-            Ack::Delivered => taken.routed,
+            Ack::Stored => false,
+            Ack::Delivered => true,
         };
-        let critical = self.some_are_critical();
-        let places = self.places.iter();
-        let count = places.filter(|place| place.has_to_confirm(readers, critical)).count();
+        let count = if delivered { self.count_confirming(taken.routed) } else { 0 };
         // Without anybody to wait for, it waits for the disk alone.
-        let readers = if count == 0 { TypeSet::default() } else { readers };
+        let readers = if count == 0 { TypeSet::default() } else { taken.routed };
         let accepted = if taken.routed.is_empty() { 0 } else { count.max(1) };
-        if accepted + taken.repeated.len() == 0 {
+        let open: Vec<_> =
+            taken.repeated.iter().flat_map(|again| self.still_open(again, delivered)).collect();
+        let missing = accepted + open.iter().map(Open::shares).sum::<usize>();
+        if missing == 0 {
             return Receipt::ready();
         }
-        let (receipt, waiter) = Receipt::waiting_for(accepted + taken.repeated.len());
-        for key in &taken.repeated {
-            self.keys.wait(*key, waiter.clone());
+        let (receipt, waiter) = Receipt::waiting_for(missing);
+        for open in open {
+            self.wait_for(open, &waiter);
         }
         if accepted > 0 {
             self.add_promise(readers, mark, waiter);
         }
         receipt
+    }
+
+    /// What is not known yet of a message that was accepted before.
+    fn still_open(&self, again: &Repeated, delivered: bool) -> Vec<Open> {
+        let readers = if delivered { again.types } else { TypeSet::default() };
+        match self.keys.seen(again.key) {
+            Seen::Pending => {
+                let count = self.count_confirming(readers);
+                let readers = if count == 0 { TypeSet::default() } else { readers };
+                vec![Open::OnItsWay { key: again.key, readers, count }]
+            }
+            Seen::Stored { lost: true, .. } if delivered => vec![Open::Lost],
+            Seen::Stored { position, .. } => {
+                let places = self.places.iter().enumerate();
+                places
+                    .filter(|(_, place)| place.has_to_confirm(readers))
+                    .filter(|(_, place)| place.next(self.end) <= position)
+                    .map(|(place, _)| Open::InQueue { place, position })
+                    .collect()
+            }
+            Seen::Never => Vec::new(),
+        }
+    }
+
+    fn wait_for(&mut self, open: Open, waiter: &Arc<Waiter>) {
+        match open {
+            Open::OnItsWay { key, readers, .. } => {
+                self.keys.follow(key, Follower { waiter: waiter.clone(), readers });
+            }
+            Open::InQueue { place, position } => {
+                let range = position..position + 1;
+                self.places[place].confirmations.push(range, waiter.clone());
+            }
+            Open::Lost => waiter.confirm(false),
+        }
     }
 
     fn add_promise(&mut self, readers: TypeSet, mark: Mark, waiter: Arc<Waiter>) {
@@ -232,19 +341,25 @@ impl Queue {
             // Without a log and without anybody critical, there is nothing to wait for.
             (Mark::Position(_), _) if readers.is_empty() => waiter.confirm(true),
             (Mark::Position(from), _) => {
-                let promise = Promise { entries: 0..0, readers, waiter };
-                self.await_readers(&promise, from..self.end);
+                self.await_readers(readers, from..self.end, &waiter);
             }
             (Mark::Entry(_), None) => unreachable!("marks are made by this queue"),
         }
     }
 
-    fn some_are_critical(&self) -> bool {
-        self.places.iter().any(|place| place.critical)
+    /// A reader has confirmed everything it has read, but for what stands at `failed`.
+    pub(super) fn confirm(&mut self, place: usize, failed: &[u64]) {
+        self.places[place].confirm(failed, &mut self.keys);
+        if self.pending.is_none() && !self.changes.is_empty() {
+            self.accept_changes();
+            self.wake_readers();
+        }
     }
 
     pub(super) fn wake_readers(&mut self) {
-        self.places.iter_mut().for_each(Place::wake_if_wanted);
+        for place in &mut self.places {
+            place.wake_if_wanted(&mut self.keys);
+        }
     }
 
     pub(super) fn close(&mut self) {
@@ -261,6 +376,25 @@ impl Queue {
         let keys_from = self.keys.forget_old(self.end).unwrap_or(self.end);
         let cursors =
             self.places.iter().map(|place| (place.name.to_string(), place.cursor(self.end)));
-        Cursors::new(cursors.collect(), keys_from)
+        Cursors::new(cursors.collect(), keys_from, self.ids.time())
+    }
+}
+
+/// What a receipt waits for of a message that was accepted before.
+enum Open {
+    /// It is not in the log yet, and then so many readers have to confirm it.
+    OnItsWay { key: IdempotencyKey, readers: TypeSet, count: usize },
+    /// This reader has not confirmed it.
+    InQueue { place: usize, position: u64 },
+    /// Somebody did not get it.
+    Lost,
+}
+
+impl Open {
+    fn shares(&self) -> usize {
+        match self {
+            Self::OnItsWay { count, .. } => (*count).max(1),
+            Self::InQueue { .. } | Self::Lost => 1,
+        }
     }
 }

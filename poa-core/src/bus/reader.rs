@@ -1,5 +1,7 @@
 //! One receiver's view of the queue.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +9,11 @@ use tokio::sync::{Mutex, Notify};
 use tokio::time::Instant;
 
 use super::disk::{Chunk, Kept};
+use super::keys::Keys;
 use super::place::Place;
 use super::queue::Queue;
-use super::{BatchLimits, Bus, Event, Load};
-use crate::Message;
-use crate::telemetry::Counter;
+use super::{BatchLimits, Bus, Event, Load, ReaderCounts};
+use crate::{Message, Timestamp};
 
 /// Reads the queue for one receiver.
 #[derive(Debug)]
@@ -21,7 +23,9 @@ pub(crate) struct Reader {
     wake: Arc<Notify>,
     /// Whoever reads the log holds this: the receiver's delivery, or what gives up its oldest messages.
     kept: Mutex<Option<Kept>>,
-    damaged: Counter,
+    counts: ReaderCounts,
+    /// The types that are not declared and were said to be so.
+    undeclared: parking_lot::Mutex<BTreeSet<Box<str>>>,
 }
 
 /// Events that were read together, each with its position.
@@ -34,12 +38,25 @@ const RETRY: Duration = Duration::from_secs(1);
 const LETTERS: Load = Load { count: 1000, bytes: 4 << 20 };
 
 impl Reader {
-    pub(super) fn new(bus: Arc<Bus>, place: usize, wake: Arc<Notify>, damaged: Counter) -> Self {
-        Self { bus, place, wake, kept: Mutex::new(None), damaged }
+    pub(super) fn new(
+        bus: Arc<Bus>,
+        place: usize,
+        wake: Arc<Notify>,
+        counts: ReaderCounts,
+    ) -> Self {
+        let undeclared = parking_lot::Mutex::default();
+        Self { bus, place, wake, kept: Mutex::new(None), counts, undeclared }
     }
 
     fn place<T>(&self, look: impl FnOnce(&mut Place) -> T) -> T {
         look(&mut self.bus.queue.lock().places[self.place])
+    }
+
+    /// The same with where the queue ends, and with the keys of its messages.
+    fn place_and_queue<T>(&self, look: impl FnOnce(&mut Place, u64, &mut Keys) -> T) -> T {
+        let queue: &mut Queue = &mut self.bus.queue.lock();
+        let end = queue.end();
+        look(&mut queue.places[self.place], end, &mut queue.keys)
     }
 
     /// The next events, as soon as there is a full batch or the first one has lingered; `None` at the end.
@@ -53,7 +70,7 @@ impl Reader {
         loop {
             self.wait_for(Load { count: 1, bytes: usize::MAX }, None).await;
             self.wait_for(full, Some(Instant::now() + limits.linger.get())).await;
-            let batch = self.place(|place| place.read(full));
+            let batch = self.place_and_queue(|place, end, _| place.read(full, end));
             if !batch.is_empty() {
                 return Some(batch);
             }
@@ -67,14 +84,14 @@ impl Reader {
     /// What comes next in the log; `None` when there is nothing there and never will be.
     async fn read_from_disk(&self, limit: Load) -> Option<Batch> {
         self.room_to_shed().await;
-        self.with_next_on_disk(limit, Place::read_from_disk).await
+        self.with_next_on_disk(limit, |place, chunk, end, _| place.read_from_disk(chunk, end)).await
     }
 
     /// Reads the log where the reader goes on, and gives what is there to `take`. `None` when there is nothing and never will be.
     async fn with_next_on_disk<T: Default>(
         &self,
         limit: Load,
-        take: impl FnOnce(&mut Place, Chunk, u64) -> T,
+        take: impl FnOnce(&mut Place, Chunk, u64, &mut Keys) -> T,
     ) -> Option<T> {
         let mut kept = self.kept.lock().await;
         let (from, end, types) = {
@@ -98,9 +115,11 @@ impl Reader {
             Err(_) => return None,
         };
         self.report_damage(&chunk);
-        let queue: &mut Queue = &mut self.bus.queue.lock();
-        let end = queue.end();
-        Some(take(&mut queue.places[self.place], chunk, end))
+        self.report_undeclared(&chunk);
+        Some(self.place_and_queue(|place, end, keys| {
+            chunk.passed_over.iter().for_each(|part| place.confirmations.lose_all(part));
+            take(place, chunk, end, keys)
+        }))
     }
 
     async fn after_error<T: Default>(&self, error: &poa_log::LogError) -> Option<T> {
@@ -111,10 +130,35 @@ impl Reader {
 
     fn report_damage(&self, chunk: &Chunk) {
         if let Some(damage) = &chunk.damage {
-            let goes_on_at = chunk.next;
-            self.damaged.inc_by(chunk.passed_over);
-            tracing::error!(goes_on_at, "messages are lost to a receiver: {damage}");
+            let bytes: u64 = chunk.passed_over.iter().map(|part| part.end - part.start).sum();
+            self.counts.damaged.inc_by(bytes);
+            let (receiver, parts) = (&*self.name(), &chunk.passed_over);
+            tracing::error!(
+                receiver,
+                ?parts,
+                "passed over {bytes} bytes of the log, messages may be lost to the receiver: {damage}"
+            );
         }
+    }
+
+    /// Says once for each type that its messages come to nobody any more; the others of it are counted.
+    fn report_undeclared(&self, chunk: &Chunk) {
+        for (data_type, messages) in &chunk.undeclared {
+            self.counts.undeclared.inc_by(*messages);
+            if self.undeclared.lock().insert(data_type.clone()) {
+                tracing::error!(
+                    receiver = &*self.name(),
+                    %data_type,
+                    messages,
+                    "messages that wait in the log are of a type that is not among the `metrics` any more, and are given to \
+                     nobody; declare it again to have what still waits, `poa_receiver_undeclared_messages_total` counts them"
+                );
+            }
+        }
+    }
+
+    fn name(&self) -> Arc<str> {
+        self.place(|place| place.name.clone())
     }
 
     /// Returns when this much is unread, the bus is closed, or the deadline has passed.
@@ -140,7 +184,8 @@ impl Reader {
 
     /// Everything read so far is done with; `failed` lists the positions of what was not delivered.
     pub(crate) fn confirm(&self, failed: Vec<u64>) {
-        self.place(|place| place.confirm(&failed));
+        let mut queue = self.bus.queue.lock();
+        queue.confirm(self.place, &failed);
     }
 
     /// Nothing will be confirmed any more; whoever waits for it is told that the host has stopped.
@@ -172,12 +217,46 @@ impl Reader {
             if !letters.is_empty() {
                 return letters;
             }
-            let over = self.place(|place| place.has_to_shed_from_disk());
-            if over && self.with_next_on_disk(LETTERS, Place::shed_from_disk).await.is_some() {
+            let (in_hand, on_disk) = self.place_and_queue(|place, end, _| {
+                place.give_up_in_memory(Timestamp::now(), end);
+                (place.in_hand_to_give_up(end), place.has_to_give_up_on_disk(end))
+            });
+            if let Some(at) = in_hand {
+                self.give_up_in_hand(at).await;
+                continue;
+            }
+            if on_disk && self.with_next_on_disk(LETTERS, Place::give_up_on_disk).await.is_some() {
+                continue;
+            }
+            if !self.place(|place| place.shed.is_empty()) {
                 continue;
             }
             // A message may also become too old without anybody's telling.
             let _ = tokio::time::timeout(RETRY, wake.notified()).await;
+        }
+    }
+
+    /// Gives up what the receiver has in hand, as far as one read of the log goes.
+    async fn give_up_in_hand(&self, at: Range<u64>) {
+        let Some(log) = self.bus.log.clone() else { return };
+        let (types, receiver) = self.place(|place| (place.types, place.name.clone()));
+        let from = at.start;
+        let read = move || log.read(None, from, at.end, types, LETTERS);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok((chunk, _))) => {
+                let (receiver, messages) = (&*receiver, chunk.events.len());
+                tracing::warn!(
+                    receiver,
+                    messages,
+                    "given up while the receiver has them in hand, because so much of the log was kept for them"
+                );
+                self.place_and_queue(|place, _, keys| place.give_up_in_hand(from, chunk, keys));
+            }
+            Ok(Err(error)) => {
+                self.after_error::<()>(&error).await;
+            }
+            // The runtime is shutting down.
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -188,6 +267,6 @@ impl Reader {
 
     /// The first so many of [`next_letters`](Self::next_letters) are safe.
     pub(crate) fn letters_kept(&self, count: usize) {
-        self.place(|place| place.letters_kept(count));
+        self.place_and_queue(|place, _, keys| place.letters_kept(count, keys));
     }
 }

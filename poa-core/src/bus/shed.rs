@@ -46,7 +46,9 @@ impl Shed {
         match event {
             Event::Message(message) if self.keeps_letters => {
                 self.load.add(load);
-                self.letters.push_back((position, message));
+                // What the receiver has in hand is older than what was given up before it.
+                let at = self.letters.partition_point(|(other, _)| *other < position);
+                self.letters.insert(at, (position, message));
                 self.wake.notify_one();
             }
             Event::Message(_) | Event::Activity(_) => {
@@ -58,6 +60,11 @@ impl Shed {
 
     pub(super) fn load(&self) -> Load {
         self.load
+    }
+
+    /// Whether nothing waits for the dead letters.
+    pub(super) fn is_empty(&self) -> bool {
+        self.letters.is_empty()
     }
 
     pub(super) fn is_full(&self) -> bool {

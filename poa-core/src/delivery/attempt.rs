@@ -19,6 +19,13 @@ pub(crate) enum Failure {
     TimedOut(Duration),
 }
 
+impl Failure {
+    /// Whether the instance may be in any state now.
+    pub(super) fn breaks(&self) -> bool {
+        matches!(self, Self::Panicked(_) | Self::TimedOut(_))
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

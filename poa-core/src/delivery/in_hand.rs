@@ -1,18 +1,35 @@
 //! Remembers across a crash which messages were in hand, so that one that ends the process does not end it for ever.
 //!
-//! A file of 48 bytes for each receiver is written before every call and once after it. It is not synced: it has to
-//! survive the process, not the machine.
+//! A file of 40 bytes for each receiver is written before every call and once after it, also when the call is cut off by an orderly
+//! end. It is not synced: it has to survive the process, not the machine.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::time::Instant;
 
 use crate::{Message, MessageId};
 
-/// How often the process may end with a message alone in hand before the message is blamed.
+/// How often the process may end with a message in hand before the message is blamed.
 const CRASHES: u8 = 2;
 
+/// What was in hand among others when the process ended, and comes alone so soon after the start that nobody else is likely to have
+/// ended the process again, counts as in hand at two crashes. Later it takes a third one: a process that somebody kills again and
+/// again always has something in hand.
+const SOON: Duration = Duration::from_millis(25);
+
+/// How long a receiver waits for its turn, once.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 const LENGTH: usize = 40;
+
+/// Lets one receiver of a host at a time be given what may have ended the process, so that the right one is blamed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Turns(Arc<Mutex<()>>);
 
 /// What was in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,20 +37,33 @@ struct Suspects {
     first: MessageId,
     last: MessageId,
     count: u32,
-    /// How often the process ended while the first of them was alone in hand.
-    alone: u8,
+    /// How often the process had ended before with the first of them in hand, as far as that counts.
+    crashes: u8,
 }
 
 /// The memory of one receiver.
 #[derive(Debug, Default)]
 pub(crate) struct InHand {
-    file: Option<File>,
+    file: Option<Arc<File>>,
     suspects: Option<Suspects>,
+    turns: Turns,
+    /// Somebody else's turn took too long.
+    impatient: bool,
+    /// When the receiver was given something first.
+    began: OnceLock<Instant>,
+}
+
+/// A call that is under way. When it is dropped, the receiver has returned or the call was cut off in good order: what comes now is
+/// not its messages' fault.
+#[derive(Debug)]
+pub(super) struct Call {
+    file: Option<Arc<File>>,
+    _turn: Option<OwnedMutexGuard<()>>,
 }
 
 impl InHand {
     /// Opens the memory of the receiver of this name, which is not the same as a file name.
-    pub(crate) fn open(directory: &Path, receiver: &str) -> io::Result<Self> {
+    pub(crate) fn open(directory: &Path, receiver: &str, turns: Turns) -> io::Result<Self> {
         let name: String = receiver.bytes().map(|byte| format!("{byte:02x}")).collect();
         let path = directory.join(format!("in-hand-{name}"));
         let mut options = OpenOptions::new();
@@ -42,12 +72,8 @@ impl InHand {
         let file = options.open(path)?;
         let mut bytes = [0; LENGTH];
         let read = std::os::unix::fs::FileExt::read_at(&file, &mut bytes, 0)?;
-        let found = if read == LENGTH { Suspects::read(&bytes) } else { None };
-        let ended_with = |found: Suspects| Suspects {
-            alone: if found.count == 1 { found.alone.saturating_add(1) } else { 0 },
-            ..found
-        };
-        Ok(Self { file: Some(file), suspects: found.map(ended_with) })
+        let suspects = if read == LENGTH { Suspects::read(&bytes) } else { None };
+        Ok(Self { file: Some(Arc::new(file)), suspects, turns, ..Self::default() })
     }
 
     /// Whether this message was in hand when the process ended.
@@ -55,28 +81,52 @@ impl InHand {
         self.suspects.is_some_and(|suspects| suspects.contains(id))
     }
 
-    /// Whether the process ended too often with this message alone in hand.
+    /// Whether the process ended too often with this message in hand, the last time alone.
     pub(super) fn convicts(&self, id: MessageId) -> bool {
-        self.suspects.is_some_and(|found| found.first == id && found.alone >= CRASHES)
+        self.suspects.is_some_and(|found| found.first == id && found.ended_alone() >= CRASHES)
     }
 
-    /// These messages go to the receiver now.
-    pub(super) fn begin(&self, messages: &[Message]) {
-        let (Some(file), [first, .., last] | [first @ last]) = (&self.file, messages) else {
-            return;
+    /// These messages go to the receiver now, unless it has to wait for its turn.
+    pub(super) async fn begin(&mut self, messages: &[Message]) -> Call {
+        let began = *self.began.get_or_init(Instant::now);
+        let ([first, .., last] | [first @ last]) = messages else {
+            return Call { file: None, _turn: None };
         };
-        let known = self.suspects.filter(|found| found.first == first.id() && messages.len() == 1);
+        let suspect = messages.len() == 1 && self.suspects(first.id());
+        let turn = if suspect { self.turn().await } else { None };
         let suspects = Suspects {
             first: first.id(),
             last: last.id(),
             count: u32::try_from(messages.len()).unwrap_or(u32::MAX),
-            alone: known.map_or(0, |found| found.alone),
+            crashes: if suspect { self.crashes_with(first.id(), began) } else { 0 },
         };
-        write(file, &suspects.bytes());
+        if let Some(file) = &self.file {
+            write(file, &suspects.bytes());
+        }
+        Call { file: self.file.clone(), _turn: turn }
     }
 
-    /// The receiver has returned: what comes now is not its messages' fault.
-    pub(super) fn end(&self) {
+    /// How often the process has ended with this message in hand, as far as that counts.
+    fn crashes_with(&self, id: MessageId, began: Instant) -> u8 {
+        match self.suspects {
+            Some(found) if found.count == 1 && found.first == id => found.ended_alone(),
+            Some(_) if began.elapsed() <= SOON => 1,
+            _ => 0,
+        }
+    }
+
+    async fn turn(&mut self) -> Option<OwnedMutexGuard<()>> {
+        if self.impatient {
+            return None;
+        }
+        let turn = tokio::time::timeout(PATIENCE, self.turns.0.clone().lock_owned()).await.ok();
+        self.impatient = turn.is_none();
+        turn
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
         if let Some(file) = &self.file {
             write(file, &[0]);
         }
@@ -95,10 +145,15 @@ impl Suspects {
         self.first <= id && id <= self.last
     }
 
+    /// How often the process ended with the first message in hand, if it was alone there the last time.
+    fn ended_alone(&self) -> u8 {
+        if self.count == 1 { self.crashes.saturating_add(1) } else { 0 }
+    }
+
     fn bytes(&self) -> [u8; LENGTH] {
         let mut bytes = [0; LENGTH];
         bytes[0] = 1;
-        bytes[1] = self.alone;
+        bytes[1] = self.crashes;
         bytes[4..8].copy_from_slice(&self.count.to_le_bytes());
         bytes[8..24].copy_from_slice(self.first.as_bytes());
         bytes[24..].copy_from_slice(self.last.as_bytes());
@@ -109,7 +164,7 @@ impl Suspects {
         let (head, ids) = bytes.split_at(8);
         let id = |part: &[u8]| part.try_into().ok().map(MessageId::from_bytes);
         let count = u32::from_le_bytes(head[4..].try_into().ok()?);
-        let found = Self { first: id(&ids[..16])?, last: id(&ids[16..])?, count, alone: head[1] };
+        let found = Self { first: id(&ids[..16])?, last: id(&ids[16..])?, count, crashes: head[1] };
         (head[0] == 1).then_some(found)
     }
 }
@@ -127,47 +182,79 @@ mod tests {
         Message::stamp(draft, MessageId::from_bytes([n; 16]), Timestamp::from_micros(1))
     }
 
-    /// The process ends without a word, and starts again.
-    fn crash(memory: InHand, directory: &Path) -> InHand {
-        drop(memory);
-        InHand::open(directory, "r/1").unwrap()
+    fn open(directory: &Path) -> InHand {
+        InHand::open(directory, "r/1", Turns::default()).unwrap()
     }
 
-    #[test]
-    fn only_what_was_in_hand_is_suspected() {
+    /// The process ends without a word in the middle of a call with these messages, and starts again.
+    async fn crash(mut memory: InHand, messages: &[u8], directory: &Path) -> InHand {
+        let messages: Vec<_> = messages.iter().copied().map(message).collect();
+        std::mem::forget(memory.begin(&messages).await);
+        open(directory)
+    }
+
+    #[tokio::test]
+    async fn only_what_was_in_hand_is_suspected() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = InHand::open(dir.path(), "r/1").unwrap();
+        let memory = open(dir.path());
         assert!(!memory.suspects(message(2).id()));
-        memory.begin(&[message(2), message(3), message(4)]);
-        let memory = crash(memory, dir.path());
+        let memory = crash(memory, &[2, 3, 4], dir.path()).await;
         let suspected: Vec<_> = (1..6).filter(|n| memory.suspects(message(*n).id())).collect();
         assert_eq!(suspected, [2, 3, 4]);
         assert!(!memory.convicts(message(2).id()));
     }
 
-    #[test]
-    fn a_message_alone_in_hand_at_two_crashes_is_convicted() {
+    #[tokio::test(start_paused = true)]
+    async fn the_second_crash_with_a_message_in_hand_convicts_it() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = InHand::open(dir.path(), "r/1").unwrap();
-        memory.begin(&[message(2), message(3)]);
-        let memory = crash(memory, dir.path());
-        memory.begin(&[message(2)]);
-        memory.end();
-        memory.begin(&[message(3)]);
-        let memory = crash(memory, dir.path());
-        assert!(memory.suspects(message(3).id()) && !memory.convicts(message(3).id()));
-        memory.begin(&[message(3)]);
-        let memory = crash(memory, dir.path());
+        let mut memory = crash(open(dir.path()), &[2, 3], dir.path()).await;
+        drop(memory.begin(&[message(2)]).await);
+        tokio::time::advance(SOON).await;
+        let memory = crash(memory, &[3], dir.path()).await;
         assert!(memory.convicts(message(3).id()) && !memory.convicts(message(2).id()));
     }
 
-    #[test]
-    fn a_crash_between_calls_is_nobodys_fault() {
+    #[tokio::test(start_paused = true)]
+    async fn who_is_killed_again_and_again_blames_nobody_too_soon() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = InHand::open(dir.path(), "r/1").unwrap();
-        memory.begin(&[message(2)]);
-        memory.end();
-        let memory = crash(memory, dir.path());
-        assert!(!memory.suspects(message(2).id()));
+        let mut memory = crash(open(dir.path()), &[2, 3], dir.path()).await;
+        drop(memory.begin(&[message(2)]).await);
+        tokio::time::advance(SOON + Duration::from_millis(1)).await;
+        let memory = crash(memory, &[3], dir.path()).await;
+        assert!(memory.suspects(message(3).id()) && !memory.convicts(message(3).id()));
+        let memory = crash(memory, &[3], dir.path()).await;
+        assert!(memory.convicts(message(3).id()) && !memory.convicts(message(2).id()));
+    }
+
+    #[tokio::test]
+    async fn an_orderly_end_is_nobodys_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut memory = open(dir.path());
+        // The call is cut off where it waits, as when its task is aborted.
+        let call = async {
+            let _call = memory.begin(&[message(2)]).await;
+            std::future::pending::<()>().await;
+        };
+        assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err());
+        assert!(!open(dir.path()).suspects(message(2).id()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_one_receiver_at_a_time_has_a_suspect_in_hand() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(crash(open(dir.path()), &[2, 3], dir.path()).await);
+        let turns = Turns::default();
+        let [mut one, mut other] =
+            [(); 2].map(|()| InHand::open(dir.path(), "r/1", turns.clone()).unwrap());
+        let held = one.begin(&[message(2)]).await;
+        let begin = Instant::now();
+        drop(other.begin(&[message(4)]).await);
+        assert_eq!(begin.elapsed(), Duration::ZERO, "it waited with what nobody suspects");
+        // Somebody who hangs does not keep the other waiting for long, nor twice.
+        for _ in 0..2 {
+            drop(other.begin(&[message(2)]).await);
+            assert_eq!(begin.elapsed(), PATIENCE);
+        }
+        drop(held);
     }
 }

@@ -10,7 +10,7 @@ use super::start;
 use super::stop::Limits;
 use super::{Ack, Engine, Host, ReceiverOptions};
 use crate::auth::Authenticator;
-use crate::bus::{LogOpenError, OpenLog};
+use crate::bus::{KeyWindow, LogOpenError, OpenLog};
 use crate::plugin::{handler_factory, receiver_factory};
 use crate::telemetry::Telemetry;
 use crate::{
@@ -27,6 +27,8 @@ pub struct HostBuilder {
     pub(super) ack: Ack,
     pub(super) ack_for: BTreeMap<String, Ack>,
     pub(super) delivered_within: Duration,
+    pub(super) idempotency: KeyWindow,
+    log: poa_log::Options,
     pub(super) memory: u64,
     pub(super) inactive_after: Duration,
     pub(super) limits: Limits,
@@ -109,6 +111,8 @@ impl HostBuilder {
             ack: Ack::Memory,
             ack_for: BTreeMap::new(),
             delivered_within: Duration::from_secs(30),
+            idempotency: KeyWindow::default(),
+            log: poa_log::Options::default(),
             memory: 256 << 20,
             inactive_after: Duration::from_secs(7),
             limits: Limits { handlers: Duration::from_secs(10), drain: Duration::from_secs(20) },
@@ -155,6 +159,18 @@ impl HostBuilder {
     /// How long an answer may wait for the receivers when the ack is [`Ack::Delivered`]; 30 s if not set.
     pub fn delivered_within(mut self, timeout: Duration) -> Self {
         self.delivered_within = timeout;
+        self
+    }
+
+    /// How long it is remembered which messages were taken, by their idempotency keys; see [`KeyWindow`] for what holds if not set.
+    pub fn idempotency(mut self, window: KeyWindow) -> Self {
+        self.idempotency = window;
+        self
+    }
+
+    /// The size of the files of the log, in bytes; 64 MiB if not set. Space is given back a file at a time.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.log = self.log.segment_bytes(bytes);
         self
     }
 
@@ -274,7 +290,7 @@ impl HostBuilder {
         match self.engine {
             Engine::Memory => Ok(None),
             Engine::Log => {
-                let log = OpenLog::open(&self.data_dir.join("log"), types.clone())?;
+                let log = OpenLog::open(&self.data_dir.join("log"), types.clone(), self.log)?;
                 let receivers: Vec<_> = self.receivers.iter().map(|(name, ..)| &**name).collect();
                 log.warn_of_removed(&receivers);
                 Ok(Some(log))

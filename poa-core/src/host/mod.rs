@@ -36,8 +36,8 @@ pub struct Host {
     handlers: Vec<Task>,
     receivers: Vec<Task>,
     monitor: JoinHandle<()>,
-    /// The thread that writes the log, if there is one.
-    committer: Option<std::thread::JoinHandle<()>>,
+    /// Told when the thread that writes the log has ended, if there is one.
+    committer: Option<oneshot::Receiver<()>>,
     limits: stop::Limits,
 }
 
@@ -132,10 +132,10 @@ impl ReceiverState {
 }
 
 impl HostHandle {
-    /// True while the host takes messages: from the end of its start to the beginning of its stop.
+    /// True while the host takes messages: from the end of its start to the beginning of its stop, unless its log broke.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.ready.load(Ordering::Relaxed)
+        self.0.ready.load(Ordering::Relaxed) && !self.0.bus.is_closing()
     }
 
     /// The state of the host and of every plugin.

@@ -130,6 +130,13 @@ impl ReceiverOptions {
         self
     }
 
+    /// The same with another bound on the log that may be kept on the disk because of this receiver.
+    #[must_use]
+    pub fn max_log(mut self, bytes: u64) -> Self {
+        self.backlog.max_log = Some(crate::config::Size::bytes(bytes));
+        self
+    }
+
     /// The same with another bound on the time for one batch.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Duration>) -> Self {

@@ -10,7 +10,7 @@ use super::start::{Built, BuiltHandler, BuiltReceiver, Common};
 use super::{Engine, Host, HostBuilder, HostHandle, ReceiverState, Shared, StartError, Task};
 use crate::activity::{ActivityMonitor, Journal, Watcher};
 use crate::bus::{Acks, Bus, BusCounts, OpenLog};
-use crate::delivery::{Delivery, Shedding};
+use crate::delivery::{Delivery, Shedding, Turns};
 use crate::handler::Services;
 use crate::relay::Way;
 use crate::status::StatusCell;
@@ -29,18 +29,19 @@ impl HostBuilder {
         let bus = self.bus(&build, log.as_ref());
         let watcher = Arc::new(self.watcher(bus.clone(), &build.data_dir));
         let services = Arc::new(self.services(&build, &bus, &watcher));
-        let receivers = self.subscribe(built.receivers, &bus, log.as_ref(), &stop_receivers);
+        let receivers =
+            self.subscribe(built.receivers, &services, log.as_ref(), &stop_receivers, &bus);
         let committer = log.map(|log| log.commit_for(bus.clone(), &self.telemetry));
         let committer =
-            committer.transpose().map_err(StartError::Commit)?.map(|(thread, settling)| {
+            committer.transpose().map_err(StartError::Commit)?.map(|(ended, settling)| {
                 tokio::spawn(settling.run());
-                thread
+                ended
             });
         let (receiver_status, receivers): (_, Vec<_>) =
             receivers.into_iter().map(spawn_receiver).unzip();
         let handlers = built.handlers.into_iter();
         let (handler_status, handlers) =
-            handlers.map(|handler| spawn_handler(handler, &services, &stop_handlers)).unzip();
+            handlers.map(|handler| self.spawn_handler(handler, &services, &stop_handlers)).unzip();
         let shared = Shared {
             bus,
             services,
@@ -72,8 +73,8 @@ impl HostBuilder {
         let types = build.data_types.clone();
         let acks = self.acks(&types);
         match log {
-            Some(log) => Bus::on_log(types, acks, counts, log),
-            None => Bus::in_memory(types, acks, counts),
+            Some(log) => Bus::on_log(types, acks, counts, self.idempotency, log),
+            None => Bus::in_memory(types, acks, counts, self.idempotency),
         }
     }
 
@@ -115,20 +116,36 @@ impl HostBuilder {
     fn subscribe(
         &self,
         receivers: Vec<BuiltReceiver>,
-        bus: &Arc<Bus>,
+        services: &Services,
         log: Option<&OpenLog>,
         stopping: &CancellationToken,
+        bus: &Arc<Bus>,
     ) -> Vec<(ReceiverState, Delivery)> {
         let common = Common {
             bus,
             telemetry: &self.telemetry,
             cursors: &log.map(|log| log.cursors().clone()).unwrap_or_default(),
-            free_on_disk: log.map(OpenLog::free_bytes),
+            disk: log.map(OpenLog::disk_bytes),
             stopping,
             dead_letters: self.dead_letters.as_ref(),
             durable: self.engine == Engine::Log,
+            activity: &services.activity,
+            turns: Turns::default(),
         };
         receivers.into_iter().map(|receiver| receiver.subscribe(&common)).collect()
+    }
+
+    fn spawn_handler(
+        &self,
+        handler: BuiltHandler,
+        services: &Arc<Services>,
+        stop: &CancellationToken,
+    ) -> (StatusCell, Task) {
+        let name = handler.build.name.clone();
+        let (shutdown, services) = (stop.child_token(), services.clone());
+        let cx = HandlerContext { name: name.clone(), shutdown, services };
+        let (cell, supervised) = handler.supervise(cx, self.start_timeout);
+        (cell, Task { name: name.to_string(), task: tokio::spawn(supervised.run()) })
     }
 }
 
@@ -144,16 +161,4 @@ fn spawn_receiver((state, delivery): (ReceiverState, Delivery)) -> (ReceiverStat
     let mut tasks = vec![task(tokio::spawn(delivery))];
     tasks.extend(shedding.map(|shedding| task(tokio::spawn(shedding))));
     (state, tasks)
-}
-
-fn spawn_handler(
-    handler: BuiltHandler,
-    services: &Arc<Services>,
-    stop: &CancellationToken,
-) -> (StatusCell, Task) {
-    let name = handler.build.name.clone();
-    let (shutdown, services) = (stop.child_token(), services.clone());
-    let (cell, supervised) =
-        handler.supervise(HandlerContext { name: name.clone(), shutdown, services });
-    (cell, Task { name: name.to_string(), task: tokio::spawn(supervised.run()) })
 }

@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{HostBuilder, ReceiverOptions, ReceiverState, StartError};
-use crate::bus::{Bus, Cursors, ReaderCounts};
+use crate::activity::ActivityMonitor;
+use crate::bus::{Bus, Cursors};
 use crate::data_type::TypeSet;
-use crate::delivery::{Counts, Delivery, InHand, chain, endpoints, panic_message};
+use crate::delivery::{Counts, Delivery, InHand, Recall, Turns, chain, endpoints, panic_message};
 use crate::restart::Restarts;
 use crate::status::{Role, StatusCell};
 use crate::supervise::Supervised;
@@ -61,11 +62,7 @@ pub(super) fn check_names(host: &HostBuilder) -> Result<(), StartError> {
 
 /// Makes the data directory, for its owner alone.
 pub(super) fn make_data_dir(path: &Path) -> Result<(), StartError> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(|source: io::Error| StartError::DataDir {
+    poa_log::storage::make_dir(path).map_err(|source: io::Error| StartError::DataDir {
         path: path.display().to_string(),
         source,
     })
@@ -159,12 +156,14 @@ pub(super) struct Common<'a> {
     pub(super) bus: &'a Arc<Bus>,
     pub(super) telemetry: &'a Telemetry,
     pub(super) cursors: &'a Cursors,
-    /// What is free on the disk of the log, in bytes, if there is a log.
-    pub(super) free_on_disk: Option<u64>,
+    /// What the log has of the disk, in bytes, if there is a log.
+    pub(super) disk: Option<u64>,
     pub(super) stopping: &'a CancellationToken,
     pub(super) dead_letters: Option<&'a Arc<dyn DeadLetters>>,
     /// Whether what a receiver left is given to it again after a crash.
     pub(super) durable: bool,
+    pub(super) activity: &'a ActivityMonitor,
+    pub(super) turns: Turns,
 }
 
 /// Replays that wait for a receiver; whoever asks for more waits too.
@@ -174,20 +173,24 @@ impl BuiltReceiver {
     /// Gives the receiver its place in the bus.
     pub(super) fn subscribe(mut self, common: &Common<'_>) -> (ReceiverState, Delivery) {
         let name = self.build.name().to_owned();
-        self.options.backlog = self.options.backlog.resolved(common.free_on_disk);
+        self.options.backlog = self.options.backlog.resolved(common.disk);
         let telemetry = common.telemetry;
         let counts = Counts::new(telemetry, &name);
         let reader = Arc::new(common.bus.subscribe(
             &name,
             self.types,
             &self.options,
-            ReaderCounts { skipped: counts.skipped.clone(), damaged: counts.damaged.clone() },
+            counts.of_reader(),
             common.cursors.get(&name),
         ));
         let labels = [("receiver", name.as_str())];
         let gauge = |what, help| telemetry.gauge(what, help, &labels);
         let (replay, replays) = mpsc::channel(REPLAYS);
-        let in_hand = if common.durable { self.remember(&name) } else { InHand::default() };
+        let in_hand = if common.durable {
+            self.remember(&name, common.turns.clone())
+        } else {
+            InHand::default()
+        };
         if let Some(receiver) = &self.receiver {
             self.cell.running(endpoints(|| receiver.endpoints()));
         }
@@ -212,14 +215,15 @@ impl BuiltReceiver {
             stopping: common.stopping.clone(),
             dead_letters: common.dead_letters.cloned(),
             in_hand,
+            recall: Recall::new(common.activity.clone()),
             replays,
         };
         (state, delivery)
     }
 
     /// What the receiver had in hand when the last process ended.
-    fn remember(&self, name: &str) -> InHand {
-        InHand::open(&self.build.data_dir.join("log"), name).unwrap_or_else(|error| {
+    fn remember(&self, name: &str, turns: Turns) -> InHand {
+        InHand::open(&self.build.data_dir.join("log"), name, turns).unwrap_or_else(|error| {
             tracing::warn!(receiver = name, "cannot remember what is in hand: {error}");
             InHand::default()
         })
@@ -228,7 +232,11 @@ impl BuiltReceiver {
 
 impl BuiltHandler {
     /// Puts the handler under a supervisor.
-    pub(super) fn supervise(self, cx: HandlerContext) -> (StatusCell, Supervised) {
+    pub(super) fn supervise(
+        self,
+        cx: HandlerContext,
+        build_timeout: Duration,
+    ) -> (StatusCell, Supervised) {
         let name = self.build.name().to_owned();
         let cell = StatusCell::new(&name, Role::Handler);
         cell.running(endpoints(|| self.handler.endpoints()));
@@ -241,6 +249,7 @@ impl BuiltHandler {
             cx,
             status: cell.clone(),
             restarts: Restarts::new(RestartPolicy::default()),
+            build_timeout,
             handler: Some(self.handler),
         };
         (cell, supervised)

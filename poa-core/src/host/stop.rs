@@ -14,22 +14,27 @@ pub(super) struct Limits {
     pub(super) drain: Duration,
 }
 
+/// How long the log may take to write what is left, once nobody reads it any more.
+const LOG: Duration = Duration::from_secs(10);
+
 /// What a stop had to leave.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopReport {
-    /// Plugins that did not end in time.
+    /// Plugins that did not end in time; `bus.log` when the disk did not answer in time.
     pub abandoned: Vec<String>,
     /// Receivers with messages they did not get, and how many. With [`Engine::Log`](crate::Engine::Log) they are kept, and
     /// delivered after the next start.
     pub undelivered: Vec<(String, u64)>,
+    /// Messages that were taken with no more than `ack = "memory"` and are gone, because the log could not be written.
+    pub lost: u64,
 }
 
 impl StopReport {
     /// True when every plugin ended in time and every message was delivered.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.abandoned.is_empty() && self.undelivered.is_empty()
+        self.abandoned.is_empty() && self.undelivered.is_empty() && self.lost == 0
     }
 }
 
@@ -54,10 +59,13 @@ impl Host {
         report.abandoned.extend(abandoned.into_iter().map(|name| format!("receivers.{name}")));
 
         shared.bus.finish();
-        if let Some(committer) = self.committer.take() {
-            // It ends by itself; a panic in it has been reported by its hook.
-            let _ = tokio::task::spawn_blocking(move || committer.join()).await;
+        if let Some(ended) = self.committer.take() {
+            // A panic in it has been reported by its hook. A disk that hangs must not keep the host from stopping.
+            if tokio::time::timeout(LOG, ended).await.is_err() {
+                report.abandoned.push("bus.log".to_owned());
+            }
         }
+        report.lost = shared.bus.lost();
         for receiver in &shared.receiver_status {
             let left = receiver.reader.backlog().count as u64;
             if left > 0 {

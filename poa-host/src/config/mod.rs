@@ -88,6 +88,11 @@ impl Config {
         &self.top.data_dir
     }
 
+    /// The data types that are accepted.
+    pub fn metrics(&self) -> impl Iterator<Item = &str> {
+        self.top.metrics.iter().map(String::as_str)
+    }
+
     /// The names of the receivers.
     pub fn receivers(&self) -> impl Iterator<Item = &str> {
         self.receivers.iter().map(|(name, ..)| name.as_str())
@@ -141,6 +146,7 @@ impl Config {
             .engine(top.bus.engine)
             .ack(top.bus.ack())
             .delivered_within(top.bus.delivered_within.get())
+            .idempotency(top.bus.idempotency())
             .memory_limit(top.memory_limit.get())
             .inactive_after(top.inactive_after.get())
             .start_timeout(top.start_timeout.get())

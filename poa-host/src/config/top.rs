@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use poa_auth::AuthConfig;
 use poa_core::config::{Duration, Size};
-use poa_core::{Ack, Engine};
+use poa_core::{Ack, Engine, KeyWindow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -107,16 +107,33 @@ pub(crate) struct Bus {
     pub(crate) ack_for: BTreeMap<String, Ack>,
     /// How long an answer may wait for the receivers when the ack is `delivered`.
     pub(crate) delivered_within: Duration,
+    /// How long it is remembered which messages were taken, by their idempotency keys: one that is sent again within this time is
+    /// not stored twice. What was written in it stays in the log, but for no more than 256 MiB.
+    pub(crate) idempotency_window: Duration,
+    /// How many keys are remembered at most; each takes about 100 bytes of memory.
+    pub(crate) idempotency_keys: usize,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        let delivered_within = Duration::from_secs(30);
-        Self { engine: Engine::Log, ack: None, ack_for: BTreeMap::new(), delivered_within }
+        Self {
+            engine: Engine::Log,
+            ack: None,
+            ack_for: BTreeMap::new(),
+            delivered_within: Duration::from_secs(30),
+            idempotency_window: Duration::from_secs(600),
+            idempotency_keys: KeyWindow::default().keys,
+        }
     }
 }
 
 impl Bus {
+    /// For how long and how many messages their idempotency keys are remembered.
+    pub(crate) fn idempotency(&self) -> KeyWindow {
+        let window = KeyWindow::default().time(self.idempotency_window.get());
+        window.keys(self.idempotency_keys)
+    }
+
     /// What a positive answer means, in place of what was not written.
     pub(crate) fn ack(&self) -> Ack {
         self.ack.unwrap_or(if self.engine == Engine::Log { Ack::Stored } else { Ack::Memory })

@@ -223,6 +223,7 @@ fn refusal(refused: &Refused) -> (u32, String) {
         Refused::BacklogFull { receiver } => (abi::POA_REFUSED_BACKLOG, receiver.to_string()),
         Refused::LogBusy => (abi::POA_REFUSED_BUSY, String::new()),
         Refused::Stopping => (abi::POA_REFUSED_STOPPING, String::new()),
+        Refused::KeyReused => (abi::POA_REFUSED_KEY, String::new()),
         other => (abi::POA_REFUSED_INVALID, other.to_string()),
     }
 }

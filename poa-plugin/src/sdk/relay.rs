@@ -51,6 +51,7 @@ fn outcome(code: u32, text: &str) -> Result<Result<(), ReceiptError>, Refused> {
         abi::POA_REFUSED_BACKLOG => return Err(Refused::BacklogFull { receiver: text.into() }),
         abi::POA_REFUSED_BUSY => return Err(Refused::LogBusy),
         abi::POA_REFUSED_STOPPING => return Err(Refused::Stopping),
+        abi::POA_REFUSED_KEY => return Err(Refused::KeyReused),
         abi::POA_REFUSED_INVALID => return Err(Refused::ForeignDataType(text.to_owned())),
         abi::POA_NOT_STORED => Err(ReceiptError::NotStored),
         abi::POA_TIMED_OUT => Err(ReceiptError::TimedOut),

@@ -16,6 +16,7 @@ fn all() -> Vec<(Refusal, u16, &'static str)> {
         (Refusal::NotFound { what: "path" }, 404, "not_found"),
         (Refusal::MethodNotAllowed { allow: "POST" }, 405, "method_not_allowed"),
         (Refusal::NameTaken, 409, "name_taken"),
+        (Refusal::KeyReused, 422, "idempotency_key_reused"),
         (Refusal::TooLarge { limit: 8_000_000 }, 413, "too_large"),
         (Refusal::UnsupportedMediaType, 415, "unsupported_media_type"),
         (Refusal::NotAnObject { found: Kind::Null }, 422, "not_an_object"),
