@@ -244,10 +244,10 @@ impl Bus {
     }
 
     fn after_accept(&self, queue: &mut Queue) {
-        if self.log.is_some() {
-            self.work.notify_one();
-        } else {
+        if self.log.is_none() {
             queue.wake_readers();
+        } else if !queue.lingering || !queue.may_linger() {
+            self.work.notify_one();
         }
     }
 

@@ -13,6 +13,9 @@ use crate::{IdempotencyKey, Message};
 /// More than this many bytes never wait for the log.
 const LIMIT: usize = 64 << 20;
 
+/// With more than this, a group is worth writing.
+const MUCH: usize = 1 << 20;
+
 /// Events that will go to the log together.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -49,6 +52,11 @@ impl Pending {
     /// What it takes in the log.
     pub(super) fn bytes(&self) -> usize {
         self.group.bytes().len()
+    }
+
+    /// Whether nobody waits for these, and they are few.
+    pub(super) fn may_linger(&self) -> bool {
+        self.promises.is_empty() && self.group.bytes().len() < MUCH
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -81,6 +81,8 @@ pub(crate) struct Queue {
     pub(super) lost: u64,
     /// The last change of each agent that readers are to be told once there is room.
     changes: HashMap<AgentId, Activity>,
+    /// Whoever writes the log is not to be woken before it has to be.
+    pub(super) lingering: bool,
     /// Nothing more is taken.
     pub(super) closing: bool,
     /// Nothing more comes.
@@ -100,6 +102,7 @@ impl Queue {
             untaken: 0,
             lost: 0,
             changes: HashMap::new(),
+            lingering: false,
             closing: false,
             closed: false,
             finished: false,
@@ -203,6 +206,11 @@ impl Queue {
             self.keys.take(key, fingerprint);
         }
         seen
+    }
+
+    /// Whether what waits for the log can wait a little longer.
+    pub(super) fn may_linger(&self) -> bool {
+        !self.closing && self.pending.as_ref().is_none_or(Pending::may_linger)
     }
 
     /// Gives an event to its readers.
