@@ -1,6 +1,5 @@
 //! The libraries of this workspace: what is published, and what others compile with it.
 
-use std::collections::BTreeSet;
 use std::process::Command;
 
 use serde::Deserialize;
@@ -49,7 +48,8 @@ impl Library {
         builds
     }
 
-    /// What it depends on itself, and how many packages that is in all, its own included.
+    /// For the page: what it depends on itself, and how many packages that is in all, its own included.
+    #[cfg(test)]
     fn dependencies(&self) -> Result<(Vec<String>, usize), Failure> {
         let tree = |depth: &[&str]| {
             let arguments = ["tree", "--locked", "--package", &self.name, "--edges", "normal"];
@@ -59,7 +59,7 @@ impl Library {
             output(cargo().args(arguments).args(format).args(depth))
         };
         let package = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        let all: BTreeSet<_> = tree(&[])?.lines().map(package).collect();
+        let all: std::collections::BTreeSet<_> = tree(&[])?.lines().map(package).collect();
         let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
         let own = tree(&["--depth", "1"])?.lines().skip(1).map(name).collect();
         Ok((own, all.len()))
@@ -67,7 +67,8 @@ impl Library {
 }
 
 /// The page that tells what a library brings with it.
-pub(crate) fn page() -> Result<String, Failure> {
+#[cfg(test)]
+fn page() -> Result<String, Failure> {
     let mut rows = Vec::new();
     for library in libraries()? {
         let (own, count) = library.dependencies()?;
@@ -80,6 +81,7 @@ pub(crate) fn page() -> Result<String, Failure> {
     Ok(format!("{HEAD}{}", rows.iter().map(row).collect::<String>()))
 }
 
+#[cfg(test)]
 const HEAD: &str = "\
 # What you compile
 
