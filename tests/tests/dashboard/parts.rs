@@ -52,7 +52,7 @@ async fn the_server_tells_of_silence_too() {
     let history = browser
         .evaluate("fetch('history?agent=a').then((answer) => answer.json()).then(({ cpu }) => cpu)")
         .await;
-    assert_eq!(history, json!([10.0, null, 20.0, null]));
+    assert_eq!(history, json!([10, null, 20, null]));
     site.server.stop().await;
 }
 

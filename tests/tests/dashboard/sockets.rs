@@ -13,7 +13,9 @@ const CLOSE: u8 = 0x88;
 /// Opens a connection and pings over it for this agent.
 async fn connect(site: &Site, token: &str, agent: &str) -> Socket {
     let header = format!("Authorization: Bearer {token}");
-    let mut socket = Socket::open(site.server.address("ws"), "/ws", &header).await;
+    // The server tells the path as well.
+    let address = site.server.address("ws").trim_end_matches("/ws");
+    let mut socket = Socket::open(address, "/ws", &header).await;
     let ping = json!({"call": "ping", "id": agent}).to_string();
     socket.send(&frame(TEXT, ping.as_bytes())).await;
     socket
