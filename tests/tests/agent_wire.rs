@@ -137,16 +137,18 @@ async fn stored_in_postgres(url: &str) -> Vec<Value> {
     let query = "SELECT json_build_array(agent_id, cells)::text FROM (
         SELECT message_id, agent_id, json_build_array('eth_stats', active::int, mining::int, hashrate, peers, gas_price, current_block,
             highest_block, starting_block) AS cells FROM eth_stats
-        UNION ALL SELECT message_id, agent_id, json_build_array('system_stats', cpu_load, disk_usage, memory_usage) FROM system_stats
+        UNION ALL SELECT message_id, agent_id, json_build_array('system_stats', cpu_load::text, disk_usage::text,
+            memory_usage::text) FROM system_stats
         UNION ALL SELECT message_id, agent_id, json_build_array('metrics', data_type, type, body) FROM metrics
         ) AS stored ORDER BY message_id";
     let rows = client.query(query, &[]).await.unwrap();
     let rows = rows.iter().map(|row| serde_json::from_str(row.get(0)).unwrap());
     rows.map(|mut row: Value| {
         if row[1][0] == "system_stats" {
-            // The database spells a double without a fraction like an integer.
+            // Read from the text, because serde_json may miss the nearest double by one.
+            let double = |cell: &Value| cell.as_str().map(|text| text.parse::<f64>().unwrap());
             let cells = row[1].as_array_mut().unwrap();
-            cells[1..].iter_mut().for_each(|cell| *cell = cell.as_f64().into());
+            cells[1..].iter_mut().for_each(|cell| *cell = double(cell).into());
         }
         row
     })

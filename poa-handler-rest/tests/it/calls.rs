@@ -282,10 +282,14 @@ async fn a_call_sent_again_with_its_idempotency_key_is_taken_once() {
         let request = String::from_utf8(request).unwrap();
         request.replacen("\r\n", &format!("\r\nIdempotency-Key: {key}\r\n"), 1)
     };
-    for (n, key) in [(1, "one"), (2, "one"), (3, "two")] {
+    for (n, key) in [(1, "one"), (1, "one"), (3, "two")] {
         client.send(keyed(n, key)).await;
         assert_eq!(client.answer().await.status, 200);
     }
+    client.send(keyed(2, "one")).await;
+    let reused = client.answer().await;
+    assert_eq!(reused.status, 422);
+    assert!(reused.body.contains("idempotency_key_reused"), "{}", reused.body);
     assert_eq!(server.message().await.payload().bytes(), r#"{"n":1}"#);
     assert_eq!(server.message().await.payload().bytes(), r#"{"n":3}"#);
     client.send(keyed(4, &"x".repeat(256))).await;

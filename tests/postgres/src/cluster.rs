@@ -207,6 +207,8 @@ impl Cluster {
         }
         if !self.setup.durable {
             settings.push("fsync=off".into());
+            // Rows then stay where they were written, in the order that tests look at.
+            settings.push("autovacuum=off".into());
         }
         if self.setup.certificate.is_some() {
             let files = [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key")];
