@@ -53,7 +53,7 @@ export class Summary {
     const far = lags.filter((lag) => lag > FAR_BEHIND).length;
     const near = lags.filter((lag) => lag > AT_HEAD).length - far;
     write("head-block", format.count(head));
-    write("behind", near + far === 0 ? "none behind" : `${format.count(near + far)} behind`);
+    write("behind", `${format.count(near + far)} behind`);
     shares("blocks-bar", [lags.length - near - far, near, far]);
   }
 

@@ -38,7 +38,7 @@ async fn agents_that_close_crash_or_are_banned_are_shown_at_once() {
     let mut closes = connect(&site, &site.token, "closes").await;
     let crashes = connect(&site, &site.token, "crashes").await;
     let mut banned = connect(&site, &outlaw, "banned").await;
-    let _stays = connect(&site, &site.token, "stays").await;
+    let stays = connect(&site, &site.token, "stays").await;
     browser.open(DESKTOP, &site.page()).await;
     for agent in ["closes", "crashes", "banned", "stays"] {
         browser.until_state(agent, "active").await;
@@ -59,5 +59,7 @@ async fn agents_that_close_crash_or_are_banned_are_shown_at_once() {
     browser.until("document.querySelector('#active').textContent === '1'").await;
     browser.until_state("stays", "active").await;
     browser.assert_quiet_but_for(&[]).await;
+    // The server would wait for its goodbye.
+    drop(stays);
     site.server.stop().await;
 }
