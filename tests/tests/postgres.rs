@@ -135,7 +135,7 @@ async fn check(cluster: &Cluster, acknowledged: usize) {
 }
 
 /// What agents send, and what SQLite and PostgreSQL hold in ways of their own.
-const ODD: [(&str, &str); 18] = [
+const ODD: [(&str, &str); 17] = [
     (
         "ethereum_metrics",
         r#"{"type":"statistics","body":{"active":true,"mining":false,"hashrate":0,"peers":5,"gasPrice":1000000000}}"#,
@@ -146,7 +146,7 @@ const ODD: [(&str, &str); 18] = [
     ),
     (
         "ethereum_metrics",
-        r#"{"type":"statistics","body":{"hashrate":0.12345678901234567890,"gasPrice":1267650600228229401496703205376}}"#,
+        r#"{"type":"statistics","body":{"hashrate":0.12345678901234567891,"gasPrice":1267650600228229401496703205376}}"#,
     ),
     (
         "ethereum_metrics",
@@ -163,7 +163,6 @@ const ODD: [(&str, &str); 18] = [
     ("networking_metrics", r#"{"type":"a","body":{"a":1,"a":2}}"#),
     ("networking_metrics", r#"{"type":"a","body":[{"b":{"a":1,"\u0061":2}}]}"#),
     ("networking_metrics", r#"{"type":"a","body":{"text":"\u0000\u0000 \\u0000 \\\u0000"}}"#),
-    ("networking_metrics", r#"{"type":"a","body":{"text":"\ud800"}}"#),
     ("networking_metrics", r#"{"type":"a","body":{"number":1e400000}}"#),
     ("networking_metrics", r#"{"type":"a","body":{"$json":"{}"}}"#),
     ("networking_metrics", r#"{"type":"no value","body":"line\nand 'line' \"line\" 🦀"}"#),
