@@ -37,7 +37,7 @@ enum Task {
     Services,
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
-        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `agents` or `server`; all of them if absent.
+        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents` or `server`; all of them if absent.
         which: Option<String>,
     },
     /// Checks format, lints, documentation, packages, and licences if cargo-deny is there, as the CI does before the tests.
