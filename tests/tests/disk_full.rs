@@ -50,7 +50,10 @@ async fn a_full_disk_refuses_and_recovers() {
 /// What is queued in memory while the disk is full is bounded, and on the disk once there is room.
 #[tokio::test]
 async fn a_full_disk_does_not_fill_the_memory() {
-    let Some(disk) = SmallDisk::mount("a_full_disk_does_not_fill_the_memory") else { return };
+    // Room for what memory holds, both in the log and in the database.
+    let Some(disk) = SmallDisk::of_size("a_full_disk_does_not_fill_the_memory", 256) else {
+        return;
+    };
     let receiver = sqlite("local", "metrics.db", "retry = { initial = \"20ms\", max = \"200ms\" }");
     let bus = "[bus]\nack = \"memory\"\n";
     let home = Home::with_data_in(&disk.path().join("data"), &(receiver + bus));

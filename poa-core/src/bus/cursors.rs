@@ -151,6 +151,10 @@ impl CursorFile {
         self.names_synced = false;
         exchange(&spare, &self.path)?;
         self.sync_names()?;
+        if std::fs::metadata(&spare).map_or(true, |found| found.len() == 0) {
+            // The next one finds its room, however full the disk is by then.
+            let _ = overwrite(&spare, &cursors);
+        }
         (self.written, self.is_there) = (cursors, true);
         Ok(true)
     }
@@ -211,6 +215,8 @@ mod tests {
         assert!(!file.is_there());
         for position in 1..5 {
             assert!(file.write(cursors(position)).unwrap());
+            let spare = std::fs::metadata(dir.path().join("cursors.tmp")).unwrap();
+            assert_eq!(spare.len(), 4096, "the next one has its room already");
             assert!(!file.write(cursors(position)).unwrap(), "nothing has changed");
             let opened = CursorFile::open(dir.path()).unwrap();
             assert_eq!((opened.written(), opened.is_there()), (&cursors(position), true));
@@ -229,6 +235,7 @@ mod tests {
         let mut file = CursorFile::open(dir.path()).unwrap();
         file.write(cursors(1)).unwrap();
         let spare = dir.path().join("cursors.tmp");
+        std::fs::remove_file(&spare).unwrap();
         std::fs::create_dir(&spare).unwrap();
         assert!(file.write(cursors(2)).is_err());
         assert_eq!(CursorFile::open(dir.path()).unwrap().written(), &cursors(1));
