@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// What may come again was in hand when a process ended or a call was broken off. That is far less than this; whatever else comes is
-/// looked up in the file.
+/// What may come again was in hand when a call was broken off, which is far less than this, or was delivered in the second before a
+/// process was killed. Whatever else comes is looked up in the file.
 const RECENT: usize = 4096;
 
 /// A line, and the id of its message.
@@ -66,8 +66,9 @@ impl Lines {
     pub fn append(&mut self, lines: Vec<Line>) -> io::Result<usize> {
         let mut text = Vec::new();
         let mut written = Vec::new();
+        let held = self.held(&lines)?;
         for line in lines {
-            if !self.holds(&line.message_id)? {
+            if !held.contains(&line.message_id) {
                 text.extend(line.text);
                 text.push(b'\n');
                 written.push(line.message_id);
@@ -89,19 +90,21 @@ impl Lines {
         Ok(count)
     }
 
-    /// Whether this message is there. Ids grow, so for most of them no look is needed.
-    fn holds(&self, id: &str) -> io::Result<bool> {
-        if *id > *self.recent.greatest {
-            return Ok(false);
-        }
-        let mut found = self.recent.ids.contains(id);
-        if !found {
-            each_id(&self.path, |other| {
-                found = other == id;
-                !found
+    /// Which of these are there. Ids grow, so for most of them no look is needed; for all others together, the file is read once.
+    fn held(&self, lines: &[Line]) -> io::Result<BTreeSet<String>> {
+        let old =
+            lines.iter().map(|line| &line.message_id).filter(|id| **id <= self.recent.greatest);
+        let (mut held, mut unsure): (BTreeSet<_>, BTreeSet<_>) =
+            old.cloned().partition(|id| self.recent.ids.contains(id));
+        if !unsure.is_empty() {
+            each_id(&self.path, |id| {
+                if unsure.remove(&id) {
+                    held.insert(id);
+                }
+                !unsure.is_empty()
             })?;
         }
-        Ok(found)
+        Ok(held)
     }
 }
 
