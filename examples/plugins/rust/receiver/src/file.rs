@@ -39,9 +39,10 @@ impl Recent {
         if id > self.greatest {
             self.greatest.clone_from(&id);
         }
-        if self.order.len() == RECENT {
-            let oldest = self.order.pop_front();
-            oldest.iter().for_each(|oldest| drop(self.ids.remove(oldest)));
+        if self.order.len() == RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
         }
         self.ids.insert(id.clone());
         self.order.push_back(id);
