@@ -6,8 +6,8 @@
  * The host makes one call at a time. This receiver takes it, returns at once, and completes it from its thread when the lines
  * are on the disk. What blocks in the call itself needs POA_MAY_BLOCK in `flags`, and no thread.
  *
- * A message comes again when the host cannot know whether it was stored. It stands in the file once all the same: ids grow, and one
- * that is not greater than the last is looked up.
+ * A message comes again when the host cannot know whether it was stored. It stands in the file once all the same: the ids of the last
+ * lines are remembered, and one that may stand before these is looked up.
  */
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE /* flock */
@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -22,7 +23,8 @@
 
 #include <poa_plugin.h>
 
-enum { ID = 36, RECENT = 4096 };
+/* What comes again is what was delivered in about a second before a crash. */
+enum { ID = 36, RECENT = 1 << 17 };
 
 static const char BEGIN[] = "{\"message_id\":\"";
 
@@ -30,10 +32,11 @@ static const char BEGIN[] = "{\"message_id\":\"";
 typedef struct {
     char *name;
     int file;
-    int known;              /* `last` and `recent` are what the file holds */
-    char last[ID];          /* the greatest id in the file; all zeros when there is none */
-    char recent[RECENT][ID];
-    size_t written;
+    int known;              /* what follows is what the file holds */
+    char recent[RECENT][ID];/* the ids of the last lines, */
+    void *tree;             /* sorted, */
+    size_t written;         /* how many ids there were in all, */
+    char floor[ID];         /* and the greatest of the others; all zeros when there are none */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -55,9 +58,28 @@ static void show_id(const poa_message *message, char text[ID]) {
 
 /* ---- what the file holds ---- */
 
-static void remember(ndjson *self, const char id[ID]) {
-    memcpy(self->recent[self->written++ % RECENT], id, ID);
-    if (memcmp(id, self->last, ID) > 0) memcpy(self->last, id, ID);
+static int compare(const void *one, const void *other) {
+    return memcmp(one, other, ID);
+}
+
+/* 0: there is no memory. */
+static int remember(ndjson *self, const char *id) {
+    char *place = self->recent[self->written % RECENT];
+    if (self->written >= RECENT) {
+        tdelete(place, &self->tree, compare);
+        if (compare(place, self->floor) > 0) memcpy(self->floor, place, ID);
+    }
+    memcpy(place, id, ID);
+    if (!tsearch(place, &self->tree, compare)) return 0;
+    self->written++;
+    return 1;
+}
+
+static void forget(ndjson *self) {
+    while (self->tree) tdelete(*(char **)self->tree, &self->tree, compare);
+    memset(self->floor, 0, ID);
+    self->written = 0;
+    self->known = 0;
 }
 
 /* Reads the file: remembers its ids when there is none to look for, and else tells whether that one is there. -1: cannot read. */
@@ -73,11 +95,11 @@ static int look_for(ndjson *self, const char *id) {
         const char *own = line + sizeof BEGIN - 1;
         whole += length;
         if (length <= (ssize_t)(sizeof BEGIN + ID) || memcmp(line, BEGIN, sizeof BEGIN - 1) != 0) continue;
-        if (!id) remember(self, own);
-        else if (memcmp(own, id, ID) == 0) found = 1;
+        if (id) found = memcmp(own, id, ID) == 0;
+        else if (!remember(self, own)) found = -1;
     }
     /* A line that was cut by a crash goes; its message comes again. */
-    if (ferror(reader) || (!id && ftruncate(self->file, whole) != 0)) found = -1;
+    if (ferror(reader) || (!id && found == 0 && ftruncate(self->file, whole) != 0)) found = -1;
     free(line);
     fclose(reader);
     return found;
@@ -85,18 +107,15 @@ static int look_for(ndjson *self, const char *id) {
 
 static int learn(ndjson *self) {
     if (self->known) return 1;
-    memset(self->last, 0, ID);
-    self->written = 0;
+    forget(self);
     self->known = look_for(self, NULL) == 0;
     return self->known;
 }
 
 /* Whether the message stands in the file already. -1: cannot read. */
 static int is_there(ndjson *self, const char id[ID]) {
-    size_t count = self->written < RECENT ? self->written : RECENT;
-    if (memcmp(id, self->last, ID) > 0) return 0;
-    for (size_t i = 0; i < count; i++)
-        if (memcmp(self->recent[i], id, ID) == 0) return 1;
+    if (tfind(id, &self->tree, compare)) return 1;
+    if (compare(id, self->floor) > 0) return 0;
     return look_for(self, id);
 }
 
@@ -161,7 +180,7 @@ static int lines_of(ndjson *self, const poa_batch *batch, char **text, size_t *l
         int there = is_there(self, id);
         if (there == 0) {
             write_line(out, id, message);
-            remember(self, id);
+            there = remember(self, id) ? 0 : -1;
         }
         good = there >= 0;
     }
@@ -196,6 +215,7 @@ static int begin(ndjson *self) {
 }
 
 static void close_all(ndjson *self) {
+    forget(self);
     if (self->file >= 0) close(self->file);
     pthread_cond_destroy(&self->changed);
     pthread_mutex_destroy(&self->lock);

@@ -1,19 +1,19 @@
 //! Lines in a file, each message once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// What may come again was in hand when a call was broken off, which is far less than this, or was delivered in the second before a
-/// process was killed. Whatever else comes is looked up in the file.
-const RECENT: usize = 4096;
+/// How many ids are remembered. What comes again was in hand when a call was broken off, or was delivered in about a second before a
+/// process was killed; that is less than this.
+const RECENT: usize = 1 << 17;
 
 /// A line, and the id of its message.
 pub struct Line {
-    pub message_id: String,
+    pub id: u128,
     pub text: Vec<u8>,
 }
 
@@ -26,25 +26,24 @@ pub struct Lines {
     recent: Recent,
 }
 
-/// The ids written last, and the greatest of all.
+/// The ids of the last lines.
 #[derive(Default)]
 struct Recent {
-    order: VecDeque<String>,
-    ids: BTreeSet<String>,
-    greatest: String,
+    order: VecDeque<u128>,
+    ids: HashSet<u128>,
+    /// The greatest of the others.
+    floor: u128,
 }
 
 impl Recent {
-    fn note(&mut self, id: String) {
-        if id > self.greatest {
-            self.greatest.clone_from(&id);
+    fn note(&mut self, id: u128) {
+        if self.order.len() == RECENT {
+            if let Some(oldest) = self.order.pop_front() {
+                self.ids.remove(&oldest);
+                self.floor = self.floor.max(oldest);
+            }
         }
-        if self.order.len() == RECENT
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-        self.ids.insert(id.clone());
+        self.ids.insert(id);
         self.order.push_back(id);
     }
 }
@@ -69,10 +68,10 @@ impl Lines {
         let mut written = Vec::new();
         let held = self.held(&lines)?;
         for line in lines {
-            if !held.contains(&line.message_id) {
+            if !held.contains(&line.id) {
                 text.extend(line.text);
                 text.push(b'\n');
-                written.push(line.message_id);
+                written.push(line.id);
             }
         }
         if text.is_empty() {
@@ -91,12 +90,13 @@ impl Lines {
         Ok(count)
     }
 
-    /// Which of these are there. Ids grow, so for most of them no look is needed; for all others together, the file is read once.
-    fn held(&self, lines: &[Line]) -> io::Result<BTreeSet<String>> {
-        let old =
-            lines.iter().map(|line| &line.message_id).filter(|id| **id <= self.recent.greatest);
-        let (mut held, mut unsure): (BTreeSet<_>, BTreeSet<_>) =
-            old.cloned().partition(|id| self.recent.ids.contains(id));
+    /// Which of these are there. The file is read only for those that may stand before the ids that are remembered.
+    fn held(&self, lines: &[Line]) -> io::Result<HashSet<u128>> {
+        let Recent { ids, floor, .. } = &self.recent;
+        let all: HashSet<_> = lines.iter().map(|line| line.id).collect();
+        let (mut held, others): (HashSet<_>, HashSet<_>) =
+            all.into_iter().partition(|id| ids.contains(id));
+        let mut unsure: HashSet<_> = others.into_iter().filter(|id| id <= floor).collect();
         if !unsure.is_empty() {
             each_id(&self.path, |id| {
                 if unsure.remove(&id) {
@@ -109,8 +109,13 @@ impl Lines {
     }
 }
 
+/// The number that a UUID stands for.
+fn number(uuid: &str) -> Option<u128> {
+    u128::from_str_radix(&uuid.replace('-', ""), 16).ok()
+}
+
 /// Shows the ids of a file until somebody has seen enough; where the whole lines that were read end.
-fn each_id(path: &Path, mut see: impl FnMut(String) -> bool) -> io::Result<u64> {
+fn each_id(path: &Path, mut see: impl FnMut(u128) -> bool) -> io::Result<u64> {
     #[derive(Deserialize)]
     struct Known {
         message_id: String,
@@ -125,8 +130,9 @@ fn each_id(path: &Path, mut see: impl FnMut(String) -> bool) -> io::Result<u64> 
         }
         whole += read as u64;
         // A line of somebody else is left as it is.
-        let known = serde_json::from_slice::<Known>(&line);
-        if known.is_ok_and(|known| !see(known.message_id)) {
+        let known = serde_json::from_slice::<Known>(&line).ok();
+        let id = known.and_then(|known| number(&known.message_id));
+        if id.is_some_and(|id| !see(id)) {
             return Ok(whole);
         }
     }

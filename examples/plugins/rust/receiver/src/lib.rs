@@ -104,7 +104,7 @@ fn line(message: &Message) -> Result<Line, PayloadError> {
     let text = serde_json::to_vec(&shown).map_err(PayloadError::Json)?;
     // Within JSON a line feed stands between values only.
     let text = text.into_iter().map(|byte| if byte == b'\n' { b' ' } else { byte }).collect();
-    Ok(Line { message_id, text })
+    Ok(Line { id: u128::from_be_bytes(*message.id().as_bytes()), text })
 }
 
 poa_plugin::export! {
