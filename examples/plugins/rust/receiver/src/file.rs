@@ -37,11 +37,11 @@ struct Recent {
 
 impl Recent {
     fn note(&mut self, id: u128) {
-        if self.order.len() == RECENT {
-            if let Some(oldest) = self.order.pop_front() {
-                self.ids.remove(&oldest);
-                self.floor = self.floor.max(oldest);
-            }
+        if self.order.len() == RECENT
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+            self.floor = self.floor.max(oldest);
         }
         self.ids.insert(id);
         self.order.push_back(id);
