@@ -222,9 +222,10 @@ async fn a_lost_connection_is_not_made_again_at_once() {
 
 #[tokio::test]
 async fn errors_name_the_address_the_cause_and_the_cure() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Held, so that nobody else gets it, and nobody listens there.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = silent.local_addr().unwrap();
     let server = FakeSocket::gated(|_, _| Err(404), all_well).await;
     let mut nobody = server.config();
     nobody.server = format!("ws://{address}").parse().unwrap();
