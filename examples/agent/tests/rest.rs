@@ -260,9 +260,10 @@ async fn a_server_that_never_answers_is_given_up_on_in_time() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_a_temporary_failure_that_names_it() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Held, so that nobody else gets it, and nobody listens there.
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = silent.local_addr().unwrap();
     let config = support::config(format!("http://{address}").parse().unwrap());
     let failure = Rest::new(&config).unwrap().connect().await.unwrap_err();
     assert!(
