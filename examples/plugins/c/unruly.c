@@ -114,11 +114,11 @@ static void metrics_received(void *instance, const poa_batch *batch, poa_call ca
     pthread_detach(thread);
 }
 
-/* Goes on for two seconds, whatever becomes of the instance. */
+/* Goes on for ten seconds, whatever becomes of the instance. */
 static void *go_on(void *argument) {
     poa_call call = *(poa_call *)argument;
     free(argument);
-    for (int n = 0; n < 20; n++) {
+    for (int n = 0; n < 100; n++) {
         wait_for(100);
         poa_complete(call, POA_PANICKED, "after the end", NULL);
         poa_log(call.host, POA_INFO, "still here after it was told to stop");
