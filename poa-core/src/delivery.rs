@@ -151,14 +151,17 @@ impl Delivery {
         self.status.enter(Phase::Stopped);
     }
 
-    /// What comes next; tells the receiver once that the host is stopping, which it may have been too busy to hear at once.
+    /// What comes next; tells the receiver once that the host is stopping, which it may have been too busy to hear at once. It may also
+    /// have nothing left to do before it hears of the stop, as the bus is closed at that moment: it is told all the same.
     async fn next(&mut self, told: &mut bool) -> Option<Work> {
         if !*told {
             tokio::select! {
                 biased;
                 () = self.stopping.cancelled() => {}
                 Some(replay) = self.replays.recv() => return Some(Work::Replay(replay)),
-                batch = self.reader.next_batch(&self.options.batch) => return batch.map(Work::Batch),
+                batch = self.reader.next_batch(&self.options.batch) => if let Some(batch) = batch {
+                    return Some(Work::Batch(batch));
+                },
             }
             *told = true;
             self.tell(ControlMessage::Stopping).await;

@@ -90,3 +90,56 @@ async fn join(tasks: &mut [Task], limit: Duration) -> Vec<String> {
     }
     abandoned
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::mpsc;
+
+    use crate::{
+        BuildContext, ControlMessage, DeliveryError, Engine, Host, Message, Receiver,
+        ReceiverFactory, ReceiverOptions, async_trait,
+    };
+
+    /// Says what it is told.
+    struct Telling(mpsc::UnboundedSender<&'static str>);
+
+    #[async_trait]
+    impl Receiver for Telling {
+        async fn metrics_received(&mut self, _: &[Message]) -> Result<(), DeliveryError> {
+            Ok(())
+        }
+
+        async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
+            assert_eq!(message, ControlMessage::Stopping);
+            self.0.send("stopping").map_err(DeliveryError::transient)
+        }
+
+        async fn terminate(&mut self) {
+            self.0.send("terminate").unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_sees_the_bus_closed_first_is_told_all_the_same() {
+        let (sender, mut told) = mpsc::unbounded_channel();
+        let factory: ReceiverFactory = Arc::new(move |_: &BuildContext| {
+            let receiver: Box<dyn Receiver> = Box::new(Telling(sender.clone()));
+            Box::pin(async { Ok(receiver) })
+        });
+        let dir = tempfile::tempdir().unwrap();
+        let host = Host::builder()
+            .metrics(["m"])
+            .engine(Engine::Memory)
+            .data_dir(dir.path())
+            .receiver_from("r", ReceiverOptions::subscribe(["m"]), factory);
+        let host = host.start().await.unwrap();
+        // As between the two steps of a stop.
+        host.handle.0.bus.close();
+        assert_eq!(told.recv().await, Some("stopping"));
+        assert_eq!(told.recv().await, Some("terminate"));
+        assert!(host.stop().await.is_clean());
+        assert_eq!(told.recv().await, None, "told once");
+    }
+}
