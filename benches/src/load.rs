@@ -70,14 +70,27 @@ async fn connection(
     while !stop.load(Relaxed) {
         let begin = Instant::now();
         stream.write_all(&request).await?;
-        read_answer(&mut stream, &mut buffer).await?;
+        if let Answer::Other(text) = read_answer(&mut stream, &mut buffer).await? {
+            return Err(format!("the server answered {text}").into());
+        }
         micros.push(begin.elapsed().as_micros() as u32);
     }
     Ok(micros)
 }
 
+/// An answer.
+pub(crate) enum Answer {
+    /// With the status 200.
+    Success,
+    /// With another one: all of it.
+    Other(String),
+}
+
 /// Reads one small answer with a content-length.
-async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Failure> {
+pub(crate) async fn read_answer(
+    stream: &mut TcpStream,
+    buffer: &mut [u8],
+) -> Result<Answer, Failure> {
     let mut len = 0;
     loop {
         let read = stream.read(&mut buffer[len..]).await?;
@@ -86,17 +99,15 @@ async fn read_answer(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<(), Fa
         }
         len += read;
         let text = std::str::from_utf8(&buffer[..len])?;
-        let Some(head) = text.find("\r\n\r\n") else { continue };
-        if !text.starts_with("HTTP/1.1 200") {
-            return Err(format!("the server answered {text}").into());
-        }
-        let length = text[..head]
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head
             .lines()
             .filter_map(|line| line.split_once(':'))
             .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
             .ok_or("the answer has no content-length")?;
-        if len >= head + 4 + length.1.trim().parse::<usize>()? {
-            return Ok(());
+        if body.len() >= length.1.trim().parse::<usize>()? {
+            let success = text.starts_with("HTTP/1.1 200");
+            return Ok(if success { Answer::Success } else { Answer::Other(text.to_owned()) });
         }
     }
 }

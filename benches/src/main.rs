@@ -4,6 +4,7 @@
 //! be told from what the load takes. The two sides of a comparison take turns, and medians are printed as Markdown.
 
 mod agents;
+mod bundled;
 mod bus;
 mod chart;
 mod dynamo;

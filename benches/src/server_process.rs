@@ -1,13 +1,12 @@
 //! The bundled server as it is shipped: how soon it is ready, and what it takes.
 
-use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use poa_log::{Directory, Group, Log, Options};
 
 use crate::Failure;
+use crate::bundled::Bundled;
 use crate::process::{resident_of, scratch};
 use crate::report::{median, table};
 
@@ -67,36 +66,14 @@ pub(crate) fn run() -> Result<(), Failure> {
 /// Starts the server; milliseconds until it is ready, and the MiB it then takes. It is killed, not stopped.
 fn ready(dir: &Path) -> Result<(f64, f64), Failure> {
     let begin = Instant::now();
-    let mut child = Command::new(program()?)
-        .args(["--config", "poa.toml"])
-        .current_dir(dir)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
-    let mut line = String::new();
-    let stdout = child.stdout.take().ok_or("the server has no stdout")?;
-    BufReader::new(stdout).read_line(&mut line)?;
-    let time = begin.elapsed().as_secs_f64() * 1e3;
-    let resident = settled(&child)?;
-    child.kill()?;
-    child.wait()?;
-    if line.starts_with("poa-server ready") {
-        Ok((time, resident))
-    } else {
-        Err("the server did not start".into())
-    }
+    let server = Bundled::start(dir)?;
+    Ok((begin.elapsed().as_secs_f64() * 1e3, settled(&server)?))
 }
 
 /// Idle means that what the start has touched is done with.
-fn settled(child: &Child) -> Result<f64, Failure> {
+fn settled(server: &Bundled) -> Result<f64, Failure> {
     std::thread::sleep(Duration::from_millis(300));
-    Ok(resident_of(child.id())? as f64 / f64::from(1 << 20))
-}
-
-/// The bundled server, built beside this program.
-pub(crate) fn program() -> Result<PathBuf, Failure> {
-    let program = std::env::current_exe()?.with_file_name("poa-server");
-    if program.exists() { Ok(program) } else { Err("build poa-server with --release first".into()) }
+    Ok(resident_of(server.id())? as f64 / f64::from(1 << 20))
 }
 
 /// Adds records that no receiver wants until the log holds a gibibyte.

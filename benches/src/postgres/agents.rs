@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::MissedTickBehavior;
 
 use super::STATISTICS;
 use crate::Failure;
+use crate::load::{Answer, read_answer};
 
 /// What the agents saw.
 #[derive(Default)]
@@ -90,7 +91,7 @@ async fn agent(
         }
         let begin = Instant::now();
         stream.write_all(&request).await?;
-        if is_success(&mut stream, &mut buffer).await? {
+        if let Answer::Success = read_answer(&mut stream, &mut buffer).await? {
             seen.acknowledged += 1;
         } else {
             seen.refused += 1;
@@ -98,26 +99,4 @@ async fn agent(
         seen.micros.push(u32::try_from(begin.elapsed().as_micros()).unwrap_or(u32::MAX));
     }
     Ok(seen)
-}
-
-/// Reads one small answer with a content-length; whether it is 200.
-async fn is_success(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<bool, Failure> {
-    let mut len = 0;
-    loop {
-        let read = stream.read(&mut buffer[len..]).await?;
-        if read == 0 {
-            return Err("the server closed the connection".into());
-        }
-        len += read;
-        let text = std::str::from_utf8(&buffer[..len])?;
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head
-            .lines()
-            .filter_map(|line| line.split_once(':'))
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-            .ok_or("the answer has no content-length")?;
-        if body.len() >= length.1.trim().parse::<usize>()? {
-            return Ok(text.starts_with("HTTP/1.1 200"));
-        }
-    }
 }

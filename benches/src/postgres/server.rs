@@ -1,14 +1,13 @@
-//! The bundled server as a process of its own, and what its listeners tell.
+//! The bundled server with PostgreSQL behind it, and what its listeners tell.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
 use crate::Failure;
-use crate::server_process::program;
+use crate::bundled::Bundled;
 
 /// `bench:benchmark` as basic credentials say it.
 const CREDENTIALS: &str = "YmVuY2g6YmVuY2htYXJr";
@@ -27,11 +26,8 @@ fn ask(address: &str, what: &str, headers: &str, body: &str) -> Result<String, F
     if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(head.into()) }
 }
 
-/// The bundled server. Killed on drop.
-pub(super) struct Server {
-    child: Child,
-    ready: String,
-}
+/// The bundled server with PostgreSQL behind it. Killed on drop.
+pub(super) struct Server(Bundled);
 
 impl Server {
     /// With a receiver `store` for this database, and what else these sections say.
@@ -43,25 +39,12 @@ impl Server {
             [receivers.store]\nkind = \"postgres\"\nurl = \"{url}\"\nsubscribe = [\"ethereum_metrics\"]\n{sections}"
         );
         std::fs::write(dir.join("poa.toml"), config)?;
-        let mut child = Command::new(program()?)
-            .args(["--config", "poa.toml"])
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let stdout = child.stdout.take().ok_or("the server has no stdout")?;
-        let mut ready = String::new();
-        BufReader::new(stdout).read_line(&mut ready)?;
-        Ok(Self { child, ready })
+        Ok(Self(Bundled::start(dir)?))
     }
 
     /// Address and port of the plugin of this name.
     pub(super) fn address(&self, name: &str) -> Result<String, Failure> {
-        let found = self
-            .ready
-            .split_whitespace()
-            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        let url = found.ok_or_else(|| format!("no {name} in `{}`", self.ready))?;
+        let url = self.0.url(name)?;
         Ok(url.rsplit('/').next().unwrap_or(url).to_owned())
     }
 
@@ -86,11 +69,4 @@ pub(super) fn backlog(admin: &str, receiver: &str) -> Result<u64, Failure> {
         .find(|plugin| plugin["name"] == receiver)
         .ok_or("the status has no receiver")?;
     found["delivery"]["backlog_messages"].as_u64().ok_or_else(|| "the status has no backlog".into())
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

@@ -1,20 +1,17 @@
 //! Ten thousand agents at work, each over a connection of its own, against the bundled server.
 
-use std::io::{BufRead as _, BufReader};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use poa_agent::{Config, Credentials, create_user};
 use poa_fleet::{Fleet, Latency, Options, Rate, Summary};
 use rusqlite::Connection;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Failure;
+use crate::bundled::Bundled;
 use crate::process::{resident_of, scratch};
 use crate::report::table;
-use crate::server_process::program;
 
 /// Connections beyond those of the agents.
 const OTHERS: usize = 1_000;
@@ -35,8 +32,9 @@ pub(crate) struct Load {
 
 pub(crate) fn run(load: Load) -> Result<(), Failure> {
     let dir = scratch()?;
-    let mut server = Server::start(dir.path(), load.agents.get() + OTHERS)?;
-    let idle = resident_of(server.child.id())?;
+    std::fs::write(dir.path().join("poa.toml"), config(load.agents.get() + OTHERS))?;
+    let mut server = Bundled::start(dir.path())?;
+    let idle = resident_of(server.id())?;
     // One thread: agents that share two cores with the server must not crowd it out.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -54,7 +52,7 @@ pub(crate) fn run(load: Load) -> Result<(), Failure> {
 }
 
 /// The summary of the agents, and the resident memory of the server while all of them were there.
-async fn live(load: Load, server: &Server) -> Result<(Summary, u64), Failure> {
+async fn live(load: Load, server: &Bundled) -> Result<(Summary, u64), Failure> {
     let (url, auth) = (server.url("ws")?.parse()?, server.url("auth")?.parse()?);
     let admin = Credentials::new("bench", "benchmark")?;
     let user = create_user(&Config::new(url, auth, admin, "bench".parse()?)).await??;
@@ -64,7 +62,7 @@ async fn live(load: Load, server: &Server) -> Result<(Summary, u64), Failure> {
     options.rate = Rate::PerSecond(load.rate);
     options.ramp = Duration::from_secs(load.seconds.min(10));
     options.history = 0;
-    let pid = server.child.id();
+    let pid = server.id();
     let mut working = 0;
     let stop = async {
         tokio::time::sleep(Duration::from_secs(load.seconds)).await;
@@ -116,50 +114,6 @@ fn report(load: Load, summary: &Summary, rows: u64, [idle, working]: [u64; 2]) {
 
 fn millis(times: &Latency) -> String {
     format!("{:.1}, {:.1}, {:.1}, {:.1} ms", times.p50, times.p99, times.p999, times.max)
-}
-
-/// The bundled server. Killed on drop.
-struct Server {
-    child: Child,
-    ready: String,
-}
-
-impl Server {
-    fn start(dir: &Path, connections: usize) -> Result<Self, Failure> {
-        std::fs::write(dir.join("poa.toml"), config(connections))?;
-        let mut child = Command::new(program()?)
-            .args(["--config", "poa.toml"])
-            .current_dir(dir)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let stdout = child.stdout.take().ok_or("the server has no stdout")?;
-        let mut server = Self { child, ready: String::new() };
-        BufReader::new(stdout).read_line(&mut server.ready)?;
-        Ok(server)
-    }
-
-    /// Where the plugin of this name listens.
-    fn url(&self, name: &str) -> Result<&str, Failure> {
-        let words = self.ready.split_whitespace();
-        let mut of_name = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
-        Ok(of_name.next().ok_or_else(|| format!("no {name} in `{}`", self.ready))?)
-    }
-
-    /// Waits until it has delivered everything.
-    fn stop(&mut self) -> Result<(), Failure> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("the server has no id")?;
-        kill_process(pid, Signal::TERM)?;
-        let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { Err(format!("the server ended: {status}").into()) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 fn config(connections: usize) -> String {
