@@ -39,6 +39,10 @@ fn read_or_make(dir: &Path) -> io::Result<String> {
     // Unlike a rename, a link replaces nothing.
     let linked = fs::hard_link(&made, &path);
     fs::remove_file(&made)?;
+    // A host that forgot its id in a power cut would take what it stored before for another's.
+    if cfg!(unix) {
+        fs::File::open(dir)?.sync_all()?;
+    }
     match read(&path)? {
         Some(id) => Ok(id),
         None => Err(linked.err().unwrap_or_else(|| io::ErrorKind::NotFound.into())),

@@ -83,11 +83,16 @@ impl<'b> Rows<'b> {
         Some(self.rows.first()?.table)
     }
 
+    /// Reads on until there is a chunk from this row on, if there are so many messages.
+    pub(crate) fn read_chunk(&mut self, from: usize) {
+        let begin = self.rows.get(from).map_or(self.bytes.len(), |row| row.bytes.start);
+        while self.bytes.len() < begin + CHUNK && self.read_next() {}
+    }
+
     /// What COPY is to get next for this table: the bytes of the rows from `from` on and of some more messages, which may be nothing if
     /// their rows belong elsewhere. None when neither rows nor messages are left. Moves `from` behind them.
     pub(crate) fn next_chunk(&mut self, table: Table, from: &mut usize) -> Option<Bytes> {
-        let enough = self.bytes.len() + CHUNK;
-        while self.bytes.len() < enough && self.read_next() {}
+        self.read_chunk(*from);
         let begin = std::mem::replace(from, self.rows.len());
         let rows = &self.rows[begin..];
         let mut chunk = BytesMut::new();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt as _;
-use futures_util::future::try_join;
+use futures_util::future::{try_join, try_join3};
 use poa_core::MessageId;
 use tokio_postgres::{Client, CopyInSink, Error, Statement};
 use uuid::Uuid;
@@ -43,7 +43,13 @@ async fn copy_all(
     first: Table,
 ) -> Result<Sink, Error> {
     let begin = client.batch_execute("BEGIN");
-    let (_, sink) = try_join(begin, client.copy_in(statements.copy(first))).await?;
+    let read = async {
+        // Both statements are on their way before the first rows are encoded.
+        tokio::task::yield_now().await;
+        rows.read_chunk(0);
+        Ok(())
+    };
+    let (_, sink, ()) = try_join3(begin, client.copy_in(statements.copy(first)), read).await?;
     let mut open = stream(sink, first, rows).await?;
     let others = Table::ALL.into_iter().filter(|table| *table != first);
     for (table, bytes) in rows.copies(others, rows.all()) {
