@@ -118,6 +118,14 @@ impl BuildContext {
         Self { call_timeout: Some(timeout), ..self }
     }
 
+    /// The same context, whose host offers this to plugins that know `T`.
+    #[must_use]
+    pub fn with_resource<T: std::any::Any + Send + Sync>(self, resource: T) -> Self {
+        let mut resources = (*self.resources).clone();
+        resources.insert(resource);
+        Self { resources: Arc::new(resources), ..self }
+    }
+
     /// The name of the plugin, the `x` of `[receivers.x]`.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use poa_auth::Auth;
 use poa_core::{Host, HostHandle, StopReport};
 use poa_dead_letters::DeadLetterStore;
+use poa_http::Listeners;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{Config, ServerError};
@@ -19,13 +20,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Opens the users, then starts the host.
+    /// Opens the users, then starts the host, which keeps its addresses open there.
     ///
     /// # Errors
     /// When either fails. Nothing runs then.
-    pub(crate) async fn start(config: Config) -> Result<Self, ServerError> {
+    pub(crate) async fn start(config: Config, listeners: &Listeners) -> Result<Self, ServerError> {
         let (auth, dead_letters) = open(&config).await?;
-        let host = config.host(&auth, &dead_letters).start().await?;
+        let host = config.host(&auth, &dead_letters).resource(listeners.clone()).start().await?;
         auth.observe(host.handle().telemetry());
         dead_letters.observe(host.handle().telemetry());
         let end = CancellationToken::new();

@@ -2,6 +2,7 @@
 
 use poa_auth::Auth;
 use poa_core::{HostHandle, Registry};
+use poa_http::Listeners;
 use tokio::sync::mpsc;
 
 use crate::admin::{Admin, Phase, View};
@@ -14,6 +15,8 @@ pub struct Server {
     source: Source,
     registry: Registry,
     admin: Admin,
+    /// What the host listens on, which stays open while it is replaced.
+    listeners: Listeners,
     running: Running,
 }
 
@@ -46,8 +49,9 @@ impl Server {
         let config = source.load(&registry).map_err(ServerError::Config)?;
         let view = View { phase: Phase::Starting, host: None, warnings: Vec::new() };
         let admin = Admin::start(config.admin(), view).map_err(ServerError::Admin)?;
-        let running = Running::start(config).await?;
-        let server = Self { source, registry, admin, running };
+        let listeners = Listeners::default();
+        let running = Running::start(config, &listeners).await?;
+        let server = Self { source, registry, admin, listeners, running };
         server.show_ready(None);
         Ok(server)
     }
@@ -90,6 +94,7 @@ impl Server {
         }
         tracing::info!("draining");
         self.admin.show(|view| view.phase = Phase::Draining);
+        self.listeners.close();
         let outcome = tokio::select! {
             (config, report) = self.running.stop() => Outcome::stopped(report, config.engine()),
             signal = told_to_stop(&mut signals) => Outcome::Aborted(signal),
@@ -100,7 +105,7 @@ impl Server {
         Ok(outcome)
     }
 
-    /// Replaces the host by one of the configuration as it stands now. With a configuration that is not valid, nothing
+    /// Replaces the host by one of the configuration as it stands now; meanwhile its addresses stay open, and who connects waits. With a configuration that is not valid, nothing
     /// changes; when the new host does not start, the old one is started again.
     async fn reload(self) -> Result<Self, ServerError> {
         let config = match self.source.load(&self.registry) {
@@ -113,14 +118,15 @@ impl Server {
                 return Ok(self);
             }
         };
-        let Self { source, registry, admin, running } = self;
+        let Self { source, registry, admin, listeners, running } = self;
         admin.show(|view| view.phase = Phase::Reloading);
         let (old, _) = running.stop().await;
         let moved = config.admin() != admin.listen();
-        let (running, failed) = start_either(config, old).await?;
+        let (running, failed) = start_either(config, old, &listeners).await?;
+        listeners.close_unused();
         let failed = failed.or_else(|| moved.then(|| ADMIN_STAYS.to_owned()));
         failed.iter().for_each(|failed| tracing::warn!("{failed}"));
-        let server = Self { source, registry, admin, running };
+        let server = Self { source, registry, admin, listeners, running };
         server.show_ready(failed);
         tracing::info!(addresses = ?server.addresses(), "running");
         Ok(server)
@@ -136,13 +142,19 @@ const ADMIN_STAYS: &str =
     "[admin] listen has changed; that needs a restart, until then the admin listener stays";
 
 /// Starts a host of the new configuration, or of the old one; then with what went wrong.
-async fn start_either(new: Config, old: Config) -> Result<(Running, Option<String>), ServerError> {
-    let error = match Running::start(new).await {
+async fn start_either(
+    new: Config,
+    old: Config,
+    listeners: &Listeners,
+) -> Result<(Running, Option<String>), ServerError> {
+    listeners.next_host();
+    let error = match Running::start(new, listeners).await {
         Ok(running) => return Ok((running, None)),
         Err(error) => Chain(&error).to_string(),
     };
     tracing::error!("{error}");
     plugins_let_go().await;
     let failed = format!("the last reload failed, the old configuration runs on: {error}");
-    Ok((Running::start(old).await?, Some(failed)))
+    listeners.next_host();
+    Ok((Running::start(old, listeners).await?, Some(failed)))
 }

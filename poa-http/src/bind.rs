@@ -8,24 +8,22 @@ use tokio::net::{TcpListener, TcpSocket};
 const PENDING: u32 = 1024;
 
 /// Listens on an address.
-pub(crate) fn listen(addr: SocketAddr) -> Result<TcpListener, BuildError> {
-    try_listen(addr).map_err(|error| {
-        let (cause, cure) = explain(&error);
-        let message = format!("cannot listen on {addr}: {cause}; {cure}");
-        if cause.is_empty() {
-            BuildError::failed(format!("cannot listen on {addr}; {cure}")).because(error)
-        } else {
-            BuildError::failed(message)
-        }
-    })
-}
-
-fn try_listen(addr: SocketAddr) -> io::Result<TcpListener> {
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart must not wait for the connections of the last run to leave TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(PENDING)
+}
+
+/// Why there is no listening on an address, for people.
+pub(crate) fn refused(addr: SocketAddr, error: io::Error) -> BuildError {
+    let (cause, cure) = explain(&error);
+    if cause.is_empty() {
+        BuildError::failed(format!("cannot listen on {addr}; {cure}")).because(error)
+    } else {
+        BuildError::failed(format!("cannot listen on {addr}: {cause}; {cure}"))
+    }
 }
 
 /// Cause and cure; no cause when the system's own words must do.

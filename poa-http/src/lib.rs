@@ -6,6 +6,7 @@ mod body;
 mod connection;
 mod deadlines;
 mod limits;
+mod listeners;
 mod metrics;
 mod pool;
 mod received;
@@ -19,6 +20,7 @@ mod wire;
 
 pub use body::{Body, BodyError};
 pub use limits::Limits;
+pub use listeners::Listeners;
 pub use received::Received;
 pub use server::Server;
 pub use service::HttpService;

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use crate::pool::{Pool, Slot};
 use crate::state::Conn;
 use crate::wire::Wire;
-use crate::{HttpService, Limits, Tls, bind, connection};
+use crate::{HttpService, Limits, Listeners, Tls, bind, connection};
 
 /// An HTTP/1.1 listener: bound, and ready to serve.
 pub struct Server {
@@ -27,7 +27,8 @@ pub struct Server {
 impl Server {
     /// Listens on `addr`, over TLS if that is given. Clients that connect wait until [`serve`](Self::serve) is called.
     ///
-    /// Spawns nothing. Reads the certificate, or makes it on the first start.
+    /// Spawns nothing. Reads the certificate, or makes it on the first start. A host with [`Listeners`] among its resources keeps the
+    /// address open when this ends.
     ///
     /// # Errors
     /// When the address is taken or not this machine's, or the certificate cannot be used. The text names the cure.
@@ -41,7 +42,10 @@ impl Server {
         cx: &BuildContext,
     ) -> Result<Self, BuildError> {
         let tls = tls.map(|tls| tls.acceptor(addr, cx)).transpose()?;
-        let listener = bind::listen(addr)?;
+        let listener = match cx.resource::<Listeners>() {
+            Some(listeners) => listeners.listen(cx.name(), addr)?,
+            None => bind::listen(addr).map_err(|error| bind::refused(addr, error))?,
+        };
         bind::check_file_limit(cx.name(), limits.max_connections);
         let addr = listener.local_addr().map_err(|error| {
             BuildError::failed(format!("cannot tell the port listened on at {addr}")).because(error)

@@ -6,6 +6,7 @@ mod bind;
 mod capacity;
 mod exchange;
 mod linger;
+mod listeners;
 mod memory;
 mod slow;
 mod stop;

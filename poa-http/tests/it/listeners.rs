@@ -1,0 +1,78 @@
+use std::net::{SocketAddr, TcpStream};
+
+use poa_core::BuildContext;
+use poa_http::{Limits, Listeners, Server};
+
+use crate::support::any_port;
+
+fn bind(listeners: &Listeners, name: &str, addr: SocketAddr) -> Result<Server, String> {
+    let cx = BuildContext::detached(name, std::env::temp_dir()).with_resource(listeners.clone());
+    Server::bind(addr, None, Limits::default(), &cx).map_err(|error| error.to_string())
+}
+
+fn connects(addr: SocketAddr) -> bool {
+    TcpStream::connect(addr).is_ok()
+}
+
+#[tokio::test]
+async fn an_address_stays_open_between_two_hosts() {
+    let listeners = Listeners::default();
+    let first = bind(&listeners, "rest", any_port()).unwrap();
+    let at = first.local_addr();
+    drop(first);
+    assert!(connects(at));
+    listeners.next_host();
+    let second = bind(&listeners, "rest", any_port()).unwrap();
+    assert_eq!(second.local_addr(), at, "port 0 stays the port that it was");
+    listeners.close_unused();
+    assert!(connects(at));
+}
+
+#[tokio::test]
+async fn two_plugins_of_a_host_cannot_have_one_address() {
+    let listeners = Listeners::default();
+    let rest = bind(&listeners, "rest", any_port()).unwrap();
+    let refused = bind(&listeners, "ws", rest.local_addr()).unwrap_err();
+    assert!(refused.contains("address already in use; is another server running?"), "{refused}");
+    // Nor when both ask for any port.
+    assert_ne!(bind(&listeners, "ws", any_port()).unwrap().local_addr(), rest.local_addr());
+}
+
+#[tokio::test]
+async fn the_next_host_may_give_an_address_to_another_plugin() {
+    let listeners = Listeners::default();
+    let free = bind(&Listeners::default(), "nobody", any_port()).unwrap().local_addr();
+    drop(bind(&listeners, "rest", free).unwrap());
+    listeners.next_host();
+    let ws = bind(&listeners, "ws", free).unwrap();
+    assert_eq!(ws.local_addr(), free);
+    assert!(bind(&listeners, "rest", free).is_err(), "it is taken now");
+}
+
+#[tokio::test]
+async fn the_next_host_may_listen_on_all_addresses_instead_of_one() {
+    let listeners = Listeners::default();
+    let one = bind(&listeners, "rest", any_port()).unwrap().local_addr();
+    let all = SocketAddr::from(([0, 0, 0, 0], one.port()));
+    listeners.next_host();
+    let server = bind(&listeners, "rest", all).unwrap();
+    listeners.close_unused();
+    assert_eq!(server.local_addr(), all);
+    assert!(connects(one));
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_any_more_is_closed() {
+    let listeners = Listeners::default();
+    let [kept, left] = ["rest", "ws"].map(|name| bind(&listeners, name, any_port()).unwrap());
+    let [kept, left] = [kept, left].map(|server| server.local_addr());
+    assert!(connects(kept) && connects(left));
+    listeners.next_host();
+    drop(bind(&listeners, "rest", any_port()).unwrap());
+    listeners.close_unused();
+    assert!(connects(kept) && !connects(left));
+    listeners.close();
+    assert!(!connects(kept));
+    let last = bind(&listeners, "rest", any_port()).unwrap().local_addr();
+    assert!(!connects(last), "after the end nothing is kept");
+}
