@@ -197,6 +197,11 @@ impl Place {
         if self.unread.is_empty() { self.behind } else { None }
     }
 
+    /// Where the reader has to read from the log, if so much waits there.
+    pub(super) fn whole_on_disk(&self, limit: Load) -> Option<u64> {
+        self.next_on_disk().filter(|_| self.behind_load.reaches(limit))
+    }
+
     /// Takes what was read from the log; `end` is where the log ends now. Returns it, but for what had to be given up.
     pub(super) fn read_from_disk(&mut self, chunk: Chunk, end: u64) -> Vec<(u64, Event)> {
         self.move_on(&chunk, end);

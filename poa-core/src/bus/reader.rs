@@ -5,14 +5,17 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use poa_log::LogError;
 use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::disk::{Chunk, Kept};
+use super::disk::{Chunk, Kept, LogReaders};
 use super::keys::Keys;
 use super::place::Place;
 use super::queue::Queue;
 use super::{BatchLimits, Bus, Event, Load, ReaderCounts};
+use crate::data_type::TypeSet;
 use crate::{Message, Timestamp};
 
 /// Reads the queue for one receiver.
@@ -22,11 +25,29 @@ pub(crate) struct Reader {
     place: usize,
     wake: Arc<Notify>,
     /// Whoever reads the log holds this: the receiver's delivery, or what gives up its oldest messages.
-    kept: Mutex<Option<Kept>>,
+    on_disk: Mutex<OnDisk>,
     counts: ReaderCounts,
     /// The types that are not declared and were said to be so.
     undeclared: parking_lot::Mutex<BTreeSet<Box<str>>>,
 }
+
+/// What reads the log for a receiver that is behind.
+#[derive(Debug, Default)]
+struct OnDisk {
+    kept: Option<Kept>,
+    ahead: Option<Ahead>,
+}
+
+/// What is read while the receiver has the batch before it in hand. Nobody counts on it: when the receiver goes on elsewhere, it is
+/// dropped.
+#[derive(Debug)]
+struct Ahead {
+    from: u64,
+    limit: Load,
+    reading: Reading,
+}
+
+type Reading = JoinHandle<Result<(Chunk, Kept), LogError>>;
 
 /// Events that were read together, each with its position.
 pub(crate) type Batch = Vec<(u64, Event)>;
@@ -37,6 +58,24 @@ const RETRY: Duration = Duration::from_secs(1);
 /// So much is given up at once.
 const LETTERS: Load = Load { count: 1000, bytes: 4 << 20 };
 
+/// A part of the log that is to be read.
+struct Next {
+    from: u64,
+    end: u64,
+    types: TypeSet,
+}
+
+impl Next {
+    fn of(queue: &Queue, place: usize, from: u64) -> Self {
+        Self { from, end: queue.end(), types: queue.places[place].types }
+    }
+
+    fn read(self, log: LogReaders, kept: Option<Kept>, limit: Load) -> Reading {
+        let Self { from, end, types } = self;
+        tokio::task::spawn_blocking(move || log.read(kept, from, end, types, limit))
+    }
+}
+
 impl Reader {
     pub(super) fn new(
         bus: Arc<Bus>,
@@ -45,7 +84,7 @@ impl Reader {
         counts: ReaderCounts,
     ) -> Self {
         let undeclared = parking_lot::Mutex::default();
-        Self { bus, place, wake, kept: Mutex::new(None), counts, undeclared }
+        Self { bus, place, wake, on_disk: Mutex::default(), counts, undeclared }
     }
 
     fn place<T>(&self, look: impl FnOnce(&mut Place) -> T) -> T {
@@ -84,30 +123,51 @@ impl Reader {
     /// What comes next in the log; `None` when there is nothing there and never will be.
     async fn read_from_disk(&self, limit: Load) -> Option<Batch> {
         self.room_to_shed().await;
-        self.with_next_on_disk(limit, |place, chunk, end, _| place.read_from_disk(chunk, end)).await
+        let take = |place: &mut Place, chunk, end, _: &mut Keys| place.read_from_disk(chunk, end);
+        self.with_next_on_disk(limit, take, |on_disk| self.read_ahead(on_disk, limit)).await
     }
 
-    /// Reads the log where the reader goes on, and gives what is there to `take`. `None` when there is nothing and never will be.
+    /// Begins to read the next batch, if a whole one waits on the disk.
+    fn read_ahead(&self, on_disk: &mut OnDisk, limit: Load) {
+        let next = {
+            let queue = self.bus.queue.lock();
+            queue.places[self.place]
+                .whole_on_disk(limit)
+                .map(|from| Next::of(&queue, self.place, from))
+        };
+        if let (Some(next), Some(log)) = (next, &self.bus.log) {
+            let from = next.from;
+            let reading = next.read(log.clone(), on_disk.kept.take(), limit);
+            on_disk.ahead = Some(Ahead { from, limit, reading });
+        }
+    }
+
+    /// Reads the log where the reader goes on, and gives what is there to `take`; `after` comes at once after it. `None` when there is
+    /// nothing and never will be.
+    ///
+    /// Cancel safe: a call that is dropped has taken nothing.
     async fn with_next_on_disk<T: Default>(
         &self,
         limit: Load,
         take: impl FnOnce(&mut Place, Chunk, u64, &mut Keys) -> T,
+        after: impl FnOnce(&mut OnDisk),
     ) -> Option<T> {
-        let mut kept = self.kept.lock().await;
-        let (from, end, types) = {
+        let mut on_disk = self.on_disk.lock().await;
+        let next = {
             let queue = self.bus.queue.lock();
-            let place = &queue.places[self.place];
-            match place.next_on_disk() {
-                Some(from) => (from, queue.end(), place.types),
+            match queue.places[self.place].next_on_disk() {
+                Some(from) => Next::of(&queue, self.place, from),
                 None => return (!queue.closed).then(T::default),
             }
         };
         let log = self.bus.log.clone()?;
-        let from_kept = kept.take();
-        let read = move || log.read(from_kept, from, end, types, limit);
-        let chunk = match tokio::task::spawn_blocking(read).await {
+        let reading = match on_disk.ahead.take() {
+            Some(ahead) if ahead.from == next.from && ahead.limit == limit => ahead.reading,
+            _ => next.read(log, on_disk.kept.take(), limit),
+        };
+        let chunk = match reading.await {
             Ok(Ok((chunk, reader))) => {
-                *kept = Some(reader);
+                on_disk.kept = Some(reader);
                 chunk
             }
             Ok(Err(error)) => return self.after_error(&error).await,
@@ -116,13 +176,15 @@ impl Reader {
         };
         self.report_damage(&chunk);
         self.report_undeclared(&chunk);
-        Some(self.place_and_queue(|place, end, keys| {
+        let taken = self.place_and_queue(|place, end, keys| {
             chunk.passed_over.iter().for_each(|part| place.confirmations.lose_all(part));
             take(place, chunk, end, keys)
-        }))
+        });
+        after(&mut on_disk);
+        Some(taken)
     }
 
-    async fn after_error<T: Default>(&self, error: &poa_log::LogError) -> Option<T> {
+    async fn after_error<T: Default>(&self, error: &LogError) -> Option<T> {
         tracing::error!("cannot read the log, trying again: {}", crate::delivery::chain(error));
         tokio::time::sleep(RETRY).await;
         Some(T::default())
@@ -225,7 +287,9 @@ impl Reader {
                 self.give_up_in_hand(at).await;
                 continue;
             }
-            if on_disk && self.with_next_on_disk(LETTERS, Place::give_up_on_disk).await.is_some() {
+            if on_disk
+                && self.with_next_on_disk(LETTERS, Place::give_up_on_disk, |_| {}).await.is_some()
+            {
                 continue;
             }
             if !self.place(|place| place.shed.is_empty()) {
