@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::listeners::Listening;
 use crate::metrics::Metrics;
 use crate::pool::{Pool, Slot};
 
@@ -21,14 +22,14 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Accepts connections within a bound.
 pub(crate) struct Acceptor {
     name: Arc<str>,
-    listener: TcpListener,
+    listener: Listening,
     slots: Arc<Semaphore>,
     metrics: Metrics,
     said: Option<Instant>,
 }
 
 impl Acceptor {
-    pub(crate) fn new(name: Arc<str>, listener: TcpListener, max: usize, metrics: Metrics) -> Self {
+    pub(crate) fn new(name: Arc<str>, listener: Listening, max: usize, metrics: Metrics) -> Self {
         let slots = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         Self { name, listener, slots, metrics, said: None }
     }
@@ -38,7 +39,7 @@ impl Acceptor {
     pub(crate) async fn next(&mut self, pool: &mut Pool) -> (TcpStream, SocketAddr, Slot) {
         loop {
             tokio::select! {
-                accepted = self.listener.accept() => match accepted {
+                accepted = self.listener.tcp.accept() => match accepted {
                     Ok((tcp, peer)) => return (tcp, peer, self.slot(pool).await),
                     Err(error) => self.pause(error, pool).await,
                 },

@@ -1,7 +1,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as Socket};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use poa_core::BuildError;
@@ -55,6 +55,30 @@ struct Kept {
     name: String,
     host: u64,
     socket: Socket,
+    /// Whether somebody has it.
+    lent: Weak<()>,
+}
+
+impl Kept {
+    fn lend(&mut self) -> io::Result<Listening> {
+        let lent = Arc::new(());
+        self.lent = Arc::downgrade(&lent);
+        let tcp = TcpListener::from_std(self.socket.try_clone()?)?;
+        Ok(Listening { tcp, _lent: Some(lent) })
+    }
+}
+
+/// A socket that somebody listens on.
+pub(crate) struct Listening {
+    pub(crate) tcp: TcpListener,
+    _lent: Option<Arc<()>>,
+}
+
+impl Listening {
+    /// One that nobody keeps.
+    pub(crate) fn alone(tcp: TcpListener) -> Self {
+        Self { tcp, _lent: None }
+    }
 }
 
 impl Listeners {
@@ -78,26 +102,28 @@ impl Listeners {
     }
 
     /// Listens on an address for the plugin of this name.
-    pub(crate) fn listen(&self, name: &str, addr: SocketAddr) -> Result<TcpListener, BuildError> {
+    pub(crate) fn listen(&self, name: &str, addr: SocketAddr) -> Result<Listening, BuildError> {
         self.0.lock().listen(name, addr).map_err(|error| bind::refused(addr, error))
     }
 }
 
 impl State {
-    fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<TcpListener> {
+    fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<Listening> {
         if self.closed {
-            return bind::listen(addr);
+            return bind::listen(addr).map(Listening::alone);
         }
         let host = self.host;
         let own = |kept: &Kept| kept.name == name || addr.port() != 0 && kept.host < host;
-        if let Some(kept) = self.kept.iter_mut().find(|kept| kept.asked == addr && own(kept)) {
+        let free = |kept: &Kept| kept.asked == addr && own(kept) && kept.lent.strong_count() == 0;
+        if let Some(kept) = self.kept.iter_mut().find(|kept| free(kept)) {
             (kept.name, kept.host) = (name.to_owned(), host);
-            return TcpListener::from_std(kept.socket.try_clone()?);
+            return kept.lend();
         }
         let socket = self.bind(addr)?.into_std()?;
-        let listener = TcpListener::from_std(socket.try_clone()?)?;
-        self.kept.push(Kept { asked: addr, name: name.to_owned(), host, socket });
-        Ok(listener)
+        let mut kept = Kept { asked: addr, name: name.to_owned(), host, socket, lent: Weak::new() };
+        let listening = kept.lend()?;
+        self.kept.push(kept);
+        Ok(listening)
     }
 
     /// Listens on an address of which the host before may have had a part, such as all addresses in place of one.

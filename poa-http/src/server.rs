@@ -3,11 +3,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use poa_core::{BuildContext, BuildError};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::Acceptor;
+use crate::listeners::Listening;
 use crate::metrics::Metrics;
 use crate::pool::{Pool, Slot};
 use crate::state::Conn;
@@ -17,7 +18,7 @@ use crate::{HttpService, Limits, Listeners, Tls, bind, connection};
 /// An HTTP/1.1 listener: bound, and ready to serve.
 pub struct Server {
     name: Arc<str>,
-    listener: TcpListener,
+    listener: Listening,
     addr: SocketAddr,
     tls: Option<TlsAcceptor>,
     limits: Arc<Limits>,
@@ -44,10 +45,13 @@ impl Server {
         let tls = tls.map(|tls| tls.acceptor(addr, cx)).transpose()?;
         let listener = match cx.resource::<Listeners>() {
             Some(listeners) => listeners.listen(cx.name(), addr)?,
-            None => bind::listen(addr).map_err(|error| bind::refused(addr, error))?,
+            None => match bind::listen(addr) {
+                Ok(tcp) => Listening::alone(tcp),
+                Err(error) => return Err(bind::refused(addr, error)),
+            },
         };
         bind::check_file_limit(cx.name(), limits.max_connections);
-        let addr = listener.local_addr().map_err(|error| {
+        let addr = listener.tcp.local_addr().map_err(|error| {
             BuildError::failed(format!("cannot tell the port listened on at {addr}")).because(error)
         })?;
         if tls.is_none() && !addr.ip().is_loopback() {

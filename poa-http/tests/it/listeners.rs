@@ -39,6 +39,20 @@ async fn two_plugins_of_a_host_cannot_have_one_address() {
 }
 
 #[tokio::test]
+async fn one_plugin_may_listen_twice() {
+    let listeners = Listeners::default();
+    let both = || [(); 2].map(|()| bind(&listeners, "rest", any_port()).unwrap());
+    let addresses = |servers: &[Server; 2]| servers.each_ref().map(Server::local_addr);
+    let servers = both();
+    let first = addresses(&servers);
+    assert_ne!(first[0], first[1]);
+    let refused = bind(&listeners, "rest", first[0]).unwrap_err();
+    assert!(refused.contains("address already in use"), "{refused}");
+    drop(servers);
+    assert_eq!(addresses(&both()), first);
+}
+
+#[tokio::test]
 async fn the_next_host_may_give_an_address_to_another_plugin() {
     let listeners = Listeners::default();
     let free = bind(&Listeners::default(), "nobody", any_port()).unwrap().local_addr();
