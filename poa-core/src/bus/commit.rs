@@ -37,7 +37,7 @@ const LINGER: Duration = Duration::from_millis(2);
 /// A log that was opened and that nobody writes to yet.
 #[derive(Debug)]
 pub(crate) struct OpenLog {
-    log: Log<Directory>,
+    pub(super) log: Log<Directory>,
     cursors: CursorFile,
     types: DataTypes,
     /// Held as long as the log is open, so that a second process is refused.

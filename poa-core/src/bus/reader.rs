@@ -334,3 +334,86 @@ impl Reader {
         self.place_and_queue(|place, _, keys| place.letters_kept(count, keys));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::commit::OpenLog;
+    use crate::bus::cursors::Cursor;
+    use crate::bus::pending::Pending;
+    use crate::bus::{Acks, BusCounts, KeyWindow};
+    use crate::{Ack, AgentId, DataTypes, Draft, Payload, ReceiverOptions};
+
+    /// A bus on a log with ten messages.
+    fn bus(dir: &std::path::Path) -> Arc<Bus> {
+        let types = DataTypes::new(["a"]).unwrap();
+        let mut open = OpenLog::open(dir, types.clone(), poa_log::Options::default()).unwrap();
+        let mut ids = crate::id::IdGenerator::new();
+        let mut pending = Pending::default();
+        for _ in 0..10 {
+            let now = Timestamp::now();
+            let payload = Payload::json(&serde_json::json!({})).unwrap();
+            let agent = AgentId::new("agent").unwrap();
+            let draft = Draft::new(agent, types.get("a").unwrap().clone(), payload);
+            pending.push(Event::Message(Message::stamp(draft, ids.next(now), now)));
+        }
+        open.log.append(&pending.group).unwrap();
+        let acks = Acks { by_type: [Ack::Stored].into(), delivered_within: RETRY };
+        Bus::on_log(types, acks, BusCounts::default(), KeyWindow::default(), &open)
+    }
+
+    /// A reader for which all of them wait.
+    fn reader(bus: &Arc<Bus>) -> Reader {
+        let mut types = TypeSet::default();
+        types.insert(bus.types.get("a").unwrap());
+        let left = Cursor { messages: 10, bytes: 1000, ..Cursor::default() };
+        let options = ReceiverOptions::subscribe(["a"]);
+        bus.subscribe("r", types, &options, ReaderCounts::default(), Some(left))
+    }
+
+    fn positions(batch: Batch) -> Vec<u64> {
+        batch.into_iter().map(|(position, _)| position).collect()
+    }
+
+    fn limits(size: usize) -> BatchLimits {
+        BatchLimits { size, linger: Duration::ZERO.into(), ..BatchLimits::default() }
+    }
+
+    async fn next(reader: &Reader, size: usize) -> Vec<u64> {
+        positions(reader.next_batch(&limits(size)).await.unwrap())
+    }
+
+    async fn ahead(reader: &Reader) -> Option<u64> {
+        reader.on_disk.lock().await.ahead.as_ref().map(|ahead| ahead.from)
+    }
+
+    #[tokio::test]
+    async fn the_next_whole_batch_is_read_while_one_is_in_hand() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = bus(dir.path());
+        let all = next(&reader(&bus), 10).await;
+        assert_eq!(all.len(), 10);
+        let reader = reader(&bus);
+        assert_eq!(next(&reader, 4).await, all[..4]);
+        assert_eq!(ahead(&reader).await, Some(all[4]));
+        reader.confirm(Vec::new());
+        assert_eq!(next(&reader, 4).await, all[4..8]);
+        assert_eq!(ahead(&reader).await, None, "two are no whole batch");
+        reader.confirm(Vec::new());
+        assert_eq!(next(&reader, 4).await, all[8..]);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_ahead_is_dropped_when_the_receiver_goes_on_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let bus = bus(dir.path());
+        let all = next(&reader(&bus), 10).await;
+        let reader = reader(&bus);
+        assert_eq!(next(&reader, 2).await, all[..2]);
+        assert_eq!(ahead(&reader).await, Some(all[2]));
+        // As when what comes first is given up.
+        reader.place(|place| place.behind = Some(all[7]));
+        assert_eq!(next(&reader, 2).await, all[7..9]);
+        assert_eq!(next(&reader, 3).await, all[9..], "another limit");
+    }
+}
