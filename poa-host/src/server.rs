@@ -94,7 +94,6 @@ impl Server {
         }
         tracing::info!("draining");
         self.admin.show(|view| view.phase = Phase::Draining);
-        self.listeners.close();
         let outcome = tokio::select! {
             (config, report) = self.running.stop() => Outcome::stopped(report, config.engine()),
             signal = told_to_stop(&mut signals) => Outcome::Aborted(signal),
@@ -120,6 +119,7 @@ impl Server {
         };
         let Self { source, registry, admin, listeners, running } = self;
         admin.show(|view| view.phase = Phase::Reloading);
+        listeners.keep_open();
         let (old, _) = running.stop().await;
         let moved = config.admin() != admin.listen();
         let (running, failed) = start_either(config, old, &listeners).await?;

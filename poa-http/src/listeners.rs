@@ -1,7 +1,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as Socket};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use poa_core::BuildError;
@@ -9,11 +9,12 @@ use tokio::net::TcpListener;
 
 use crate::bind;
 
-/// Addresses that stay open while who listens there is built anew.
+/// Addresses that stay open while the host that listens there is replaced.
 ///
-/// In the [resources](poa_core::BuildContext::resource) of a host, it keeps the sockets that a [`Server`](crate::Server) listens on.
-/// When the same plugin asks for the same address again, or the host that replaces this one does, it gets the same socket: nobody is
-/// refused meanwhile, and port 0 stays the port that it was. Clients that connect while nobody serves wait in the queue of the system.
+/// In the [resources](poa_core::BuildContext::resource) of both hosts, it keeps the sockets that a [`Server`](crate::Server) listens on
+/// from the stop of the one to the start of the other, which gets those it asks for. So nobody is refused meanwhile, and port 0 stays the
+/// port that it was. Clients that connect while nobody serves wait in the queue of the system. At any other time an address is closed
+/// when who listens there ends.
 ///
 /// Clones share the sockets.
 ///
@@ -28,13 +29,12 @@ use crate::bind;
 /// let host = || Host::builder().metrics(["m"]).engine(Engine::Memory).data_dir(dir.path());
 /// let first = host().resource(listeners.clone()).start().await?;
 ///
+/// listeners.keep_open();
 /// first.stop().await;
 /// listeners.next_host();
 /// let second = host().resource(listeners.clone()).start().await?;
 /// listeners.close_unused();
-///
-/// listeners.close();
-/// second.stop().await;
+/// # second.stop().await;
 /// # Ok(())
 /// # }
 /// ```
@@ -43,97 +43,112 @@ pub struct Listeners(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    kept: Vec<Kept>,
+    all: Vec<Known>,
+    /// The number of the last one.
+    last: u64,
     /// Which host it is that asks.
     host: u64,
-    closed: bool,
+    /// Whether sockets stay that nobody has.
+    keeps: bool,
 }
 
 /// A socket, and who asked for it last.
-struct Kept {
+struct Known {
+    number: u64,
     asked: SocketAddr,
     name: String,
     host: u64,
     socket: Socket,
     /// Whether somebody has it.
-    lent: Weak<()>,
-}
-
-impl Kept {
-    fn lend(&mut self) -> io::Result<Listening> {
-        let lent = Arc::new(());
-        self.lent = Arc::downgrade(&lent);
-        let tcp = TcpListener::from_std(self.socket.try_clone()?)?;
-        Ok(Listening { tcp, _lent: Some(lent) })
-    }
+    lent: bool,
 }
 
 /// A socket that somebody listens on.
 pub(crate) struct Listening {
     pub(crate) tcp: TcpListener,
-    _lent: Option<Arc<()>>,
+    _lent: Option<Lent>,
 }
 
 impl Listening {
-    /// One that nobody keeps.
+    /// One that is nobody else's business.
     pub(crate) fn alone(tcp: TcpListener) -> Self {
         Self { tcp, _lent: None }
     }
 }
 
+/// Gives a socket back on drop.
+struct Lent {
+    listeners: Listeners,
+    number: u64,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.listeners.0.lock().give_back(self.number);
+    }
+}
+
 impl Listeners {
+    /// From now on, addresses stay open when who listens there ends: before a host stops that is to be replaced.
+    pub fn keep_open(&self) {
+        self.0.lock().keeps = true;
+    }
+
     /// From now on, another host asks. It may give an address to another plugin.
     pub fn next_host(&self) {
         self.0.lock().host += 1;
     }
 
-    /// Closes the addresses that the present host has not asked for.
+    /// Closes the addresses that the present host has not asked for, and keeps none any more: once it has started.
     pub fn close_unused(&self) {
         let mut state = self.0.lock();
-        let host = state.host;
-        state.kept.retain(|kept| kept.host == host);
-    }
-
-    /// Keeps no address open any more: each is closed when who listens there ends. For the time before the last host stops.
-    pub fn close(&self) {
-        let mut state = self.0.lock();
-        state.kept.clear();
-        state.closed = true;
+        state.keeps = false;
+        state.all.retain(|known| known.lent);
     }
 
     /// Listens on an address for the plugin of this name.
     pub(crate) fn listen(&self, name: &str, addr: SocketAddr) -> Result<Listening, BuildError> {
-        self.0.lock().listen(name, addr).map_err(|error| bind::refused(addr, error))
+        let listening = self.0.lock().listen(name, addr);
+        let (tcp, number) = listening.map_err(|error| bind::refused(addr, error))?;
+        Ok(Listening { tcp, _lent: Some(Lent { listeners: self.clone(), number }) })
     }
 }
 
 impl State {
-    fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<Listening> {
-        if self.closed {
-            return bind::listen(addr).map(Listening::alone);
-        }
+    fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<(TcpListener, u64)> {
         let host = self.host;
-        let own = |kept: &Kept| kept.name == name || addr.port() != 0 && kept.host < host;
-        let free = |kept: &Kept| kept.asked == addr && own(kept) && kept.lent.strong_count() == 0;
-        if let Some(kept) = self.kept.iter_mut().find(|kept| free(kept)) {
-            (kept.name, kept.host) = (name.to_owned(), host);
-            return kept.lend();
+        let own = |known: &Known| known.name == name || addr.port() != 0 && known.host < host;
+        let fits = |known: &Known| known.asked == addr && !known.lent && own(known);
+        if let Some(known) = self.all.iter_mut().find(|known| fits(known)) {
+            let tcp = TcpListener::from_std(known.socket.try_clone()?)?;
+            (known.name, known.host, known.lent) = (name.to_owned(), host, true);
+            return Ok((tcp, known.number));
         }
         let socket = self.bind(addr)?.into_std()?;
-        let mut kept = Kept { asked: addr, name: name.to_owned(), host, socket, lent: Weak::new() };
-        let listening = kept.lend()?;
-        self.kept.push(kept);
-        Ok(listening)
+        let tcp = TcpListener::from_std(socket.try_clone()?)?;
+        self.last += 1;
+        let (number, name) = (self.last, name.to_owned());
+        self.all.push(Known { number, asked: addr, name, host, socket, lent: true });
+        Ok((tcp, number))
+    }
+
+    fn give_back(&mut self, number: u64) {
+        let Some(at) = self.all.iter().position(|known| known.number == number) else { return };
+        if self.keeps {
+            self.all[at].lent = false;
+        } else {
+            self.all.swap_remove(at);
+        }
     }
 
     /// Listens on an address of which the host before may have had a part, such as all addresses in place of one.
     fn bind(&mut self, addr: SocketAddr) -> io::Result<TcpListener> {
         match bind::listen(addr) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                let (before, host) = (self.kept.len(), self.host);
-                let port = |kept: &Kept| kept.socket.local_addr().map(|at| at.port()).ok();
-                self.kept.retain(|kept| kept.host == host || port(kept) != Some(addr.port()));
-                if self.kept.len() < before { bind::listen(addr) } else { Err(error) }
+                let before = self.all.len();
+                let port = |known: &Known| known.socket.local_addr().map(|at| at.port()).ok();
+                self.all.retain(|known| known.lent || port(known) != Some(addr.port()));
+                if self.all.len() < before { bind::listen(addr) } else { Err(error) }
             }
             bound => bound,
         }
@@ -143,6 +158,6 @@ impl State {
 impl fmt::Debug for Listeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.0.lock();
-        f.debug_list().entries(state.kept.iter().map(|kept| kept.asked)).finish()
+        f.debug_list().entries(state.all.iter().map(|known| known.asked)).finish()
     }
 }

@@ -28,8 +28,8 @@ pub struct Server {
 impl Server {
     /// Listens on `addr`, over TLS if that is given. Clients that connect wait until [`serve`](Self::serve) is called.
     ///
-    /// Spawns nothing. Reads the certificate, or makes it on the first start. A host with [`Listeners`] among its resources keeps the
-    /// address open when this ends.
+    /// Spawns nothing. Reads the certificate, or makes it on the first start. With [`Listeners`] among the resources of the host,
+    /// the address stays open while that is replaced.
     ///
     /// # Errors
     /// When the address is taken or not this machine's, or the certificate cannot be used. The text names the cure.
