@@ -271,13 +271,19 @@ fn check(place: &Place, agent: usize, acknowledged: usize) {
     assert_eq!(place.set_aside("picky", agent), refused, "dead letters");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_start_may_be_cut_off_anywhere() {
+/// A server that had nothing, the disk as it was, and the record of what it does.
+async fn first_start() -> (Place, Disk, Record, Server) {
     let place = Place::new();
     fs::create_dir(place.home.data("")).unwrap();
-    let mut disk = Disk::of(&place.home.data(""));
+    let disk = Disk::of(&place.home.data(""));
     let record = place.record();
     let server = place.start_recorded(&record).await;
+    (place, disk, record, server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_may_be_cut_off_anywhere() {
+    let (_place, mut disk, record, server) = first_start().await;
     server.add_user("agent-user", "agent-password", None).await;
     let added = record.len();
     server.stop().await;
@@ -298,11 +304,7 @@ async fn a_first_start_may_be_cut_off_anywhere() {
 /// Without this, the other tests could find less than there is to find.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_record_is_complete() {
-    let place = Place::new();
-    fs::create_dir(place.home.data("")).unwrap();
-    let mut disk = Disk::of(&place.home.data(""));
-    let record = place.record();
-    let server = place.start_recorded(&record).await;
+    let (place, mut disk, record, server) = first_start().await;
     let token = server.login().await;
     let mut client = server.client().await;
     for n in 0..50 {
