@@ -49,10 +49,11 @@ pub(crate) fn recover<S: Storage>(storage: &S) -> Result<Found<S::Writer>, LogEr
         }
         // Nothing was ever written to it, so its position is the end.
         Header::Unfinished => {
-            // Its name tells where the one before it ends, which may have more behind that, of a group that failed.
-            storage
-                .sync_names()
-                .map_err(LogError::io("sync the directory of", &segment::name(last)))?;
+            // Its name tells where the one before it ends, which may have more behind that, and it may itself have had more: of a
+            // group that failed.
+            let name = segment::name(last);
+            let mut file = storage.write(&name).map_err(LogError::io("open", &name))?;
+            make_durable(storage, &mut file, &name)?;
             let report = Recovered { torn_bytes: bytes.len() as u64, ..Recovered::default() };
             segments.pop();
             Ok(Found { segments, end: last, current: None, report })
