@@ -31,7 +31,6 @@ use crate::bind;
 ///
 /// listeners.keep_open();
 /// first.stop().await;
-/// listeners.next_host();
 /// let second = host().resource(listeners.clone()).start().await?;
 /// listeners.close_unused();
 /// # second.stop().await;
@@ -46,8 +45,6 @@ struct State {
     all: Vec<Known>,
     /// The number of the last one.
     last: u64,
-    /// Which host it is that asks.
-    host: u64,
     /// Whether sockets stay that nobody has.
     keeps: bool,
 }
@@ -57,7 +54,6 @@ struct Known {
     number: u64,
     asked: SocketAddr,
     name: String,
-    host: u64,
     socket: Socket,
     /// Whether somebody has it.
     lent: bool,
@@ -94,12 +90,7 @@ impl Listeners {
         self.0.lock().keeps = true;
     }
 
-    /// From now on, another host asks. It may give an address to another plugin.
-    pub fn next_host(&self) {
-        self.0.lock().host += 1;
-    }
-
-    /// Closes the addresses that the present host has not asked for, and keeps none any more: once it has started.
+    /// Closes the addresses that nobody has asked for again, and keeps none any more: once the other host has started.
     pub fn close_unused(&self) {
         let mut state = self.0.lock();
         state.keeps = false;
@@ -116,19 +107,19 @@ impl Listeners {
 
 impl State {
     fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<(TcpListener, u64)> {
-        let host = self.host;
-        let own = |known: &Known| known.name == name || addr.port() != 0 && known.host < host;
+        // What nobody has belonged to the host before, which is gone. Any port may be asked for by several.
+        let own = |known: &Known| known.name == name || addr.port() != 0;
         let fits = |known: &Known| known.asked == addr && !known.lent && own(known);
         if let Some(known) = self.all.iter_mut().find(|known| fits(known)) {
             let tcp = TcpListener::from_std(known.socket.try_clone()?)?;
-            (known.name, known.host, known.lent) = (name.to_owned(), host, true);
+            (known.name, known.lent) = (name.to_owned(), true);
             return Ok((tcp, known.number));
         }
         let socket = self.bind(addr)?.into_std()?;
         let tcp = TcpListener::from_std(socket.try_clone()?)?;
         self.last += 1;
         let (number, name) = (self.last, name.to_owned());
-        self.all.push(Known { number, asked: addr, name, host, socket, lent: true });
+        self.all.push(Known { number, asked: addr, name, socket, lent: true });
         Ok((tcp, number))
     }
 

@@ -22,7 +22,6 @@ async fn an_address_stays_open_between_two_hosts() {
     listeners.keep_open();
     drop(first);
     assert!(connects(at));
-    listeners.next_host();
     let second = bind(&listeners, "rest", any_port()).unwrap();
     assert_eq!(second.local_addr(), at, "port 0 stays the port that it was");
     listeners.close_unused();
@@ -51,7 +50,6 @@ async fn one_plugin_may_listen_twice() {
     assert!(refused.contains("address already in use"), "{refused}");
     listeners.keep_open();
     drop(servers);
-    listeners.next_host();
     assert_eq!(addresses(&both()), first);
 }
 
@@ -62,7 +60,6 @@ async fn the_next_host_may_give_an_address_to_another_plugin() {
     let rest = bind(&listeners, "rest", free).unwrap();
     listeners.keep_open();
     drop(rest);
-    listeners.next_host();
     let ws = bind(&listeners, "ws", free).unwrap();
     assert_eq!(ws.local_addr(), free);
     assert!(bind(&listeners, "rest", free).is_err(), "it is taken now");
@@ -74,7 +71,6 @@ async fn the_next_host_may_listen_on_all_addresses_instead_of_one() {
     listeners.keep_open();
     let one = bind(&listeners, "rest", any_port()).unwrap().local_addr();
     let all = SocketAddr::from(([0, 0, 0, 0], one.port()));
-    listeners.next_host();
     let server = bind(&listeners, "rest", all).unwrap();
     listeners.close_unused();
     assert_eq!(server.local_addr(), all);
@@ -89,7 +85,6 @@ async fn what_nobody_asks_for_any_more_is_closed() {
     listeners.keep_open();
     drop(servers);
     assert!(connects(kept) && connects(left));
-    listeners.next_host();
     let rest = bind(&listeners, "rest", any_port()).unwrap();
     listeners.close_unused();
     assert!(connects(kept) && !connects(left));
