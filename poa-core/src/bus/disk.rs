@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use poa_log::{Directory, LogError, Position, Readers};
+use tokio::task::JoinHandle;
 
 use super::codec::{Decoded, decode};
 use super::cursors::Cursor;
@@ -21,7 +22,65 @@ pub(crate) struct LogReaders {
 }
 
 /// A log reader that is kept between reads, because it has a file open and bytes read ahead.
-pub(super) type Kept = poa_log::Reader<Directory>;
+type Kept = poa_log::Reader<Directory>;
+
+/// What is to be read: events of these types from `from` on, up to `limit` and before `end`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) from: u64,
+    pub(super) end: u64,
+    pub(super) types: TypeSet,
+    pub(super) limit: Load,
+}
+
+/// What reads the log for a receiver that is behind.
+#[derive(Debug, Default)]
+pub(super) struct OnDisk {
+    kept: Option<Kept>,
+    /// What is read while the receiver has the batch before it in hand. Nobody counts on it: when the receiver goes on elsewhere, it
+    /// is dropped.
+    ahead: Option<(Wanted, Reading)>,
+}
+
+type Reading = JoinHandle<Result<(Chunk, Kept), LogError>>;
+
+impl OnDisk {
+    /// Reads this, or waits until it was read ahead; that may have had an earlier end. None when the runtime is shutting down.
+    ///
+    /// Cancel safe: what was read by a call that is dropped is read again.
+    pub(super) async fn read(
+        &mut self,
+        log: &LogReaders,
+        wanted: Wanted,
+    ) -> Option<Result<Chunk, LogError>> {
+        let reading = match self.ahead.take() {
+            Some((ahead, reading)) if (ahead.from, ahead.limit) == (wanted.from, wanted.limit) => {
+                reading
+            }
+            _ => self.begin(log, wanted),
+        };
+        Some(reading.await.ok()?.map(|(chunk, reader)| {
+            self.kept = Some(reader);
+            chunk
+        }))
+    }
+
+    /// Begins to read what will be wanted next.
+    pub(super) fn read_ahead(&mut self, log: &LogReaders, wanted: Wanted) {
+        self.ahead = Some((wanted, self.begin(log, wanted)));
+    }
+
+    fn begin(&mut self, log: &LogReaders, wanted: Wanted) -> Reading {
+        let (log, kept) = (log.clone(), self.kept.take());
+        tokio::task::spawn_blocking(move || log.read(kept, wanted))
+    }
+
+    /// Where what is read ahead begins.
+    #[cfg(test)]
+    pub(super) fn ahead_from(&self) -> Option<u64> {
+        self.ahead.as_ref().map(|(wanted, _)| wanted.from)
+    }
+}
 
 /// What was read at once.
 #[derive(Debug)]
@@ -58,15 +117,13 @@ impl LogReaders {
         Cursor { position: self.begin, ..Cursor::default() }
     }
 
-    /// Reads events of these types from `from` on, up to `limit` and before `end`.
+    /// Reads what is wanted.
     pub(super) fn read(
         &self,
         kept: Option<Kept>,
-        from: u64,
-        end: u64,
-        types: TypeSet,
-        limit: Load,
+        wanted: Wanted,
     ) -> Result<(Chunk, Kept), LogError> {
+        let Wanted { from, end, types, limit } = wanted;
         let mut reader = match kept {
             Some(reader) if reader.position().get() == from => reader,
             _ => self.readers.reader(Position::new(from)),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::cursors::Cursor;
-use super::disk::Chunk;
+use super::disk::{Chunk, Wanted};
 use super::keys::Keys;
 use super::shed::Shed;
 use super::{Backlog, Confirmations, Event};
@@ -200,6 +200,11 @@ impl Place {
     /// Where the reader has to read from the log, if so much waits there.
     pub(super) fn whole_on_disk(&self, limit: Load) -> Option<u64> {
         self.next_on_disk().filter(|_| self.behind_load.reaches(limit))
+    }
+
+    /// What to read from the log from there on; `end` is where it ends.
+    pub(super) fn wanted_on_disk(&self, from: u64, end: u64, limit: Load) -> Wanted {
+        Wanted { from, end, types: self.types, limit }
     }
 
     /// Takes what was read from the log; `end` is where the log ends now. Returns it, but for what had to be given up.

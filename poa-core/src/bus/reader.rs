@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use poa_log::LogError;
 use tokio::sync::{Mutex, Notify};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::disk::{Chunk, Kept, LogReaders};
+use super::disk::{Chunk, OnDisk, Wanted};
 use super::keys::Keys;
 use super::place::Place;
 use super::queue::Queue;
 use super::{BatchLimits, Bus, Event, Load, ReaderCounts};
-use crate::data_type::TypeSet;
 use crate::{Message, Timestamp};
 
 /// Reads the queue for one receiver.
@@ -31,24 +29,6 @@ pub(crate) struct Reader {
     undeclared: parking_lot::Mutex<BTreeSet<Box<str>>>,
 }
 
-/// What reads the log for a receiver that is behind.
-#[derive(Debug, Default)]
-struct OnDisk {
-    kept: Option<Kept>,
-    ahead: Option<Ahead>,
-}
-
-/// What is read while the receiver has the batch before it in hand. Nobody counts on it: when the receiver goes on elsewhere, it is
-/// dropped.
-#[derive(Debug)]
-struct Ahead {
-    from: u64,
-    limit: Load,
-    reading: Reading,
-}
-
-type Reading = JoinHandle<Result<(Chunk, Kept), LogError>>;
-
 /// Events that were read together, each with its position.
 pub(crate) type Batch = Vec<(u64, Event)>;
 
@@ -57,24 +37,6 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// So much is given up at once.
 const LETTERS: Load = Load { count: 1000, bytes: 4 << 20 };
-
-/// A part of the log that is to be read.
-struct Next {
-    from: u64,
-    end: u64,
-    types: TypeSet,
-}
-
-impl Next {
-    fn of(queue: &Queue, place: usize, from: u64) -> Self {
-        Self { from, end: queue.end(), types: queue.places[place].types }
-    }
-
-    fn read(self, log: LogReaders, kept: Option<Kept>, limit: Load) -> Reading {
-        let Self { from, end, types } = self;
-        tokio::task::spawn_blocking(move || log.read(kept, from, end, types, limit))
-    }
-}
 
 impl Reader {
     pub(super) fn new(
@@ -129,16 +91,13 @@ impl Reader {
 
     /// Begins to read the next batch, if a whole one waits on the disk.
     fn read_ahead(&self, on_disk: &mut OnDisk, limit: Load) {
-        let next = {
+        let wanted = {
             let queue = self.bus.queue.lock();
-            queue.places[self.place]
-                .whole_on_disk(limit)
-                .map(|from| Next::of(&queue, self.place, from))
+            let place = &queue.places[self.place];
+            place.whole_on_disk(limit).map(|from| place.wanted_on_disk(from, queue.end(), limit))
         };
-        if let (Some(next), Some(log)) = (next, &self.bus.log) {
-            let from = next.from;
-            let reading = next.read(log.clone(), on_disk.kept.take(), limit);
-            on_disk.ahead = Some(Ahead { from, limit, reading });
+        if let (Some(wanted), Some(log)) = (wanted, &self.bus.log) {
+            on_disk.read_ahead(log, wanted);
         }
     }
 
@@ -153,26 +112,17 @@ impl Reader {
         after: impl FnOnce(&mut OnDisk),
     ) -> Option<T> {
         let mut on_disk = self.on_disk.lock().await;
-        let next = {
+        let wanted = {
             let queue = self.bus.queue.lock();
-            match queue.places[self.place].next_on_disk() {
-                Some(from) => Next::of(&queue, self.place, from),
+            let place = &queue.places[self.place];
+            match place.next_on_disk() {
+                Some(from) => place.wanted_on_disk(from, queue.end(), limit),
                 None => return (!queue.closed).then(T::default),
             }
         };
-        let log = self.bus.log.clone()?;
-        let reading = match on_disk.ahead.take() {
-            Some(ahead) if ahead.from == next.from && ahead.limit == limit => ahead.reading,
-            _ => next.read(log, on_disk.kept.take(), limit),
-        };
-        let chunk = match reading.await {
-            Ok(Ok((chunk, reader))) => {
-                on_disk.kept = Some(reader);
-                chunk
-            }
-            Ok(Err(error)) => return self.after_error(&error).await,
-            // The runtime is shutting down.
-            Err(_) => return None,
+        let chunk = match on_disk.read(self.bus.log.as_ref()?, wanted).await? {
+            Ok(chunk) => chunk,
+            Err(error) => return self.after_error(&error).await,
         };
         self.report_damage(&chunk);
         self.report_undeclared(&chunk);
@@ -305,7 +255,8 @@ impl Reader {
         let Some(log) = self.bus.log.clone() else { return };
         let (types, receiver) = self.place(|place| (place.types, place.name.clone()));
         let from = at.start;
-        let read = move || log.read(None, from, at.end, types, LETTERS);
+        let wanted = Wanted { from, end: at.end, types, limit: LETTERS };
+        let read = move || log.read(None, wanted);
         match tokio::task::spawn_blocking(read).await {
             Ok(Ok((chunk, _))) => {
                 let (receiver, messages) = (&*receiver, chunk.events.len());
@@ -342,6 +293,7 @@ mod tests {
     use crate::bus::cursors::Cursor;
     use crate::bus::pending::Pending;
     use crate::bus::{Acks, BusCounts, KeyWindow};
+    use crate::data_type::TypeSet;
     use crate::{Ack, AgentId, DataTypes, Draft, Payload, ReceiverOptions};
 
     /// A bus on a log with ten messages.
@@ -384,7 +336,7 @@ mod tests {
     }
 
     async fn ahead(reader: &Reader) -> Option<u64> {
-        reader.on_disk.lock().await.ahead.as_ref().map(|ahead| ahead.from)
+        reader.on_disk.lock().await.ahead_from()
     }
 
     #[tokio::test]
