@@ -85,6 +85,11 @@ impl Record {
     /// All steps, each with the length of the record after it.
     pub(crate) fn steps(&self) -> Vec<(usize, Step)> {
         let bytes = fs::read(&self.file).unwrap();
+        assert!(
+            !bytes.is_empty(),
+            "nothing was recorded: the program has not loaded {}; is its directory mounted `noexec`? (set TMPDIR to another one)",
+            self.recorder.display()
+        );
         let mut rest = Rest { bytes: &bytes, at: 0 };
         let mut steps = Vec::new();
         while rest.at < bytes.len() {
