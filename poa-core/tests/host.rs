@@ -144,8 +144,10 @@ async fn a_handler_that_fails_is_started_anew_and_others_never_notice() {
     assert_eq!(plugin(&handle, "bad").phase, Phase::Stopped);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stop_is_bounded_and_names_what_it_left() {
+/// How long a host whose handler and receiver are stuck takes to stop, of 3 s and 5 s that they may take, and what it leaves.
+async fn stop_of_the_stuck(
+    stop: impl AsyncFnOnce(poa_core::Host) -> poa_core::StopReport,
+) -> (u64, poa_core::StopReport) {
     struct Stuck;
     #[async_trait]
     impl Receiver for Stuck {
@@ -169,10 +171,26 @@ async fn a_stop_is_bounded_and_names_what_it_left() {
     // Every task runs once: the handler is in its `run`, the receiver has a batch in hand.
     tokio::task::yield_now().await;
     let begin = tokio::time::Instant::now();
-    let report = host.stop().await;
-    assert_eq!(begin.elapsed().as_secs(), 8);
+    let report = stop(host).await;
+    (begin.elapsed().as_secs(), report)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_is_bounded_and_names_what_it_left() {
+    let (seconds, report) = stop_of_the_stuck(async |host| host.stop().await).await;
+    assert_eq!(seconds, 8);
     assert_eq!(report.abandoned, ["handlers.deaf", "receivers.stuck"]);
     assert_eq!(report.undelivered, [("stuck".to_owned(), 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_may_give_receivers_less_time_and_never_more() {
+    for (drain, expected) in [(1, 4), (60, 8)] {
+        let stop = async |host: poa_core::Host| host.stop_within(Duration::from_secs(drain)).await;
+        let (seconds, report) = stop_of_the_stuck(stop).await;
+        assert_eq!(seconds, expected);
+        assert_eq!(report.undelivered, [("stuck".to_owned(), 3)]);
+    }
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use poa_auth::Auth;
-use poa_core::{Host, HostHandle, StopReport};
+use poa_core::{Engine, Host, HostHandle, StopReport};
 use poa_dead_letters::DeadLetterStore;
 use poa_http::Listeners;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -57,7 +57,22 @@ impl Running {
         plugins_let_go().await;
         (self.config, report)
     }
+
+    /// Stops the host for another one, and gives its configuration back. Receivers get no more time than a batch in hand needs, unless
+    /// what is queued would be lost: the next host delivers what is in the log, and clients wait for it.
+    pub(crate) async fn hand_over(self) -> Config {
+        if self.config.engine() == Engine::Memory {
+            return self.stop().await.0;
+        }
+        let report = self.host.stop_within(HAND_OVER).await;
+        crate::outcome::log(&report, self.config.engine());
+        plugins_let_go().await;
+        self.config
+    }
 }
+
+/// How long receivers may take to get what is queued, when another host goes on with it.
+const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// How long libraries may take to free the instances that are gone.
 const LETTING_GO: Duration = Duration::from_secs(2);

@@ -120,7 +120,7 @@ impl Server {
         let Self { source, registry, admin, listeners, running } = self;
         admin.show(|view| view.phase = Phase::Reloading);
         listeners.keep_open();
-        let (old, _) = running.stop().await;
+        let old = running.hand_over().await;
         let moved = config.admin() != admin.listen();
         let (running, failed) = start_either(config, old, &listeners).await?;
         listeners.close_unused();
@@ -147,7 +147,6 @@ async fn start_either(
     old: Config,
     listeners: &Listeners,
 ) -> Result<(Running, Option<String>), ServerError> {
-    listeners.next_host();
     let error = match Running::start(new, listeners).await {
         Ok(running) => return Ok((running, None)),
         Err(error) => Chain(&error).to_string(),
@@ -155,6 +154,5 @@ async fn start_either(
     tracing::error!("{error}");
     plugins_let_go().await;
     let failed = format!("the last reload failed, the old configuration runs on: {error}");
-    listeners.next_host();
     Ok((Running::start(old, listeners).await?, Some(failed)))
 }

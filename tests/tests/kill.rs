@@ -71,6 +71,32 @@ async fn a_reload_loses_nothing_either() {
     check(&home, &sent);
 }
 
+#[tokio::test]
+async fn a_reload_does_not_wait_long_for_a_database_that_is_dead() {
+    let nowhere = poa_tests::free_port();
+    let store = format!(
+        "[receivers.store]\nkind = \"postgres\"\nurl = \"postgres://x:y@127.0.0.1:{nowhere}/x\"\nsubscribe = {:?}\n",
+        poa_tests::METRICS
+    );
+    let home = Home::with(&(sqlite("local", "metrics.db", "") + &store));
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let body = r#"{"id":"a","type":"system_metrics","data":{"type":"t","body":{"n":0}}}"#;
+    let message = Request::post("/data", &token).json(body);
+    assert_eq!(server.ask("rest", &message).await.status, 200);
+    let begin = Instant::now();
+    server.tell_to_reload();
+    until("the old host is gone", async || home.log().contains("wait in the log").then_some(()))
+        .await;
+    // It waits for the new host.
+    assert_eq!(server.ask("rest", &message).await.status, 200);
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_secs(15), "as long as a stop may drain: {waited:?}");
+    let backlog = server.plugin("store").await["delivery"]["backlog_messages"].clone();
+    assert_eq!(backlog, 2, "what waits in the log waits still");
+    server.kill().await;
+}
+
 /// Connects anew all the time.
 async fn never_refused(address: String) -> std::io::Error {
     loop {

@@ -43,7 +43,16 @@ impl Host {
     /// steps has its time; what is not done by then is abandoned and named in the report.
     ///
     /// Dropping the future of this call aborts what still runs.
-    pub async fn stop(mut self) -> StopReport {
+    pub async fn stop(self) -> StopReport {
+        let drain = self.limits.drain;
+        self.stop_within(drain).await
+    }
+
+    /// Stops the host like [`stop`](Self::stop), but gives receivers no more than this long to get what is queued. With
+    /// [`Engine::Log`](crate::Engine::Log), another host on the same data directory delivers the rest.
+    ///
+    /// Dropping the future of this call aborts what still runs.
+    pub async fn stop_within(mut self, drain: Duration) -> StopReport {
         let shared = self.handle.0.clone();
         let mut report = StopReport::default();
         shared.ready.store(false, Ordering::Relaxed);
@@ -55,7 +64,7 @@ impl Host {
 
         shared.bus.close();
         shared.stop_receivers.cancel();
-        let abandoned = join(&mut self.receivers, self.limits.drain).await;
+        let abandoned = join(&mut self.receivers, drain.min(self.limits.drain)).await;
         report.abandoned.extend(abandoned.into_iter().map(|name| format!("receivers.{name}")));
 
         shared.bus.finish();

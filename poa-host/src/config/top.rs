@@ -85,7 +85,8 @@ impl Default for Admin {
 pub(crate) struct Stop {
     /// How long handlers may take to answer what they have taken.
     pub(crate) handlers: Duration,
-    /// How long receivers may take, after that, to get what is queued.
+    /// How long receivers may take, after that, to get what is queued. At a reload at most 5 s with `engine = "log"`: the next host delivers the
+    /// rest.
     pub(crate) drain: Duration,
 }
 
