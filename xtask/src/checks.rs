@@ -1,6 +1,7 @@
-//! What holds without running anything: format, lints, documentation, licences, packages, features, compatibility.
+//! Checks that run nothing: words, arrows between crates, format, lints, documentation, licences, packages, features, compatibility.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use crate::libraries::libraries;
 use crate::run::{Failure, cargo, cargo_with, has};
@@ -9,8 +10,15 @@ use crate::services::PLUGINS;
 /// Where the example plugins, a workspace of their own, are built.
 const PLUGINS_TARGET: &str = "target/plugins";
 
-/// All that the CI checks before the tests.
+/// The directory of the workspace.
+pub(crate) fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Every check that the CI runs before the tests.
 pub(crate) fn lint() -> Result<(), Failure> {
+    crate::words::check(root())?;
+    crate::arrows::check(root())?;
     cargo(["fmt", "--all", "--check"])?;
     cargo(["fmt", "--all", "--check", "--manifest-path", PLUGINS])?;
     let clippy = ["clippy", "--all-targets", "--locked"];
@@ -25,13 +33,13 @@ pub(crate) fn lint() -> Result<(), Failure> {
     deny()
 }
 
-/// Licences, sources and banned crates, where `cargo deny` is there.
+/// Checks licences, sources and banned crates, where `cargo deny` is installed.
 fn deny() -> Result<(), Failure> {
     if has("deny") {
         return cargo(["deny", "--all-features", "check", "bans", "licenses", "sources"]);
     }
     eprintln!(
-        "xtask: not checked: licences, sources, banned crates; `cargo install cargo-deny --locked` brings what does"
+        "xtask: licences, sources and banned crates are not checked: install cargo-deny by `cargo install cargo-deny --locked`"
     );
     Ok(())
 }
@@ -47,7 +55,7 @@ fn packages(flags: &[&str]) -> Result<(), Failure> {
     cargo(["package", "--locked"].into_iter().chain(each).chain(flags.iter().copied()))
 }
 
-/// Builds each library by itself, in every way its features allow: what the workspace needs together may hide what one lacks.
+/// Builds each library by itself with each of its features: a build of the whole workspace can hide a missing one.
 pub(crate) fn features() -> Result<(), Failure> {
     for library in libraries()? {
         for build in library.builds() {
@@ -58,7 +66,7 @@ pub(crate) fn features() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Compares what each library offers with what it offered at a commit or tag.
+/// Compares the public interface of each library with that of a commit or tag.
 pub(crate) fn semver(since: &str) -> Result<(), Failure> {
     if !has("semver-checks") {
         let cure = "install it by `cargo install cargo-semver-checks --locked`";

@@ -1,4 +1,4 @@
-//! The libraries of this workspace: what is published, and what others compile with it.
+//! The libraries of this workspace: the packages that are published.
 
 use std::process::Command;
 
@@ -6,13 +6,21 @@ use serde::Deserialize;
 
 use crate::run::{Failure, output};
 
-/// A library, and what may be switched on in it.
+/// A published package, as `cargo metadata` describes it.
 #[derive(Deserialize)]
 pub(crate) struct Library {
     pub(crate) name: String,
     features: std::collections::BTreeMap<String, Vec<String>>,
     /// Registries it may go to; none when it is not for publishing.
     publish: Option<Vec<String>>,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// `dev` or `build`; none for what the library itself is compiled with.
+    kind: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +42,12 @@ pub(crate) fn libraries() -> Result<Vec<Library>, Failure> {
 }
 
 impl Library {
+    /// The packages that it is compiled with.
+    pub(crate) fn needs(&self) -> impl Iterator<Item = &str> {
+        let needed = |dependency: &&Dependency| dependency.kind.as_deref() != Some("dev");
+        self.dependencies.iter().filter(needed).map(|dependency| dependency.name.as_str())
+    }
+
     /// Flags for each way to build it: without features, with each of them alone, with all.
     pub(crate) fn builds(&self) -> Vec<Vec<String>> {
         let alone = |feature: &String| {
@@ -48,10 +62,10 @@ impl Library {
         builds
     }
 
-    /// For the page: what it depends on itself, and how many packages that is in all, its own included.
+    /// For the page: its direct dependencies, and the number of packages in all, itself included.
     #[cfg(test)]
-    fn dependencies(&self) -> Result<(Vec<String>, usize), Failure> {
-        let tree = |depth: &[&str]| {
+    fn tree(&self) -> Result<(Vec<String>, usize), Failure> {
+        let packages = |depth: &[&str]| {
             let arguments = ["tree", "--locked", "--package", &self.name, "--edges", "normal"];
             // The same on every machine.
             let format =
@@ -59,19 +73,19 @@ impl Library {
             output(cargo().args(arguments).args(format).args(depth))
         };
         let package = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        let all: std::collections::BTreeSet<_> = tree(&[])?.lines().map(package).collect();
+        let all: std::collections::BTreeSet<_> = packages(&[])?.lines().map(package).collect();
         let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
-        let own = tree(&["--depth", "1"])?.lines().skip(1).map(name).collect();
+        let own = packages(&["--depth", "1"])?.lines().skip(1).map(name).collect();
         Ok((own, all.len()))
     }
 }
 
-/// The page that tells what a library brings with it.
+/// The page that lists what comes with each library.
 #[cfg(test)]
 fn page() -> Result<String, Failure> {
     let mut rows = Vec::new();
     for library in libraries()? {
-        let (own, count) = library.dependencies()?;
+        let (own, count) = library.tree()?;
         rows.push((count, library.name, own));
     }
     rows.sort();

@@ -1,12 +1,14 @@
 //! `cargo xtask lint` and `cargo xtask test` are what the CI runs, `cargo xtask bench` runs every benchmark.
 //!
-//! What a test needs is found or installed here; what cannot be had fails the run, with an explanation.
+//! Servers and tools that tests need are found or installed here; one that is not available fails the run with an explanation.
 
+mod arrows;
 mod checks;
 mod libraries;
 mod run;
 mod sanitize;
 mod services;
+mod words;
 
 use std::ffi::OsStr;
 use std::process::ExitCode;
@@ -40,8 +42,14 @@ enum Task {
         /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents` or `server`; all of them if absent.
         which: Option<String>,
     },
-    /// Checks format, lints, documentation, packages, and licences if cargo-deny is there, as the CI does before the tests.
+    /// Checks words, arrows between crates, format, lints, documentation, packages, and licences if cargo-deny is installed.
     Lint,
+    /// Prints the phrases that docs/glossary.md does not allow, in files whose path starts with PREFIX.
+    Words {
+        /// For example `poa-core/` or `docs/`; every file if absent.
+        #[arg(default_value = "")]
+        prefix: String,
+    },
     /// Builds each library by itself, with each of its features alone.
     Features,
     /// Compares the public interface of each library with that of a commit or tag. Needs cargo-semver-checks.
@@ -49,7 +57,7 @@ enum Task {
         /// The commit or tag.
         since: String,
     },
-    /// Runs the tests of the border to shared libraries under sanitizers. Needs Linux, `cc` and cargo-nextest.
+    /// Runs the tests of the shared library interface under sanitizers. Needs Linux, `cc` and cargo-nextest.
     Sanitize,
     /// Runs the fuzz targets for a while. Needs a nightly toolchain and cargo-fuzz.
     Fuzz {
@@ -57,7 +65,7 @@ enum Task {
         #[arg(default_value_t = 60)]
         seconds: u32,
     },
-    /// Writes the generated documentation anew.
+    /// Regenerates the generated documentation.
     Docs,
     /// Packs every library as it would be published, and builds each from the archives alone. Publishes nothing.
     Package,
@@ -69,6 +77,7 @@ fn main() -> ExitCode {
         Task::Services => services(),
         Task::Bench { which } => bench(which.as_deref()),
         Task::Lint => checks::lint(),
+        Task::Words { prefix } => words::show(checks::root(), &prefix),
         Task::Features => checks::features(),
         Task::Semver { since } => checks::semver(&since),
         Task::Sanitize => sanitize::sanitize(),
@@ -115,7 +124,7 @@ fn services() -> Result<(), Failure> {
         println!("export {name}='{}'", value.to_string_lossy());
     }
     eprintln!("xtask: everything runs until the end of standard input");
-    // Whether it ends or breaks, there is nobody left to keep the servers for.
+    // End of input and read errors both mean that no caller needs the servers any longer.
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
     Ok(())
 }

@@ -4,28 +4,30 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::process::{Command, Stdio};
 
-/// A program that did not do its work.
+/// A task that did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// It could not be started.
     NotStarted(String, std::io::Error),
     /// It ended with this code, or by a signal.
     Ended(String, Option<i32>),
-    /// What it said makes no sense.
+    /// A check found faults.
+    Refused(String),
+    /// Its output cannot be parsed.
     Unreadable(String, String),
-    /// A server or tool that is needed cannot be had.
+    /// A server or tool that is needed is not available.
     Unavailable {
-        /// What.
+        /// Its name.
         what: String,
-        /// Why not.
+        /// The reason.
         why: String,
-        /// What to do about it.
+        /// The remedy.
         cure: String,
     },
 }
 
 impl Failure {
-    /// A server or tool that cannot be had.
+    /// A server or tool that is not available.
     pub(crate) fn unavailable(
         what: impl Into<String>,
         why: impl Into<String>,
@@ -41,10 +43,11 @@ impl fmt::Display for Failure {
             Self::NotStarted(command, error) => write!(f, "cannot run `{command}`: {error}"),
             Self::Ended(command, Some(code)) => write!(f, "`{command}` ended with code {code}"),
             Self::Unavailable { what, why, cure } => {
-                write!(f, "this needs {what}, which cannot be had: {why}; {cure}")
+                write!(f, "{what} is needed, but not available: {why}; {cure}")
             }
             Self::Unreadable(what, why) => write!(f, "cannot read {what}: {why}"),
-            Self::Ended(command, None) => write!(f, "`{command}` was ended by a signal"),
+            Self::Refused(faults) => f.write_str(faults),
+            Self::Ended(command, None) => write!(f, "`{command}` was stopped by a signal"),
         }
     }
 }
@@ -75,7 +78,7 @@ pub(crate) fn has(subcommand: &str) -> bool {
     quiet(Command::new("cargo").args([subcommand, "--version"]))
 }
 
-/// Runs a command, and gives what it prints.
+/// Runs a command and returns its output.
 pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
     let shown = format!("{command:?}").replace('"', "");
     let output = command.stderr(Stdio::inherit()).output();
