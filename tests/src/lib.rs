@@ -7,7 +7,6 @@
 
 mod home;
 mod http;
-mod port;
 mod rows;
 mod server;
 mod tokens;
@@ -15,7 +14,7 @@ mod wait;
 
 pub use home::{ADMIN, ADMIN_2, Home, KEY, METRICS, sqlite};
 pub use http::{Answer, Client, Request};
-pub use port::free_port;
+pub use poa_test_nats::free_port;
 pub use rows::{count, database, numbers, rows};
 pub use server::{Server, program, resident};
 pub use tokens::{basic, claims, now, sign, token_of};

@@ -36,7 +36,10 @@ enum Task {
         package: Vec<String>,
     },
     /// Starts the servers that tests need, prints the variables that name them, and keeps them until it is stopped.
-    Services,
+    Services {
+        /// Only those whose name contains one of these, such as `nats`; all of them if absent.
+        which: Vec<String>,
+    },
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
         /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents` or `server`; all of them if absent.
@@ -74,7 +77,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test { filter, package } => test(filter.as_deref(), &package),
-        Task::Services => services(),
+        Task::Services { which } => services(&which),
         Task::Bench { which } => bench(which.as_deref()),
         Task::Lint => checks::lint(),
         Task::Words { prefix } => words::show(checks::root(), &prefix),
@@ -118,8 +121,8 @@ fn test(filter: Option<&str>, packages: &[String]) -> Result<(), Failure> {
     run(&["test", "--doc"], &scope)
 }
 
-fn services() -> Result<(), Failure> {
-    let services = services::start_all()?;
+fn services(which: &[String]) -> Result<(), Failure> {
+    let services = services::start_named(which)?;
     for (name, value) in services.iter().flat_map(Service::environment) {
         println!("export {name}='{}'", value.to_string_lossy());
     }

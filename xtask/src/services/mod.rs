@@ -6,8 +6,10 @@
 mod browser;
 mod debian;
 mod dynamodb;
+mod nats;
 mod plugins;
 mod postgres;
+mod python;
 mod websocket;
 
 use std::any::Any;
@@ -40,6 +42,7 @@ const ALL: &[Need] = &[
     Need { name: "a browser", variable: browser::VARIABLE, start: browser::start },
     Need { name: "DynamoDB", variable: dynamodb::VARIABLE, start: dynamodb::start },
     Need { name: "the example plugins", variable: plugins::VARIABLE, start: plugins::start },
+    Need { name: "NATS", variable: nats::VARIABLE, start: nats::start },
     Need { name: "PostgreSQL", variable: postgres::VARIABLE, start: postgres::start },
     Need { name: "Autobahn", variable: websocket::AUTOBAHN, start: websocket::autobahn },
     Need { name: "ws for Node.js", variable: websocket::NODE, start: websocket::node },
@@ -52,6 +55,15 @@ const ALL: &[Need] = &[
 /// The first that could not be had. Nothing is left running.
 pub(crate) fn start_all() -> Result<Vec<Service>, Failure> {
     start(|_| true)
+}
+
+/// Those whose name contains one of these words, or all without any.
+///
+/// # Errors
+/// As for [`start_all`].
+pub(crate) fn start_named(words: &[String]) -> Result<Vec<Service>, Failure> {
+    let has = |name: &str, word: &String| name.to_lowercase().contains(&word.to_lowercase());
+    start(|need| words.is_empty() || words.iter().any(|word| has(need.name, word)))
 }
 
 /// What the benchmark of this name needs, or all benchmarks.

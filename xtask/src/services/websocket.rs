@@ -1,10 +1,10 @@
 //! WebSocket as others speak it: `websockets` for Python, `ws` for Node.js, and the Autobahn test suite.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use super::Service;
 use super::debian::{self, succeed};
+use super::{Service, python};
 use crate::run::Failure;
 
 /// A Python that has `websockets` and `msgpack`.
@@ -24,11 +24,9 @@ pub(super) fn python() -> Result<Service, Failure> {
     let cure = format!(
         "install Python 3.9 or newer with venv and let pip reach its index, or set {PYTHON} to one that has {PYTHON_PACKAGES:?}"
     );
-    let made = install(&tools("python"), |dir| {
-        // Debian's Python comes without the part of venv that brings pip.
-        let make = || succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(dir));
-        make().or_else(|_| debian::install("python3-venv").and_then(|()| make()))?;
-        succeed(pip(dir).args(PYTHON_PACKAGES))
+    let made = python::install(&tools("python"), |dir| {
+        python::environment(dir)?;
+        succeed(python::pip(dir).args(PYTHON_PACKAGES))
     });
     let dir = made.map_err(|why| Failure::unavailable("websockets for Python", why, cure))?;
     Ok(Service::new().tell(PYTHON, dir.join("bin/python")))
@@ -39,7 +37,7 @@ pub(super) fn node() -> Result<Service, Failure> {
     let cure = format!(
         "install Node.js 18 or newer with npm and let it reach its registry, or set {NODE} to a directory that has {NODE_PACKAGES:?}"
     );
-    let made = install(&tools("node"), |dir| {
+    let made = python::install(&tools("node"), |dir| {
         debian::need("npm", "npm")?;
         let mut npm = Command::new("npm");
         npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts"]);
@@ -60,14 +58,14 @@ pub(super) fn autobahn() -> Result<Service, Failure> {
     let cure = format!(
         "let pip reach its index, or set {AUTOBAHN} to the program `wstest` of {AUTOBAHN_PACKAGE}"
     );
-    let made = install(&tools("autobahn"), |dir| {
+    let made = python::install(&tools("autobahn"), |dir| {
         // Python 2 has no venv of its own; what is installed for the user would not be found again elsewhere.
         let virtualenv = dir.join("virtualenv");
         let pip = ["-m", "pip", "install", "--quiet", "virtualenv==20.15.1", "--target"];
         succeed(Command::new(&python).args(pip).arg(&virtualenv))?;
         let mut make = Command::new(&python);
         succeed(make.env("PYTHONPATH", &virtualenv).args(["-m", "virtualenv"]).arg(dir))?;
-        succeed(self::pip(dir).arg(AUTOBAHN_PACKAGE))
+        succeed(python::pip(dir).arg(AUTOBAHN_PACKAGE))
     });
     let dir = made.map_err(|why| Failure::unavailable("the Autobahn test suite", why, cure))?;
     Ok(Service::new().tell(AUTOBAHN, dir.join("bin/wstest")))
@@ -83,26 +81,5 @@ fn python2() -> Option<PathBuf> {
 }
 
 fn tools(name: &str) -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target");
-    target.join("test-tools/websocket").join(name)
-}
-
-/// Installs into a directory, unless that was done already.
-fn install(
-    dir: &Path,
-    install: impl FnOnce(&Path) -> Result<(), String>,
-) -> Result<PathBuf, String> {
-    let done = dir.join("installed");
-    if !done.exists() {
-        std::fs::create_dir_all(dir).map_err(|error| error.to_string())?;
-        install(dir)?;
-        std::fs::write(done, "").map_err(|error| error.to_string())?;
-    }
-    Ok(dir.to_owned())
-}
-
-fn pip(environment: &Path) -> Command {
-    let mut pip = Command::new(environment.join("bin/python"));
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
-    pip
+    python::tools("websocket").join(name)
 }
