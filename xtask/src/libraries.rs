@@ -97,10 +97,11 @@ fn page() -> Result<String, Failure> {
 
 #[cfg(test)]
 const HEAD: &str = "\
-# What you compile
+# Dependencies
 
-Each library with its default features: how many packages are built in all, itself included, and what it depends on directly, as
-`cargo tree --edges normal --depth 1` lists it for Linux. They share most. `cargo xtask docs` writes this page, and a test compares it.
+Each library with its default features: the number of packages built in all, itself included, and its direct dependencies, as
+`cargo tree --edges normal --depth 1` lists them for Linux. Most packages are shared. `cargo xtask docs` writes this page, and a test compares
+it.
 
 | library | packages | depends on |
 |---|---|---|
