@@ -1,4 +1,4 @@
-//! Taking letters in.
+//! Storing letters within the limit.
 
 use std::sync::atomic::Ordering;
 
@@ -15,7 +15,7 @@ impl DeadLetters for DeadLetterStore {
         if dropped > 0 {
             tracing::error!(
                 dropped,
-                "the oldest dead letters gave way to new ones; raise their limit to keep more"
+                "the oldest dead letters were removed to make room for new ones; raise `max_bytes` of [dead_letters] to keep more"
             );
         }
         Ok(())
@@ -23,7 +23,7 @@ impl DeadLetters for DeadLetterStore {
 }
 
 impl Inner {
-    /// Keeps these letters, and returns how many older ones gave way.
+    /// Stores these letters. Returns the number of older ones that were removed for them.
     fn keep(&self, letters: &[DeadLetter]) -> rusqlite::Result<u64> {
         let mut connection = self.connection.lock();
         let transaction = connection.transaction()?;
@@ -36,8 +36,8 @@ impl Inner {
         Ok(dropped)
     }
 
-    /// Drops the oldest letters if there are too many, but never the newest one. A little more goes than has to, so that not every
-    /// letter after that has to look through them again.
+    /// Removes the oldest letters if the limit is exceeded, but never the newest one. It frees a little more than
+    /// necessary, so that the next letters need no scan.
     fn make_room(&self, connection: &Connection) -> rusqlite::Result<u64> {
         let mut held = held(connection)?;
         let (mut dropped, mut last) = (0, 0);
@@ -59,13 +59,13 @@ impl Inner {
     }
 }
 
-/// This part of the bound is free after letters gave way.
+/// The fraction of the limit that is free after a removal.
 const SLACK: u64 = 16;
 
-/// What the database needs for a letter beside its texts: the row, and its ids in two indexes.
+/// The overhead of a letter in the database: its row, and its ids in two indexes.
 const OVERHEAD: u64 = 300;
 
-/// What a letter takes.
+/// The size of a letter.
 const SIZE: &str =
     "(length(payload) + length(reason) + length(agent_id) + length(data_type) + 300)";
 
@@ -76,13 +76,13 @@ fn size(letter: &DeadLetter) -> u64 {
     (texts + message.payload().bytes().len()) as u64 + OVERHEAD
 }
 
-/// What all letters take.
+/// The size of all letters.
 pub(crate) fn held(connection: &Connection) -> rusqlite::Result<u64> {
     let sql = format!("SELECT coalesce(sum({SIZE}), 0) FROM dead_letters");
     connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
 }
 
-/// A letter that was here already was replayed in vain: what is new about it counts.
+/// A letter that is here already was replayed without success: its new attempt is recorded.
 fn insert(transaction: &Transaction<'_>, letter: &DeadLetter) -> rusqlite::Result<()> {
     let message = &letter.message;
     let format = match message.payload().format() {

@@ -1,12 +1,12 @@
 use poa_core::Timestamp;
 
-/// What a list shows of a dead letter.
+/// A dead letter without its data, as lists show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
     /// The number of the letter in this store.
     pub id: i64,
-    /// The receiver that could not be given the message.
+    /// The receiver that the message could not be delivered to.
     pub receiver: String,
     /// The id of the message.
     pub message_id: String,
@@ -14,23 +14,23 @@ pub struct Summary {
     pub agent_id: String,
     /// Its data type.
     pub data_type: String,
-    /// Why it was set aside.
+    /// The reason why it was dead-lettered.
     pub reason: String,
-    /// How often it was tried.
+    /// The number of delivery attempts.
     pub attempts: u32,
-    /// When it was received from the agent.
+    /// The time it was received from the agent.
     pub received_at: Timestamp,
-    /// When it was tried first.
+    /// The time of the first attempt.
     pub first_attempt: Timestamp,
-    /// When it was set aside last.
+    /// The time it was last dead-lettered.
     pub set_aside: Timestamp,
     /// The size of the data, in bytes.
     pub bytes: u64,
-    /// Whether it waits to be delivered again.
+    /// Whether a replay was requested and has not succeeded yet.
     pub replay: bool,
 }
 
-/// A dead letter with the data the agent sent.
+/// A dead letter with its data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Letter {
@@ -38,7 +38,7 @@ pub struct Letter {
     pub summary: Summary,
     /// `json` or `msgpack`.
     pub format: &'static str,
-    /// The data, as the agent sent it.
+    /// The data as the agent sent it.
     pub payload: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ pub enum Which {
     All,
     /// Those of one receiver.
     Receiver(String),
-    /// The one of this number.
+    /// The one with this number.
     Id(i64),
 }
 

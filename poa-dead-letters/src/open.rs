@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// Marks the file as ours: "poaD".
+/// Marks a file as a database of dead letters: "poaD".
 const APPLICATION_ID: i32 = 0x706f_6144;
 
 const VERSION: i32 = 1;
@@ -32,31 +32,33 @@ const SCHEMA: &str = "
     CREATE INDEX dead_letters_replay ON dead_letters (replay, receiver, message_id);
 ";
 
-/// Why a store cannot be opened.
+/// The reason why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The file cannot be used.
-    #[error("cannot open the dead letters in {path}; is it a file that this user may write?")]
+    #[error(
+        "cannot open the dead letters in {path}; check that it is a file and that this user can write it"
+    )]
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// The file is no database of dead letters.
-    #[error("cannot use {path} as a database of dead letters; move it away to begin a new one")]
+    /// The file is not a database of dead letters.
+    #[error("{path} is not a database of dead letters; move it away to start with an empty one")]
     Database {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: rusqlite::Error,
     },
-    /// Another version wrote it.
+    /// Another version of the program wrote it.
     #[error(
-        "{path} has schema version {found}, and this program knows {VERSION}; use the program that wrote it"
+        "{path} has schema version {found}, but this program supports version {VERSION}; use the program that wrote it"
     )]
     Newer {
         /// The file.
@@ -64,7 +66,7 @@ pub enum OpenError {
         /// Its version.
         found: i32,
     },
-    /// It is the database of something else.
+    /// The file is the database of another program.
     #[error("{path} is the database of another program; choose another path")]
     Foreign {
         /// The file.
@@ -72,7 +74,7 @@ pub enum OpenError {
     },
 }
 
-/// Opens the database, for its owner alone, and makes it if it is not there.
+/// Opens the database, readable by its owner alone, and creates it if it is missing.
 pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
     std::fs::OpenOptions::new()
         .create(true)
@@ -89,7 +91,7 @@ pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
     Ok(connection)
 }
 
-/// Safe when several programs do so at once: one migrates, the others wait and find it done.
+/// Safe when several programs open the database at the same time: one migrates, the others wait and find it migrated.
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |source| OpenError::Database { path: path.to_owned(), source };
     let transaction =

@@ -1,4 +1,4 @@
-//! Delivering letters again.
+//! Replays letters.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -14,17 +14,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{DeadLetterStore, Inner, MSGPACK, time};
 
-/// How often the store is looked at for requests, which may come from another process.
+/// The interval of checks for replay requests, which can come from another process.
 const POLL: Duration = Duration::from_secs(1);
 
-/// How many letters are read and delivered at once.
+/// The number of letters that are read and delivered together.
 const BATCH: i64 = 256;
 
 impl DeadLetterStore {
     /// Delivers the letters whose replay was requested, until `shutdown` fires.
     ///
-    /// A letter goes when its receiver has confirmed it. One that fails again stays, with the new reason. Letters of receivers that
-    /// the host does not have stay and wait. Cancel safe: what was in hand is delivered again later.
+    /// A letter is removed when its receiver has confirmed it. One that fails again stays, with the new reason.
+    /// Letters for receivers that the host does not have, stay. Cancel safe: letters in flight are delivered again
+    /// later.
     pub async fn serve_replays(&self, host: HostHandle, shutdown: CancellationToken) {
         tokio::select! {
             () = self.serve(&host) => {}
@@ -32,7 +33,7 @@ impl DeadLetterStore {
         }
     }
 
-    /// Each receiver has a task of its own, because one that is down takes nothing for as long as it is.
+    /// Each receiver has a task of its own, because one that is down blocks its task.
     async fn serve(&self, host: &HostHandle) {
         let mut poll = tokio::time::interval(POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -46,7 +47,7 @@ impl DeadLetterStore {
                 }
             }
             let waiting = self.receivers_to_replay(host).await.unwrap_or_else(|error| {
-                tracing::error!("cannot look for dead letters to replay, trying again: {error}");
+                tracing::error!("cannot check for dead letters to replay, will retry: {error}");
                 Vec::new()
             });
             for receiver in waiting {
@@ -75,14 +76,14 @@ impl DeadLetterStore {
                 Ok(true) => {}
                 Ok(false) => return,
                 Err(error) => {
-                    tracing::error!(receiver, "cannot replay dead letters, trying again: {error}");
+                    tracing::error!(receiver, "cannot replay dead letters, will retry: {error}");
                     return;
                 }
             }
         }
     }
 
-    /// Replays a batch for one receiver; false when there was nothing to do.
+    /// Replays a batch for one receiver; false when there was none.
     async fn replay_some(&self, host: &HostHandle, receiver: &str) -> Result<bool, BoxError> {
         let (inner, types, name) = (self.0.clone(), host.data_types().clone(), receiver.to_owned());
         let read = tokio::task::spawn_blocking(move || inner.to_replay(&name, &types));
@@ -114,8 +115,8 @@ impl Inner {
         connection.prepare_cached(sql)?.query_map([types], |row| row.get(0))?.collect()
     }
 
-    /// Messages in the order they were received, so that an agent's come in its order. A letter whose type is no longer declared waits
-    /// until it is again.
+    /// Messages in the order they were received, so that those of one agent stay in order. A letter with an undeclared
+    /// data type waits until the type is declared again.
     fn to_replay(&self, receiver: &str, types: &DataTypes) -> rusqlite::Result<Vec<Message>> {
         let connection = self.connection.lock();
         let sql =
@@ -143,14 +144,14 @@ impl Inner {
     }
 }
 
-/// The names of these types, as a list in JSON.
+/// The names of these data types, as a JSON array.
 fn names_of(types: &DataTypes) -> String {
     let quoted = |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
     let names: Vec<_> = types.iter().map(|data_type| quoted(data_type.name())).collect();
     format!("[{}]", names.join(","))
 }
 
-/// The message of a row; none if it can no longer be one.
+/// The message of a row; none if the row is not a valid message.
 fn message(row: &Row<'_>, types: &DataTypes) -> rusqlite::Result<Option<Message>> {
     let (id, agent, data_type): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let id = uuid::Uuid::parse_str(&id).map(|id| MessageId::from_bytes(id.into_bytes()));

@@ -11,7 +11,7 @@ use crate::{Letter, OpenError, Summary, Which, keep, open};
 
 /// Dead letters in an SQLite database. Cloning is cheap: clones share the connection.
 ///
-/// The methods that are not `async` wait for the disk; call them off the async threads.
+/// Methods that are not `async` block on disk I/O; call them outside of async threads.
 #[derive(Clone, Debug)]
 pub struct DeadLetterStore(pub(crate) Arc<Inner>);
 
@@ -19,13 +19,13 @@ pub struct DeadLetterStore(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) connection: Mutex<Connection>,
     pub(crate) max_bytes: u64,
-    /// About what the letters take; others may have removed some meanwhile.
+    /// The approximate size of the letters; another process can have removed some.
     pub(crate) held: AtomicU64,
-    /// Letters that gave way to newer ones.
+    /// Letters that were removed to make room for newer ones.
     pub(crate) dropped: AtomicU64,
 }
 
-/// The database could not do what was asked.
+/// The database cannot execute a request.
 #[derive(Debug, thiserror::Error)]
 #[error("the database of dead letters failed")]
 pub struct StoreError(#[from] rusqlite::Error);
@@ -34,11 +34,11 @@ const SUMMARY: &str = "id, receiver, message_id, agent_id, data_type, reason, at
     first_attempt, set_aside, length(payload), replay";
 
 impl DeadLetterStore {
-    /// Opens the store in this file, and makes it if it is not there. It holds at most `max_bytes`, what the database needs for each
-    /// letter included.
+    /// Opens the store in this file, and creates it if it is missing. It holds at most `max_bytes`, including the
+    /// overhead of the database for each letter.
     ///
     /// # Errors
-    /// When the file cannot be used, or is something else.
+    /// When the file cannot be used or is not a database of dead letters.
     pub fn open(path: impl AsRef<Path>, max_bytes: u64) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let connection = open::open(path)?;
@@ -48,10 +48,10 @@ impl DeadLetterStore {
         Ok(Self(Arc::new(Inner { connection, max_bytes, held, dropped: AtomicU64::new(0) })))
     }
 
-    /// Shows in these metrics how many letters gave way to newer ones.
+    /// Counts in these metrics the letters that were removed to make room for newer ones.
     pub fn observe(&self, telemetry: &Telemetry) {
         const NAME: &str = "poa_dead_letters_dropped";
-        const HELP: &str = "Dead letters that gave way to newer ones, because there were too many";
+        const HELP: &str = "Dead letters removed to make room for newer ones";
         let inner = self.0.clone();
         telemetry.include("dead letters", move || {
             let dropped = inner.dropped.load(Ordering::Relaxed);
@@ -59,7 +59,7 @@ impl DeadLetterStore {
         });
     }
 
-    /// These letters, the oldest first, without their data.
+    /// Returns these letters, the oldest first, without their data.
     ///
     /// # Errors
     /// When the database fails.
@@ -72,7 +72,7 @@ impl DeadLetterStore {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The letter of this number, with its data.
+    /// Returns the letter with this number and its data.
     ///
     /// # Errors
     /// When the database fails.
@@ -86,7 +86,7 @@ impl DeadLetterStore {
         Ok(connection.query_row(&sql, [id], letter).optional()?)
     }
 
-    /// Asks for these letters to be delivered again. Returns how many there are.
+    /// Requests a replay of these letters. Returns their number.
     ///
     /// # Errors
     /// When the database fails.
@@ -96,7 +96,7 @@ impl DeadLetterStore {
         Ok(self.0.connection.lock().execute(&sql, [parameter])?)
     }
 
-    /// Forgets these letters for good. Returns how many there were.
+    /// Removes these letters. Returns their number.
     ///
     /// # Errors
     /// When the database fails.
@@ -127,7 +127,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<Summary> {
     })
 }
 
-/// Times are kept as microseconds in SQLite's signed integers.
+/// Times are stored as microseconds in SQLite's signed integers.
 pub(crate) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {
     Ok(Timestamp::from_micros(row.get::<_, i64>(column)?.unsigned_abs()))
 }

@@ -1,4 +1,4 @@
-//! A running child: what it is told, what it says, and how it ends.
+//! A running child process: its frames, and its end.
 
 use std::io;
 use std::process::{ExitStatus, Stdio};
@@ -15,18 +15,18 @@ use crate::group::Group;
 use crate::lines::{Lines, NoLine};
 use crate::stderr::Stderr;
 
-/// How long a child has between SIGTERM and the end.
+/// The time between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long a child that closed its standard output may still run before that is what it is blamed for.
+/// The time a child may run on after it closed its standard output, before that counts as its failure.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// A child process. Dropping it kills it, with all it started in its group.
+/// A child process. Dropping it kills it and its process group.
 #[derive(Debug)]
 pub(crate) struct Child {
     name: String,
     process: tokio::process::Child,
     group: Option<Group>,
-    /// None once it was told that nothing more comes.
+    /// None once its standard input is closed.
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) output: Lines<BufReader<ChildStdout>>,
     stderr: Stderr,
@@ -56,7 +56,7 @@ impl Child {
         Group::lead(&mut command);
         let failed = |source| ChildError::Start { child: config.shown(), source };
         let mut process = command.spawn().map_err(failed)?;
-        let piped = "the streams were set to be piped above";
+        let piped = "the streams are piped above";
         let output = BufReader::with_capacity(64 << 10, process.stdout.take().expect(piped));
         let stderr = process.stderr.take().expect(piped);
         let stdin = process.stdin.take().expect(piped);
@@ -84,7 +84,7 @@ impl Child {
             Frame::Refuse { id: None, reason, .. } => {
                 return Err(ChildError::Refused { child, reason });
             }
-            other => return Err(unexpected(&child, &other, "first it has to write `ready`")),
+            other => return Err(unexpected(&child, &other, "its first frame must be `ready`")),
         };
         match ready.protocol {
             PROTOCOL => Ok(ready),
@@ -92,26 +92,27 @@ impl Child {
         }
     }
 
-    /// What messages call it.
+    /// The name of the child in messages.
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Writes a frame and reads one, which [`frame`](Self::frame) then gives. Not cancel safe: a child that was asked and not heard is of no use any more.
+    /// Writes a frame and reads one, which [`frame`](Self::frame) then returns. Not cancel safe: a child whose answer
+    /// was not read cannot be used any more.
     pub(crate) async fn ask(&mut self, frame: &[u8], when: &'static str) -> Result<(), ChildError> {
         let Self { stdin, output, .. } = &mut *self;
         let write = async {
             let stdin = stdin.as_mut().ok_or(NoLine::End)?;
             stdin.write_all(frame).await.map_err(NoLine::Io)
         };
-        // Both at once: a child may write before it has read everything.
+        // Writes and reads concurrently: a child can write before it has read everything.
         match tokio::try_join!(write, output.next()) {
             Ok(_) => Ok(()),
             Err(why) => Err(self.failed(why, when).await),
         }
     }
 
-    /// The frame on the line that was read last.
+    /// The frame on the last line read.
     pub(crate) fn frame(&self) -> Result<Frame<'_>, ChildError> {
         let line = self.output.line();
         parse(line).map_err(|source| ChildError::NoFrame {
@@ -121,12 +122,12 @@ impl Child {
         })
     }
 
-    /// The id of the `send` on the line that was read last, which is no frame.
+    /// The id of the `send` on the last line read, which is not a valid frame.
     pub(crate) fn id_of_send(&self) -> Option<u64> {
         id_of_send(self.output.line())
     }
 
-    /// Why nothing can be read or written.
+    /// The reason why reading or writing failed.
     pub(crate) async fn failed(&mut self, why: NoLine, when: &'static str) -> ChildError {
         let child = self.name.clone();
         match why {
@@ -145,23 +146,23 @@ impl Child {
         }
     }
 
-    /// Whether it has ended by itself, and how.
+    /// Whether it has exited, and its exit status.
     pub(crate) fn has_ended(&mut self) -> Option<ExitStatus> {
         let status = self.process.try_wait().ok().flatten()?;
         self.kill_group();
         Some(status)
     }
 
-    /// Tells it that nothing more comes, and sees to it that it ends.
+    /// Closes its standard input and makes sure that it exits.
     pub(crate) async fn stop(mut self, within: Duration) -> Result<(), ChildError> {
         if let Some(mut stdin) = self.stdin.take() {
-            // A child that does not read any more is seen by the end of the time.
+            // A child that has stopped reading is killed at the end of the time limit.
             let _ = tokio::time::timeout(within, stdin.write_all(STOP)).await;
         }
         self.finish(within).await
     }
 
-    /// Waits for its end, then sends SIGTERM, then kills it.
+    /// Waits for its exit, then sends SIGTERM, then SIGKILL.
     pub(crate) async fn finish(mut self, within: Duration) -> Result<(), ChildError> {
         let child = self.name.clone();
         match self.exited(within).await {
@@ -174,7 +175,7 @@ impl Child {
         }
     }
 
-    /// Sends SIGTERM to a child that did not end within this time, then kills it.
+    /// Sends SIGTERM to a child that did not exit within this time, then SIGKILL.
     pub(crate) async fn force(mut self, within: Duration) -> Result<(), ChildError> {
         let child = self.name.clone();
         if let Some(group) = self.group {
@@ -186,18 +187,17 @@ impl Child {
         Err(ChildError::Killed { child, within })
     }
 
-    /// Waits for its end, and then ends what it left behind.
+    /// Waits for its exit, then kills the rest of its process group.
     async fn exited(&mut self, within: Duration) -> Option<ExitStatus> {
         let status = tokio::time::timeout(within, self.process.wait()).await.ok()?.ok();
-        // The number of the group is free now; that another one gets it before the next line would take a
-        // whole round of all numbers.
+        // The id of the group is free now. It is reused only after all other ids, so not before the next line.
         self.kill_group();
         status
     }
 
     async fn kill(&mut self) {
         self.kill_group();
-        // It fails when the child has ended meanwhile.
+        // This fails when the child has exited meanwhile.
         let _ = self.process.kill().await;
     }
 
@@ -214,17 +214,18 @@ impl Drop for Child {
     }
 }
 
-/// Makes room for a whole batch in the pipe, so that it changes hands once and not every 64 KiB. Less will do.
+/// Enlarges the pipe to hold a whole batch, so that a batch needs one switch between the processes, not one for each
+/// 64 KiB. A smaller pipe works, too.
 fn widen(pipe: &ChildStdin) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Err(error) = rustix::pipe::fcntl_setpipe_size(pipe, 1 << 20) {
-        tracing::debug!(%error, "the pipe to the child process stays as it was");
+        tracing::debug!(%error, "the pipe to the child process keeps its default size");
     }
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let _ = pipe;
 }
 
-/// A frame that was not asked for.
+/// A frame that was not expected.
 pub(crate) fn unexpected(child: &str, frame: &Frame<'_>, expected: &str) -> ChildError {
     ChildError::Unexpected {
         child: child.to_owned(),
@@ -238,7 +239,7 @@ impl From<ChildError> for BuildError {
     fn from(error: ChildError) -> Self {
         match error {
             ChildError::NotReady { .. } | ChildError::Unavailable { .. } => {
-                Self::unavailable("the child process cannot start now").because(error)
+                Self::unavailable("the child process cannot start at present").because(error)
             }
             _ => Self::failed("the child process does not start").because(error),
         }

@@ -1,4 +1,4 @@
-//! What an operator writes, for receivers and handlers alike.
+//! The configuration of receivers and handlers alike.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,30 +10,32 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::process::Command;
 
-/// A child process that is a plugin.
+/// A plugin that runs as a child process.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The program and its arguments, such as `["python3", "store.py"]`. No shell reads it. A program without a slash is looked
-    /// for in `PATH`.
+    /// The program and its arguments, such as `["python3", "store.py"]`. No shell interprets it. A program without a
+    /// slash is looked up in `PATH`.
     #[schemars(length(min = 1))]
     pub command: Vec<String>,
-    /// The directory it runs in, from which relative paths in `command` are seen. If not set: the one of the host.
+    /// The working directory of the program, which relative paths in `command` start at. The default is the directory
+    /// of the host.
     pub directory: Option<PathBuf>,
-    /// Variables of its environment, besides those of the host.
+    /// Environment variables, in addition to those of the host.
     #[serde(default)]
     pub env: BTreeMap<String, Secret>,
-    /// What is passed to it, as JSON, when it starts.
+    /// Options passed to it as JSON when it starts.
     #[serde(default)]
     pub options: Options,
-    /// How long it may take to say that it is ready.
+    /// The time limit for it to report that it is ready.
     #[serde(default = "default_start_timeout")]
     pub start_timeout: Duration,
-    /// How long it may take to end once it was told to. Then it is sent SIGTERM, and a second later killed.
+    /// The time limit for it to exit after it was told to stop. Then it is sent SIGTERM, and a second later it is
+    /// killed.
     #[serde(default = "default_stop_timeout")]
     pub stop_timeout: Duration,
-    /// The longest line it may write.
+    /// The longest line it can write.
     #[serde(default = "default_max_line")]
     pub max_line: Size,
 }
@@ -51,7 +53,7 @@ const fn default_max_line() -> Size {
 }
 
 impl Config {
-    /// The defaults, for this program with its arguments.
+    /// The defaults for this program with its arguments.
     #[must_use]
     pub fn new<A: Into<String>>(command: impl IntoIterator<Item = A>) -> Self {
         Self {
@@ -65,7 +67,7 @@ impl Config {
         }
     }
 
-    /// The same with one more option that is passed to the child.
+    /// Adds an option that is passed to the child.
     #[must_use]
     pub fn option(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.options.0.insert(name.to_owned(), value.into());
@@ -75,32 +77,34 @@ impl Config {
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.command.first().is_none_or(String::is_empty) {
-            let cure = "names no program; write it as [\"python3\", \"plugin.py\"]";
+            let cure =
+                "is empty; write the program and its arguments as [\"python3\", \"plugin.py\"]";
             problems.push(Problem::new("command", cure));
         }
         for (name, bound) in
             [("start_timeout", self.start_timeout), ("stop_timeout", self.stop_timeout)]
         {
             if bound.get().is_zero() {
-                problems.push(Problem::new(name, "must be more than nothing"));
+                problems.push(Problem::new(name, "must be greater than zero"));
             }
         }
         for name in self.env.keys().filter(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            problems.push(Problem::new("env", format!("`{name}` is no name of a variable")));
+            problems
+                .push(Problem::new("env", format!("`{name}` is not a valid name of a variable")));
         }
         problems
     }
 
-    /// What messages call the child: without arguments that may hold a secret.
+    /// The name of the child in messages: without arguments, which can contain a secret.
     pub(crate) fn shown(&self) -> String {
         let script = self.command.get(1).filter(|argument| !argument.starts_with('-'));
         self.command.first().into_iter().chain(script).cloned().collect::<Vec<_>>().join(" ")
     }
 
-    /// The child, not yet started.
+    /// The command of the child.
     pub(crate) fn command(&self) -> Command {
         let program = self.command.first().map_or("", String::as_str);
-        // Which directory a relative program is looked for in would else differ between systems.
+        // Systems differ in the directory that a relative program is looked up in, so it is resolved here.
         let mut command = match &self.directory {
             Some(directory) if program.contains('/') => Command::new(directory.join(program)),
             _ => Command::new(program),
@@ -114,7 +118,7 @@ impl Config {
     }
 }
 
-/// A table that is passed on as it is. Its values never show in logs.
+/// A table that is passed on unchanged. Its values never appear in logs.
 #[derive(Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Options(pub Map<String, Value>);
@@ -137,9 +141,9 @@ mod tests {
         assert_eq!(
             problems,
             [
-                "command: names no program; write it as [\"python3\", \"plugin.py\"]",
-                "stop_timeout: must be more than nothing",
-                "env: `A=B` is no name of a variable",
+                "command: is empty; write the program and its arguments as [\"python3\", \"plugin.py\"]",
+                "stop_timeout: must be greater than zero",
+                "env: `A=B` is not a valid name of a variable",
             ]
         );
     }

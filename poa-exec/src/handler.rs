@@ -19,8 +19,8 @@ use crate::frame::{Frame, FrameError, Outcome, STOP, result};
 use crate::lines::NoLine;
 use crate::take::take;
 
-/// A handler that is a child process: it writes the messages it hears of on its standard output, and reads on its standard input
-/// what became of them.
+/// A handler that runs as a child process: it writes messages to its standard output, and reads the result of each
+/// from its standard input.
 #[derive(Debug)]
 pub struct ExecHandler {
     child: Option<Child>,
@@ -29,12 +29,12 @@ pub struct ExecHandler {
     stop_timeout: Duration,
 }
 
-/// The most `send` frames without an answer. Reading stops at it, so the child waits. Their answers fit a pipe, so a child that
-/// writes all of them before it reads does not block.
+/// The most `send` frames without an answer. At this limit the host stops reading, so the child waits. The answers fit
+/// into a pipe, so a child that writes this many before it reads does not block.
 const IN_FLIGHT: usize = 1000;
 /// The most bytes of answers that wait for the child to read them.
 const UNREAD: usize = 64 << 10;
-/// How long a child may leave its answers unread.
+/// The longest time a child may leave its answers unread.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[async_trait]
@@ -79,25 +79,25 @@ impl CustomHandler for ExecHandler {
     }
 }
 
-/// A child that is heard.
+/// The connection to a running child.
 struct Serving {
     child: Child,
     cx: HandlerContext,
     stop_timeout: Duration,
-    /// A child that writes nothing for so long hangs.
+    /// A child that writes nothing for this long hangs.
     heartbeat: Option<Duration>,
-    /// When it last wrote something, or was not heard.
+    /// When it last wrote, or the host last did not read.
     heard_at: Instant,
     waiting: FuturesUnordered<Waiting>,
     /// Answers that the child has not read yet.
     unread: Vec<u8>,
-    /// When it last read something, or had nothing to read.
+    /// When it last read, or had nothing to read.
     read_at: Instant,
     /// When it was told to stop.
     stopped_at: Option<Instant>,
 }
 
-/// What happens next.
+/// The next event.
 enum Next {
     ToldToStop,
     Wrote(Result<(), NoLine>),
@@ -121,7 +121,7 @@ impl Serving {
                     self.unread.drain(..bytes);
                     self.read_at = Instant::now();
                 }
-                // Whatever it is not going to read, its end will tell why.
+                // A write error is ignored: the exit of the child reports the cause.
                 Next::Read(Err(_)) => self.unread.clear(),
                 Next::TimeIsOver => return self.too_late().await,
             }
@@ -154,17 +154,17 @@ impl Serving {
         stopped.or_else(|| self.unread_until().into_iter().chain(self.silent_until()).min())
     }
 
-    /// Until when the child has to read something.
+    /// The deadline for the child to read.
     fn unread_until(&self) -> Option<Instant> {
         (!self.unread.is_empty()).then_some(self.read_at + PATIENCE)
     }
 
-    /// Until when the child has to write something.
+    /// The deadline for the child to write.
     fn silent_until(&self) -> Option<Instant> {
         self.heartbeat.map(|heartbeat| self.heard_at + heartbeat)
     }
 
-    /// Does what the child wrote.
+    /// Handles a frame.
     fn hear(&mut self) -> Result<(), ChildError> {
         self.heard_at = Instant::now();
         let frame = match self.child.frame() {
@@ -195,7 +195,7 @@ impl Serving {
         Ok(())
     }
 
-    /// What is no frame ends the child, unless it is a `send` that can be answered: a stranger may have made the child write it.
+    /// An invalid frame ends the child, unless it is a `send` that can be answered: a client can have caused it.
     fn misheard(&mut self, error: ChildError) -> Result<(), ChildError> {
         let ChildError::NoFrame { source, .. } = &error else { return Err(error) };
         let Some(id) = self.child.id_of_send() else { return Err(error) };
@@ -223,7 +223,7 @@ impl Serving {
         self.unread.extend_from_slice(frame);
     }
 
-    /// The child writes no more.
+    /// The child closed its output.
     async fn ended(mut self, why: NoLine) -> Result<(), ChildError> {
         match (why, self.stopped_at) {
             (NoLine::End, Some(at)) => {

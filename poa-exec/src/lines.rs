@@ -1,4 +1,4 @@
-//! Lines with a bound on their length.
+//! Lines of limited length.
 
 use std::io;
 
@@ -9,12 +9,12 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 pub(crate) struct Lines<R> {
     input: R,
     line: Vec<u8>,
-    /// The line is whole; the next call begins anew.
+    /// The line is complete; the next call starts a new one.
     whole: bool,
     max: usize,
 }
 
-/// Why there is no next line.
+/// The reason why there is no next line.
 #[derive(Debug)]
 pub(crate) enum NoLine {
     /// The other end is closed. A line without its end counts as not written.
@@ -53,7 +53,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         }
     }
 
-    /// The line that was read last, without its end.
+    /// The last line read, without its end.
     pub(crate) fn line(&self) -> &[u8] {
         self.line.trim_ascii_end()
     }

@@ -10,10 +10,11 @@ use crate::child::{Child, unexpected};
 use crate::error::ChildError;
 use crate::frame::{Frame, activity, batch};
 
-/// A receiver that is a child process: it gets batches on its standard input and acknowledges each on its standard output.
+/// A receiver that runs as a child process: it reads batches from its standard input and acknowledges each on its
+/// standard output.
 ///
-/// A child that dies, or says what makes no sense, is killed and started anew with the next call; what was in hand is delivered
-/// again. One that hangs is killed with the call that the host gives up.
+/// A child that exits or writes an invalid frame is killed and started again with the next call; the messages in
+/// flight are delivered again. One that hangs is killed when the host cancels the call.
 #[derive(Debug)]
 pub struct ExecReceiver {
     config: Config,
@@ -65,11 +66,11 @@ impl ExecReceiver {
         Ok(())
     }
 
-    /// The child, started anew if it has ended.
+    /// The child; started again if it has exited.
     async fn child(&mut self) -> Result<Child, ChildError> {
         if let Some(status) = self.child.as_mut().and_then(Child::has_ended) {
             let receiver = self.cx.name();
-            tracing::warn!(receiver, "the child process ended ({status}); starting it anew");
+            tracing::warn!(receiver, "the child process exited ({status}); restarting it");
             self.child = None;
         }
         if self.child.is_none() {
@@ -78,11 +79,11 @@ impl ExecReceiver {
         Ok(self.child.take().expect("started above"))
     }
 
-    /// Hands a frame to the child and waits for its answer.
+    /// Sends a frame to the child and waits for its answer.
     async fn deliver(&mut self, frame: &[u8], id: u64) -> Result<(), DeliveryError> {
-        // While a call runs the child is not in its place: a call that is dropped takes it along.
+        // During a call, the child is owned by the call: a call that is dropped kills it.
         let mut child = self.child().await.map_err(DeliveryError::transient)?;
-        let asked = child.ask(frame, "with messages in hand").await;
+        let asked = child.ask(frame, "with messages in flight").await;
         asked.map_err(DeliveryError::transient)?;
         let outcome = match child.frame().map_err(DeliveryError::transient)? {
             Frame::Ack(acknowledged) if acknowledged == id => Ok(()),
@@ -93,7 +94,7 @@ impl ExecReceiver {
                 Err(DeliveryError::permanent_for(items, reason))
             }
             other => {
-                let expected = format!("`{id}` is what it has in hand");
+                let expected = format!("`{id}` is in flight");
                 let error = unexpected(child.name(), &other, &expected);
                 return Err(DeliveryError::transient(error));
             }
@@ -118,7 +119,7 @@ impl ExecReceiver {
 
 #[async_trait]
 impl Receiver for ExecReceiver {
-    /// A call that is dropped kills the child; the next one starts another.
+    /// A dropped call kills the child; the next call starts another.
     async fn metrics_received(&mut self, messages: &[Message]) -> Result<(), DeliveryError> {
         let id = self.next_id();
         self.deliver(&batch(id, messages)?, id).await

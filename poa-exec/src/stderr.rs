@@ -1,4 +1,4 @@
-//! What a child says on its standard error goes to the log of the host.
+//! Passes the standard error of a child on to the log output of the host.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use tokio::process::ChildStderr;
 use tokio::task::JoinHandle;
 use tracing::Level;
 
-/// The longest line of the log; the rest of a longer one is a line of its own.
+/// The longest log line; the rest of a longer one is a line of its own.
 const LONGEST: u64 = 8 << 10;
-/// How long the end of a dead child's words is waited for: something it started may keep the pipe open.
+/// The longest wait for the last output of a child that has exited: another process can hold the pipe open.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Passes on what a child says, for as long as this lives.
+/// Forwards the standard error of a child as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Stderr {
     task: JoinHandle<()>,
@@ -27,9 +27,9 @@ impl Stderr {
         Self { task, last }
     }
 
-    /// The last line that was not empty, once the child has ended.
+    /// The last line that was not empty, once the child has exited.
     pub(crate) async fn last_words(&mut self) -> Option<String> {
-        // Without the end of it, what came so far must do.
+        // After the time limit, the lines read so far are used.
         let _ = tokio::time::timeout(PATIENCE, &mut self.task).await;
         self.last.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -70,7 +70,7 @@ fn log(plugin: &str, line: &str) {
     }
 }
 
-/// The level that a line begins with, as in `WARNING: disk nearly full`, and the rest.
+/// The level that a line starts with, as in `WARNING: disk nearly full`, and the rest.
 fn level_of(line: &str) -> (Level, &str) {
     let (word, rest) = line.split_once(':').unwrap_or((line, ""));
     let level = match word.trim_matches(['[', ']']).to_ascii_uppercase().as_str() {

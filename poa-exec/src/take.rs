@@ -9,11 +9,11 @@ use poa_protocol::{Limits, decode_fields};
 
 use crate::frame::{Outcome, Sent};
 
-/// Seconds a child is asked to wait: short against a backlog, long against a burst.
+/// The delay in seconds that a child is asked for: short for a backlog, long for a burst.
 const RETRY_AFTER: u32 = 5;
 
 impl Outcome {
-    /// What a receipt said.
+    /// The outcome of a receipt.
     pub(crate) fn of(told: Result<(), ReceiptError>) -> Self {
         match told {
             Ok(()) => Self { ok: true, reason: None, retry_after: None },
@@ -25,13 +25,13 @@ impl Outcome {
         Self { ok: false, reason: Some(reason.to_string()), retry_after: Some(RETRY_AFTER) }
     }
 
-    /// The same will never do.
+    /// A repetition cannot succeed.
     pub(crate) fn never(reason: impl ToString) -> Self {
         Self { ok: false, reason: Some(reason.to_string()), retry_after: None }
     }
 }
 
-/// Gives all of the messages to the receivers, or none.
+/// Sends all of the messages to the receivers, or none.
 pub(crate) fn take(cx: &HandlerContext, messages: &[Sent<'_>]) -> Result<Receipt, Outcome> {
     let mut drafts = Vec::with_capacity(messages.len());
     let mut agents = Vec::with_capacity(messages.len());
@@ -42,7 +42,7 @@ pub(crate) fn take(cx: &HandlerContext, messages: &[Sent<'_>]) -> Result<Receipt
         agents.push(agent);
     }
     if drafts.is_empty() {
-        return Err(Outcome::never("`messages` holds no message"));
+        return Err(Outcome::never("`messages` is empty"));
     }
     let receipt = cx.send_all_to_receivers(drafts).map_err(|refused| match refused {
         Refused::ForeignDataType(_) => Outcome::never(refused),
@@ -61,7 +61,7 @@ fn draft(cx: &HandlerContext, agent: AgentId, message: &Sent<'_>) -> Result<Draf
     let data_type =
         data_type.ok_or_else(|| format!("unknown data_type `{}`", message.data_type))?;
     let data = message.data.get();
-    // What agents send elsewhere is held to the same: depth, surrogates, numbers.
+    // The data is checked as in every handler: depth, surrogates, numbers.
     decode_fields(poa_protocol::Format::Json, data.as_bytes(), &Limits::default(), [])?;
     let payload = Payload::new(Format::Json, data.to_owned().into());
     let key = message.key.as_ref().map(|key| IdempotencyKey::new(&agent, key)).transpose()?;

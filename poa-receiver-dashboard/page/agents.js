@@ -1,16 +1,16 @@
-// All agents, as the server told last.
+// All agents, as of the last update of the server.
 
 import { Rate } from "./rate.js";
 
-// Who has told it so lately is at the head: blocks take a moment to come round, and to be told of.
+// A block this recent counts as the head: blocks take a moment to propagate and to be reported.
 export const AT_HEAD = 1;
-// Beyond this, a node has not just missed a moment.
+// Beyond this distance, propagation does not explain the delay.
 export const FAR_BEHIND = 5;
 
 export class Agents {
   known = new Map();
   rate = new Rate();
-  // How far the server's clock is ahead of this one.
+  // The difference between the server's clock and this one.
   #ahead = 0;
   #heads = new Map();
 
@@ -19,7 +19,7 @@ export class Agents {
     return Date.now() + this.#ahead;
   }
 
-  // Takes in a message of the server. Says which agents became inactive.
+  // Applies an update of the server. Returns the agents that became inactive.
   apply({ now, metrics, whole, agents, gone }) {
     this.#ahead = now - Date.now();
     this.rate.count(now, metrics);
@@ -34,7 +34,7 @@ export class Agents {
   #update(agent, before) {
     const old = before.get(agent.id);
     agent.about ??= old?.about;
-    // What the filter looks for. It changes only when the agent says who it is.
+    // The text that the filter searches. It changes only with the description of the agent.
     agent.words = agent.about === old?.about && old ? old.words : words(agent);
     this.known.set(agent.id, agent);
     return old !== undefined && old.state !== "inactive" && agent.state === "inactive";
@@ -52,20 +52,20 @@ export class Agents {
     }
   }
 
-  // The highest block that is known, of the network that most agents are in.
+  // The highest known block of the network that most agents are in.
   get head() {
     const heads = [...this.#heads.values()];
     return heads.reduce((most, head) => (head.agents > most.agents ? head : most), { agents: 0 }).block;
   }
 
-  // How many blocks an agent is behind the highest one that any agent of its network knows.
+  // The distance of an agent to the highest block that any agent of its network knows.
   behind(agent) {
     const own = block(agent);
     const head = this.#heads.get(network(agent))?.block;
     return own === null || head === undefined || agent.state === "inactive" ? undefined : Math.max(0, head - own);
   }
 
-  // How many agents are in each state.
+  // The number of agents in each state.
   states() {
     const states = { active: 0, inactive: 0, unknown: 0 };
     for (const { state } of this.known.values()) states[state] += 1;
@@ -73,10 +73,10 @@ export class Agents {
   }
 }
 
-// The block that an agent has got.
+// The latest block of an agent.
 export const block = ({ live }) => live.block.number ?? live.syncing.current;
 
-// Blocks of one network say nothing about another.
+// Blocks of different networks cannot be compared.
 const network = ({ about }) => about?.net ?? "";
 
 function words({ id, about }) {

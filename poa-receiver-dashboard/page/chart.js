@@ -3,7 +3,7 @@
 /* global uPlot */
 
 const HEIGHT = 112;
-// The steps that the marks of an axis of whole numbers may be apart.
+// The possible distances between the marks of an axis of whole numbers.
 const WHOLE = [1, 2, 5].flatMap((step) => Array.from({ length: 15 }, (_, power) => step * 10 ** power)).sort((a, b) => a - b);
 // The same for times, in seconds.
 const TIMES = [10, 30, 60, 120, 300, 600];
@@ -12,7 +12,7 @@ const SYNC = uPlot.sync("detail");
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
 
 // Draws into `place`. `lines` are `{ label, colour, format }`; `range` fixes the values shown, `unit` follows them.
-// `whole` says that there is nothing between two whole numbers.
+// `whole` marks values that are whole numbers.
 export class Chart {
   #plot;
   #place;
@@ -59,7 +59,7 @@ function series({ label, colour: name }, alone) {
   return { label, stroke, width: 1.75, fill: alone ? `${stroke}1c` : undefined, spanGaps: false, points };
 }
 
-// A figure without one on either side makes no line: a point shows it.
+// A figure without neighbours makes no line, so it is drawn as a point.
 export function lone({ data }, n) {
   const known = (index) => data[n][index] !== null && data[n][index] !== undefined;
   const found = [...data[n].keys()].filter((index) => known(index) && !known(index - 1) && !known(index + 1));
@@ -82,7 +82,7 @@ function figures(unit) {
   return (_plot, ticks) => ticks.map((tick) => new Intl.NumberFormat("en-GB").format(tick) + unit);
 }
 
-// A line that does not move is drawn in the middle, and does not look like noise.
+// A constant line is drawn in the middle, so that rounding does not look like noise.
 function around(_plot, low, high) {
   if (low === null || high === null) return [0, 1];
   const room = Math.max((high - low) * 0.1, Math.abs(high) * 0.02, 0.5);

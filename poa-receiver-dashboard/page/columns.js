@@ -1,5 +1,5 @@
-// What the table shows of an agent. `value` is what is sorted by, `text` what is read, `share` fills a bar (0 to 100), `tone` says
-// what calls for a look ("doubt" or "bad"), and `lag` how far a block is behind.
+// The columns of the table. `value` is the sort key, `text` the content, `share` the length of a bar (0 to 100), `tone` a warning
+// ("doubt" or "bad"), and `lag` the distance of a block to the highest one.
 
 import { AT_HEAD, FAR_BEHIND, block } from "./agents.js";
 import * as format from "./format.js";
@@ -9,7 +9,7 @@ const SLOW = 1000;
 
 const nothingLast = (value) => value ?? -Infinity;
 
-// An agent whose node has told nothing yet is not "not syncing".
+// An agent whose node has not reported yet is not "not syncing".
 export const syncing = ({ live }) => (live.peers === null ? format.NONE : format.syncing(live.syncing));
 const missing = ({ live }) => (live.syncing.on ? live.syncing.highest - live.syncing.current || 1 : live.peers === null ? -1 : 0);
 
@@ -25,7 +25,7 @@ export const COLUMNS = [
   {
     key: "seen",
     label: "Last seen",
-    downwards: true,
+    descending: true,
     value: (agent) => agent.seen,
     text: (agent, now) => format.ago(now - agent.seen),
     hint: (agent) => `Last metric or change of state: ${format.moment(agent.seen)}`,
@@ -38,7 +38,7 @@ export const COLUMNS = [
   {
     key: "syncing",
     label: "Syncing",
-    downwards: true,
+    descending: true,
     numeric: true,
     value: missing,
     text: syncing,
@@ -48,7 +48,7 @@ export const COLUMNS = [
     key: "block",
     label: "Block",
     numeric: true,
-    downwards: true,
+    descending: true,
     value: (agent) => nothingLast(block(agent)),
     text: (agent) => format.count(block(agent)),
     lag: (agent, agents) => lag(agents.behind(agent)),
@@ -57,13 +57,13 @@ export const COLUMNS = [
 
 const HINTS = {
   active: (since) => `Pings since ${since}`,
-  inactive: (since) => `Does not ping since ${since}`,
-  unknown: (since) => `Has not pinged since ${since}: nobody would notice if it fell silent`,
+  inactive: (since) => `Has not pinged since ${since}`,
+  unknown: (since) => `Has not pinged since ${since}: its silence would not be detected`,
 };
 
 function number(key, label, figure, text) {
   const value = (agent) => nothingLast(figure(agent.live));
-  return { key, label, numeric: true, downwards: true, value, text: (agent) => text(figure(agent.live)) };
+  return { key, label, numeric: true, descending: true, value, text: (agent) => text(figure(agent.live)) };
 }
 
 function load(key, label, figure) {
@@ -71,7 +71,7 @@ function load(key, label, figure) {
   return { ...number(key, label, figure, format.percent), share, tone: (agent) => format.loadTone(share(agent)) };
 }
 
-// What is said of a block that is behind: nothing of one that is not.
+// The mark of a block that is behind; empty for one that is not.
 export function lag(behind) {
   if (behind === undefined || behind <= AT_HEAD) return { text: "", tone: "", hint: "" };
   const hint = `${format.count(behind)} blocks behind the highest one that any agent of this network knows`;

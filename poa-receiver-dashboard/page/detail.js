@@ -1,4 +1,4 @@
-// One agent: who it is, what it says, and how it went in the last quarter of an hour.
+// The details of one agent: its description, its figures, and their charts for the last quarter of an hour.
 
 import { block } from "./agents.js";
 import { Chart } from "./chart.js";
@@ -22,7 +22,7 @@ const CHARTS = [
   { title: "Block", scale: { whole: true }, lines: [{ key: "block", label: "Block", colour: "--series-1", format: format.count }] },
 ];
 
-// Each with its tone, where it calls for a look.
+// Each with its warning level, where it has one.
 const FIGURES = [
   ["Block", (agent, agents) => [format.count(block(agent)), lag(agents.behind(agent)).text].join(" "), (agent, agents) => lag(agents.behind(agent)).tone],
   ["Syncing", syncing, ({ live }) => (live.syncing.on ? "doubt" : "")],
@@ -53,7 +53,7 @@ export class Detail {
   #samples = new Samples();
   #id;
 
-  // `closed(id)` is called when the details are no longer wanted.
+  // `closed(id)` is called when the details are closed.
   constructor(agents, closed) {
     this.#agents = agents;
     this.#closed = closed;
@@ -80,7 +80,7 @@ export class Detail {
     this.#closed(id);
   }
 
-  // Asks the server for what was before, and keeps what is known of times that it does not remember.
+  // Asks the server for earlier figures, and keeps those that it no longer has.
   async reload() {
     const id = this.#id;
     if (id === undefined) return;
@@ -153,7 +153,7 @@ export class Detail {
     );
     facts("detail-figures", FIGURES.map(([label, text, tone]) => [label, text(agent, this.#agents), tone?.(agent, this.#agents) ?? ""]));
     const about = ABOUT.map(([label, key]) => [label, told(agent, key), ""]).filter(([, text]) => text);
-    facts("detail-about", about.length > 0 ? about : [["Name", "not told yet", ""]]);
+    facts("detail-about", about.length > 0 ? about : [["Name", "not reported yet", ""]]);
   }
 
   #dropCharts() {
@@ -171,7 +171,7 @@ function told({ id, about }, key) {
 function facts(id, pairs) {
   const list = document.getElementById(id);
   const text = pairs.flat().join("\n");
-  // Written only when it differs: a selection would be lost.
+  // Written only when it differs, so that a text selection is kept.
   if (list.dataset.text === text) return;
   list.dataset.text = text;
   list.replaceChildren(

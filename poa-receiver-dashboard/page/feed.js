@@ -1,7 +1,7 @@
-// The connection to the server: made again whenever it is lost.
+// The connection to the server, which reconnects when it is lost.
 
 const PROTOCOL = "poa-dashboard-page";
-// The server says something every 2 s at least.
+// The server sends an update at least every 2 s.
 const SILENCE = 7_000;
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
@@ -25,7 +25,7 @@ export class Feed {
     document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
   }
 
-  // Connects. A server that does not let a browser in cannot tell it so over WebSocket, so it is asked first.
+  // Connects. Browsers do not show why a WebSocket was refused, so access is checked by a request first.
   async connect() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -40,7 +40,7 @@ export class Feed {
   }
 
   #open() {
-    // Beside the page, wherever a proxy has put that.
+    // A relative path, because a proxy can serve the page at any path.
     const url = new URL(this.#path.slice(1), document.baseURI);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     const socket = new WebSocket(url, PROTOCOL);
@@ -72,7 +72,7 @@ export class Feed {
     this.#retry();
   }
 
-  // A connection that died without a word looks like one on which nothing happens.
+  // A connection that failed silently looks like an idle one.
   #listen(socket) {
     clearTimeout(this.#watch);
     this.#watch = setTimeout(() => {
@@ -82,12 +82,12 @@ export class Feed {
   }
 
   #retry() {
-    // What is shown is from when the server was heard last: that it is silent shows later.
+    // The values shown are as old as the last update; the failure is detected later.
     this.#lostSince ??= this.isConnected ? this.#heard : Date.now();
     this.isConnected = false;
     const wait = Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** this.#attempts);
     this.#attempts += 1;
-    // Pages that lost the same server must not all come back at the same moment.
+    // Spreads the reconnections of pages that lost the same server.
     const jittered = wait * (0.5 + Math.random() / 2);
     this.#timer = setTimeout(() => this.connect(), jittered);
     this.#on.lost({ since: this.#lostSince, next: Date.now() + jittered });
@@ -97,7 +97,7 @@ export class Feed {
     if (this.#timer !== undefined) this.connect();
   }
 
-  // Tries at once, if it is waiting to.
+  // Reconnects immediately, if it is waiting to.
   retryNow() {
     this.#attempts = 0;
     this.#hurry();

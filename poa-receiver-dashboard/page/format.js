@@ -1,4 +1,4 @@
-// Figures as people read them. A value that is not known is shown as a dash.
+// Formats figures. An unknown value is shown as a dash.
 
 export const NONE = "–";
 
@@ -23,7 +23,7 @@ export const hashrate = or((value) => {
   return `${significant.format(value / 1000 ** power)} ${hashUnits[power]}`;
 });
 
-// A rate that is small is worth a digit after the point.
+// A small rate has a digit after the point.
 export const rate = or((value) => (value < 10 ? few.format(value) : whole.format(value)));
 
 const units = [
@@ -42,13 +42,13 @@ export function span(milliseconds) {
 export const ago = (milliseconds) => (milliseconds < 1500 ? "now" : `${span(milliseconds)} ago`);
 export const clock = (time) => clockTime.format(time);
 export const moment = (time) => fullTime.format(time);
-// A moment; of today, the time is enough.
+// A date and time; for today, the time alone.
 export const when = (time, now) => (new Date(time).toDateString() === new Date(now).toDateString() ? clock(time) : moment(time));
 
-// Whether a load in percent calls for a look.
+// The warning level of a load in percent.
 export const loadTone = (share) => (share >= 90 ? "bad" : share >= 75 ? "doubt" : "");
 
-// How far a node has come, and what there is to say about it.
+// The progress of a node's synchronisation, as text.
 export function syncing({ on, current, highest }) {
   if (!on) return "no";
   if (!known(current) || !highest) return "yes";

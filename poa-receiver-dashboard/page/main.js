@@ -1,4 +1,4 @@
-// Puts the page together.
+// Connects the parts of the page.
 
 import { Agents } from "./agents.js";
 import { Detail } from "./detail.js";
@@ -81,8 +81,8 @@ function showLost() {
   if (!disconnected) return;
   const { since, next } = disconnected;
   const now = Date.now();
-  byId("lost-since").textContent = `since ${format.clock(since)} (${format.span(now - since)}). What you see is from then.`;
-  byId("lost-next").textContent = next > now ? `Trying again in ${format.span(next - now + 999)}.` : "Trying …";
+  byId("lost-since").textContent = `since ${format.clock(since)} (${format.span(now - since)}). The values shown are from that time.`;
+  byId("lost-next").textContent = next > now ? `Reconnecting in ${format.span(next - now + 999)}.` : "Reconnecting …";
 }
 
 function open(id) {
@@ -117,7 +117,7 @@ byId("filter").addEventListener("input", (event) => {
   announce(`${table.length} agents listed`);
 });
 byId("retry").addEventListener("click", () => feed.retryNow());
-// Times such as "12 s ago" grow older by themselves.
+// Times such as "12 s ago" change without an update.
 setInterval(() => {
   if (document.hidden) return;
   showLost();

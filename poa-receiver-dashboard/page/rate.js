@@ -1,8 +1,8 @@
-// How many metrics come in, now and in the last minutes.
+// The rate of metrics, now and in the last minutes.
 
-// Rates are taken over this time.
+// The time over which a rate is averaged.
 const OVER = 10_000;
-// How often a rate is noted, and for how long it is kept.
+// The interval between recorded rates, and how long they are kept.
 const EVERY = 2_000;
 export const KEPT = 240_000;
 
@@ -13,9 +13,9 @@ export class Rate {
   // `{ at, value }` each, the newest last.
   recent = [];
 
-  // So many metrics had come at this time.
+  // Records the number of metrics at this time.
   count(now, metrics) {
-    // A count that falls is that of another run of the server.
+    // A falling count means that the server was restarted.
     if (this.total > metrics) this.forget();
     this.total = metrics;
     this.#counted.push({ now, metrics });
@@ -30,14 +30,14 @@ export class Rate {
     while (this.recent[0].at < now - KEPT) this.recent.shift();
   }
 
-  // Nothing until two counts are known.
+  // Undefined until two counts are known.
   get perSecond() {
     const first = this.#counted[0];
     const last = this.#counted.at(-1);
     return first && last.now > first.now ? ((last.metrics - first.metrics) * 1000) / (last.now - first.now) : undefined;
   }
 
-  // Begins anew: nothing was heard meanwhile.
+  // Starts again after a gap.
   forget() {
     this.#counted = [];
   }

@@ -1,22 +1,22 @@
-// The figures of one agent in the last quarter of an hour, and where there were none.
+// The figures of one agent in the last quarter of an hour, and the gaps between them.
 
-// The server keeps a sample every 10 s; what comes in between is the newer value of the last one.
+// The server keeps a sample every 10 s; a value in between updates the last sample.
 const EVERY = 10;
 const KEPT = 900;
-// The least that charts show, however short the agent is known.
+// The shortest time that charts show.
 const LEAST = 300;
 
 export class Samples {
   #samples = new Map();
 
-  // Takes in the server's columns, and keeps what is known of times that it does not remember.
+  // Applies the server's columns, and keeps older samples that the server no longer has.
   merge(columns) {
     for (const [n, at] of columns.at.entries()) {
       this.#samples.set(at, Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[n]])));
     }
   }
 
-  // Takes in an agent as it is now.
+  // Applies the current figures of an agent.
   note({ state, since, seen, live }) {
     const last = this.#last();
     if (state === "inactive") {
@@ -37,7 +37,7 @@ export class Samples {
     return this.#samples.get(Math.max(...this.#samples.keys()));
   }
 
-  // The samples of the last 15 minutes before now, in seconds, oldest first, and from when to when to show them.
+  // The samples of the last 15 minutes before now, in seconds, oldest first, and the range of time to show.
   recent(now) {
     for (const at of this.#samples.keys()) {
       if (at < now - KEPT) this.#samples.delete(at);
@@ -50,7 +50,7 @@ export class Samples {
 
 const isSilence = (sample) => Object.values(sample).filter((value) => value !== null && value !== undefined).length === 1;
 
-// No line is drawn through a time without samples: one that is far longer than what usually lies between two.
+// Lines are interrupted at a gap: a time without samples much longer than the usual interval.
 function withGaps(samples) {
   const steps = samples.slice(1).map(({ at }, n) => at - samples[n].at);
   const usual = steps.toSorted((a, b) => a - b)[(steps.length - 1) >> 1] ?? EVERY;

@@ -5,11 +5,11 @@ const input = document.getElementById("secret");
 const error = document.getElementById("sign-in-error");
 
 const SAYS = {
-  401: "That is not the secret.",
+  401: "Wrong secret.",
   429: "Too many wrong secrets. Wait a minute, then try again.",
 };
 
-// Whether this secret opened the dashboard.
+// Returns whether this secret is right.
 async function exchange(secret) {
   const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(secret) };
   const answer = await fetch("session", request).catch(() => undefined);
@@ -17,7 +17,7 @@ async function exchange(secret) {
   return answer?.ok === true;
 }
 
-// A secret in the address is used once, and taken away from there, so that nobody copies it by accident.
+// A secret in the address is used once and removed from it, so that it is not copied by accident.
 export async function useAddress() {
   const address = new URL(location.href);
   const secret = address.searchParams.get("secret");

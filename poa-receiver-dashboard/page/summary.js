@@ -1,4 +1,4 @@
-// What there is to take in at a glance, above the table.
+// The summary above the table.
 
 import { AT_HEAD, FAR_BEHIND } from "./agents.js";
 import * as format from "./format.js";
@@ -6,7 +6,7 @@ import { KEPT } from "./rate.js";
 
 const byId = (id) => document.getElementById(id);
 
-// The least that the line of what came in shows, and what is a gap in it.
+// The shortest time that the chart of the rate shows, and the length of a gap in it.
 const LEAST = 60_000;
 const SILENCE = 10_000;
 
@@ -20,7 +20,7 @@ export class Summary {
   #agents;
   #loads;
 
-  // `open(id)` is called when somebody wants to know more of an agent.
+  // `open(id)` is called to show the details of an agent.
   constructor(agents, open) {
     this.#agents = agents;
     this.#loads = LOADS.map(([key, label]) => new Highest(key, label, open));
@@ -76,7 +76,7 @@ export class Summary {
   }
 }
 
-// The agent that has the most of something.
+// The agent with the highest value.
 class Highest {
   element = document.createElement("button");
   #key;
@@ -111,7 +111,7 @@ class Highest {
   }
 }
 
-// The lines of what came in, in a box of 100 by 100 whose right edge is now. Between them, nothing was heard.
+// The lines of the rate, in a box of 100 by 100 whose right edge is now, interrupted where no update was received.
 function lines(points, now) {
   const pieces = [];
   const span = Math.min(KEPT, Math.max(LEAST, now - points[0]?.at));
@@ -123,7 +123,7 @@ function lines(points, now) {
   return pieces;
 }
 
-// What lies below a line.
+// The area below a line.
 function area(piece) {
   const [first, last] = [piece[0], piece.at(-1)].map((place) => place.split(" ")[0]);
   return `M${first} 100L${piece.join("L")}L${last} 100Z`;

@@ -1,11 +1,11 @@
-// The table: all agents are sorted and filtered, only the rows in sight are drawn.
+// The table: all agents are sorted and filtered, but only visible rows are drawn.
 
 import { COLUMNS } from "./columns.js";
 import { NONE } from "./format.js";
 
-// Rows that are drawn above and below those in sight, so that the keyboard can reach them.
+// The number of rows drawn above and below the visible ones, so that the keyboard can reach them.
 const SPARE = 6;
-// Rows do not change places more often than people can follow, in milliseconds.
+// The shortest time between changes of the order, in milliseconds, so that people can follow.
 const SETTLE = 2_000;
 
 const byId = (id) => document.getElementById(id);
@@ -27,7 +27,7 @@ export class Table {
   #state = "";
   #selected;
 
-  // `open(id, button)` is called when somebody wants to know more of an agent.
+  // `open(id, button)` is called to show the details of an agent.
   constructor(agents, open) {
     this.#agents = agents;
     this.#open = open;
@@ -41,7 +41,7 @@ export class Table {
     this.#showSort();
   }
 
-  // Something is to be drawn: with the next frame, once, however often it changes until then.
+  // Requests a redraw with the next frame; several requests make one redraw.
   changed(order = true) {
     this.#unsorted ||= order;
     if (this.#drawn) return;
@@ -52,7 +52,7 @@ export class Table {
     });
   }
 
-  // Everything may be different now: rows take their places at once.
+  // Everything can have changed: rows are reordered immediately.
   replaced() {
     this.#sorted = -Infinity;
     this.changed();
@@ -65,12 +65,12 @@ export class Table {
 
   filter(text) {
     this.#filter = text.trim().toLowerCase();
-    this.#anew();
+    this.#reorder();
   }
 
   only(state) {
     this.#state = state;
-    this.#anew();
+    this.#reorder();
   }
 
   // Marks the agent whose details are shown.
@@ -79,18 +79,18 @@ export class Table {
     this.changed(false);
   }
 
-  // How many agents are listed.
+  // The number of listed agents.
   get length() {
     return this.#order.length;
   }
 
-  // Gives the focus back to the agent that was opened.
+  // Returns the focus to the agent whose details were shown.
   focus(id) {
     const row = this.#rows.get(id);
     (row?.button ?? this.#scroller).focus({ preventScroll: true });
   }
 
-  #anew() {
+  #reorder() {
     this.#sorted = -Infinity;
     this.#scroller.scrollTop = 0;
     this.#unsorted = true;
@@ -117,24 +117,24 @@ export class Table {
     select.append(...COLUMNS.map(({ key, label }) => new Option(label, key)));
     select.addEventListener("change", () => {
       const column = COLUMNS.find(({ key }) => key === select.value);
-      this.#sort = { column, descending: Boolean(column.downwards) };
+      this.#sort = { column, descending: Boolean(column.descending) };
       this.#showSort();
-      this.#anew();
+      this.#reorder();
     });
   }
 
   #sortBy(column) {
     const again = this.#sort.column === column;
-    this.#sort = { column, descending: again ? !this.#sort.descending : Boolean(column.downwards) };
+    this.#sort = { column, descending: again ? !this.#sort.descending : Boolean(column.descending) };
     this.#showSort();
-    this.#anew();
+    this.#reorder();
   }
 
   #showSort() {
     const { column: sorted, descending } = this.#sort;
     byId("sort").value = sorted.key;
     byId("direction").textContent = descending ? "↓" : "↑";
-    byId("direction").ariaLabel = `Sorted ${descending ? "downwards" : "upwards"}. Turn round`;
+    byId("direction").ariaLabel = `Sorted ${descending ? "descending" : "ascending"}. Reverse`;
     for (const [column, cell] of this.#headers) {
       if (column !== sorted) cell.removeAttribute("aria-sort");
       else cell.setAttribute("aria-sort", descending ? "descending" : "ascending");
@@ -168,12 +168,12 @@ export class Table {
     const focused = this.#focused();
     const drawn = this.#order.slice(first, last).map((id, offset) => [first + offset, id]);
     const place = focused === undefined ? -1 : this.#order.indexOf(focused);
-    // Who is on a row stays on it, wherever it goes.
+    // The focused row keeps the focus, wherever it moves.
     if (place >= last) drawn.push([place, focused]);
     if (place >= 0 && place < first) drawn.unshift([place, focused]);
     this.#show(drawn, this.#rows.get(focused)?.element);
     if (focused !== undefined && place < 0) this.#scroller.focus({ preventScroll: true });
-    this.#sayNobody();
+    this.#sayNoAgents();
   }
 
   // The agent whose row has the focus.
@@ -181,7 +181,7 @@ export class Table {
     return this.#body.contains(document.activeElement) ? document.activeElement.closest("tr").dataset.id : undefined;
   }
 
-  // Draws these agents at these places. Rows that stay are kept, and only what differs is written. The pinned row is not moved
+  // Draws these agents at these positions. Existing rows are reused, and only differences are written. The pinned row is not moved
   // in the document, or it would lose the focus: the others are moved around it.
   #show(drawn, pinned) {
     const stay = new Set(drawn.map(([, id]) => id));
@@ -207,11 +207,11 @@ export class Table {
     return row;
   }
 
-  #sayNobody() {
-    const nobody = byId("nobody");
-    nobody.hidden = this.#order.length > 0;
-    if (nobody.hidden) return;
-    nobody.textContent =
+  #sayNoAgents() {
+    const note = byId("no-agents");
+    note.hidden = this.#order.length > 0;
+    if (note.hidden) return;
+    note.textContent =
       this.#agents.known.size === 0 ? "No agent has been heard yet." : "No agent matches. Clear the filter to see all.";
   }
 
@@ -239,7 +239,7 @@ export class Table {
   }
 }
 
-// One row. It remembers what it shows, so that nothing is written twice.
+// One row. It remembers its content, so that only differences are written.
 class Row {
   element = document.createElement("tr");
   button = document.createElement("button");

@@ -8,31 +8,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::web::assets;
 
-/// What an operator writes in the section of a dashboard.
+/// A web page of agents and a WebSocket feed of their metrics.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen: the page is at `/`.
+    /// The address to listen on: the page is at `/`.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// The certificate for HTTPS; plain HTTP when absent.
     pub tls: Option<Tls>,
-    /// What a client may cost.
+    /// Limits on clients.
     pub limits: Limits,
     /// The path of the WebSocket feed.
     pub ws_url: String,
-    /// What opens the page and the feed, at least 8 characters. When absent, a secret is made once and kept beside `path`, in a file
-    /// that ends in `.secret`.
+    /// The secret for the page and the feed, at least 8 characters. The default is generated once and kept beside
+    /// `path`, in a file that ends in `.secret`.
     pub ws_secret: Option<Secret>,
-    /// How much may wait for one client of the feed. Beyond it, older metrics give way to newer ones.
+    /// The most data that waits for one client of the feed. At this limit, newer metrics replace older ones.
     pub queue: Size,
-    /// The most agents that are kept. Beyond it, those not heard for longest are forgotten.
+    /// The most agents that are kept. Beyond it, those not heard for longest are removed.
     #[schemars(range(min = 1))]
     pub agents: usize,
-    /// How long an agent that is not active is kept after it was last heard.
+    /// The time after which an agent that is not active is removed.
     pub forget_after: Duration,
-    /// The file with the last values, relative to `data_dir`; made if missing, readable by its owner only.
+    /// The file with the last values, relative to `data_dir`; created if missing, readable by its owner only.
     pub path: PathBuf,
 }
 
@@ -64,7 +64,7 @@ impl Config {
         Self { listen: addr.into(), ..Self::default() }
     }
 
-    /// The same with this secret.
+    /// Sets the secret.
     #[must_use]
     pub fn secret(mut self, secret: impl Into<String>) -> Self {
         self.ws_secret = Some(Secret::new(secret));
@@ -81,13 +81,13 @@ impl Config {
         };
         let secret = self.ws_secret.as_ref().map(|secret| secret.expose().len());
         let short =
-            format!("must have at least {MIN_SECRET} characters; remove it to have one made");
+            format!("must have at least {MIN_SECRET} characters; remove the key to generate a secret");
         refuse(secret.is_some_and(|length| length < MIN_SECRET), "ws_secret", short);
         refuse(!is_path(&self.ws_url), "ws_url", not_a_path(&self.ws_url));
         let small = "must be at least \"64KiB\"".to_owned();
         refuse(self.queue.get() < MIN_QUEUE, "queue", small);
         refuse(self.agents == 0, "agents", "must be at least 1".to_owned());
-        let short = "must be longer than 0; write a time such as \"7days\"".to_owned();
+        let short = "must be greater than zero; write a time such as \"7days\"".to_owned();
         refuse(self.forget_after.get().is_zero(), "forget_after", short);
         let nameless =
             format!("`{}` names no file; write one such as \"dashboard.db\"", self.path.display());
@@ -96,7 +96,7 @@ impl Config {
     }
 }
 
-/// Whether the feed can be at this path: one that needs no escape anywhere, and is not taken.
+/// Whether the feed can be at this path: it needs no escape in any context, and is not used by the page.
 fn is_path(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     text.len() > 1 && text.starts_with('/') && text.bytes().all(plain) && !assets::is_taken(text)
@@ -106,7 +106,7 @@ fn not_a_path(text: &str) -> String {
     if assets::is_taken(text) {
         format!("`{text}` is a path of the page; choose another such as \"/ws\"")
     } else {
-        format!("`{text}` is no path of letters, digits and `/-._~`; write one such as \"/ws\"")
+        format!("`{text}` is not a path of letters, digits and `/-._~`; write one such as \"/ws\"")
     }
 }
 

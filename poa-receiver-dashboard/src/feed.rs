@@ -9,13 +9,14 @@ use tokio::sync::Notify;
 
 use crate::state::frame;
 
-/// What waits for one client: bounded, so that a slow one costs others nothing.
+/// The frames that wait for one client. The size is limited, so that a slow client does not affect others.
 ///
-/// When it is full, the oldest metric of the same agent and type gives way to a newer one; failing that, the oldest that has a
-/// newer one of its own agent and type behind it; failing that, the oldest of all. One that is larger than all the queue is
-/// left out itself.
+/// When it is full, a newer metric replaces the oldest of the same agent and type; failing that, the oldest that has a
+/// newer one of its own agent and type behind it is dropped; failing that, the oldest of all. A frame larger than the
+/// whole queue is dropped itself.
 ///
-/// What agents said last before the client came does not wait here: the queue knows only which agents it was not told of.
+/// The last values from before the client connected do not wait here: the queue only knows the agents whose last
+/// values were not sent yet.
 #[derive(Debug)]
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
@@ -26,18 +27,18 @@ pub(crate) struct Queue {
 struct Waiting {
     limit: usize,
     bytes: usize,
-    /// The agents of which the client was not told yet what they said last.
+    /// The agents whose last values were not sent to the client yet.
     untold: HashSet<AgentId>,
-    /// The same in an order, with some that it was told of meanwhile.
+    /// The same agents in order; some of their values were sent meanwhile.
     order: VecDeque<AgentId>,
-    /// By their numbers, which rise.
+    /// Frames by their ascending numbers.
     frames: BTreeMap<u64, Entry>,
-    /// The numbers of the frames of each key, rising.
+    /// The ascending numbers of the frames of each key.
     alike: HashMap<Key, VecDeque<u64>>,
     /// The numbers of frames that have a newer one of their key.
     superseded: BTreeSet<u64>,
     next: u64,
-    /// How many metrics of each agent were left out since the client was last told.
+    /// The number of metrics of each agent that were dropped since the client was last notified.
     missed: HashMap<AgentId, u64>,
 }
 
@@ -49,11 +50,11 @@ struct Entry {
     frame: Bytes,
 }
 
-/// What an entry costs besides its frame, roughly.
+/// The approximate overhead of an entry.
 const OVERHEAD: usize = 256;
 
 impl Queue {
-    /// A queue of at most `limit` bytes for a client that knows nothing of these agents yet.
+    /// A queue of at most `limit` bytes for a client that has no values of these agents yet.
     pub(crate) fn new(limit: usize, untold: impl Iterator<Item = AgentId>) -> Self {
         let order: VecDeque<_> = untold.collect();
         let waiting = Waiting {
@@ -77,22 +78,22 @@ impl Queue {
         self.filled.notify_one();
     }
 
-    /// Whether there are agents of which the client was not told what they said last.
+    /// Whether there are agents whose last values were not sent yet.
     pub(crate) fn has_untold(&self) -> bool {
         !self.waiting.lock().order.is_empty()
     }
 
-    /// Whether this is one of them; then it is taken.
+    /// Whether this is one of them; removes it.
     pub(crate) fn take_if_untold(&self, agent: &AgentId) -> bool {
         self.waiting.lock().untold.remove(agent)
     }
 
-    /// Takes up to `most` of them.
+    /// Removes up to `most` of them.
     pub(crate) fn take_untold(&self, most: usize) -> Vec<AgentId> {
         self.waiting.lock().take_untold(most)
     }
 
-    /// Up to `most` of the frames that come next, at least one. Cancel safe: nothing is taken unless it is given.
+    /// Up to `most` of the next frames, at least one. Cancel safe: no frame is removed unless it is returned.
     pub(crate) async fn next(&self, most: usize) -> Vec<Bytes> {
         loop {
             let frames = self.waiting.lock().pop(most);
@@ -103,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Nothing of this agent will come any more: no need to remember what was missed.
+    /// No more frames of this agent will come, so its count of dropped metrics is not needed.
     pub(crate) fn forget(&self, agent: &AgentId) {
         let waiting = &mut *self.waiting.lock();
         waiting.missed.remove(agent);
@@ -115,7 +116,7 @@ impl Waiting {
     fn push(&mut self, entry: Entry) {
         let cost = cost(&entry);
         if cost > self.limit {
-            // Nothing that gives way would help.
+            // Dropping other frames would not make enough room.
             self.miss(entry.key.0);
             return;
         }
@@ -129,7 +130,7 @@ impl Waiting {
         self.frames.insert(number, entry);
     }
 
-    /// Leaves out one frame for one of this key; false when there is none.
+    /// Drops one frame to make room for one of this key; false when there is none.
     fn make_room(&mut self, key: &Key) -> bool {
         let same = self.alike.get(key).and_then(|numbers| numbers.front());
         let oldest = || self.frames.first_key_value().map(|(number, _)| number);
@@ -144,7 +145,7 @@ impl Waiting {
         *self.missed.entry(agent).or_default() += 1;
     }
 
-    /// Takes a frame out: always the oldest of its key.
+    /// Removes a frame: always the oldest of its key.
     fn remove(&mut self, number: u64) -> Option<Entry> {
         let entry = self.frames.remove(&number)?;
         self.bytes -= cost(&entry);
@@ -167,7 +168,7 @@ impl Waiting {
             }
         }
         if self.order.is_empty() {
-            // Their memory is needed once only.
+            // This memory is needed only once.
             (self.order, self.untold) = Default::default();
         }
         agents

@@ -1,4 +1,4 @@
-//! What the page is told: only what it does not know yet, however slow it is.
+//! Messages for pages: each has only the changes that the page does not know yet, however slow it is.
 
 use poa_core::AgentId;
 use serde::{Serialize, Serializer};
@@ -6,12 +6,12 @@ use serde::{Serialize, Serializer};
 use crate::read::About;
 use crate::state::{Agents, Condition, Live, View};
 
-/// News for a page. It is a copy, so that nobody waits while it is written as JSON.
+/// An update for a page. It is a copy, so that no lock is held while it is encoded as JSON.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// The last change that is in it.
+    /// The number of the last change in it.
     pub(crate) change: u64,
-    /// Whether there is any change in it.
+    /// Whether it contains any change.
     pub(crate) news: bool,
     body: Body,
 }
@@ -20,9 +20,9 @@ pub(crate) struct Page {
 struct Body {
     /// The server's clock, milliseconds since 1970.
     now: u64,
-    /// Metrics since the server was started.
+    /// The number of metrics since the server was started.
     metrics: u64,
-    /// Whether this is all there is, and everything else is to be forgotten.
+    /// Whether this is the complete state, which replaces everything the page has.
     whole: bool,
     agents: Vec<Row>,
     #[serde(serialize_with = "texts")]
@@ -42,7 +42,7 @@ struct Row {
 }
 
 impl Page {
-    /// What changed since this change; `None` for everything.
+    /// The changes after this one; `None` for the complete state.
     pub(crate) fn of(agents: &Agents, since: Option<u64>, metrics: u64) -> Self {
         let gone = since.and_then(|since| agents.gone_since(since));
         let whole = gone.is_none();
@@ -58,9 +58,9 @@ impl Page {
         }
     }
 
-    /// The message to the page.
+    /// The message as JSON.
     pub(crate) fn json(&self) -> String {
-        // Nothing in it can fail to be JSON: numbers, texts and lists.
+        // Encoding cannot fail: it contains only numbers, texts and lists.
         serde_json::to_string(&self.body).unwrap_or_default()
     }
 }

@@ -1,4 +1,4 @@
-//! What the data of a message says, as far as the dashboard reads it.
+//! Reads the parts of a message's data that the dashboard uses.
 
 mod body;
 mod scalar;
@@ -12,22 +12,22 @@ use serde_json::value::RawValue;
 
 pub(crate) use body::{About, Block, Chain, Figure, System, Update};
 
-/// The type of metric that is kept first of each agent.
+/// The type of metric that is sent to new clients first.
 pub(crate) const INFORMATION: &str = "information";
-/// The type of metric that is kept of each agent and data type.
+/// The type of metric that is kept for each agent and data type.
 pub(crate) const STATISTICS: &str = "statistics";
 
-/// Data that was read once.
+/// The data of a message, parsed once.
 pub(crate) struct Reading<'a> {
     /// The whole data as JSON.
     pub(crate) json: Cow<'a, str>,
-    /// Its `type`, if that is a text.
+    /// Its `type`, if that is a string.
     pub(crate) kind: String,
-    /// What changes on the page.
+    /// The changes for the page.
     pub(crate) update: Update,
 }
 
-/// Agents wrap each metric as `{"type": …, "body": …}`; any other object is passed on as it is.
+/// Agents wrap each metric as `{"type": …, "body": …}`; any other object is passed on unchanged.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(rename = "type", borrow)]
@@ -36,10 +36,10 @@ struct Envelope<'a> {
     body: Option<&'a RawValue>,
 }
 
-/// Reads the data of a message.
+/// Parses the data of a message.
 ///
 /// # Errors
-/// When it is not well-formed.
+/// When it is malformed.
 pub(crate) fn read(message: &Message) -> Result<Reading<'_>, PayloadError> {
     let json = message.payload().to_json()?;
     let (kind, update) = match serde_json::from_str::<Envelope<'_>>(&json) {

@@ -1,4 +1,4 @@
-//! The receiver: takes in what the host brings, and owns the listener.
+//! The receiver: stores what the host delivers, and owns the listener.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -22,9 +22,10 @@ use crate::state::{Bounds, Saved, State};
 use crate::store::{Store, StoreError, secret_file};
 use crate::web::{Access, Setup, Site};
 
-/// Shows what agents say: a WebSocket feed, and a web page.
+/// Shows the metrics of agents: a WebSocket feed, and a web page.
 ///
-/// All methods are cancel safe. A message is confirmed once it is in the queues of all clients; none of them is waited for.
+/// All methods are cancel safe. A message is confirmed once it is in the queues of all clients, without waiting for
+/// any of them.
 #[derive(Debug)]
 pub struct Dashboard {
     state: State,
@@ -44,13 +45,15 @@ impl ReceiverPlugin for Dashboard {
 
     /// Binds the listener, opens the file of the last values, and serves.
     ///
-    /// The task that serves is begun here: no method is called before the first message, and people want to see the page
-    /// before that. It belongs to this instance and ends when that is dropped, so nothing is left of one that never runs.
+    /// The serving task is spawned here, because no method is called before the first message and the page has to be
+    /// available before that. The task belongs to this instance and is aborted when the instance is dropped, so an
+    /// instance that never runs leaves no task behind.
     ///
     /// # Errors
-    /// [`BuildError::Failed`] when the port is taken, the certificate cannot be used, or the file is not the dashboard's.
+    /// [`BuildError::Failed`] when the port is taken, the certificate cannot be used, or the file is not a file of the
+    /// dashboard.
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
-        // An embedder's configuration has not been through `validate`.
+        // An embedder's configuration has not passed `validate`.
         if let Some(problem) = config.problems().first() {
             return Err(BuildError::failed(problem.to_string()));
         }
@@ -65,7 +68,7 @@ impl ReceiverPlugin for Dashboard {
     }
 }
 
-/// What was found on the disk.
+/// Logs the number of agents that were loaded.
 struct Opened {
     store: Store,
     saved: Vec<Saved>,
@@ -91,7 +94,7 @@ impl Dashboard {
         let help = "Times that the last values could not be written";
         let failures = cx.telemetry().counter("dashboard_save_failures", help, &labels);
         let clients =
-            cx.telemetry().gauge("dashboard_clients", "Clients that are connected", &labels);
+            cx.telemetry().gauge("dashboard_clients", "Connected clients", &labels);
         let bounds = Bounds { agents: config.agents, forget_after: config.forget_after.get() };
         let state = State::new(bounds, opened.saved);
         let saver = Saver { state: state.clone(), store: opened.store, failures };
@@ -124,7 +127,7 @@ async fn serve(server: Server, site: Arc<Site>, saver: Saver, shutdown: Cancella
 #[async_trait]
 impl Receiver for Dashboard {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
-        // All are read before any is shown, so that a batch that comes again is shown once.
+        // All are read before any is shown, so that a batch that is delivered again is shown once.
         let readings = read_all(batch)?;
         for (message, reading) in batch.iter().zip(readings) {
             self.state.metric(message, reading);

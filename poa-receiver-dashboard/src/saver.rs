@@ -1,4 +1,4 @@
-//! Brings the last values to the disk.
+//! Saves the last values to disk.
 
 use std::time::Duration;
 
@@ -7,13 +7,12 @@ use poa_core::telemetry::Counter;
 use crate::state::State;
 use crate::store::Store;
 
-/// How long values wait that agents repeat anyway.
+/// The delay before saving values that agents repeat anyway.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Writes what changed. Cloning is cheap.
+/// Saves changes. Cloning is cheap.
 ///
-/// A disk that fails does not stop the dashboard: it is said and counted, and what could not be written waits for the next
-/// time.
+/// A disk that fails does not stop the dashboard: failures are logged and counted, and unsaved values are saved later.
 #[derive(Clone, Debug)]
 pub(crate) struct Saver {
     pub(crate) state: State,
@@ -22,10 +21,10 @@ pub(crate) struct Saver {
 }
 
 impl Saver {
-    /// Writes what an agent may never say again; with `all`, everything.
+    /// Saves values that an agent may never repeat; with `all`, everything.
     pub(crate) async fn save(&self, all: bool) {
         let saver = self.clone();
-        // Ends by itself: it is only lost together with the runtime.
+        // This task ends only together with the runtime.
         let _ = tokio::task::spawn_blocking(move || saver.save_now(all)).await;
     }
 
@@ -34,13 +33,13 @@ impl Saver {
         if let Err(error) = self.store.save(&rows) {
             self.failures.inc();
             tracing::warn!(
-                "the last values cannot be written, and would be lost by a restart: {error}"
+                "cannot save the last values, so a restart would lose them: {error}"
             );
             self.state.not_saved(&rows);
         }
     }
 
-    /// Writes everything now and then, and forgets agents that have gone. Never ends.
+    /// Saves everything periodically, and removes agents that have gone. Never returns.
     pub(crate) async fn run(&self) {
         let mut tick = tokio::time::interval(EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! A secret for those who name none.
+//! Generates a secret when none is configured.
 
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -8,21 +8,22 @@ use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use poa_core::config::Secret;
 
-/// How many random bytes make a secret.
+/// The number of random bytes in a secret.
 const LENGTH: usize = 24;
 
-/// Random bytes that nobody can guess.
+/// Cryptographically random bytes.
 pub(crate) fn random() -> Vec<u8> {
     let mut bytes = [0; LENGTH];
-    // It fails only when the system has no source of randomness, and then nothing here is safe.
-    rand::fill(&mut bytes).expect("the system gives random bytes");
+    // This fails only on a system without a source of randomness, where nothing here is secure.
+    rand::fill(&mut bytes).expect("the system provides random bytes");
     bytes.to_vec()
 }
 
-/// The secret in this file. When there is no file, one is made, for its owner alone.
+/// Reads the secret from this file. If the file is missing, generates one and creates the file, readable by its owner
+/// alone.
 ///
 /// # Errors
-/// When the file can neither be read nor made, or is empty.
+/// When the file cannot be read or created, or is empty.
 pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {
     match make(path) {
         Ok(()) => tracing::info!("the secret of the dashboard is in {}", path.display()),
@@ -31,7 +32,7 @@ pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| about(path, &error))?;
     match text.trim() {
-        "" => Err(about(path, &io::Error::other("it is empty; remove it to have a new one made"))),
+        "" => Err(about(path, &io::Error::other("it is empty; remove it to generate a new secret"))),
         secret => Ok(Secret::new(secret)),
     }
 }

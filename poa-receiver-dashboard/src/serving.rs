@@ -1,4 +1,4 @@
-//! A task that ends with whoever owns it.
+//! A task that ends with its owner.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -9,8 +9,7 @@ use std::task::Poll;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-/// Work under way. Dropping it ends the work before `drop` returns: a port that it listens on is free then, and a new
-/// instance can listen there.
+/// A running task. Dropping it ends the task before `drop` returns, so that its port is free for a new instance.
 pub(crate) struct Serving {
     task: JoinHandle<()>,
     work: Work,
@@ -19,7 +18,7 @@ pub(crate) struct Serving {
 type Work = Arc<Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>>;
 
 impl Serving {
-    /// Begins the work as a task of the runtime.
+    /// Spawns the task on the runtime.
     pub(crate) fn begin(work: impl Future<Output = ()> + Send + 'static) -> Self {
         let work: Work = Arc::new(Mutex::new(Some(Box::pin(work))));
         let shared = work.clone();
@@ -30,9 +29,9 @@ impl Serving {
         Self { task, work }
     }
 
-    /// Waits until the work has come to its end. Cancel safe.
+    /// Waits until the task has ended. Cancel safe.
     pub(crate) async fn ended(&mut self) {
-        // A panic has been reported by the runtime; there is nothing left to wait for.
+        // The runtime has reported a panic already.
         let _ = (&mut self.task).await;
     }
 }
@@ -40,7 +39,7 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         self.task.abort();
-        // Waits for the current step of the work, which is short; the work itself is dropped here.
+        // Waits for the current step of the task, which is short; the future itself is dropped here.
         drop(self.work.lock().take());
     }
 }

@@ -1,4 +1,4 @@
-//! All agents, and who is told of them.
+//! All agents, and the clients that are notified of them.
 
 mod agent;
 mod agents;
@@ -24,7 +24,7 @@ pub(crate) use view::{Condition, Live, View};
 
 /// Shared by the receiver, which writes, and by the connections, which read. Cloning is cheap.
 ///
-/// The lock is held for moments only, and never while anything is waited for.
+/// The lock is held only briefly, and never across an await.
 #[derive(Clone, Debug)]
 pub(crate) struct State(Arc<Mutex<Inner>>);
 
@@ -32,20 +32,20 @@ pub(crate) struct State(Arc<Mutex<Inner>>);
 struct Inner {
     agents: Agents,
     feeds: HashMap<u64, Arc<Queue>>,
-    /// Clients there have been so far.
+    /// The number of clients so far.
     clients: u64,
-    /// Metrics there have been since the start.
+    /// The number of metrics since the start.
     metrics: u64,
 }
 
 impl State {
-    /// Goes on with what an earlier process has saved.
+    /// Restores the agents that an earlier process has saved.
     pub(crate) fn new(bounds: Bounds, saved: Vec<Saved>) -> Self {
         let agents = Agents::restore(bounds, saved, Timestamp::now());
         Self(Arc::new(Mutex::new(Inner { agents, feeds: HashMap::new(), clients: 0, metrics: 0 })))
     }
 
-    /// Takes in a metric and tells everybody.
+    /// Stores a metric and sends it to all clients.
     pub(crate) fn metric(&self, message: &Message, reading: Reading<'_>) {
         let inner = &mut *self.0.lock();
         inner.metrics += 1;
@@ -60,7 +60,7 @@ impl State {
         inner.forget_excess();
     }
 
-    /// Takes in that agents became active.
+    /// Records that agents became active.
     pub(crate) fn active(&self, changes: &[Activity]) {
         let inner = &mut *self.0.lock();
         for change in changes {
@@ -69,7 +69,7 @@ impl State {
         inner.forget_excess();
     }
 
-    /// Takes in that agents became inactive, and tells everybody once.
+    /// Records that agents became inactive, and notifies all clients once.
     pub(crate) fn inactive(&self, changes: &[Activity]) {
         let inner = &mut *self.0.lock();
         for change in changes {
@@ -82,7 +82,7 @@ impl State {
         inner.forget_excess();
     }
 
-    /// A new client of the feed: its queue, and its number. What agents said last comes first.
+    /// Adds a client of the feed; returns its queue and its number. The last values of agents come first.
     pub(crate) fn join(&self, limit: usize) -> (u64, Arc<Queue>) {
         let inner = &mut *self.0.lock();
         let queue = Arc::new(Queue::new(limit, inner.agents.ids().cloned()));
@@ -91,8 +91,8 @@ impl State {
         (inner.clients, queue)
     }
 
-    /// Up to `most` of the frames that a client gets next, at least one; a few more while it is told what agents said last.
-    /// Cancel safe: nothing is taken unless it is given.
+    /// Up to `most` of the frames that a client gets next, at least one; a few more while last values are sent. Cancel
+    /// safe: no frame is removed unless it is returned.
     pub(crate) async fn next(&self, queue: &Queue, most: usize) -> Vec<Bytes> {
         while queue.has_untold() {
             let frames = self.last_words(queue);
@@ -103,21 +103,21 @@ impl State {
         queue.next(most).await
     }
 
-    /// What the next few agents said last that this client was not told of.
+    /// The last values of the next few agents whose values this client does not have yet.
     fn last_words(&self, queue: &Queue) -> Vec<Bytes> {
-        // One lock for both: what an agent says in between would come before its last words.
+        // One lock for both: otherwise a newer metric could overtake the last values.
         let inner = self.0.lock();
         let agents = queue.take_untold(TOLD_AT_ONCE);
         let frames = agents.iter().flat_map(|id| inner.agents.last_words(id));
         frames.map(|(_, frame)| frame.clone()).collect()
     }
 
-    /// A client of the feed has gone.
+    /// Removes a client of the feed.
     pub(crate) fn leave(&self, client: u64) {
         self.0.lock().feeds.remove(&client);
     }
 
-    /// What changed on the page since this change; `None` for all there is.
+    /// The changes of the page after this one; `None` for the complete state.
     pub(crate) fn page(&self, since: Option<u64>) -> Page {
         let inner = self.0.lock();
         Page::of(&inner.agents, since, inner.metrics)
@@ -128,17 +128,17 @@ impl State {
         self.0.lock().agents.history(agent)
     }
 
-    /// What was not saved yet, if any of it cannot wait or `all` of it is wanted. It counts as saved from now on.
+    /// The unsaved changes, if any of them is urgent or `all` are wanted. They count as saved from now on.
     pub(crate) fn take_unsaved(&self, all: bool) -> Option<Rows> {
         self.0.lock().agents.take_unsaved(all)
     }
 
-    /// Takes back what could not be saved.
+    /// Takes back changes that could not be saved.
     pub(crate) fn not_saved(&self, rows: &Rows) {
         self.0.lock().agents.not_saved(rows);
     }
 
-    /// Forgets who was not heard for too long.
+    /// Removes agents that were not heard for too long.
     pub(crate) fn forget_gone(&self) {
         let inner = &mut *self.0.lock();
         let gone = inner.agents.forget_gone(Timestamp::now());
@@ -146,20 +146,20 @@ impl State {
     }
 }
 
-/// Of how many agents a new client is told at once.
+/// The number of agents whose last values are sent to a new client in one step.
 const TOLD_AT_ONCE: usize = 16;
 
-/// The data type whose statistics an agent that became inactive is told to have.
+/// The data type of the final `statistics` of an agent that became inactive.
 const CHAIN: &str = "ethereum_metrics";
 
-/// What makes metrics of one agent alike. Two kinds that fall on one number only give way to each other.
+/// Identifies metrics of one agent and type. If two types share a number, they only replace each other.
 fn kind(data_type: &str, kind: &str) -> u64 {
     use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
     BuildHasherDefault::<DefaultHasher>::default().hash_one((data_type, kind))
 }
 
 impl Inner {
-    /// Tells all clients of the feed. Who was not told yet what the agent said last is told that before.
+    /// Sends a frame to all clients of the feed, after the agent's last values where these were not sent yet.
     fn tell(&self, agent: &AgentId, kind: u64, frame: &Bytes) {
         for queue in self.feeds.values() {
             if queue.take_if_untold(agent) {

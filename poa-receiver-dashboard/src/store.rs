@@ -1,4 +1,4 @@
-//! The last values on the disk, so that a restart does not forget them.
+//! The last values on disk, which survive a restart.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -15,20 +15,20 @@ use crate::state::{Kept, Row, Rows, Saved};
 #[derive(Clone, Debug)]
 pub(crate) struct Store(Arc<Mutex<Connection>>);
 
-/// Why the last values cannot be read or written.
+/// The reason why the last values cannot be read or saved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
-    /// The file cannot be made or opened.
-    #[error("cannot open {path}: {source}; is its directory there, and writable?")]
+    /// The file cannot be created or opened.
+    #[error("cannot open {path}: {source}; check that its directory exists and is writable")]
     CannotOpen {
         path: String,
         #[source]
         source: std::io::Error,
     },
-    /// It is another program's, or a newer version's.
-    #[error("{0} is not a file of this dashboard; name another one with `path`")]
+    /// It is a file of another program or of a newer version.
+    #[error("{0} is not a file of this dashboard; set `path` to another one")]
     Foreign(String),
-    /// SQLite says no.
+    /// SQLite reports an error.
     #[error("cannot use {path}: {source}")]
     Database {
         path: String,
@@ -40,7 +40,7 @@ pub(crate) enum StoreError {
 /// Marks the file as ours, in this layout: "poaD".
 const APPLICATION_ID: i64 = 0x706f_6144;
 
-/// How long to wait for another program that reads the file.
+/// The time to wait for another program that reads the file.
 const BUSY: Duration = Duration::from_secs(5);
 
 const TABLES: &str = "
@@ -56,7 +56,7 @@ const TABLES: &str = "
 ";
 
 impl Store {
-    /// Opens the file, and makes it if need be. Blocks.
+    /// Opens the file, and creates it if it is missing. Blocks.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         create_file(path)?;
         let shown = || path.display().to_string();
@@ -69,7 +69,7 @@ impl Store {
         }
     }
 
-    /// What was saved, in no order; what cannot be read is left out. Blocks.
+    /// Reads the saved agents, in no particular order; unreadable ones are skipped. Blocks.
     pub(crate) fn load(&self) -> rusqlite::Result<Vec<Saved>> {
         let connection = self.0.lock();
         let mut frames = connection
@@ -89,7 +89,7 @@ impl Store {
         Ok(saved)
     }
 
-    /// Writes these rows, all or none. Blocks.
+    /// Saves these rows, all or none. Blocks.
     pub(crate) fn save(&self, rows: &Rows) -> rusqlite::Result<()> {
         let mut connection = self.0.lock();
         let transaction = connection.transaction()?;
@@ -102,7 +102,7 @@ impl Store {
         transaction.commit()
     }
 
-    /// The key of this name; what `make` gives, if there was none. Blocks.
+    /// Returns the key of this name; creates it with `make` if it is missing. Blocks.
     pub(crate) fn key(
         &self,
         name: &str,
@@ -122,7 +122,7 @@ impl Store {
 }
 
 fn write(transaction: &Transaction<'_>, id: &str, row: &Row) -> rusqlite::Result<()> {
-    // A view is made of texts and finite numbers, so it has a JSON form.
+    // A row consists of texts and finite numbers, so it has a JSON form.
     let view = serde_json::to_string(&row.view).unwrap_or_default();
     transaction
         .prepare_cached("INSERT OR REPLACE INTO agents VALUES (?1, ?2)")?
@@ -145,7 +145,7 @@ fn erase_frames(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()>
     transaction.prepare_cached("DELETE FROM frames WHERE agent_id = ?1")?.execute([id]).map(drop)
 }
 
-/// Makes the file for its owner alone; SQLite gives its companions the same mode.
+/// Creates the file for its owner alone; SQLite gives its companion files the same mode.
 fn create_file(path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
@@ -155,7 +155,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
     opened.map_err(|source| StoreError::CannotOpen { path: path.display().to_string(), source })
 }
 
-/// Configures the connection and makes the tables; false when the file is not ours.
+/// Configures the connection and creates the tables; false when the file is not ours.
 fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(BUSY)?;
     let pragma = |connection: &Connection, name| {
@@ -174,7 +174,8 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<bool> {
         _ => return Ok(false),
     }
     connection.pragma_update(None, "journal_mode", "wal")?;
-    // Survives the end of this process at any moment. A power cut may cost the last values of a few seconds.
+    // This setting survives a crash of the process at any moment. A power cut can lose the last values of a few
+    // seconds.
     connection.pragma_update(None, "synchronous", "normal")?;
     Ok(true)
 }

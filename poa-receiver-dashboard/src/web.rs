@@ -1,4 +1,4 @@
-//! What the listener answers.
+//! The answers of the listener.
 
 mod access;
 mod answer;
@@ -26,13 +26,13 @@ use assets::{HISTORY, SESSION};
 use guesses::Guesses;
 use socket::Talk;
 
-/// The largest body that a secret is looked for in.
+/// The largest accepted body with a secret.
 const LARGEST_SECRET: usize = 4 << 10;
 
-/// Where the page finds the path of the feed.
+/// The placeholder for the path of the feed in the page.
 const PLACE_OF_FEED: &str = "{{feed}}";
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct Site {
     pub(crate) state: State,
@@ -55,12 +55,12 @@ struct File {
     tag: HeaderValue,
 }
 
-/// How a site is set up.
+/// The settings of a site.
 pub(crate) struct Setup {
     pub(crate) feed: String,
     /// Whether it is served over TLS.
     pub(crate) secure: bool,
-    /// How many bytes may wait for a client of the feed.
+    /// The most bytes that wait for a client of the feed.
     pub(crate) queue: usize,
     pub(crate) clients: Gauge,
     pub(crate) shutdown: CancellationToken,
@@ -105,7 +105,7 @@ impl Site {
 
     async fn feed(self: Arc<Self>, mut request: Request<Body>) -> Result<Answer, Refusal> {
         self.admit(&request).await?;
-        // Before the answer: a client that has it relies on getting what comes.
+        // Before the answer: once a client has it, it relies on getting every later metric.
         let talk = Talk::new(request.headers(), self);
         let talk = move |socket| talk.hold(socket);
         Ok(match websocket::upgrade(&mut request, &socket::options(), talk) {
@@ -121,11 +121,12 @@ impl Site {
         self.admit(request).await?;
         let agent = query(request.uri(), "agent").ok_or(Refusal::UnknownAgent)?;
         let columns = self.state.history(&agent).ok_or(Refusal::UnknownAgent)?;
-        // Numbers only: there is nothing that has no JSON form.
+        // Encoding cannot fail: it contains only numbers.
         Ok(answer::json(serde_json::to_vec(&columns).unwrap_or_default()))
     }
 
-    /// Exchanges the secret for a cookie. The body is JSON, which another page cannot send without being allowed to.
+    /// Exchanges the secret for a cookie. The body is JSON, which pages of other origins cannot send without
+    /// permission.
     async fn session(&self, request: Request<Body>) -> Result<Answer, Refusal> {
         match *request.method() {
             Method::GET => {
@@ -155,7 +156,7 @@ impl Site {
         answer
     }
 
-    /// Lets in who knows the secret or has a cookie.
+    /// Admits a request with the secret or a valid cookie.
     async fn admit(&self, request: &Request<Body>) -> Result<(), Refusal> {
         match self.access.offer(request.uri(), request.headers()) {
             Offer::Cookie => Ok(()),
@@ -179,14 +180,14 @@ impl File {
             Ok(text) if text.contains(PLACE_OF_FEED) => text.replace(PLACE_OF_FEED, feed).into(),
             _ => Bytes::from_static(asset.content),
         };
-        // Base64 in quotes is a valid header.
+        // Base64 in quotes is a valid header value.
         let tag = HeaderValue::try_from(assets::tag(&content))
             .unwrap_or(HeaderValue::from_static("\"\""));
         Self { path: asset.path, content_type: asset.content_type, content, tag }
     }
 }
 
-/// The secret in a body: a JSON text.
+/// The secret in a body: a JSON string.
 async fn read_secret(request: Request<Body>) -> Option<String> {
     let content_type = request.headers().get(CONTENT_TYPE)?.to_str().ok()?;
     let is_json = content_type.split(';').next()?.trim().eq_ignore_ascii_case("application/json");

@@ -1,4 +1,4 @@
-//! The SDK's client, set up so that only this receiver repeats requests.
+//! The SDK's client, configured so that only this receiver retries requests.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use poa_core::BuildError;
 use crate::Config;
 use crate::error::Place;
 
-/// How long to wait for a connection.
+/// The time limit for a connection.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// A client, and where it goes to. Does not connect; without a region or credentials in the configuration it may ask the
-/// environment, the AWS profile and the machine.
+/// Creates a client, and names its endpoint. Does not connect; without a region or credentials in the configuration it
+/// asks the environment, the AWS profile and the machine.
 ///
 /// # Errors
-/// When nobody knows a region.
+/// When no region is known.
 pub(crate) async fn client(config: &Config) -> Result<(Client, Place), BuildError> {
     let attempt = config.request_timeout.get();
     let timeouts = TimeoutConfig::builder()

@@ -3,34 +3,35 @@ use poa_core::config::{Duration, Problem, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an operator writes in the section of a DynamoDB receiver.
+/// Stores Ethereum blocks in DynamoDB.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
-    /// The table. Its partition key is `msg_type`, its sort key `msg_time`, both text.
+    /// The table. Its partition key is `msg_type` and its sort key `msg_time`, both strings.
     pub table: String,
-    /// Whether to make the table when it is missing, with on-demand billing.
+    /// Whether to create the table, with on-demand billing, when it is missing.
     #[serde(default)]
     pub create_table: bool,
-    /// Whether the id of the message is part of every `msg_time`, so that hosts that write into one table all write alike. Otherwise
-    /// only the first host of a table has times without an id, and the others see that and add it.
+    /// Whether every `msg_time` contains the message id. Set it on each of several hosts that write to the same table.
+    /// Otherwise the first host of a table uses times without an id, and the others detect that and add it.
     #[serde(default)]
     pub shared: bool,
-    /// The AWS region. When absent, what the environment, the AWS profile or the machine say.
+    /// The AWS region. The default comes from the environment, the AWS profile or the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// The URL of a DynamoDB that is not the region's own, such as DynamoDB Local.
+    /// The URL of a DynamoDB other than that of the region, such as DynamoDB Local.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
-    /// The id of an access key. When absent, the usual chain of AWS is asked: environment, profile, container, machine.
+    /// The id of an access key. The default comes from the usual chain of AWS: environment, profile, container,
+    /// machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_key_id: Option<String>,
     /// The secret of that access key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_access_key: Option<Secret>,
-    /// How long to wait for an answer to one request, and for how long to write at a batch, what DynamoDB throttles included, before
-    /// the rest is put off. At most a fifth of the receiver's `timeout`.
+    /// The time limit for the answer to one request, and for writing a batch, including what DynamoDB throttles,
+    /// before the rest is postponed. At most a fifth of the receiver's `timeout`.
     #[serde(default = "default_request_timeout")]
     pub request_timeout: Duration,
 }
@@ -39,12 +40,12 @@ fn default_request_timeout() -> Duration {
     Duration::from_secs(10)
 }
 
-/// How many times `request_timeout` a call may take, with some room: for as long it begins requests, then the last one is answered, and
-/// then the table is looked at to know whom to blame.
+/// The most time that a call can take, in multiples of `request_timeout`, with some margin: it starts requests for
+/// one, waits for the last answer for another, and then checks the table to attribute an error.
 const STEPS: u32 = 5;
 
 impl Config {
-    /// A table in the region and with the credentials that the environment names.
+    /// A table in the region and with the credentials from the environment.
     pub fn new(table: impl Into<String>) -> Self {
         Self {
             table: table.into(),
@@ -58,35 +59,35 @@ impl Config {
         }
     }
 
-    /// The same, and the table is made when it is missing.
+    /// Creates the table when it is missing.
     #[must_use]
     pub fn create_table(mut self) -> Self {
         self.create_table = true;
         self
     }
 
-    /// The same, and every `msg_time` has an id, as in the items of the other hosts that write into the table.
+    /// Adds the message id to every `msg_time`, as the other hosts that write to the table do.
     #[must_use]
     pub fn shared(mut self) -> Self {
         self.shared = true;
         self
     }
 
-    /// The same in this AWS region.
+    /// Sets the AWS region.
     #[must_use]
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = Some(region.into());
         self
     }
 
-    /// The same at this URL.
+    /// Sets the URL.
     #[must_use]
     pub fn endpoint(mut self, url: impl Into<String>) -> Self {
         self.endpoint = Some(url.into());
         self
     }
 
-    /// The same with this access key.
+    /// Sets the access key.
     #[must_use]
     pub fn access_key(mut self, id: impl Into<String>, secret: Secret) -> Self {
         self.access_key_id = Some(id.into());
@@ -94,23 +95,22 @@ impl Config {
         self
     }
 
-    /// The same with another bound on the wait for an answer, and on the repetition of what is throttled.
+    /// Sets the time limit for an answer and for the retries of throttled requests.
     #[must_use]
     pub fn request_timeout(mut self, timeout: impl Into<Duration>) -> Self {
         self.request_timeout = timeout.into();
         self
     }
 
-    /// The same, with all that a call may take within the time that the host gives it. Otherwise the host would drop the receiver, what
-    /// is stored of the batch would be forgotten, and a slow table would never get to its end.
+    /// Limits `request_timeout` so that a call fits into the time that the host allows. Otherwise the host would drop
+    /// the receiver with its record of stored items, and a slow table would never finish a batch.
     pub(crate) fn within(mut self, cx: &BuildContext) -> Self {
         let most = cx.call_timeout().map(|timeout| Duration::from(timeout / STEPS));
         if let Some(most) = most.filter(|most| *most < self.request_timeout) {
             let (given, name) = (self.request_timeout, cx.name());
             tracing::warn!(
                 receiver = name,
-                "`request_timeout` is {given}, more than a fifth of `timeout`, so it is {most}; raise `timeout` of `receivers.{name}`, or \
-                 lower `request_timeout`"
+                "`request_timeout` is {given}, more than a fifth of `timeout`; using {most}; raise `timeout` of `receivers.{name}`, or lower `request_timeout`"
             );
             self.request_timeout = most;
         }
@@ -124,7 +124,7 @@ impl Config {
             problems.push(Problem::new("region", "is empty; write one such as \"us-east-1\""));
         }
         if self.request_timeout.get().is_zero() {
-            let message = "leaves no time for an answer; write one such as \"10s\"";
+            let message = "is too short for an answer; write one such as \"10s\"";
             problems.push(Problem::new("request_timeout", message));
         }
         problems
@@ -135,8 +135,9 @@ impl Config {
         let name = &self.table;
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
         let valid = (3..=255).contains(&name.len()) && name.bytes().all(allowed);
-        let message =
-            format!("`{name}` is no table name; write 3 to 255 of a-z, A-Z, 0-9, _, - and .");
+        let message = format!(
+            "`{name}` is not a valid table name; write 3 to 255 of a-z, A-Z, 0-9, _, - and ."
+        );
         (!valid).then(|| Problem::new("table", message))
     }
 
@@ -145,7 +146,8 @@ impl Config {
         let valid = url.parse::<http::Uri>().is_ok_and(|uri| {
             matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
         });
-        let message = format!("`{url}` is no URL; write one such as \"http://127.0.0.1:8000\"");
+        let message =
+            format!("`{url}` is not a valid URL; write one such as \"http://127.0.0.1:8000\"");
         (!valid).then(|| Problem::new("endpoint", message))
     }
 
@@ -155,7 +157,7 @@ impl Config {
             (Some(_), None) => ("secret_access_key", "access_key_id"),
             _ => return None,
         };
-        let message = format!("is missing, and `{given}` is given; write both, or none of them");
+        let message = format!("is missing, but `{given}` is set; set both or neither");
         Some(Problem::new(missing, message))
     }
 }
@@ -185,11 +187,11 @@ mod tests {
         config.access_key_id = Some("key".into());
         let text = problem_with(&config.request_timeout(Duration::from_secs(0)));
         for line in [
-            "table: `a b` is no table name; write 3 to 255 of",
-            "endpoint: `127.0.0.1:8000` is no URL; write one such as",
-            "secret_access_key: is missing, and `access_key_id` is given",
+            "table: `a b` is not a valid table name; write 3 to 255 of",
+            "endpoint: `127.0.0.1:8000` is not a valid URL; write one such as",
+            "secret_access_key: is missing, but `access_key_id` is set",
             "region: is empty; write one",
-            "request_timeout: leaves no time for an answer; write one",
+            "request_timeout: is too short for an answer; write one",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -1,4 +1,4 @@
-//! What can go wrong with DynamoDB, and whether it may work later.
+//! Errors of DynamoDB, classified as transient or permanent.
 
 use std::error::Error;
 use std::fmt;
@@ -8,33 +8,30 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use poa_core::{BuildError, DeliveryError};
 
-/// Where the table is, for people: a region or a URL.
+/// The location of the table for messages: a region or a URL.
 pub(crate) type Place = std::sync::Arc<str>;
 
-/// Why a table could not be used, or items not be stored.
+/// The reason why a table cannot be used, or items cannot be stored.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("table `{table}` in {place} does not exist; create it, or set `create_table = true`")]
     NoTable { table: String, place: Place },
     #[error(
-        "table `{table}` in {place} has the keys {found}; it needs the partition key `msg_type` and the sort key `msg_time`, \
-         both text (S): name another table as `table`"
+        "table `{table}` in {place} has the keys {found}; it needs the partition key `msg_type` and the sort key `msg_time`, both strings (S): set `table` to another table"
     )]
     WrongKeys { table: String, place: Place, found: String },
-    #[error("table `{table}` in {place} is {status}; it is tried again until it is ACTIVE")]
+    #[error("table `{table}` in {place} is {status}; retrying until it is ACTIVE")]
     NotActive { table: String, place: Place, status: String },
     #[error(
         "DynamoDB in {place} throttles table `{table}`: {cause}; raise the capacity of the table"
     )]
     Throttled { table: String, place: Place, cause: String },
     #[error(
-        "there are no credentials for DynamoDB in {place}: {cause}; set `access_key_id` and `secret_access_key`, or give them to \
-         the environment, the AWS profile or the machine"
+        "there are no credentials for DynamoDB in {place}: {cause}; set `access_key_id` and `secret_access_key`, or provide them by the environment, the AWS profile or the machine"
     )]
     NoCredentials { place: Place, cause: String },
     #[error(
-        "the credentials for DynamoDB in {place} cannot be had: {cause}; is what gives them there: the program of the profile, the \
-         container, the machine? They are asked for again"
+        "cannot get the credentials for DynamoDB in {place}: {cause}; check their source: the program of the profile, the container, the machine; retrying"
     )]
     CredentialsNotHad { place: Place, cause: String },
     #[error(
@@ -44,26 +41,25 @@ pub(crate) enum StoreError {
     )]
     Denied { table: String, place: Place, cause: String },
     #[error(
-        "cannot reach DynamoDB in {place}: {cause}; is it running, and are `region` and `endpoint` right?"
+        "cannot reach DynamoDB in {place}: {cause}; check that it is running, and check `region` and `endpoint`"
     )]
     Unreachable { place: Place, cause: String },
     #[error(
-        "table `{table}` in {place} is full: {cause}; it has a local secondary index, and then DynamoDB keeps no more than 10 GB of \
-         blocks in it: name a table without such an index as `table`"
+        "table `{table}` in {place} is full: {cause}; because it has a local secondary index, DynamoDB stores at most 10 GB of blocks in it: set `table` to a table without such an index"
     )]
     Full { table: String, place: Place, cause: String },
     #[error(
-        "DynamoDB in {place} needs longer than {limit:?} for a batch of table `{table}`; what is stored of it stays, and the rest follows"
+        "DynamoDB in {place} needs longer than {limit:?} for a batch of table `{table}`; the rest of the batch follows"
     )]
     Slow { table: String, place: Place, limit: Duration },
     #[error("DynamoDB in {place} refuses the request for table `{table}`: {cause}")]
     Invalid { table: String, place: Place, cause: String },
-    #[error("DynamoDB in {place} cannot serve table `{table}`: {cause}; it is tried again")]
+    #[error("DynamoDB in {place} cannot serve table `{table}`: {cause}; retrying")]
     Other { table: String, place: Place, cause: String },
 }
 
 impl StoreError {
-    /// Sorts an error of the SDK by what can be done about it.
+    /// Classifies an error of the SDK by its remedy.
     pub(crate) fn new<E, R>(table: &str, place: &Place, error: SdkError<E, R>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -103,7 +99,7 @@ impl StoreError {
             | "ExpiredTokenException"
             | "RequestExpired"
             | "OptInRequired" => Self::Denied { table, place, cause },
-            // What cannot be read is to blame as much as what breaks a rule.
+            // An unreadable request is an error of the item, like one that breaks a rule.
             "ValidationException" | "SerializationException" => {
                 Self::Invalid { table, place, cause }
             }
@@ -112,7 +108,7 @@ impl StoreError {
         }
     }
 
-    /// An error from before the request was sent, or from after its answer was lost.
+    /// An error from before the request was sent, or after its answer was lost.
     fn of_client(error: &(dyn Error + 'static), place: Place) -> Self {
         let cause = chain(error);
         match causes(error).find_map(|error| error.downcast_ref()) {
@@ -125,21 +121,21 @@ impl StoreError {
         }
     }
 
-    /// True when the same request may do soon.
+    /// True when a retry of the same request can succeed.
     pub(crate) fn is_throttling(&self) -> bool {
         matches!(self, Self::Throttled { .. })
     }
 
-    /// True when the table is gone, or another one: then so is what was stored in it.
+    /// True when the table is gone or was replaced: then the stored items are gone, too.
     pub(crate) fn is_another_table(&self) -> bool {
         matches!(self, Self::NoTable { .. } | Self::WrongKeys { .. })
     }
 }
 
-/// What an error says is its cause, in a line.
+/// The causes of an error, in one line.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts: Vec<String> = Vec::new();
-    // The outermost only says in which part of the SDK it happened.
+    // The outermost error only names a part of the SDK.
     for cause in causes(error).skip(1) {
         let text = cause.to_string();
         if !texts.last().is_some_and(|last| last.contains(&text)) {
@@ -149,7 +145,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     if texts.is_empty() { error.to_string() } else { texts.join(": ") }
 }
 
-/// An error and its causes, from the outside in.
+/// An error and its causes, outermost first.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     let mut next = Some(error);
     std::iter::from_fn(move || {
@@ -160,14 +156,14 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 }
 
 impl From<StoreError> for DeliveryError {
-    /// No message is to blame for any of these; people or time mend them, and then the messages are stored.
+    /// None of these is the fault of a message: people or time cure them, and then the messages are stored.
     fn from(error: StoreError) -> Self {
         Self::transient(error)
     }
 }
 
 impl From<StoreError> for BuildError {
-    /// What only a change of the configuration, the account or the table mends ends the start; the rest heals by itself.
+    /// An error that needs a change of the configuration, the account or the table ends the start; the others pass.
     fn from(error: StoreError) -> Self {
         use StoreError as E;
         let message = error.to_string();
@@ -228,12 +224,12 @@ mod tests {
     fn credentials_that_nobody_gives_are_no_network_error() {
         let error = of_credentials(CredentialsError::provider_error("the program ended with 1"));
         let text = error.to_string();
-        assert!(text.starts_with("the credentials for DynamoDB in here cannot be had: "), "{text}");
+        assert!(text.starts_with("cannot get the credentials for DynamoDB in here: "), "{text}");
         assert!(text.contains("the program ended with 1"), "{text}");
         let late = CredentialsError::provider_timed_out(Duration::from_secs(5));
         assert!(matches!(of_credentials(late), StoreError::CredentialsNotHad { .. }));
         assert!(matches!(BuildError::from(error), BuildError::Unavailable(..)));
-        let none = of_credentials(CredentialsError::not_loaded("nobody has any"));
+        let none = of_credentials(CredentialsError::not_loaded("there are none"));
         assert!(matches!(BuildError::from(none), BuildError::Failed(..)));
     }
 }

@@ -1,4 +1,4 @@
-//! Who this host is, to others that write into the same table.
+//! The identity of this host among those that write to the same table.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -6,10 +6,10 @@ use std::path::Path;
 
 use poa_core::{BuildContext, BuildError};
 
-/// The file in the data directory. It goes with the log: a host that lost both has nothing to deliver twice.
+/// The file in the data directory. It belongs to the log: a host that lost both has no message to deliver twice.
 const FILE: &str = "dynamodb-host-id";
 
-/// The id of the host with this data directory; made with the first call.
+/// Returns the id of the host with this data directory; the first call creates it.
 ///
 /// # Errors
 /// When the file cannot be read or written.
@@ -20,14 +20,14 @@ pub(crate) async fn host_id(cx: &BuildContext) -> Result<String, BuildError> {
         asked.map_err(|error| BuildError::failed("the id of the host is lost").because(error))?;
     id.map_err(|error| {
         let message = format!(
-            "`{}` can be neither read nor written; give it back to the user of the host",
+            "cannot read or write `{}`; give it back to the user of the host",
             dir.join(FILE).display()
         );
         BuildError::failed(message).because(error)
     })
 }
 
-/// Receivers of one host may come here at the same time, and all get the same.
+/// Receivers of one host can call this concurrently, and all get the same id.
 fn read_or_make(dir: &Path) -> io::Result<String> {
     let path = dir.join(FILE);
     if let Some(id) = read(&path)? {
@@ -36,10 +36,10 @@ fn read_or_make(dir: &Path) -> io::Result<String> {
     let id = format!("{:032x}", fastrand::u128(..));
     let made = dir.join(format!("{FILE}.{id}"));
     write(&made, &id)?;
-    // Unlike a rename, a link replaces nothing.
+    // Unlike a rename, a link never replaces a file.
     let linked = fs::hard_link(&made, &path);
     fs::remove_file(&made)?;
-    // A host that forgot its id in a power cut would take what it stored before for another's.
+    // A host that lost its id in a power cut would take its own items for those of another host.
     if cfg!(unix) {
         fs::File::open(dir)?.sync_all()?;
     }
@@ -57,7 +57,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Writes a file for its owner alone, which is on the disk before anybody sees it under its name.
+/// Writes a file that only its owner can read, and syncs it before it gets its name.
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -101,9 +101,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cx = BuildContext::detached("blocks", dir.path().join("missing"));
         let error = host_id(&cx).await.unwrap_err().to_string();
-        assert!(
-            error.contains("missing/dynamodb-host-id` can be neither read nor written"),
-            "{error}"
-        );
+        assert!(error.contains("cannot read or write `"), "{error}");
     }
 }

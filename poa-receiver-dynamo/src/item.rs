@@ -1,4 +1,4 @@
-//! Which item a message becomes.
+//! Converts messages to items.
 
 use std::collections::HashMap;
 
@@ -14,13 +14,13 @@ pub(crate) const MSG_TYPE: &str = "msg_type";
 /// The sort key.
 pub(crate) const MSG_TIME: &str = "msg_time";
 
-/// The attribute that tells one message from another.
+/// The attribute that identifies the message.
 pub(crate) const MESSAGE_ID: &str = "message_id";
 
 /// The most bytes of an item: 400 KB.
 const LARGEST: usize = 400 * 1024;
 
-/// What is left out of a block.
+/// The keys that are left out of a block.
 const LEFT_OUT: [&str; 2] = ["transactions", "uncles"];
 
 /// The attributes of one message.
@@ -31,11 +31,11 @@ pub(crate) struct Item {
     pub(crate) stored: usize,
     /// The most that it may take in a request, in bytes.
     pub(crate) sent: usize,
-    /// Something that DynamoDB cannot hold as what it is was kept as text.
+    /// A value that DynamoDB cannot represent was stored as text.
     pub(crate) as_text: bool,
 }
 
-/// Why a message can never be an item.
+/// The reason why a message can never become an item.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unfit {
     #[error("the data cannot be read: {0}")]
@@ -43,7 +43,7 @@ pub(crate) enum Unfit {
     #[error("the data cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     #[error(
-        "the item of message {id} would have {size} bytes, and DynamoDB takes {LARGEST} (400 KB); let the agent send less"
+        "the item of message {id} would have {size} bytes, but DynamoDB accepts at most {LARGEST} (400 KB); send smaller blocks"
     )]
     TooLarge { id: String, size: usize },
 }
@@ -56,15 +56,15 @@ struct Envelope<'a> {
     body: Option<&'a RawValue>,
 }
 
-/// How messages get their sort keys. A key depends on nothing but its message, so what is written again replaces itself.
+/// The way sort keys are made. A key depends on its message alone, so an item that is written again replaces itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SortKeys {
-    /// Hosts that do not know of each other's messages write into one table.
+    /// Several hosts, unaware of each other's messages, write to one table.
     pub(crate) shared: bool,
 }
 
 impl SortKeys {
-    /// The time of receipt; the id as well, if another message may have the same.
+    /// The time of receipt, and the id if another message can have the same time.
     fn of(self, message: &Message) -> String {
         let (id, time) = (message.id(), message.received_at());
         if !self.shared && id.time() == time && id.sequence() == 0 {
@@ -74,10 +74,10 @@ impl SortKeys {
     }
 }
 
-/// The item of a block, or nothing when the message is something else.
+/// Returns the item of a block; none when the message is not a block.
 ///
 /// # Errors
-/// When the data is not well-formed, `type` or `body` stands twice in it, or the item is too large.
+/// When the data is malformed, `type` or `body` occurs twice in it, or the item is too large.
 pub(crate) fn item(message: &Message, keys: SortKeys) -> Result<Option<Item>, Unfit> {
     if message.message_type() != MessageType::Data
         || message.data_type().name() != "ethereum_metrics"
@@ -111,7 +111,7 @@ fn block(message: &Message, sort_key: String, body: Option<&RawValue>) -> Item {
         let value = encoder.text(text);
         encoder.insert(&mut attributes, name, value);
     }
-    // The block stands in the map of the payload.
+    // The block is in the map of the payload.
     let block = match body {
         Some(body) => without_transactions(&mut encoder, body, 1),
         None => encoder.null(),
@@ -139,7 +139,7 @@ mod tests {
         item(&Samples::default().json("a1", "ethereum_metrics", data), SortKeys::default())
     }
 
-    /// The block that is stored for this body.
+    /// Returns the stored block of this body.
     fn stored(body: &str) -> AttributeValue {
         let item = from_json(&format!(r#"{{"type":"block","body":{body}}}"#)).unwrap().unwrap();
         item.attributes["payload"].as_m().unwrap()["block"].clone()

@@ -1,4 +1,4 @@
-//! Which numbers DynamoDB holds with all their digits.
+//! The numbers that DynamoDB stores with all their digits.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -9,18 +9,18 @@ const DIGITS: usize = 38;
 /// The exponents of a number in DynamoDB, when it is written with one digit before its point.
 const EXPONENTS: RangeInclusive<i64> = -130..=125;
 
-/// A number that is longer is written with an exponent instead of all its zeros.
+/// A number longer than this is written with an exponent instead of its zeros.
 const LONG: usize = 60;
 
-/// A number as DynamoDB takes it.
+/// A number in DynamoDB's notation.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Number<'a> {
     pub(crate) text: Cow<'a, str>,
-    /// What it adds to the size of an item, in bytes.
+    /// Its part of the size of an item, in bytes.
     pub(crate) stored: usize,
 }
 
-/// This number of JSON, or nothing when DynamoDB cannot hold all of it.
+/// Converts a JSON number; none when DynamoDB cannot represent it exactly.
 pub(crate) fn number(json: &str) -> Option<Number<'_>> {
     let (sign, unsigned) = match json.strip_prefix('-') {
         Some(rest) => ("-", rest),
@@ -50,7 +50,8 @@ pub(crate) fn number(json: &str) -> Option<Number<'_>> {
     Some(Number { text, stored: size(significant.len(), exponent) + sign.len() })
 }
 
-/// The size of a number that is not negative: a byte for its exponent, and one for each pair of digits, counted from the point.
+/// The size of a number that is not negative: one byte for its exponent, and one for each pair of digits, counted from
+/// the point.
 fn size(digits: usize, exponent: i64) -> usize {
     let first_stands_alone = usize::from(exponent % 2 == 0);
     1 + (digits + first_stands_alone).div_ceil(2)
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(text(&small).as_deref(), Some("1.234E-101"));
     }
 
-    /// As measured in DynamoDB Local, by how many fit into an item.
+    /// Measured in DynamoDB Local by filling items up to the limit.
     #[test]
     fn sizes_are_those_of_dynamodb() {
         for (json, size) in [

@@ -1,4 +1,4 @@
-//! The receiver: a writer behind the traits of the host.
+//! Connects the writer to the traits of the host.
 
 use poa_core::config::Problem;
 use poa_core::{
@@ -12,8 +12,8 @@ use crate::writer::{Counters, Writer};
 
 /// Stores Ethereum blocks in a DynamoDB table.
 ///
-/// All methods are cancel safe: an item is stored under keys that depend on its message alone, so what is written again is
-/// there once.
+/// All methods are cancel safe: the keys of an item depend on its message alone, so an item that is written again
+/// replaces itself.
 #[derive(Debug)]
 pub struct DynamoDb(Writer);
 
@@ -25,7 +25,7 @@ impl ReceiverPlugin for DynamoDb {
         config.problems()
     }
 
-    /// Looks at the table, makes it if it is missing and shall be made, and asks for keys without an id.
+    /// Checks the table, creates it if it is missing and `create_table` is set, and claims the keys without an id.
     ///
     /// # Errors
     /// [`BuildError::Unavailable`] when DynamoDB cannot be reached or is busy, or the table is not active yet;

@@ -1,4 +1,4 @@
-//! One table: looked at, made, written to.
+//! One table: checking, creating, writing.
 
 mod claim;
 
@@ -20,13 +20,13 @@ use crate::client::client;
 use crate::error::{Place, StoreError};
 use crate::item::{MSG_TIME, MSG_TYPE};
 
-/// How long a new table may take before the start goes on without it.
+/// The time limit for a new table to become active, before the start continues without it.
 const CREATION: Duration = Duration::from_secs(10);
 
-/// How often to ask meanwhile.
+/// The interval of checks meanwhile.
 const ASK: Duration = Duration::from_millis(200);
 
-/// A table that may or may not exist.
+/// A table that may not exist yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     client: Client,
@@ -36,15 +36,15 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// The table of this configuration. Does not ask for it.
+    /// The table of this configuration. Sends no request.
     pub(crate) async fn new(config: &Config) -> Result<Self, BuildError> {
         let (client, place) = client(config).await?;
         Ok(Self { client, name: config.table.clone(), place, create: config.create_table })
     }
 
-    /// Makes the table if it is missing and shall be made; waits until it can be used.
+    /// Creates the table if it is missing and `create_table` is set; waits until it is active.
     ///
-    /// Several hosts may do so at once: one makes it, the others wait for it.
+    /// Several hosts can do so at the same time: one creates it, the others wait for it.
     pub(crate) async fn prepare(&self) -> Result<(), StoreError> {
         match self.check().await {
             Err(StoreError::NoTable { .. }) if self.create => self.make().await?,
@@ -54,7 +54,7 @@ impl Table {
         let deadline = Instant::now() + CREATION;
         loop {
             match self.check().await {
-                // A new table may be unknown for a moment in parts of the service.
+                // A new table can be unknown to parts of the service for a moment.
                 Err(StoreError::NotActive { .. } | StoreError::NoTable { .. })
                     if Instant::now() < deadline => {}
                 checked => return checked,
@@ -63,7 +63,7 @@ impl Table {
         }
     }
 
-    /// Checks that the table exists, has the right keys and can be used.
+    /// Checks that the table exists, has the right keys and is active.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         let description = self.client.describe_table().table_name(&self.name).send().await;
         let description = description.map_err(|error| self.error(error))?;
@@ -96,7 +96,7 @@ impl Table {
         Err(StoreError::WrongKeys { table: self.name.clone(), place: self.place.clone(), found })
     }
 
-    /// Makes the table. That somebody else has just made it is as good.
+    /// Creates the table. It is not an error if another host has just created it.
     async fn make(&self) -> Result<(), StoreError> {
         let request = [(MSG_TYPE, KeyType::Hash), (MSG_TIME, KeyType::Range)].into_iter().fold(
             self.client.create_table(),
@@ -107,7 +107,7 @@ impl Table {
         let request = request.table_name(&self.name).billing_mode(BillingMode::PayPerRequest);
         match request.send().await {
             Ok(_) => {
-                tracing::info!(table = self.name, place = &*self.place, "made the table");
+                tracing::info!(table = self.name, place = &*self.place, "created the table");
                 Ok(())
             }
             Err(error) => {
@@ -118,7 +118,7 @@ impl Table {
         }
     }
 
-    /// Writes items, 25 at most; those that DynamoDB did not take are returned.
+    /// Writes at most 25 items; returns those that DynamoDB did not process.
     pub(crate) async fn write(
         &self,
         items: Vec<WriteRequest>,
@@ -129,13 +129,13 @@ impl Table {
         Ok(left.into_values().flatten().collect())
     }
 
-    /// The error that says that the table is too busy.
+    /// The error for a table that is too busy.
     pub(crate) fn busy(&self) -> StoreError {
         let cause = "it leaves items unprocessed".to_owned();
         StoreError::Throttled { table: self.name.clone(), place: self.place.clone(), cause }
     }
 
-    /// The error that says that a batch takes longer than it may.
+    /// The error for a batch that exceeds its time limit.
     pub(crate) fn slow(&self, limit: Duration) -> StoreError {
         StoreError::Slow { table: self.name.clone(), place: self.place.clone(), limit }
     }

@@ -1,4 +1,4 @@
-//! JSON as DynamoDB holds it.
+//! Converts JSON to DynamoDB's types.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,32 +10,32 @@ use serde_json::value::RawValue;
 
 use crate::number::number;
 
-/// How deep maps and lists may stand inside of each other; DynamoDB allows 32 levels, of which the innermost value is one.
+/// The deepest nesting of maps and lists; DynamoDB allows 32 levels, of which the innermost value is one.
 const DEPTH: usize = 31;
 
 /// The longest name of an attribute, in bytes.
 const NAME: usize = 65_535;
 
-/// What a map or a list costs besides its content, and besides a byte for each entry.
+/// The overhead of a map or a list besides its content and one byte for each entry.
 const CONTAINER: usize = 3;
 
-/// Turns JSON into attribute values, and adds up what they cost.
+/// Converts JSON to attribute values and adds up their size.
 ///
-/// Nothing is lost: what DynamoDB cannot hold as what it is stays as the text of its JSON. That is a number of more digits or
-/// of another magnitude, an object with a key that is empty or stands twice, whatever is nested too deep, and a text with half
-/// of a surrogate pair.
+/// Nothing is lost: a value that DynamoDB cannot represent is stored as its JSON text. Such values are numbers with
+/// too many digits or beyond its range, objects with an empty or duplicate key, values that are nested too deep, and
+/// strings with an unpaired surrogate.
 #[derive(Debug, Default)]
 pub(crate) struct Encoder {
     /// The size in the table, in bytes, as DynamoDB counts it.
     pub(crate) stored: usize,
-    /// The most that it may take in a request, in bytes.
+    /// The most that it can take in a request, in bytes.
     pub(crate) sent: usize,
-    /// Something was kept as text.
+    /// Whether a value was stored as text.
     pub(crate) as_text: bool,
 }
 
 impl Encoder {
-    /// A value that stands in this many maps and lists.
+    /// A value inside this many maps and lists.
     pub(crate) fn value(&mut self, json: &RawValue, depth: usize) -> AttributeValue {
         let value = match json.get().as_bytes().first() {
             Some(b'{') => entries(json).and_then(|entries| self.map(entries, depth)),
@@ -52,7 +52,7 @@ impl Encoder {
         value.unwrap_or_else(|| self.as_text(json))
     }
 
-    /// A map of these entries, unless DynamoDB cannot hold it as one.
+    /// A map of these entries, or text if DynamoDB cannot represent it as a map.
     pub(crate) fn map(&mut self, entries: Entries<'_>, depth: usize) -> Option<AttributeValue> {
         if depth >= DEPTH || !are_names(&entries) {
             return None;
@@ -66,7 +66,7 @@ impl Encoder {
         Some(AttributeValue::M(map))
     }
 
-    /// Counts a map or a list of this many entries, without them.
+    /// Counts a map or a list of this many entries, without the entries.
     pub(crate) fn container(&mut self, entries: usize) {
         self.count(CONTAINER + entries, 0);
     }
@@ -94,7 +94,7 @@ impl Encoder {
         self.simple(AttributeValue::Null(true))
     }
 
-    /// The JSON itself, as text.
+    /// The JSON text itself.
     pub(crate) fn as_text(&mut self, json: &RawValue) -> AttributeValue {
         self.as_text = true;
         self.text(json.get().to_owned())
@@ -113,7 +113,7 @@ impl Encoder {
     }
 
     fn count(&mut self, stored: usize, text: usize) {
-        // Six bytes for each byte of text are the escape of a control character; the rest is `{"NULL":true},`.
+        // A control character is escaped with six bytes for each byte of text; the rest is `{"NULL":true},`.
         const AROUND: usize = 16;
         const ESCAPE: usize = 6;
         self.stored += stored;
@@ -121,15 +121,15 @@ impl Encoder {
     }
 }
 
-/// The keys and values of an object, in the order and as often as they stand there.
+/// The keys and values of an object in their order, duplicates included.
 pub(crate) type Entries<'a> = Vec<(String, &'a RawValue)>;
 
-/// The entries of an object, unless this is none, or a key is no text.
+/// The entries of an object; none if this is not an object or a key is not valid text.
 pub(crate) fn entries(json: &RawValue) -> Option<Entries<'_>> {
     serde_json::from_str::<Object<'_>>(json.get()).ok().map(|object| object.0)
 }
 
-/// True when these can be the names in a map.
+/// True when these are valid as the names in a map.
 fn are_names(entries: &Entries<'_>) -> bool {
     let mut names: Vec<&str> = entries.iter().map(|(name, _)| &**name).collect();
     names.sort_unstable();

@@ -1,4 +1,4 @@
-//! Brings a batch into the table, in requests of up to 25 items.
+//! Writes a batch to the table, in requests of up to 25 items.
 
 mod backoff;
 mod chunk;
@@ -19,11 +19,11 @@ use crate::table::Table;
 use backoff::Backoff;
 use chunk::{Chunk, Chunks};
 
-/// How many requests are under way at the same time. Every item has a key of its own and none replaces another, so the order
-/// in which they arrive is nothing that the table shows.
+/// The number of concurrent requests. Every item has a key of its own and none replaces another, so their order has no
+/// effect on the table.
 const IN_FLIGHT: usize = 8;
 
-/// Counts what was not stored as an operator may expect.
+/// Counts the messages that were not stored as an operator would expect.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
     passed_over: Counter,
@@ -31,7 +31,7 @@ pub(crate) struct Counters {
     throttled: Counter,
 }
 
-/// What there is to count in a batch; it counts once the batch is confirmed, however often that was tried.
+/// The counts of a batch; they are added once the batch is confirmed, however often it was tried.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     passed_over: u64,
@@ -39,22 +39,22 @@ struct Tally {
 }
 
 impl Counters {
-    /// The counters of the receiver that is being built.
+    /// Registers the counters of the receiver that is being built.
     pub(crate) fn new(cx: &BuildContext) -> Self {
         let labels = [("receiver", cx.name())];
         let counter = |name, help| cx.telemetry().counter(name, help, &labels);
         Self {
             passed_over: counter(
                 "receiver_passed_over_messages",
-                "Messages that are no blocks, confirmed without being stored",
+                "Messages that are not blocks, confirmed without being stored",
             ),
             as_text: counter(
                 "receiver_kept_as_text_messages",
-                "Blocks with a value that DynamoDB cannot hold and that was stored as the text of its JSON",
+                "Blocks with a value that DynamoDB cannot represent, stored as JSON text",
             ),
             throttled: counter(
                 "receiver_throttled_requests",
-                "Requests that DynamoDB refused, in whole or in part, because the table was too busy",
+                "Requests that DynamoDB refused, completely or in part, because the table was too busy",
             ),
         }
     }
@@ -68,26 +68,26 @@ impl Counters {
 /// A message that can never be stored.
 #[derive(Debug)]
 struct Refused {
-    /// Its place in the batch.
+    /// Its index in the batch.
     index: usize,
     why: String,
 }
 
-/// What became of a chunk.
+/// The outcome of a chunk.
 #[derive(Debug, Default)]
 struct Outcome {
     stored: Vec<MessageId>,
     refused: Option<Refused>,
-    /// To be written one at a time, because one of them is to blame.
+    /// To be written one at a time, because one of its items is refused.
     apart: Vec<Chunk>,
     failed: Option<StoreError>,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Debug)]
 struct Written {
     refused: Vec<Refused>,
-    /// The first error that says that there is more to write.
+    /// The first error of items that have to be written later.
     failed: Option<StoreError>,
     tally: Tally,
 }
@@ -97,14 +97,14 @@ struct Written {
 pub(crate) struct Writer {
     table: Table,
     counters: Counters,
-    /// Who claims the keys without an id; none when no host of the table does.
+    /// The host that claims keys without an id; none when no host of the table does.
     host: Option<String>,
-    /// None before the table is known, and when it is gone.
+    /// None before the table was checked, and when it is gone.
     keys: Option<SortKeys>,
-    /// How long to write at a batch, what is throttled included.
+    /// The time limit for writing a batch, including throttled requests.
     patience: Duration,
-    /// What was stored of a batch that then was put off: when it comes again, only the rest is written. Otherwise a batch that is too
-    /// large for the capacity or the speed of the table would be begun anew for ever.
+    /// The stored messages of a batch that was postponed: when it is delivered again, only the rest is written.
+    /// Otherwise a batch that is too large for the capacity or the speed of the table would be restarted indefinitely.
     stored: HashSet<MessageId>,
 }
 
@@ -119,7 +119,7 @@ impl Writer {
         Self { table, counters, host, keys: None, patience, stored: HashSet::new() }
     }
 
-    /// Gets to know the table, unless it is known; makes it when it is missing and shall be made.
+    /// Checks the table, unless that is done; creates it when it is missing and `create_table` is set.
     pub(crate) async fn prepare(&mut self) -> Result<SortKeys, StoreError> {
         if let Some(keys) = self.keys {
             return Ok(keys);
@@ -134,10 +134,10 @@ impl Writer {
 
     /// Stores the blocks among these messages.
     ///
-    /// Cancel safe: what was written before is written again with the same keys.
+    /// Cancel safe: items are written again with the same keys.
     ///
     /// # Errors
-    /// Permanent for messages that can never be stored; the others are stored then. Transient for everything else.
+    /// Permanent for messages that can never be stored, after the others are stored. Transient for every other error.
     pub(crate) async fn store(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         let deadline = Instant::now() + self.patience;
         let keys = self.prepare().await?;
@@ -163,7 +163,7 @@ impl Writer {
         }
     }
 
-    /// Writes as much as can be until the deadline.
+    /// Writes as much as possible until the deadline.
     async fn write(&mut self, batch: &[Message], keys: SortKeys, deadline: Instant) -> Written {
         let Self { table, counters, stored, patience, .. } = self;
         let mut chunks = Chunks::new(batch, stored, keys);
@@ -174,7 +174,7 @@ impl Writer {
         loop {
             while failed.is_none() && in_flight.len() < IN_FLIGHT {
                 let Some(chunk) = apart.pop().or_else(|| chunks.next()) else { break };
-                // However slow it is, each call gets on.
+                // However slow the table is, each call makes progress.
                 if Instant::now() >= deadline && !done.is_empty() {
                     failed = Some(table.slow(*patience));
                     break;
@@ -195,7 +195,7 @@ impl Writer {
     }
 }
 
-/// Writes one chunk, again and again while DynamoDB is too busy for all of it.
+/// Writes one chunk, and retries while DynamoDB is too busy for all of it.
 async fn write(
     table: &Table,
     throttled: &Counter,
@@ -229,7 +229,7 @@ async fn write(
     }
 }
 
-/// DynamoDB says that the request is wrong: so one of its items is, unless the table is.
+/// DynamoDB refuses the request as invalid: either one of its items is, or the table changed.
 async fn blame(table: &Table, chunk: Chunk, mut outcome: Outcome, cause: String) -> Outcome {
     if let Err(error) = table.check().await {
         outcome.failed = Some(error);

@@ -4,18 +4,18 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// What a child wrote.
+/// A frame from a child.
 #[derive(Debug)]
 pub(crate) enum Frame<'a> {
     Ready(Ready),
-    /// Everything in this batch is stored.
+    /// Every message of this batch is stored.
     Ack(u64),
-    /// Not for now. Without an id: the child cannot begin now.
+    /// A transient error. Without an id: the child cannot start at present.
     Retry {
         id: Option<u64>,
         reason: String,
     },
-    /// Never, for these items. Without an id: the child cannot begin at all.
+    /// A permanent error for these items. Without an id: the child cannot start at all.
     Refuse {
         id: Option<u64>,
         items: Vec<usize>,
@@ -31,17 +31,17 @@ pub(crate) enum Frame<'a> {
     Bye {
         agent_id: Cow<'a, str>,
     },
-    /// Nothing, but it does not hang.
+    /// A heartbeat.
     Alive,
 }
 
-/// What a child says of itself.
+/// The properties of a child.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ready {
     pub(crate) protocol: u64,
-    /// It wants to hear of agents that become active or inactive.
+    /// Whether it wants to be notified of agents that become active or inactive.
     pub(crate) activity: bool,
-    /// It hangs when it writes nothing for so many seconds.
+    /// The child hangs when it writes nothing for this many seconds.
     pub(crate) heartbeat: Option<NonZeroU32>,
     pub(crate) endpoints: Vec<String>,
 }
@@ -55,15 +55,15 @@ pub(crate) struct Sent<'a> {
     pub(crate) data_type: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) data: &'a RawValue,
-    /// What tells it from the same message sent again.
+    /// Identifies a repetition of the same message.
     #[serde(borrow)]
     pub(crate) key: Option<Cow<'a, str>>,
 }
 
-/// Why a line is no frame.
+/// The reason why a line is not a valid frame.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FrameError {
-    #[error("it is no JSON object of the right shape")]
+    #[error("it is not a JSON object of the right shape")]
     Json(#[from] serde_json::Error),
     #[error("there is no frame of type `{0}`")]
     Type(String),
@@ -71,7 +71,8 @@ pub(crate) enum FrameError {
     Missing(String, &'static str),
 }
 
-/// All keys of all frames; which of them must be there depends on the type. Others are passed over, so that there is room to grow.
+/// All keys of all frames; the type decides which of them are required. Unknown keys are ignored, so that the protocol
+/// can grow.
 #[derive(Deserialize)]
 struct Keys<'a> {
     #[serde(borrow)]
@@ -125,7 +126,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Frame<'_>, FrameError> {
 }
 
 impl Frame<'_> {
-    /// Its type, for messages.
+    /// Its type, for error messages.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Ready(_) => "ready",
@@ -139,7 +140,7 @@ impl Frame<'_> {
         }
     }
 
-    /// What it answers, for messages.
+    /// The id that it answers, for error messages.
     pub(crate) fn shown_id(&self) -> String {
         match self {
             Self::Ack(id) | Self::Send { id, .. } => format!("`{id}`"),
@@ -151,7 +152,7 @@ impl Frame<'_> {
     }
 }
 
-/// As much of a line as a log should hold.
+/// A prefix of a line, short enough for a log.
 pub(crate) fn excerpt(line: &[u8]) -> String {
     const LONGEST: usize = 120;
     let text = String::from_utf8_lossy(&line[..line.len().min(LONGEST)]);
@@ -200,7 +201,7 @@ mod tests {
 
     #[test]
     fn says_what_is_wrong() {
-        assert_eq!(said("hello"), "it is no JSON object of the right shape");
+        assert_eq!(said("hello"), "it is not a JSON object of the right shape");
         assert_eq!(said(r#"{"type":"ack"}"#), "a frame of type `ack` needs `id`");
         assert_eq!(said(r#"{"type":"nack","id":1}"#), "there is no frame of type `nack`");
     }

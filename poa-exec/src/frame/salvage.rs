@@ -1,4 +1,4 @@
-//! What can be read of a line that is no frame.
+//! Recovers the id from a line that is not a valid frame.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,12 +6,13 @@ use std::fmt;
 use serde::Deserializer as _;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 
-/// The id of a `send` that cannot be read as a whole, if it stands before what is wrong with it.
+/// The id of a `send` that cannot be read as a whole, if the id comes before the fault.
 ///
-/// What a stranger made a child write, such as `NaN`, is then an error of one message, and not the end of the child.
+/// Invalid data that a client made a child write, such as `NaN`, is then an error of one message and does not end the
+/// child.
 pub(crate) fn id_of_send(line: &[u8]) -> Option<u64> {
     let mut seen = Seen::default();
-    // However it ends: what was seen until then counts.
+    // A parse error is ignored: the keys before it count.
     let _ = serde_json::Deserializer::from_slice(line).deserialize_map(&mut seen);
     seen.id.filter(|_| seen.send)
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::PROTOCOL;
 use crate::Options;
 
-/// The last frame: end when everything in hand is done.
+/// The last frame: exit once everything in flight is done.
 pub(crate) const STOP: &[u8] = b"{\"type\":\"stop\"}\n";
 
 #[derive(Serialize)]
@@ -24,9 +24,9 @@ struct Hello<'a> {
     options: &'a Options,
 }
 
-/// The first frame: who the child is to be.
+/// The first frame: the role of the child.
 pub(crate) fn hello(role: &'static str, cx: &BuildContext, options: &Options) -> Vec<u8> {
-    // The child may run in another directory.
+    // An absolute path, because the child can run in another directory.
     let data_dir = std::path::absolute(cx.data_dir());
     let data_dir = data_dir.as_deref().unwrap_or(cx.data_dir());
     line(&Hello {
@@ -40,10 +40,10 @@ pub(crate) fn hello(role: &'static str, cx: &BuildContext, options: &Options) ->
     })
 }
 
-/// Messages to be stored.
+/// Messages to store.
 ///
 /// # Errors
-/// For the first message whose payload has no JSON form: there never will be a frame with it.
+/// For the first message whose payload has no JSON form: it can never be sent in a frame.
 pub(crate) fn batch(id: u64, messages: &[Message]) -> Result<Vec<u8>, DeliveryError> {
     let bytes: usize = messages.iter().map(Message::footprint).sum();
     let mut frame = Vec::with_capacity(bytes + 128 * messages.len());
@@ -58,7 +58,7 @@ pub(crate) fn batch(id: u64, messages: &[Message]) -> Result<Vec<u8>, DeliveryEr
     Ok(frame)
 }
 
-/// One message. Written by hand, because this is what the cost of a child process is made of.
+/// One message. Encoded by hand, because this dominates the cost of a child process.
 fn item(frame: &mut Vec<u8>, message: &Message) -> Result<(), PayloadError> {
     let data = message.payload().to_json()?;
     let data: &RawValue = serde_json::from_str(&data).map_err(PayloadError::Json)?;
@@ -66,7 +66,7 @@ fn item(frame: &mut Vec<u8>, message: &Message) -> Result<(), PayloadError> {
         MessageType::Bye => "bye",
         _ => "data",
     };
-    // Neither the id nor the time has a character to be escaped, and a vector takes whatever is written.
+    // Neither the id nor the time contains a character to escape, and writing to a vector cannot fail.
     let (id, at) = (message.id(), message.received_at());
     let _ = write!(frame, r#"{{"id":"{id}","received_at":"{at}","agent_id":"#);
     for (text, key) in [
@@ -84,10 +84,10 @@ fn item(frame: &mut Vec<u8>, message: &Message) -> Result<(), PayloadError> {
     Ok(())
 }
 
-/// In JSON a line feed as such stands between values only, so a space will do.
+/// A raw line feed in JSON occurs only between tokens, so a space can replace it.
 fn join_lines(json: &mut [u8]) {
     let ends_line = |byte: u8| byte == b'\n' || byte == b'\r';
-    // Agents hardly send any; without a branch for each byte, to see that takes next to nothing.
+    // Agents hardly ever send one. A search without a branch for each byte makes the check cheap.
     if json.iter().fold(false, |any, byte| any | ends_line(*byte)) {
         json.iter_mut().filter(|byte| ends_line(**byte)).for_each(|byte| *byte = b' ');
     }
@@ -117,13 +117,13 @@ pub(crate) fn activity(id: u64, agents: &[Activity]) -> Vec<u8> {
     line(&Changes { r#type: "activity", id, agents: agents.collect() })
 }
 
-/// What became of messages that a handler sent.
+/// The result for messages that a handler sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Outcome {
     pub(crate) ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
-    /// After how many seconds the same messages may be sent again; never when absent.
+    /// The delay in seconds after which the same messages can be sent again; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retry_after: Option<u32>,
 }

@@ -62,7 +62,7 @@ async fn each_send_is_answered() {
     assert_eq!(reasons[0], "messages[0]: unknown data_type `weather`");
     assert_eq!(reasons[1], "messages[0]: expected an object, found an array");
     assert!(reasons[2].starts_with("messages[0]: agent_id "), "{reasons:?}");
-    assert_eq!(reasons[3], "`messages` holds no message");
+    assert_eq!(reasons[3], "`messages` is empty");
     assert!(answers[1..].iter().all(|answer| answer.get("retry_after").is_none()), "{answers:?}");
     let record = recording.record();
     let seen: Vec<_> = record.messages().map(|message| message.payload().bytes().clone()).collect();
@@ -135,7 +135,7 @@ async fn nonsense_ends_a_handler_too() {
     let recording = Recording::new();
     let host =
         host(sh(&[READY, r#"echo '{"type":"ack","id":1}'"#, "read -r stop"]), &recording).await;
-    let wrong = "the child process failed: `sh` wrote a `ack` frame `1`, which nobody waits for; \
+    let wrong = "the child process failed: `sh` wrote a `ack` frame `1`, which was not expected; \
                  a handler writes `send`, `ping`, `bye` and `alive`";
     until(wrong, || format!("{:?}", host.status("child")).contains(wrong)).await;
     drop(host);
@@ -164,7 +164,7 @@ async fn what_a_stranger_made_a_child_write_does_not_end_it() {
         assert_eq!(answers[index].get("retry_after"), None, "{answers:?}");
         answers[index]["reason"].as_str().unwrap()
     };
-    let shape = "it is no JSON object of the right shape: ";
+    let shape = "it is not a JSON object of the right shape: ";
     assert!(reason(0).starts_with(&format!("{shape}expected value at line 1 ")), "{answers:?}");
     assert!(reason(1).starts_with(&format!("{shape}invalid number at line 1 ")), "{answers:?}");
     assert!(reason(2).contains("nested deeper than 128 levels"), "{answers:?}");
@@ -187,7 +187,7 @@ async fn a_child_that_promised_to_is_heard_of_or_hangs() {
     let alive = r#"for n in 1 2 3 4 5 6; do echo '{"type":"alive"}'; sleep 0.25; done"#;
     let host = host(sh(&[greet, alive, "read -r stop"]), &recording).await;
     let begin = std::time::Instant::now();
-    let wrong = "`sh` hangs: it promised a sign of life every 1s and gave none";
+    let wrong = "`sh` hangs: it promised a heartbeat every 1s and sent none";
     until(wrong, || format!("{:?}", host.status("child")).contains(wrong)).await;
     assert!(begin.elapsed() > Duration::from_secs(2), "{:?}", begin.elapsed());
     drop(host);
@@ -225,7 +225,7 @@ async fn a_child_that_reads_no_answers_is_not_heard_for_ever_and_ends() {
     // Its answers fill the pipe. Were it heard without them, it would be done by then.
     tokio::time::sleep(Duration::from_millis(500)).await;
     tokio::time::pause();
-    let wrong = "`sh` did not read what it was sent within 1m";
+    let wrong = "`sh` did not read its input within 1m";
     until(wrong, || format!("{:?}", host.status("child")).contains(wrong)).await;
     assert!(!dir.path().join("wrote_all").exists());
     drop(host);

@@ -16,7 +16,7 @@ async fn not_built(config: Config) -> String {
 async fn at_the_start() {
     assert_eq!(
         not_built(Config::new(["poa-no-such-program", "x.py"])).await,
-        "the child process does not start: cannot start `poa-no-such-program x.py`; is it there, and may it be run?: \
+        "the child process does not start: cannot start `poa-no-such-program x.py`; check that it exists and is executable: \
          No such file or directory (os error 2)"
     );
     assert_eq!(
@@ -26,12 +26,12 @@ async fn at_the_start() {
     );
     assert_eq!(
         not_built(sh(&[r#"read -r hello; echo '{"type":"ready","protocol":9}'"#])).await,
-        "the child process does not start: `sh` speaks version 9 of the protocol; this host speaks 1"
+        "the child process does not start: `sh` uses version 9 of the protocol; this host supports 1"
     );
     assert_eq!(
         not_built(sh(&[r#"read -r hello; echo '{"type":"ack","id":1}'"#])).await,
-        "the child process does not start: `sh` wrote a `ack` frame `1`, which nobody waits for; \
-         first it has to write `ready`"
+        "the child process does not start: `sh` wrote a `ack` frame `1`, which was not expected; \
+         its first frame must be `ready`"
     );
     assert_eq!(
         not_built(sh(&[r#"read -r hello; echo '{"type":"refuse","reason":"no `path`"}'"#])).await,
@@ -43,13 +43,13 @@ async fn at_the_start() {
 async fn at_the_start_and_only_for_now() {
     assert_eq!(
         not_built(sh(&[r#"read -r hello; echo '{"type":"retry","reason":"no database"}'"#])).await,
-        "the child process cannot start now: `sh` says: no database"
+        "the child process cannot start at present: `sh` says: no database"
     );
     let mut slow = sh(&["read -r hello", "read -r never"]);
     slow.start_timeout = Duration::from_millis(50);
     assert_eq!(
         not_built(slow).await,
-        "the child process cannot start now: `sh` did not say that it is ready within 50ms"
+        "the child process cannot start at present: `sh` did not report that it is ready within 50ms"
     );
 }
 
@@ -64,24 +64,24 @@ async fn not_delivered(config: Config) -> String {
 async fn with_a_batch_in_hand() {
     assert_eq!(
         not_delivered(sh(&[READY, NEXT, "echo hello", "read -r stop"])).await,
-        "`sh` wrote what is no frame: `hello`; standard output is for frames alone, so print to standard error: \
-         it is no JSON object of the right shape: expected value at line 1 column 1"
+        "`sh` wrote an invalid frame: `hello`; standard output is for frames alone, so print to standard error: \
+         it is not a JSON object of the right shape: expected value at line 1 column 1"
     );
     assert_eq!(
         not_delivered(sh(&[READY, NEXT, r#"echo '{"type":"ack","id":77}'"#, "read -r stop"])).await,
-        "`sh` wrote a `ack` frame `77`, which nobody waits for; `1` is what it has in hand"
+        "`sh` wrote a `ack` frame `77`, which was not expected; `1` is in flight"
     );
     assert_eq!(
         not_delivered(sh(&[READY, NEXT, "exit 0"])).await,
-        "`sh` ended with messages in hand (exit status: 0)"
+        "`sh` ended with messages in flight (exit status: 0)"
     );
     assert_eq!(
         not_delivered(sh(&[READY, NEXT, "kill -9 $$"])).await,
-        "`sh` ended with messages in hand (signal: 9 (SIGKILL))"
+        "`sh` ended with messages in flight (signal: 9 (SIGKILL))"
     );
     assert_eq!(
         not_delivered(sh(&[READY, "exec >&-", "while read -r line; do :; done"])).await,
-        "`sh` ended with messages in hand (its standard output is closed, but it still runs)"
+        "`sh` ended with messages in flight (it closed its standard output, but is still running)"
     );
 }
 
@@ -91,7 +91,7 @@ async fn with_a_line_that_has_no_end() {
     config.max_line = Size::bytes(1000);
     assert_eq!(
         not_delivered(config).await,
-        "`sh` wrote a line of more than 1000 B; raise `max_line` if that is what it is to do"
+        "`sh` wrote a line of more than 1000 B; raise `max_line` if it needs longer lines"
     );
 }
 

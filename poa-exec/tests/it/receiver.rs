@@ -69,7 +69,7 @@ async fn a_child_that_died_is_started_anew() {
     let mut receiver = build(sh_in(dir.path(), &script)).await.unwrap();
     let messages = [Samples::default().json("a", "system_metrics", "{}")];
     let error = transient(receiver.metrics_received(&messages).await.unwrap_err());
-    assert_eq!(error, "`sh` ended with messages in hand (exit status: 3)");
+    assert_eq!(error, "`sh` ended with messages in flight (exit status: 3)");
     receiver.metrics_received(&messages).await.unwrap();
     receiver.terminate().await;
 }
@@ -83,6 +83,6 @@ async fn a_child_that_ends_between_two_batches_costs_neither() {
     receiver.metrics_received(&messages).await.unwrap();
     // The first one may or may not have ended by now; it is not said that it may lose anything.
     while let Err(error) = receiver.metrics_received(&messages).await {
-        assert!(transient(error).contains("ended with messages in hand"));
+        assert!(transient(error).contains("ended with messages in flight"));
     }
 }

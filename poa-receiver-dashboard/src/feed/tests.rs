@@ -20,7 +20,7 @@ fn push(queue: &Queue, name: &str, kind: u64, text: &str) {
     queue.push(&agent(name), kind, &frame(text));
 }
 
-/// What the client gets next, without the padding; of notices, agent and count.
+/// The next frames of the client, without the padding; of notices, agent and count.
 async fn next(queue: &Queue, most: usize) -> Vec<String> {
     let text = |frame: Bytes| {
         let text = std::str::from_utf8(&frame).unwrap().trim_end().to_owned();

@@ -5,26 +5,26 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::scalar::Scalar;
 use super::{INFORMATION, STATISTICS};
 
-/// What a metric changes on the page. A body that does not have the expected shape changes nothing.
+/// The change that a metric makes to the page. A body of unexpected shape makes none.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Update {
-    /// Nothing that the page shows.
+    /// No change.
     Nothing,
-    /// Who the agent is.
+    /// The description of the agent.
     About(Box<About>),
     /// The state of its node.
     Chain(Chain),
     /// The load of its machine.
     System(System),
-    /// How long the agent's calls take, in milliseconds.
+    /// The latency of the agent's calls, in milliseconds.
     Latency(f64),
-    /// The block that the node has got.
+    /// The latest block of the node.
     Block(Block),
-    /// Transactions that wait.
+    /// Pending transactions.
     Pending(f64),
 }
 
-/// Who an agent is: the body of `information`.
+/// The description of an agent: the body of `information`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct About {
@@ -53,7 +53,7 @@ pub(crate) struct Chain {
     pub(crate) syncing: Syncing,
 }
 
-/// How far a node has come with what the network has.
+/// The progress of a node's synchronisation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "SyncingIn")]
 pub(crate) struct Syncing {
@@ -71,7 +71,7 @@ pub(crate) struct System {
     pub(crate) disk: Figure,
 }
 
-/// A block, without all that is in it.
+/// A block, without its contents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Block {
@@ -81,7 +81,7 @@ pub(crate) struct Block {
 }
 
 impl Update {
-    /// What this body of this type means.
+    /// The meaning of a body of this type.
     pub(crate) fn read(data_type: &str, kind: &str, body: &str) -> Self {
         let update = match (data_type, kind) {
             (_, INFORMATION) => parse(body).map(|about| Self::About(Box::new(about))),
@@ -116,7 +116,7 @@ struct SystemIn {
 }
 
 impl SystemIn {
-    /// Agents send the memory as a fraction of one, the others in percent.
+    /// Agents send the memory as a fraction, the other figures in percent.
     fn in_percent(self) -> System {
         let memory = self.memory_usage.0;
         let memory = Figure(memory.map(|used| if used <= 1.0 { used * 100.0 } else { used }));
@@ -136,7 +136,7 @@ struct PendingIn {
     pending: Figure,
 }
 
-/// `false`, `true`, or how far; also what [`Syncing`] itself is stored as.
+/// `false`, `true`, or the progress; also the stored form of [`Syncing`].
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum SyncingIn {
@@ -184,7 +184,7 @@ impl<'de> Deserialize<'de> for Line {
     }
 }
 
-/// Yes, no, or not said.
+/// True, false, or absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct YesOrNo(Option<bool>);
 

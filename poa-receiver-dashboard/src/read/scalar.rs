@@ -1,29 +1,29 @@
-//! Values that agents are free to send in any type.
+//! Values that agents can send in any type.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// The longest text that is kept, in characters: it is meant for a table.
+/// The longest text that is kept, in characters: it has to fit a table.
 const LONGEST: usize = 200;
 
-/// A number, a text, a yes or no; anything else is nothing, and never an error.
+/// A number, a text or a boolean; any other value counts as absent and is never an error.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Scalar {
-    /// Absent, null, or no scalar.
+    /// Absent, null, or not a scalar.
     #[default]
     Nothing,
     /// `true` or `false`.
     Flag(bool),
-    /// A number, as near as a double comes.
+    /// A number, rounded to a double.
     Number(f64),
     /// A text, cut to a length that fits a table.
     Text(String),
 }
 
 impl Scalar {
-    /// The finite number that this is, or that this text says in decimal or as `0x…`.
+    /// The finite number that this is, or that this text contains in decimal or as `0x…`.
     pub(crate) fn number(&self) -> Option<f64> {
         let number = match self {
             Self::Number(number) => Some(*number),
@@ -33,7 +33,7 @@ impl Scalar {
         number.filter(|number| number.is_finite())
     }
 
-    /// The text that this is; of a number its digits.
+    /// The text that this is; for a number its digits.
     pub(crate) fn text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text).filter(|text| !text.is_empty()),
@@ -42,7 +42,7 @@ impl Scalar {
         }
     }
 
-    /// The yes or no that this is.
+    /// The boolean that this is.
     pub(crate) fn flag(&self) -> Option<bool> {
         match self {
             Self::Flag(flag) => Some(*flag),

@@ -1,4 +1,4 @@
-//! One agent: what new clients are told of it, and what the page shows.
+//! One agent: the frames for new clients, and its row on the page.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::history::History;
 use super::view::View;
 
-/// Everything that is kept of one agent. Its memory is bounded: frames larger than [`KEPT`] are passed on, not kept.
+/// Everything that is kept for one agent. Its memory is limited: frames larger than [`KEPT`] are passed on, not kept.
 #[derive(Debug, Default)]
 pub(crate) struct Agent {
     pub(crate) view: View,
@@ -16,9 +16,9 @@ pub(crate) struct Agent {
     pub(crate) information: Option<Bytes>,
     /// The frame of its last `statistics` of each data type, the newest last.
     pub(crate) statistics: Vec<(Arc<str>, Bytes)>,
-    /// The change in which the page's view changed last.
+    /// The number of the change in which its row changed last.
     pub(crate) changed: u64,
-    /// The change in which who it is changed last.
+    /// The number of the change in which its description changed last.
     pub(crate) introduced: u64,
 }
 
@@ -26,7 +26,7 @@ pub(crate) struct Agent {
 pub(crate) const KEPT: usize = 16 << 10;
 
 impl Agent {
-    /// Keeps the statistics of this data type, as the newest.
+    /// Keeps the statistics of this data type as the newest.
     pub(crate) fn keep_statistics(&mut self, data_type: &str, frame: Bytes) {
         let place = self.statistics.iter().position(|(known, _)| **known == *data_type);
         let name = match place {
@@ -38,7 +38,7 @@ impl Agent {
         }
     }
 
-    /// What a new client is told first: frames with their data types, of which the information has none.
+    /// The frames that a new client gets first, with their data types; the information has none.
     pub(crate) fn last_words(&self) -> impl Iterator<Item = (Option<&str>, &Bytes)> {
         let statistics = self.statistics.iter().map(|(name, frame)| (Some(&**name), frame));
         self.information.iter().map(|frame| (None, frame)).chain(statistics)

@@ -1,4 +1,4 @@
-//! All agents that are known.
+//! All known agents.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -12,14 +12,14 @@ use super::unsaved::{Rows, Saved, Unsaved};
 use super::view::{Condition, View, millis};
 use crate::read::{INFORMATION, Reading, STATISTICS};
 
-/// How many agents are kept, and for how long.
+/// The limits on kept agents.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) agents: usize,
     pub(crate) forget_after: Duration,
 }
 
-/// All agents. Every change has a number, so that the page is told only what it does not know yet.
+/// All agents. Every change has a number, so that a page is sent only the changes it does not know yet.
 #[derive(Debug)]
 pub(crate) struct Agents {
     bounds: Bounds,
@@ -27,18 +27,18 @@ pub(crate) struct Agents {
     unsaved: Unsaved,
     /// The number of the last change.
     change: u64,
-    /// The last agents that were forgotten, each with the number of that change.
+    /// The agents that were removed last, each with the number of that change.
     gone: VecDeque<(u64, AgentId)>,
 }
 
-/// How many forgotten agents are remembered for pages; who missed more gets everything anew.
+/// The number of removed agents that are remembered for pages; a page that missed more gets the complete state.
 const GONE: usize = 1024;
 
-/// The share of agents that is forgotten when there are too many, so that it need not be done for each.
+/// The share of agents that is removed at the limit, so that it is not done for each new agent.
 const EXCESS: usize = 20;
 
 impl Agents {
-    /// The agents that an earlier process has saved.
+    /// Restores the agents that an earlier process has saved.
     pub(crate) fn restore(bounds: Bounds, saved: Vec<Saved>, now: Timestamp) -> Self {
         let unsaved = Unsaved::default();
         let mut agents =
@@ -78,7 +78,7 @@ impl Agents {
         self.change = change;
     }
 
-    /// The agent is in this state; false when that was known.
+    /// Sets the state of an agent; false when it was in this state already.
     pub(super) fn enter(&mut self, id: &AgentId, state: Condition, since: Timestamp) -> bool {
         let change = self.change + 1;
         let agent = self.entry(id, since);
@@ -94,7 +94,8 @@ impl Agents {
         true
     }
 
-    /// What clients are told of an agent that became inactive is its last word; the page shows no load or peers of it.
+    /// For clients of the feed, the final frame of an inactive agent is its last value; its row on the page has no
+    /// load and no peers.
     pub(super) fn lay_down(&mut self, id: &AgentId, frame: Bytes) {
         let Some(agent) = self.known.get_mut(id) else { return };
         agent.keep_statistics(super::CHAIN, frame);
@@ -104,7 +105,7 @@ impl Agents {
     }
 
     fn entry(&mut self, id: &AgentId, at: Timestamp) -> &mut Agent {
-        // Looked up twice only for an agent that is new: clones of an id are not free.
+        // Looked up twice only for a new agent: clones of an id are not free.
         if !self.known.contains_key(id) {
             let (view, introduced) = (View::new(at), self.change + 1);
             self.known.insert(id.clone(), Agent { view, introduced, ..Agent::default() });
@@ -113,12 +114,12 @@ impl Agents {
         self.known.entry(id.clone()).or_default()
     }
 
-    /// All of them, in no order.
+    /// All of them, in no particular order.
     pub(super) fn ids(&self) -> impl Iterator<Item = &AgentId> {
         self.known.keys()
     }
 
-    /// What new clients of the feed are told of an agent: frames with their data types, of which the information has none.
+    /// The frames of an agent for new clients of the feed, with their data types; the information has none.
     pub(super) fn last_words(&self, id: &AgentId) -> impl Iterator<Item = (Option<&str>, &Bytes)> {
         self.known.get(id).into_iter().flat_map(Agent::last_words)
     }
@@ -135,7 +136,7 @@ impl Agents {
         self.unsaved.restore(rows);
     }
 
-    /// When there are too many agents, forgets those not heard for longest.
+    /// At the limit, removes the agents not heard for longest.
     pub(super) fn forget_excess(&mut self) -> Vec<AgentId> {
         if self.known.len() <= self.bounds.agents {
             return Vec::new();
@@ -147,7 +148,7 @@ impl Agents {
         self.forget(gone)
     }
 
-    /// Forgets who is not active and was not heard for too long.
+    /// Removes agents that are not active and were not heard for too long.
     pub(super) fn forget_gone(&mut self, now: Timestamp) -> Vec<AgentId> {
         let longest = u64::try_from(self.bounds.forget_after.as_millis()).unwrap_or(u64::MAX);
         let limit = millis(now).saturating_sub(longest);
@@ -176,14 +177,14 @@ impl Agents {
         self.change
     }
 
-    /// The agents forgotten since this change; `None` when that is not known any more.
+    /// The agents removed after this change; `None` when that is no longer known.
     pub(crate) fn gone_since(&self, since: u64) -> Option<Vec<AgentId>> {
         let complete = self.gone.len() < GONE || self.gone.front()?.0 <= since;
         let gone = self.gone.iter().filter(|(change, _)| *change > since);
         complete.then(|| gone.map(|(_, id)| id.clone()).collect())
     }
 
-    /// The agents whose view changed since this change, and whether who they are did, too.
+    /// The agents whose row changed after this change, and whether their description did, too.
     pub(crate) fn changed_since(
         &self,
         since: u64,

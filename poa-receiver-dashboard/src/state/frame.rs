@@ -1,9 +1,9 @@
-//! Frames of the feed: what clients of the original understand.
+//! Frames of the feed, as clients of POA Backend understand them.
 
 use bytes::Bytes;
 use poa_core::AgentId;
 
-/// What is said of an agent that became inactive, word for word what the original says.
+/// The frame for an agent that became inactive, exactly as in POA Backend.
 const INACTIVE: &str = r#"{"type":"statistics","body":{"active":false,"gasPrice":null,"hashrate":0,"mining":false,"peers":0,"syncing":null,"uptime":null}}"#;
 
 /// A metric: `{"agent_id": …, "data": …}`.
@@ -17,7 +17,8 @@ pub(crate) fn inactive(agent: &AgentId) -> Bytes {
     metric(agent, INACTIVE)
 }
 
-/// So many metrics of this agent were left out for this client. Of a type that no other client knows, and so passes over.
+/// Reports the number of this agent's metrics that were dropped for this client. Clients of POA Backend do not know
+/// its type and ignore it.
 pub(crate) fn missed(agent: &AgentId, count: u64) -> Bytes {
     metric(agent, &format!(r#"{{"type":"missed","body":{{"count":{count}}}}}"#))
 }

@@ -1,4 +1,4 @@
-//! What an agent's figures were in the last quarter of an hour.
+//! The figures of an agent in the last quarter of an hour.
 
 use std::collections::VecDeque;
 
@@ -10,14 +10,14 @@ use crate::read::Figure;
 
 /// The time between samples, in seconds.
 const EVERY: u64 = 10;
-/// How many samples are kept: a quarter of an hour.
+/// The number of samples: a quarter of an hour.
 const KEPT: usize = 90;
 
-/// The last samples of one agent, oldest first; one without any figure stands where it fell silent. Takes 4 KiB at most.
+/// The last samples of one agent, oldest first; a sample without figures marks the start of a silence. At most 4 KiB.
 #[derive(Debug, Default)]
 pub(crate) struct History(VecDeque<Sample>);
 
-/// The figures at one time; what is not known is no number.
+/// The figures at one time; NaN if unknown.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
     /// Seconds since 1970.
@@ -31,7 +31,7 @@ struct Sample {
     pending: f32,
 }
 
-/// Samples as columns, which is what charts take.
+/// Samples as columns, the format of the charts.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Columns {
     at: Vec<u64>,
@@ -45,7 +45,7 @@ pub(crate) struct Columns {
 }
 
 impl History {
-    /// Notes the figures of a moment: as a new sample, or as the newer figures of the last one.
+    /// Records current figures: as a new sample, or as an update of the last one.
     pub(crate) fn note(&mut self, at: Timestamp, live: &Live) {
         let mut sample = Sample::of(seconds(at), live);
         match self.0.back_mut() {
@@ -57,14 +57,14 @@ impl History {
         }
     }
 
-    /// Notes that the agent is silent from now on, so that no line is drawn from its last figures to its next ones.
+    /// Records that the agent is silent from now on, so that no line connects its last figures to the next ones.
     pub(crate) fn fall_silent(&mut self, at: Timestamp) {
         if self.0.back().is_some_and(|last| !last.is_silence()) {
             self.push(Sample::of(seconds(at), &Live::default()));
         }
     }
 
-    /// Appends a sample, later than the last one, whatever the clock says.
+    /// Appends a sample, later than the last one even if the clock was set back.
     fn push(&mut self, mut sample: Sample) {
         let after = self.0.back().map_or(0, |last| last.at + 1);
         sample.at = sample.at.max(after);
@@ -149,7 +149,7 @@ mod tests {
     fn silence_leaves_a_gap_however_short_it_is() {
         let mut history = History::default();
         history.fall_silent(Timestamp::from_micros(90_000_000));
-        assert!(history.columns().at.is_empty(), "there is nothing that it could part");
+        assert!(history.columns().at.is_empty(), "there is no gap to keep");
         note(&mut history, 100, 1.0);
         for second in [100, 104] {
             history.fall_silent(Timestamp::from_micros(second * 1_000_000));

@@ -22,7 +22,7 @@ fn change(name: &str, active: bool, since: Timestamp) -> [Activity; 1] {
     [Activity::new(AgentId::new(name).unwrap(), active, since)]
 }
 
-/// What a new client is told first.
+/// The first frames of a new client.
 fn first(state: &State) -> Vec<Value> {
     let (client, queue) = state.join(1 << 20);
     let mut frames = Vec::new();
@@ -33,7 +33,7 @@ fn first(state: &State) -> Vec<Value> {
     frames.iter().map(|frame| serde_json::from_slice(frame).unwrap()).collect()
 }
 
-/// The next frames of a client, without the words that are the same in all.
+/// The next frames of a client, without their constant parts.
 async fn heard(state: &State, queue: &Queue) -> Vec<String> {
     let frames = state.next(queue, 100).await;
     let said = frames.iter().map(|frame| serde_json::from_slice::<Value>(frame).unwrap());
@@ -69,7 +69,7 @@ async fn a_new_client_that_is_slow_gets_the_last_values_of_when_it_takes_them() 
     let n = |n: u64| json!({"type": "statistics", "body": {"n": n}});
     show(&state, &samples.message("a", "ethereum_metrics", &n(1)));
     let (_, queue) = state.join(1 << 20);
-    // What was said before it joined comes first, and all that came after it joined comes.
+    // The values from before it joined come first, then every newer one.
     show(&state, &samples.message("a", "ethereum_metrics", &n(2)));
     show(&state, &samples.message("b", "ethereum_metrics", &n(3)));
     let told = heard(&state, &queue).await;
@@ -191,7 +191,7 @@ fn the_page_is_told_only_what_changed() {
         (&row["id"], &row["state"], &row["live"]["latency"]),
         (&json!("a"), &json!("unknown"), &json!(3.0))
     );
-    assert!(row.get("about").is_none(), "who it is has not changed: {row}");
+    assert!(row.get("about").is_none(), "its description has not changed: {row}");
     assert!(!state.page(Some(change)).news);
 }
 

@@ -1,4 +1,4 @@
-//! What was not written to the disk yet.
+//! Changes that are not saved to disk yet.
 
 use std::collections::HashMap;
 
@@ -24,14 +24,14 @@ pub(crate) struct Kept {
     pub(crate) frame: Bytes,
 }
 
-/// What is to be written; an agent that stands for nothing was forgotten.
+/// The agents to save; `None` for an agent that was removed.
 pub(crate) type Rows = Vec<(AgentId, Option<Row>)>;
 
-/// What is to be written of one agent.
+/// The changes of one agent.
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) view: View,
-    /// All frames that are kept, in their order; `None` when they have not changed.
+    /// All kept frames in their order; `None` when they have not changed.
     pub(crate) kept: Option<Vec<Kept>>,
 }
 
@@ -50,17 +50,17 @@ impl Saved {
     }
 }
 
-/// Which agents changed since they were written.
+/// The agents that changed since they were saved.
 #[derive(Debug, Default)]
 pub(crate) struct Unsaved {
-    /// Whether the frames of the agent changed, besides the view.
+    /// Whether the frames of the agent changed, besides its row.
     agents: HashMap<AgentId, bool>,
-    /// Something changed that an agent does not repeat.
+    /// A change that an agent does not repeat.
     urgent: bool,
 }
 
 impl Unsaved {
-    /// It said who it is, which it may never do again.
+    /// Its description, which it may never send again.
     pub(super) fn information(&mut self, id: &AgentId) {
         self.urgent = true;
         self.statistics(id);
@@ -74,7 +74,7 @@ impl Unsaved {
         self.agents.entry(id.clone()).or_default();
     }
 
-    /// It came or went.
+    /// It became active or inactive.
     pub(super) fn state(&mut self, id: &AgentId) {
         self.urgent = true;
         self.view(id);
@@ -84,7 +84,7 @@ impl Unsaved {
         self.agents.insert(id.clone(), true);
     }
 
-    /// What is to be written, unless all of it can wait and may.
+    /// The changes to save, unless all of them can wait and `all` is false.
     pub(super) fn take(&mut self, all: bool, known: &HashMap<AgentId, Agent>) -> Option<Rows> {
         if self.agents.is_empty() || !(all || self.urgent) {
             return None;
@@ -98,7 +98,7 @@ impl Unsaved {
         Some(agents.into_iter().map(row).collect())
     }
 
-    /// Takes back what could not be written. It can wait now: the disk is in trouble.
+    /// Takes back changes that could not be saved. They are no longer urgent: the disk has a fault.
     pub(super) fn restore(&mut self, rows: &Rows) {
         for (id, row) in rows {
             let frames = row.as_ref().is_none_or(|row| row.kept.is_some());

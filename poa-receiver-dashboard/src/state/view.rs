@@ -1,37 +1,38 @@
-//! What the page shows of one agent.
+//! The row of an agent on the page.
 
 use poa_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::read::{About, Block, Chain, Figure, System, Update};
 
-/// Whether somebody would notice if the agent fell silent.
+/// The state of an agent, as far as its silence would be detected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Condition {
     /// It pings.
     Active,
-    /// It has stopped pinging, or has taken its leave.
+    /// It stopped pinging, or said bye.
     Inactive,
-    /// It has not pinged since this server was started, or since it was inactive, or never did: it may be there or not.
+    /// It has not pinged since this server was started or since it was inactive, or it never pings: its state is not
+    /// known.
     #[default]
     Unknown,
 }
 
-/// One agent, as the page shows it. Times are milliseconds since 1970, as in JavaScript.
+/// One agent as the page shows it. Times are milliseconds since 1970, as in JavaScript.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct View {
     pub(crate) state: Condition,
     pub(crate) since: u64,
-    /// When it was last heard: its last metric, or its last change of state.
+    /// The time of its last metric, or of its last change of state.
     pub(crate) seen: u64,
     pub(crate) live: Live,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) about: Option<Box<About>>,
 }
 
-/// What changes all the time.
+/// The figures that change continuously.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Live {
@@ -56,13 +57,13 @@ impl View {
         Self { since: millis(at), seen: millis(at), ..Self::default() }
     }
 
-    /// An agent that was taken for inactive speaks: it is there, but nobody knows yet whether it pings. Says whether that is
-    /// news.
+    /// Records that an inactive agent sent data: it is running, but whether it pings is not known yet. Returns whether
+    /// its state changed.
     pub(crate) fn hear(&mut self, at: Timestamp) -> bool {
         self.state == Condition::Inactive && self.enter(Condition::Unknown, at)
     }
 
-    /// Takes in a metric that came at this time. Says whether it told who the agent is.
+    /// Applies a metric of this time. Returns whether it contained the description of the agent.
     pub(crate) fn apply(&mut self, at: Timestamp, update: Update) -> bool {
         self.seen = self.seen.max(millis(at));
         let live = &mut self.live;
@@ -81,7 +82,7 @@ impl View {
         false
     }
 
-    /// Changes the state; false when that is the state already.
+    /// Changes the state; false when it is in this state already.
     pub(crate) fn enter(&mut self, state: Condition, since: Timestamp) -> bool {
         if self.state == state {
             return false;
@@ -91,7 +92,7 @@ impl View {
         true
     }
 
-    /// What is still known when the server starts: an agent that was active may have left meanwhile.
+    /// The row as it is known after a restart: an agent that was active may have left meanwhile.
     pub(crate) fn after_restart(mut self, now: Timestamp) -> Self {
         if self.state == Condition::Active {
             (self.state, self.since) = (Condition::Unknown, millis(now));

@@ -1,4 +1,4 @@
-//! Who may look: whoever knows the secret, or has a cookie that was given for it.
+//! Access control: by the secret, or by a cookie that was given for it.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,24 +19,24 @@ pub(crate) const COOKIE_NAME: &str = "poa_dashboard";
 
 const SECRET_HEADER: HeaderName = HeaderName::from_static("wssecret");
 
-/// Length of the time at which a cookie ends, the first part of its value.
+/// The length of the expiry time, the first part of the cookie's value.
 const TIME: usize = 8;
 
 /// Checks secrets and cookies.
 pub(crate) struct Access {
-    /// The hash of the secret: a comparison of hashes takes the same time for guesses of any length.
+    /// The hash of the secret: comparing hashes takes the same time for guesses of any length.
     secret: digest::Digest,
     cookies: hmac::Key,
 }
 
-/// What a request offers to be let in.
+/// The credentials of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Offer {
     /// A secret, right or wrong.
     Secret(String),
-    /// A cookie that is right.
+    /// A valid cookie.
     Cookie,
-    /// Nothing that counts.
+    /// None.
     Nothing,
 }
 
@@ -54,7 +54,7 @@ impl Access {
         constant_time::verify_slices_are_equal(guess.as_ref(), self.secret.as_ref()).is_ok()
     }
 
-    /// A cookie that is valid from now on. It says nothing about the secret.
+    /// A cookie that is valid from now on. It reveals nothing about the secret.
     pub(crate) fn cookie(&self, now: Timestamp) -> String {
         let end = now.as_micros() + u64::try_from(COOKIE_LIFE.as_micros()).unwrap_or(u64::MAX);
         let mut value = end.to_be_bytes().to_vec();
@@ -68,8 +68,8 @@ impl Access {
         hmac::verify(&self.cookies, end, tag).is_ok() && u64::from_be_bytes(*end) > now.as_micros()
     }
 
-    /// What a request offers. A cookie counts only for requests of the page itself: browsers send it along with those of
-    /// any page.
+    /// The credentials of a request. A cookie counts only for requests of the page itself: browsers also attach it to
+    /// requests of other pages.
     pub(crate) fn offer(&self, uri: &Uri, headers: &HeaderMap) -> Offer {
         if let Some(secret) = headers.get(SECRET_HEADER) {
             return Offer::Secret(String::from_utf8_lossy(secret.as_bytes()).into_owned());
@@ -91,8 +91,8 @@ impl fmt::Debug for Access {
     }
 }
 
-/// Whether the request comes from a page of this very server, as far as its browser says. A request without `Origin` is no
-/// WebSocket handshake of a browser, and what it fetches no other page can read.
+/// Whether the request comes from a page of this server, according to the browser. A request without `Origin` is not a
+/// WebSocket handshake of a browser, and other pages cannot read its answer.
 fn is_same_origin(headers: &HeaderMap) -> bool {
     let Some(origin) = headers.get(ORIGIN) else {
         return !headers.contains_key("sec-websocket-key");
@@ -102,7 +102,7 @@ fn is_same_origin(headers: &HeaderMap) -> bool {
     matches!((origin, host), (Some((_, origin)), Some(host)) if origin.eq_ignore_ascii_case(host))
 }
 
-/// The values of the page's cookie; there may be several, of other servers on this host.
+/// The values of the page's cookie; there can be several, from other servers on this machine.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let pairs =
@@ -110,7 +110,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     pairs.filter(|(name, _)| *name == COOKIE_NAME).map(|(_, value)| value)
 }
 
-/// A value of the query, with its escapes undone.
+/// A decoded value of the query.
 pub(crate) fn query(uri: &Uri, key: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(uri.query()?.as_bytes());
     pairs.find(|(name, _)| name == key).map(|(_, value)| value.into_owned())

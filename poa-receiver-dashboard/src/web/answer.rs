@@ -1,4 +1,4 @@
-//! Answers, each with the headers that keep a browser from harm.
+//! Answers, each with security headers for browsers.
 
 use bytes::Bytes;
 use http::header::{
@@ -10,7 +10,7 @@ use http_body_util::Full;
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// Everything comes from this server, and nothing else can be done by what is shown.
+/// All resources come from this server, and the page can do nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -24,7 +24,7 @@ pub(crate) fn content(content_type: &'static str, body: impl Into<Bytes>) -> Ans
     guarded(answer)
 }
 
-/// A file of the page, which a browser may keep, but must ask about.
+/// A file of the page, which a browser can cache but must revalidate.
 pub(crate) fn asset(content_type: &'static str, body: Bytes, tag: &HeaderValue) -> Answer {
     let mut answer = content(content_type, body);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -32,7 +32,7 @@ pub(crate) fn asset(content_type: &'static str, body: Bytes, tag: &HeaderValue) 
     answer
 }
 
-/// The browser's copy is good.
+/// The browser's copy is current.
 pub(crate) fn not_modified(tag: &HeaderValue) -> Answer {
     let mut answer = empty(StatusCode::NOT_MODIFIED);
     answer.headers_mut().insert(ETAG, tag.clone());
@@ -46,14 +46,14 @@ pub(crate) fn empty(status: StatusCode) -> Answer {
     guarded(answer)
 }
 
-/// Data, which nobody may keep.
+/// Data, which must not be cached.
 pub(crate) fn json(body: impl Into<Bytes>) -> Answer {
     let mut answer = content("application/json", body);
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }
 
-/// Why there is no better answer.
+/// The reason for a negative answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Refusal {
     NotFound,

@@ -59,7 +59,7 @@ pub(crate) fn is_taken(path: &str) -> bool {
     find(path).is_some() || path == SESSION || path == HISTORY
 }
 
-/// What tells this content from another.
+/// A hash that identifies this content.
 pub(crate) fn tag(content: &[u8]) -> String {
     let hash = digest::digest(&digest::SHA256, content);
     format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(&hash.as_ref()[..12]))

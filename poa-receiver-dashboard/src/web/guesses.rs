@@ -1,4 +1,4 @@
-//! Makes it slow to guess the secret.
+//! Slows down guesses of the secret.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,22 +9,22 @@ use parking_lot::Mutex;
 use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
-/// Wrong guesses of one client that cost no time: a person may mistype.
+/// The number of wrong guesses without a delay: a person can mistype.
 const FREE: u32 = 5;
-/// What each guess costs after the first wrong one that is not free; it doubles with every further one.
+/// The delay after the first wrong guess that is not free; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(125);
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
-/// After this time without a wrong guess, the earlier ones are forgotten.
+/// The time without a wrong guess after which the earlier ones no longer count.
 const FORGIVEN: Duration = Duration::from_secs(600);
-/// How many clients are remembered.
+/// The number of clients that are remembered.
 const CLIENTS: usize = 4096;
-/// How many guesses of one client may wait for their turn.
+/// The number of guesses of one client that can wait for their turn.
 const WAITING: usize = 16;
 
 /// The wrong guesses of each client.
 ///
-/// While a client has many behind it, its guesses are looked at one after the other, each after a wait. Right or wrong makes
-/// no difference to the wait, so it tells nothing; and who knows the secret gets in, if slowly.
+/// The guesses of a client with many wrong ones are checked one after the other, each after a delay. The delay is the
+/// same for right and wrong guesses, so it reveals nothing; a client with the secret is admitted, if slowly.
 #[derive(Debug, Default)]
 pub(crate) struct Guesses(Mutex<HashMap<IpAddr, Client>>);
 
@@ -35,14 +35,14 @@ struct Client {
     turn: Arc<Turn<()>>,
 }
 
-/// Too many guesses of this client wait already.
+/// Too many guesses of this client are waiting.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
 impl Guesses {
-    /// Looks at a guess, when its turn has come; whether it is right.
+    /// Checks a guess when its turn has come; returns whether it is right.
     ///
-    /// Cancel safe: a guess that is given up before its turn was not looked at.
+    /// Cancel safe: a guess that is dropped before its turn was not checked.
     pub(crate) async fn look(
         &self,
         client: IpAddr,
@@ -55,7 +55,7 @@ impl Guesses {
         Ok(self.note(client, is_right()))
     }
 
-    /// What this client has to wait for; nothing while its wrong guesses are few.
+    /// The delay for this client; zero while its wrong guesses are few.
     fn turn(&self, client: IpAddr) -> Result<Option<Arc<Turn<()>>>, TooMany> {
         let clients = self.0.lock();
         let Some(client) = clients.get(&client).filter(|client| client.is_slowed()) else {
@@ -99,7 +99,7 @@ impl Client {
     }
 }
 
-/// Forgets the clients that are forgiven; if need be, those that guessed least.
+/// Removes clients whose guesses no longer count; at the limit, those with the fewest.
 fn make_room(clients: &mut HashMap<IpAddr, Client>) {
     if clients.len() < CLIENTS {
         return;
@@ -112,7 +112,7 @@ fn make_room(clients: &mut HashMap<IpAddr, Client>) {
     }
 }
 
-/// What counts as one client: an address, or the network that one customer gets in IPv6.
+/// The unit that counts as one client: an address, or in IPv6 the network that one customer gets.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(
             timed(&guesses, "10.0.0.2", true).await,
             Duration::ZERO,
-            "others notice nothing"
+            "other clients are not delayed"
         );
         tokio::time::advance(FORGIVEN).await;
         assert_eq!(timed(&guesses, "10.0.0.1", true).await, Duration::ZERO);

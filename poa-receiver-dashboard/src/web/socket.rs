@@ -1,4 +1,4 @@
-//! Conversations with the clients of the feed and with pages.
+//! WebSocket connections of clients of the feed and of pages.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,53 +15,54 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::Site;
 use crate::feed::Queue;
 
-/// What the page speaks. Whoever does not ask for it gets the feed.
+/// The subprotocol of the page. Clients that do not ask for it get the feed.
 const PAGE: &str = "poa-dashboard-page";
-/// How often a page hears of changes.
+/// The interval of updates for a page.
 const PAGE_EVERY: Duration = Duration::from_millis(500);
-/// How often a page hears something at least, so that it knows that it is connected.
+/// The longest time between updates for a page, which show it that it is connected.
 const PAGE_AT_LEAST: Duration = Duration::from_secs(2);
-/// How many frames are handed over at once.
+/// The number of frames that are handed over together.
 const AT_ONCE: usize = 64;
-/// How often a client is asked for a sign of life.
+/// The interval of pings to a client.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// How many times in a row it may give none before it is given up: nobody says goodbye whose network or machine is gone.
+/// The number of consecutive pings without an answer after which a client is disconnected: a client whose network or
+/// machine fails sends no goodbye.
 const SILENT_PINGS: u32 = 2;
-/// What takes longer than this waited for the client.
+/// A send that takes longer than this has waited for the client.
 const AT_ONCE_TAKES: Duration = Duration::from_secs(1);
-/// How long a client may take for what it is sent before it is given up.
+/// The time limit for a client to read what it is sent before it is disconnected.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The largest message that is ignored rather than refused: it lies in memory until it is whole.
+/// The largest message that is ignored rather than refused: it stays in memory until it is complete.
 const LARGEST_IGNORED: usize = 64 << 10;
 
-/// How conversations are held.
+/// The settings of connections.
 pub(super) fn options() -> Options {
     Options::default().max_message(LARGEST_IGNORED).protocol(PAGE)
 }
 
-/// Whether a client wants what pages get.
+/// Whether a client asks for the page's updates.
 fn is_page(headers: &HeaderMap) -> bool {
     let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).into_iter();
     let values = values.filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|name| name.trim() == PAGE)
 }
 
-/// What a client will be told.
+/// The data that a client gets.
 pub(super) enum Talk {
-    /// What changes on the page.
+    /// Updates for the page.
     Page(Arc<Site>),
     /// Every metric.
     Feed(Joined),
 }
 
 impl Talk {
-    /// What the client that sends these headers wants. A client of the feed misses nothing from now on.
+    /// The data that the client with these headers asks for. A client of the feed gets every metric from now on.
     pub(super) fn new(headers: &HeaderMap, site: Arc<Site>) -> Self {
         if is_page(headers) { Self::Page(site) } else { Self::Feed(Joined::new(site)) }
     }
 
-    /// Talks to the client until it goes or the server stops.
+    /// Serves the client until it leaves or the server stops.
     pub(super) async fn hold(self, mut socket: WebSocket) {
         let site = self.site().clone();
         let connected = Connected::new(site.clients.clone());
@@ -92,16 +93,16 @@ impl Talk {
     }
 }
 
-/// Why a conversation ended.
+/// The reason why a connection ended.
 #[derive(Debug, PartialEq)]
 enum End {
     /// The server stops.
     Stopped,
-    /// The client has gone, or broke the rules, which the socket has noted.
+    /// The client left, or broke the protocol, which the socket has recorded.
     Gone,
-    /// It does not take what it is sent.
+    /// It does not read what it is sent.
     Slow,
-    /// It gives no sign of life.
+    /// It does not answer pings.
     Silent,
 }
 
@@ -122,14 +123,14 @@ impl From<Error> for End {
     }
 }
 
-/// How a conversation goes on until it ends.
+/// Serves the connection until it ends.
 type Talked = Result<Infallible, End>;
 
 /// Sends the feed.
 async fn to_feed(line: &mut Line<'_>, joined: &Joined) -> Talked {
     loop {
         tokio::select! {
-            // A sign of life counts before its absence does.
+            // Input is checked before the ping timer, so that an answer in time counts.
             biased;
             due = line.hear() => if due? { line.send([Message::Ping]).await? },
             frames = joined.site.state.next(&joined.queue, AT_ONCE) => {
@@ -139,7 +140,7 @@ async fn to_feed(line: &mut Line<'_>, joined: &Joined) -> Talked {
     }
 }
 
-/// Sends what changed, at an even pace.
+/// Sends updates at a fixed interval.
 async fn to_page(line: &mut Line<'_>, site: &Site) -> Talked {
     let mut tick = tokio::time::interval(PAGE_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -159,13 +160,13 @@ async fn to_page(line: &mut Line<'_>, site: &Site) -> Talked {
     }
 }
 
-/// The socket of a client, and whether the client is still there.
+/// The socket of a client, and whether the client is alive.
 struct Line<'a> {
     socket: &'a mut WebSocket,
     ping: Interval,
-    /// How many bytes had come when it was asked last.
+    /// The number of bytes received by the last ping.
     received: u64,
-    /// How many times in a row it has not answered.
+    /// The number of consecutive pings without an answer.
     silent: u32,
 }
 
@@ -177,8 +178,8 @@ impl<'a> Line<'a> {
         Self { socket, ping, received, silent: 0 }
     }
 
-    /// Waits until something is heard, or it is time to ask for a sign of life, which is said. What is heard is ignored,
-    /// unless it is goodbye. Cancel safe.
+    /// Waits for input, or until it is time to ping, and returns which. Input is ignored unless it closes the
+    /// connection. Cancel safe.
     async fn hear(&mut self) -> Result<bool, End> {
         tokio::select! {
             biased;
@@ -190,7 +191,7 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// Whether to ask for a sign of life; an error if there was none for too long.
+    /// Whether to ping; an error if too many pings were not answered.
     fn look(&mut self) -> Result<bool, End> {
         let received = self.socket.received();
         self.silent = if received == self.received { self.silent + 1 } else { 0 };
@@ -198,7 +199,7 @@ impl<'a> Line<'a> {
         if self.silent == SILENT_PINGS { Err(End::Silent) } else { Ok(true) }
     }
 
-    /// Sends all of these, and gives up a client that does not take them.
+    /// Sends all of these, and disconnects a client that does not read them.
     async fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), End> {
         let began = Instant::now();
         let all = async {
@@ -209,14 +210,14 @@ impl<'a> Line<'a> {
         };
         tokio::time::timeout(PATIENCE, all).await.map_err(|_| End::Slow)??;
         if began.elapsed() > AT_ONCE_TAKES {
-            // It takes what it is sent, slowly; meanwhile, it could not be heard.
+            // It reads slowly; meanwhile its answers could not be received.
             self.silent = 0;
         }
         Ok(())
     }
 }
 
-/// A client that is counted as long as this lives, however its conversation ends.
+/// Counts a client as long as this lives, however its connection ends.
 struct Connected(Gauge);
 
 impl Connected {
@@ -232,7 +233,7 @@ impl Drop for Connected {
     }
 }
 
-/// A client that is in the state's list as long as this lives.
+/// Keeps a client in the list of the state as long as this lives.
 pub(super) struct Joined {
     site: Arc<Site>,
     number: u64,

@@ -1,4 +1,4 @@
-//! Which of the hosts that write into a table may use the time alone as the sort key.
+//! The claim on sort keys without an id, which one of the hosts that write to a table has.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 
@@ -6,17 +6,17 @@ use super::Table;
 use crate::error::StoreError;
 use crate::item::{MSG_TIME, MSG_TYPE};
 
-/// The partition key of the claim. Who asks for blocks never sees it.
+/// The partition key of the claim. Queries for blocks never return it.
 const CLAIM: &str = "poa_host";
-/// Its sort key: what is claimed.
+/// Its sort key: the name of the claim.
 const PLAIN_TIMES: &str = "plain_times";
-/// The attribute that says who did.
+/// The attribute with the id of the claiming host.
 const HOST: &str = "host_id";
 
 impl Table {
-    /// Claims the keys without an id for this host, unless another one was first; whether it has them.
+    /// Claims the keys without an id for this host, unless another host has them; returns whether it has them.
     ///
-    /// One host gets them for as long as the table exists, so the keys of a message stay what they were.
+    /// A host keeps the claim for as long as the table exists, so the keys of a message never change.
     pub(crate) async fn claim_plain_times(&self, host: &str) -> Result<bool, StoreError> {
         let text = |text: &str| AttributeValue::S(text.to_owned());
         let request = self.client.put_item().table_name(&self.name);
@@ -44,8 +44,7 @@ impl Table {
         tracing::warn!(
             table = self.name,
             place = &*self.place,
-            "another host has written into this table first, so `msg_time` has the id of the message behind the time; set `shared = \
-             true` if that is as it should be; if that host is gone for good, delete the item `{CLAIM}`, `{PLAIN_TIMES}` and restart"
+            "another host was the first to write to this table, so `msg_time` contains the id of the message behind the time; set `shared = true` if this is intended; if that host no longer exists, delete the item `{CLAIM}`, `{PLAIN_TIMES}` and restart"
         );
     }
 }

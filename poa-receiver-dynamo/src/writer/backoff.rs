@@ -1,4 +1,4 @@
-//! Waits between attempts, for a while.
+//! Delays between attempts, up to a deadline.
 
 use std::time::Duration;
 
@@ -7,7 +7,8 @@ use tokio::time::Instant;
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Waits that double up to a bound, each a random part of that: requests that were refused together do not come back together.
+/// Delays that double up to a maximum, each a random part of that, so that requests refused together are not repeated
+/// together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
     end: Instant,
@@ -15,12 +16,12 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Waits until then at the latest.
+    /// The deadline.
     pub(super) fn until(end: Instant) -> Self {
         Self { end, next: FIRST }
     }
 
-    /// Waits; false, without any wait, when the time is over.
+    /// Waits; returns false, without waiting, after the deadline.
     pub(super) async fn wait(&mut self) -> bool {
         let wait = self.next.mul_f64(fastrand::f64());
         self.next = (self.next * 2).min(LONGEST);

@@ -11,10 +11,10 @@ use crate::item::{Item, MESSAGE_ID, SortKeys, item};
 /// The most items of a request; the rule is DynamoDB's.
 const ITEMS: usize = 25;
 
-/// The most bytes of a request, with room for what stands around the items; DynamoDB takes 16 MB.
+/// The most bytes of a request, with room for the JSON around the items; DynamoDB accepts 16 MB.
 const BYTES: usize = 15 << 20;
 
-/// Some messages of a batch, each with its index, and their items.
+/// Some messages of a batch with their indexes, and their items.
 #[derive(Debug)]
 pub(super) struct Chunk {
     messages: Vec<(usize, Message)>,
@@ -43,7 +43,7 @@ impl Chunk {
         self.messages.is_empty()
     }
 
-    /// What to write. A request consumes its items, and few are sent twice; those are made anew.
+    /// The items to write. A request consumes its items, and few are sent twice; for those the items are made again.
     pub(super) fn requests(&mut self) -> Vec<WriteRequest> {
         let requests = std::mem::take(&mut self.requests);
         if requests.len() == self.messages.len() {
@@ -54,7 +54,7 @@ impl Chunk {
         items.map(put).collect()
     }
 
-    /// Keeps only what is still to be written; the ids of the others, which are stored.
+    /// Keeps only the items that remain to be written; returns the ids of the others, which are stored.
     pub(super) fn keep(&mut self, left: Vec<WriteRequest>) -> Vec<MessageId> {
         let ids: HashSet<String> = left.iter().filter_map(id).collect();
         let is_left =
@@ -82,31 +82,31 @@ fn put(item: Item) -> WriteRequest {
     WriteRequest::builder().put_request(put.expect("the item is given")).build()
 }
 
-/// The id of the message that a request writes.
+/// The id of the message of a write request.
 fn id(request: &WriteRequest) -> Option<String> {
     let value = request.put_request()?.item().get(MESSAGE_ID)?;
     value.as_s().ok().cloned()
 }
 
-/// Cuts a batch into chunks, one at a time, so that only what is under way takes memory.
+/// Cuts a batch into chunks, one at a time, so that only chunks in flight use memory.
 #[derive(Debug)]
 pub(super) struct Chunks<'a> {
     messages: std::iter::Enumerate<std::slice::Iter<'a, Message>>,
-    /// What was written by an earlier call.
+    /// The messages that an earlier call wrote.
     stored: &'a HashSet<MessageId>,
-    /// What was looked at.
+    /// The number of messages converted so far.
     taken: HashSet<MessageId>,
     keys: SortKeys,
-    /// An item that found no room in the last chunk.
+    /// An item that did not fit into the last chunk.
     next: Option<(usize, &'a Message, Item)>,
-    /// What can never be an item, of those looked at up to now.
+    /// The messages converted so far that can never be items.
     pub(super) refused: Vec<Refused>,
-    /// What there is to count in those.
+    /// The counts of those.
     pub(super) tally: Tally,
 }
 
 impl<'a> Chunks<'a> {
-    /// The chunks of what is not stored yet.
+    /// The chunks of the messages that are not stored yet.
     pub(super) fn new(
         batch: &'a [Message],
         stored: &'a HashSet<MessageId>,
@@ -130,7 +130,7 @@ impl<'a> Chunks<'a> {
         }
         for (index, message) in self.messages.by_ref() {
             match item(message, self.keys) {
-                // A request that holds a key twice is refused as a whole.
+                // A request that contains a key twice is refused as a whole.
                 Ok(Some(item)) if self.taken.insert(message.id()) => {
                     self.tally.as_text += u64::from(item.as_text);
                     if !self.stored.contains(&message.id()) {

@@ -23,7 +23,7 @@ async fn everything_can_be_done_by_keyboard() {
     browser.write("wrong").await;
     browser.press("Enter").await;
     browser
-        .until("document.querySelector('#sign-in-error').textContent === 'That is not the secret.'")
+        .until("document.querySelector('#sign-in-error').textContent === 'Wrong secret.'")
         .await;
     browser.write(SECRET).await;
     browser.press("Enter").await;
@@ -117,7 +117,7 @@ async fn on_a_phone_the_details_take_the_place_of_the_list() {
     browser.until("document.activeElement.id === 'detail-name'").await;
     let reachable =
         "document.querySelector('#rows button').checkVisibility({ visibilityProperty: true })";
-    assert_eq!(browser.evaluate(reachable).await, false, "nobody gets lost behind the details");
+    assert_eq!(browser.evaluate(reachable).await, false, "the focus must not get behind the details");
     browser.click(".close").await;
     browser.until("document.activeElement.textContent === 'beta'").await;
     assert_eq!(browser.evaluate(reachable).await, true);
@@ -142,12 +142,12 @@ async fn axe_finds_nothing() {
         browser.until_state("active", "active").await;
         browser.assert_accessible(&format!("the list, {look:?}")).await;
         browser.evaluate("document.querySelector('#states [data-state=unknown]').click()").await;
-        browser.evaluate("document.querySelector('#filter').value = 'nobody'").await;
+        browser.evaluate("document.querySelector('#filter').value = 'no such agent'").await;
         browser
             .evaluate("document.querySelector('#filter').dispatchEvent(new Event('input'))")
             .await;
-        browser.until("!document.querySelector('#nobody').hidden").await;
-        browser.assert_accessible(&format!("nobody, {look:?}")).await;
+        browser.until("!document.querySelector('#no-agents').hidden").await;
+        browser.assert_accessible(&format!("no agents, {look:?}")).await;
         browser.evaluate("document.querySelector('#states button').click()").await;
         browser.evaluate("document.querySelector('#filter').value = ''").await;
         browser

@@ -63,7 +63,12 @@ pub(crate) const PHRASES: &[Phrase] = &[
     phrase(&["went", "on"], CONTINUES),
     phrase(&["is", "worth"], GUARANTEES),
     phrase(&["more", "than", "nothing"], "write `greater than zero`"),
-    phrase(&["is", "nothing"], "write `is empty` or `is zero`; for a judgement, `is normal`"),
+    Phrase {
+        words: &["is", "nothing"],
+        unless_before: &["there"],
+        unless_after: &[],
+        why: "write `is empty` or `is zero`; for a judgement, `is normal`",
+    },
     phrase(&["tells", "what"], REPORTS),
     phrase(&["tells", "who"], REPORTS),
     phrase(&["tells", "everything"], REPORTS),
