@@ -20,7 +20,7 @@ stopping = threading.Event()
 
 
 def say(**frame):
-    line = json.dumps(frame, allow_nan=False)  # what Python calls NaN and Infinity is no JSON: a ValueError
+    line = json.dumps(frame, allow_nan=False)  # NaN and Infinity are not valid JSON: a ValueError
     with writing:
         print(line, flush=True)
 
@@ -69,7 +69,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().shutdown_request(connection)
 
     def handle_error(self, connection, address):
-        print("DEBUG:", sys.exc_info()[1], file=sys.stderr)  # a connection that breaks concerns nobody else
+        print("DEBUG:", sys.exc_info()[1], file=sys.stderr)  # a broken connection does not affect others
 
     def service_actions(self):  # by the thread that accepts: when it hangs, the host hears nothing, and starts another child
         say(type="alive")
@@ -99,4 +99,4 @@ for line in sys.stdin:
         threading.Thread(target=end).start()
     else:
         waiting.pop(frame["id"]).put(frame)
-os._exit(1)  # the host is gone: nobody answers any more
+os._exit(1)  # the host is gone, so no answer will come

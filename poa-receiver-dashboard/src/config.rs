@@ -80,8 +80,9 @@ impl Config {
             }
         };
         let secret = self.ws_secret.as_ref().map(|secret| secret.expose().len());
-        let short =
-            format!("must have at least {MIN_SECRET} characters; remove the key to generate a secret");
+        let short = format!(
+            "must have at least {MIN_SECRET} characters; remove the key to generate a secret"
+        );
         refuse(secret.is_some_and(|length| length < MIN_SECRET), "ws_secret", short);
         refuse(!is_path(&self.ws_url), "ws_url", not_a_path(&self.ws_url));
         let small = "must be at least \"64KiB\"".to_owned();

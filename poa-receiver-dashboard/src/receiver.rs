@@ -93,8 +93,7 @@ impl Dashboard {
         let labels = [("receiver", cx.name())];
         let help = "Times that the last values could not be written";
         let failures = cx.telemetry().counter("dashboard_save_failures", help, &labels);
-        let clients =
-            cx.telemetry().gauge("dashboard_clients", "Connected clients", &labels);
+        let clients = cx.telemetry().gauge("dashboard_clients", "Connected clients", &labels);
         let bounds = Bounds { agents: config.agents, forget_after: config.forget_after.get() };
         let state = State::new(bounds, opened.saved);
         let saver = Saver { state: state.clone(), store: opened.store, failures };

@@ -32,9 +32,7 @@ impl Saver {
         let Some(rows) = self.state.take_unsaved(all) else { return };
         if let Err(error) = self.store.save(&rows) {
             self.failures.inc();
-            tracing::warn!(
-                "cannot save the last values, so a restart would lose them: {error}"
-            );
+            tracing::warn!("cannot save the last values, so a restart would lose them: {error}");
             self.state.not_saved(&rows);
         }
     }

@@ -32,7 +32,9 @@ pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| about(path, &error))?;
     match text.trim() {
-        "" => Err(about(path, &io::Error::other("it is empty; remove it to generate a new secret"))),
+        "" => {
+            Err(about(path, &io::Error::other("it is empty; remove it to generate a new secret")))
+        }
         secret => Ok(Secret::new(secret)),
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     Wire,
 };
 
-/// How long the server may take to hear that the agent leaves.
+/// The time limit for the server to answer the bye.
 const BYE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// An agent: one [`Source`] of metrics, one [`Transport`] to a server.
@@ -26,20 +26,20 @@ pub struct Agent<T = Wire, S = SystemSource> {
     source: S,
 }
 
-/// Why an agent could not begin its work.
+/// The reason why an agent cannot start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The server lets it in neither now nor later.
+    /// The server refuses the login permanently.
     #[error("the agent cannot start")]
     Connect(#[source] CallError),
 }
 
 impl Agent {
-    /// An agent that sends the load of this machine over REST or WebSocket, as the address of the server says.
+    /// An agent that sends the load of this machine over REST or WebSocket, depending on the address of the server.
     ///
     /// # Errors
-    /// If the certificates to believe in cannot be loaded.
+    /// If the trusted certificates cannot be loaded.
     pub fn new(config: Config) -> Result<Self, TlsError> {
         let transport = Wire::new(&config)?;
         Ok(Self::from_parts(config.settings, transport, SystemSource::new()))
@@ -47,23 +47,22 @@ impl Agent {
 }
 
 impl<T: Transport, S: Source> Agent<T, S> {
-    /// An agent with another source of metrics, or another way to the server.
+    /// An agent with another source of metrics, or another transport.
     pub const fn from_parts(settings: Settings, transport: T, source: S) -> Self {
         Self { settings, transport, source }
     }
 
-    /// Works until `shutdown` is ready, then sends what still waits, for at most
-    /// [`Settings::flush_timeout`], says bye, and reports.
+    /// Runs until `shutdown` is ready, then sends the remaining metrics for at most [`Settings::flush_timeout`], says
+    /// bye, and reports.
     ///
-    /// A server that cannot be reached, now or later, is waited for. Each metric is sent at least once and in the order
-    /// measured; a repetition carries the same [`Metric::key`](crate::Metric::key).
+    /// A server that cannot be reached is waited for. Each metric is sent at least once and in the order measured; a
+    /// repetition carries the same [`Metric::key`](crate::Metric::key).
     ///
     /// # Errors
-    /// The login was refused at the start. Once it has succeeded, a refusal may be the user being switched off for a
-    /// while, so the agent keeps trying.
+    /// The first login was refused. Later refusals are retried, because the user may be disabled temporarily.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the agent at once. It leaves no task behind, and what waited is lost.
+    /// Dropping the future stops the agent immediately. It leaves no task behind, and the buffered metrics are lost.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<Report, RunError> {
         let Self { settings, transport, source } = self;
         let buffer = Buffer::new(settings.buffer);
@@ -81,7 +80,7 @@ impl<T: Transport, S: Source> Agent<T, S> {
     }
 }
 
-/// All of a life but the bye. One future drives all parts, so that none outlives the others.
+/// Everything but the bye. One future drives all parts, so that none outlives the others.
 async fn work<T: Transport>(
     settings: &Settings,
     transport: &T,
@@ -91,7 +90,7 @@ async fn work<T: Transport>(
     pinger: &mut Pinger<'_, T>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    // It stands outside the blocks that stop the rest: a send that is under way is finished, not cut off and repeated.
+    // Outside the blocks that stop the rest, so that a send in flight is completed, not cancelled and repeated.
     let mut sending = pin!(sender.run());
     {
         let mut shutdown = pin!(shutdown);

@@ -1,4 +1,4 @@
-//! Options that all programs which speak to a server have.
+//! Options of all programs that connect to a server.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,26 +7,26 @@ use clap::{Args, ValueEnum};
 
 use crate::{BaseUrl, BoxError, Trust};
 
-/// Where the password is looked for if no option gives it.
+/// The environment variable with the password, if no option gives it.
 const PASSWORD_VARIABLE: &str = "POA_PASSWORD";
 
-/// Where the server is, and whom to believe.
+/// The address of the server, and the trusted certificates.
 #[derive(Debug, Args)]
 pub struct Server {
-    /// How to reach the server; only needed without --url
+    /// The transport; only needed without --url
     #[arg(long, value_enum)]
     transport: Option<Kind>,
     /// The REST handler (http, https) or the WebSocket handler (ws, wss) [default: http://127.0.0.1:4002, and for ws
     /// ws://127.0.0.1:4004/ws]
     #[arg(long, value_name = "URL", alias = "rest")]
     url: Option<BaseUrl>,
-    /// The auth server
+    /// The address of the auth server
     #[arg(long, value_name = "URL", default_value = "https://127.0.0.1:4003")]
     auth: BaseUrl,
-    /// Believe certificates signed by one in this PEM file, instead of those the system trusts
+    /// Trust certificates signed by one in this PEM file, instead of the system's roots
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Believe any certificate. Only for a self-signed one on a network you trust
+    /// Trust any certificate. Only for a self-signed one on a network you trust
     #[arg(long, conflicts_with = "ca")]
     insecure_tls: bool,
 }
@@ -57,7 +57,7 @@ impl Server {
         &self.auth
     }
 
-    /// Whose certificates are believed.
+    /// The trusted certificates.
     #[must_use]
     pub fn trust(&self) -> Trust {
         match &self.ca {
@@ -69,7 +69,7 @@ impl Server {
 }
 
 impl Kind {
-    /// The address, which must be of this kind, or else where a server on this machine listens.
+    /// The address, which must be of this kind; the default is a server on this machine.
     fn address(self, url: Option<BaseUrl>) -> Result<BaseUrl, BoxError> {
         let url = match (url, self) {
             (Some(url), _) => url,
@@ -84,21 +84,21 @@ impl Kind {
     }
 }
 
-/// A password, by one of three ways.
+/// A password, given in one of three ways.
 #[derive(Args)]
 #[group(multiple = false)]
 pub struct Password {
-    /// The password. Others on this machine can see it in the list of processes; prefer a file, or the variable
+    /// The password. Other users of this machine can see it in the list of processes; prefer a file, or the variable
     /// POA_PASSWORD
     #[arg(long)]
     password: Option<String>,
-    /// A file that holds the password
+    /// A file with the password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 impl Password {
-    /// The password that was given: by option, by file, or by `POA_PASSWORD`.
+    /// The password from the option, the file, or `POA_PASSWORD`.
     ///
     /// # Errors
     /// There is none, or the file cannot be read.
@@ -110,8 +110,7 @@ impl Password {
             return read(file);
         }
         std::env::var(PASSWORD_VARIABLE).map_err(|_| {
-            format!("no password: give --password-file or --password, or set {PASSWORD_VARIABLE}")
-                .into()
+            format!("no password: set --password-file, --password, or {PASSWORD_VARIABLE}").into()
         })
     }
 }
@@ -125,21 +124,21 @@ impl std::fmt::Debug for Password {
     }
 }
 
-/// Editors end a file with a newline; it is no part of the password.
+/// Editors add a newline at the end of a file; it is not part of the password.
 fn read(file: &Path) -> Result<String, BoxError> {
     let text = std::fs::read_to_string(file)
         .map_err(|error| format!("cannot read the password file {}: {error}", file.display()))?;
     Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// Reads a time span that is longer than zero, such as `5s` or `500ms`.
+/// Parses a duration greater than zero, such as `5s` or `500ms`.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why the text is not valid.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text)
         .map_err(|error| format!("{error}; write it like 5s or 500ms"))?;
-    if duration.is_zero() { Err("it must be longer than zero".into()) } else { Ok(duration) }
+    if duration.is_zero() { Err("it must be greater than zero".into()) } else { Ok(duration) }
 }
 
 #[cfg(test)]

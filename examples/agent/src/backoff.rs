@@ -1,4 +1,4 @@
-//! How long to wait before a call is tried again.
+//! The delays between attempts.
 
 use std::time::Duration;
 
@@ -20,22 +20,22 @@ impl Backoff {
         Self { base, cap, failures: 0 }
     }
 
-    /// The longest wait that is due now; the next one is twice as long.
+    /// The longest possible next delay; the one after it is twice as long.
     pub(crate) fn ceiling(&mut self) -> Duration {
         let factor = 2_u32.saturating_pow(self.failures);
         self.failures = self.failures.saturating_add(1);
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// The wait that is due now. What the server asked for comes on top: jitter below it would disobey the server,
-    /// none at all would bring every agent back at the same moment.
+    /// The next delay. A delay that the server asked for is added: jitter below it would violate the server's request,
+    /// and without jitter all agents would return at the same moment.
     #[must_use]
     pub fn delay(&mut self, asked: Option<Duration>) -> Duration {
         let jitter = self.ceiling().mul_f64(fastrand::f64());
         asked.unwrap_or_default() + jitter
     }
 
-    /// The next wait is a short one again.
+    /// Resets the delay to its base.
     pub const fn reset(&mut self) {
         self.failures = 0;
     }

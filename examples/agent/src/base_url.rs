@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use http::Uri;
 
-/// Where the WebSocket handler of a server is unless it was moved (POA Protocol, section 4).
+/// The default address of the WebSocket handler (POA Protocol, section 4).
 const DEFAULT_PATH: &str = "/ws";
 
 /// The address of a server: `http://`, `https://`, `ws://` or `wss://`, host, port, and a path if there is one. Over HTTP it
@@ -13,7 +13,7 @@ const DEFAULT_PATH: &str = "/ws";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
-/// Why a text is not a [`BaseUrl`].
+/// The reason why a text is not a valid [`BaseUrl`].
 #[derive(Debug, thiserror::Error)]
 #[error("{problem}; write it like http://127.0.0.1:4002 or wss://poa.example:4004/ws")]
 pub struct BaseUrlError {
@@ -44,7 +44,7 @@ impl BaseUrl {
         format!("{}{path}", self.0).parse().expect("a checked base and a constant path make a URL")
     }
 
-    /// True where only programs on this machine can listen in.
+    /// True if the traffic stays on this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         let uri = self.join("/");
         let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -74,8 +74,8 @@ impl FromStr for BaseUrl {
             return refuse("the URL has no host");
         };
         if authority.as_str().contains('@') {
-            // They would show in every log line that names the address.
-            return refuse("user and password do not belong into the URL");
+            // They would appear in every log line with the address.
+            return refuse("the URL must not contain a user or a password");
         }
         if uri.query().is_some() {
             return refuse("the URL must not have a query");
@@ -120,7 +120,7 @@ mod tests {
             ("127.0.0.1:4002", "begin with http"),
             ("ftp://127.0.0.1", "begin with http"),
             ("", "not a URL"),
-            ("http://u:secret@127.0.0.1", "do not belong"),
+            ("http://u:secret@127.0.0.1", "must not contain"),
             ("http://127.0.0.1?a=b", "query"),
         ] {
             let error = text.parse::<BaseUrl>().unwrap_err().to_string();

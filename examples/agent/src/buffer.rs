@@ -1,4 +1,4 @@
-//! What has been measured and not yet sent.
+//! Measured metrics that are not sent yet.
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
@@ -8,9 +8,9 @@ use tokio::sync::Notify;
 
 use crate::Metric;
 
-/// A bounded queue that drops its oldest metric rather than keep its measurer waiting.
+/// A bounded queue that drops its oldest metric when it is full, so that measuring never waits.
 ///
-/// Many may push, one takes.
+/// Many tasks can push, one takes.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     capacity: NonZeroUsize,
@@ -25,12 +25,12 @@ struct State {
     tally: Tally,
 }
 
-/// What went through a [`Buffer`].
+/// The counts of a [`Buffer`].
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// How many were pushed.
+    /// The number of metrics pushed.
     pub(crate) measured: u64,
-    /// How many of them had to give way to newer ones.
+    /// The number of metrics dropped for newer ones.
     pub(crate) overflowed: u64,
 }
 
@@ -47,14 +47,14 @@ impl Buffer {
             tracing::warn!(
                 dropped = overflowed,
                 capacity = self.capacity,
-                "the buffer is full, the oldest metrics are dropped"
+                "the buffer is full; dropping the oldest metrics"
             );
         }
     }
 
     /// The oldest metric; `None` once the buffer is closed and empty.
     ///
-    /// Cancel safe: what is taken out is returned in the same moment.
+    /// Cancel safe: a metric is removed only when it is returned.
     pub(crate) async fn take(&self) -> Option<Metric> {
         loop {
             {
@@ -70,7 +70,7 @@ impl Buffer {
         }
     }
 
-    /// Says that nothing more will come.
+    /// Closes the buffer: no more metrics will be pushed.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
         self.changed.notify_one();

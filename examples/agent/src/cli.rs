@@ -18,23 +18,23 @@ pub(crate) struct Cli {
     user: String,
     #[command(flatten)]
     password: Password,
-    /// The name of this agent
+    /// The agent id
     #[arg(long)]
     id: AgentId,
-    /// From one measurement to the next
+    /// The time between measurements
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = interval)]
     interval: Duration,
-    /// From one ping to the next
+    /// The time between pings
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = interval)]
     ping_interval: Duration,
-    /// How many metrics are kept while the server cannot be reached
+    /// The number of metrics to keep while the server cannot be reached
     #[arg(long, value_name = "N", default_value = "10000")]
     buffer: NonZeroUsize,
 }
 
 impl Cli {
     /// # Errors
-    /// There is no password to be found, the credentials cannot be sent, or the address does not fit the transport.
+    /// There is no password, the credentials cannot be sent, or the address does not fit the transport.
     pub(crate) fn into_config(self) -> Result<Config, BoxError> {
         let credentials = Credentials::new(self.user, self.password.find()?)?;
         let (server, auth) = (self.server.url()?, self.server.auth().clone());

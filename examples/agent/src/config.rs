@@ -1,4 +1,4 @@
-//! What the agent must be told.
+//! The configuration of an agent.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::{AgentId, Backoff, BaseUrl, Credentials};
 
-/// Where the agent sends to, as whom, and how often.
+/// The server, the user, and the intervals of an agent.
 ///
-/// Made by [`Config::new`] with the defaults for all the rest, which may then be changed field by field.
+/// Made by [`Config::new`] with defaults for the other fields, which can then be changed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
@@ -20,16 +20,16 @@ pub struct Config {
     pub credentials: Credentials,
     /// The name of this agent.
     pub id: AgentId,
-    /// Whose certificates are believed. Default: the roots of the system.
+    /// The trusted certificates. Default: the roots of the system.
     pub trust: Trust,
-    /// How long one exchange may take, connecting included. Default: 10 s.
+    /// The time limit of a call, including the connection. Default: 10 s.
     pub request_timeout: Duration,
     /// Intervals, buffer, backoff.
     pub settings: Settings,
 }
 
 impl Config {
-    /// The defaults for everything that can have one.
+    /// Sets every field that has a default.
     #[must_use]
     pub fn new(server: BaseUrl, auth: BaseUrl, credentials: Credentials, id: AgentId) -> Self {
         Self {
@@ -44,19 +44,20 @@ impl Config {
     }
 }
 
-/// What does not depend on how the server is reached.
+/// Settings that do not depend on the transport.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Settings {
-    /// From one measurement to the next; not zero. Default: 5 s.
+    /// The time between measurements; not zero. Default: 5 s.
     pub interval: Duration,
-    /// From one ping to the next; not zero. Default: 3 s. The server calls an agent inactive after 7 s of silence.
+    /// The time between pings; not zero. Default: 3 s. The server considers an agent inactive after 7 s without a
+    /// ping.
     pub ping_interval: Duration,
-    /// How many metrics may wait for the server; one more, and the oldest is dropped. Default: 10,000.
+    /// The number of buffered metrics; beyond it, the oldest is dropped. Default: 10,000.
     pub buffer: NonZeroUsize,
-    /// How long the agent tries, at the end, to send what still waits. Default: 5 s.
+    /// The time limit for sending the remaining metrics at the end. Default: 5 s.
     pub flush_timeout: Duration,
-    /// The waits between attempts.
+    /// The delays between attempts.
     pub backoff: Backoff,
 }
 
@@ -72,15 +73,15 @@ impl Default for Settings {
     }
 }
 
-/// Which certificates of a server are believed.
+/// The certificates of a server that are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trust {
     /// Those signed by a root that the operating system trusts.
     #[default]
     System,
-    /// Those signed by a certificate in this PEM file. A self-signed certificate of the server itself will do.
+    /// Those signed by a certificate in this PEM file, which can be a self-signed certificate of the server itself.
     CaFile(PathBuf),
-    /// All. Whoever sits between agent and server can read the password.
+    /// All. An attacker between agent and server can read the password.
     Insecure,
 }

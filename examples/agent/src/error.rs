@@ -1,4 +1,4 @@
-//! What all errors of this crate share.
+//! Helpers for all errors of this crate.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 /// Any error that can cross threads.
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Shows an error and all its causes on one line, parted by `: `.
+/// Displays an error and all its causes on one line, separated by `: `.
 #[derive(Debug)]
 pub struct ErrorChain<'a>(pub &'a (dyn Error + 'static));
 

@@ -1,4 +1,4 @@
-//! Who the agent is, and as whom it logs in.
+//! The agent id, and the credentials.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,13 +10,13 @@ use http::HeaderValue;
 /// The longest agent id the protocol allows, in bytes (POA Protocol, section 1).
 const MAX_ID_BYTES: usize = 256;
 
-/// The name under which the server knows this agent.
+/// The name by which the server knows this agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentId(String);
 
-/// Why a text is not an [`AgentId`].
+/// The reason why a text is not a valid [`AgentId`].
 #[derive(Debug, thiserror::Error)]
-#[error("an agent id has 1 to {MAX_ID_BYTES} bytes and no control characters")]
+#[error("an agent id must have 1 to {MAX_ID_BYTES} bytes and no control characters")]
 pub struct AgentIdError;
 
 impl AgentId {
@@ -40,19 +40,19 @@ impl FromStr for AgentId {
     }
 }
 
-/// A user name and a password. The password shows nowhere, not in `Debug` either.
+/// A user name and a password. The password is never displayed, not even by `Debug`.
 #[derive(Clone)]
 pub struct Credentials {
     user: String,
     password: String,
 }
 
-/// Why user name and password cannot be sent.
+/// The reason why a user name and a password cannot be sent.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialsError {
     /// The name is empty, or contains a colon, which ends the name in Basic credentials, or a control character.
-    #[error("a user name is not empty and has neither a colon nor control characters")]
+    #[error("a user name must not be empty or contain a colon or control characters")]
     UserName,
     /// There is no password.
     #[error("the password is empty")]
@@ -60,10 +60,10 @@ pub enum CredentialsError {
 }
 
 impl Credentials {
-    /// Takes the credentials of a user of the auth server.
+    /// The credentials of a user of the auth server.
     ///
     /// # Errors
-    /// If they could not be sent as Basic credentials.
+    /// If they cannot be sent as Basic credentials.
     pub fn new(
         user: impl Into<String>,
         password: impl Into<String>,

@@ -26,7 +26,7 @@ fn serve(cli: cli::Cli) -> Result<(), BoxError> {
     let agent = Agent::new(cli.into_config()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(live(agent));
-    // A reading that hangs on a dead disk must not keep the program from ending.
+    // A measurement that hangs on a failed disk must not keep the program from ending.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
@@ -42,7 +42,7 @@ async fn live(agent: Agent) -> Result<(), BoxError> {
     }
     tokio::select! {
         outcome = life => finish(outcome),
-        () = signals.next() => Err("stopped at once by a second signal; what still waited is lost".into()),
+        () = signals.next() => Err("stopped immediately by a second signal; unsent metrics are lost".into()),
     }
 }
 

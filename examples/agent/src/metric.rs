@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::BoxError;
 
-/// One measurement, encoded once: it may have to be sent more than once.
+/// One measurement, encoded once, because it may have to be sent several times.
 #[derive(Debug, Clone)]
 pub struct Metric {
     key: Uuid,
@@ -49,20 +49,20 @@ impl Metric {
         }
     }
 
-    /// Takes what is wrapped and encoded already: one MessagePack object. What many agents report alike need be encoded only
-    /// once.
+    /// Takes an encoded metric: one MessagePack object. A metric that many agents report alike needs to be encoded
+    /// only once.
     #[must_use]
     pub fn encoded(data_type: impl Into<Cow<'static, str>>, data: Bytes) -> Self {
         Self { key: Uuid::now_v7(), data_type: data_type.into(), data }
     }
 
-    /// The same for every attempt to send this metric, different for every metric.
+    /// The key of this metric, which is the same for each attempt to send it.
     #[must_use]
     pub const fn key(&self) -> Uuid {
         self.key
     }
 
-    /// The data type by which receivers subscribe, as `system_metrics`.
+    /// The data type that receivers subscribe to, such as `system_metrics`.
     #[must_use]
     pub fn data_type(&self) -> &str {
         &self.data_type

@@ -1,4 +1,4 @@
-//! Says regularly that the agent is alive, and measures how long the server takes to hear it.
+//! Pings the server regularly, and measures the latency of its answers.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl<'a, T: Transport> Pinger<'a, T> {
         Self { transport, buffer, interval, failing: false, answered: 0 }
     }
 
-    /// Pings at once and then once per interval. Cancel safe.
+    /// Pings immediately and then once per interval. Cancel safe.
     pub(crate) async fn run(&mut self) -> Infallible {
         let mut ticks = tokio::time::interval(self.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -59,13 +59,13 @@ impl<'a, T: Transport> Pinger<'a, T> {
         }
     }
 
-    /// A ping that failed is not repeated: it would claim now what was true then.
+    /// A failed ping is not repeated: it would report an outdated state.
     async fn failed(&mut self, failure: &CallError) {
         self.log_failure(failure);
         tokio::time::sleep(failure.retry_after().unwrap_or_default()).await;
     }
 
-    /// An outage is worth one warning, not one per ping.
+    /// One warning for an outage, not one for each ping.
     fn log_failure(&mut self, failure: &CallError) {
         let error = ErrorChain(failure);
         if std::mem::replace(&mut self.failing, true) {

@@ -1,4 +1,4 @@
-//! What a server says against a call, whatever it said it over.
+//! A server's refusal of a call, over any transport.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::CallError;
 
-/// How much of what a server says goes into the log.
+/// The longest part of a server's message that is logged.
 const MESSAGE_CHARS: usize = 300;
 
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(crate) struct Refusal {
     pub(crate) message: String,
 }
 
-/// A status that says "not now".
+/// A status that asks to try again later.
 #[derive(Debug, thiserror::Error)]
 #[error("the server answered {status}: {message}")]
 struct NotNow {
@@ -41,8 +41,8 @@ impl Refusal {
     }
 }
 
-/// The same call would get the same answer again. Not so after 401, which is about the token, and the three that
-/// mean "too early", "too slow" and "too often".
+/// A retry would get the same answer. Exceptions are 401, which concerns the token, and the three statuses that mean
+/// "too early", "too slow" and "too often".
 pub(crate) fn is_final(status: StatusCode) -> bool {
     status.is_client_error()
         && !matches!(
@@ -54,7 +54,7 @@ pub(crate) fn is_final(status: StatusCode) -> bool {
         )
 }
 
-/// What a server said, fit for one line of a log.
+/// A message of a server, shortened to one line of a log.
 pub(crate) fn one_line(text: &str) -> String {
     let plain = text.chars().take(MESSAGE_CHARS).map(|c| if c.is_control() { ' ' } else { c });
     plain.collect::<String>().trim().to_owned()

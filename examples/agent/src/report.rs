@@ -1,11 +1,10 @@
-//! What an agent did in its life.
+//! The summary of an agent's run.
 
 use std::fmt;
 
 use crate::{buffer, sender};
 
-/// What became of everything the agent measured:
-/// `measured == sent + rejected + overflowed + left`.
+/// The fate of everything the agent measured: `measured == sent + rejected + overflowed + left`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -13,11 +12,11 @@ pub struct Report {
     pub measured: u64,
     /// Metrics acknowledged by the server.
     pub sent: u64,
-    /// Metrics dropped since the server will never take them.
+    /// Metrics dropped because the server refuses them permanently.
     pub rejected: u64,
-    /// Metrics dropped since the buffer was full.
+    /// Metrics dropped because the buffer was full.
     pub overflowed: u64,
-    /// Metrics that still waited when the time to flush was over.
+    /// Metrics that were not sent before the time limit to flush.
     pub left: u64,
     /// Pings the server answered.
     pub pings: u64,

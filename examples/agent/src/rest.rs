@@ -12,10 +12,10 @@ use uuid::Uuid;
 use crate::web::{Answer, Session, TlsError, encode, post};
 use crate::{AgentId, BaseUrl, CallError, Config, Metric, Transport};
 
-/// Tells a server that knows it that a call repeats an earlier one, whose answer was lost.
+/// Marks a repetition of an earlier call whose answer was lost, for servers that support it.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// One agent's way to a REST handler and its auth server.
+/// The connection of one agent to a REST handler and its auth server.
 #[derive(Debug)]
 pub struct Rest {
     session: Session,
@@ -32,15 +32,15 @@ struct WhoAmI<'a> {
 }
 
 impl Rest {
-    /// Prepares the calls; nothing is sent yet.
+    /// Prepares the connection without sending anything.
     ///
     /// # Errors
-    /// If the certificates to believe in cannot be loaded.
+    /// If the trusted certificates cannot be loaded.
     pub fn new(config: &Config) -> Result<Self, TlsError> {
         Ok(Self::with_session(Session::new(config)?, &config.server, &config.id))
     }
 
-    /// The same with a login and connections that other agents of this process use as well.
+    /// Shares the login and the connections of other agents of this process.
     #[must_use]
     pub fn with_session(session: Session, server: &BaseUrl, id: &AgentId) -> Self {
         Self {
@@ -53,8 +53,8 @@ impl Rest {
         }
     }
 
-    /// Makes a call, and once more with a new token if the server did not like the first one. Tells how long the exchange
-    /// that counted took.
+    /// Makes a call, and repeats it with a new token if the server refused the first one. Returns the duration of the
+    /// last exchange.
     async fn call(&self, uri: &Uri, body: Bytes, key: Option<Uuid>) -> Result<Duration, CallError> {
         let token = self.session.token(None).await?;
         let (mut answer, mut took) = self.exchange(uri, body.clone(), key, token.header()).await?;

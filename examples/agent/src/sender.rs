@@ -16,14 +16,14 @@ pub(crate) struct Sender<'a, T> {
     tally: Tally,
 }
 
-/// What became of the metrics that a [`Sender`] took from the buffer.
+/// The fate of the metrics that a [`Sender`] took from the buffer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Acknowledged by the server.
     pub(crate) sent: u64,
-    /// Refused for good.
+    /// Refused permanently.
     pub(crate) rejected: u64,
-    /// Taken, tried perhaps, not acknowledged: one or none.
+    /// Taken from the buffer, but not acknowledged: one or none.
     pub(crate) unfinished: u64,
 }
 
@@ -41,7 +41,7 @@ impl<'a, T: Transport> Sender<'a, T> {
 
     /// Sends until the buffer is closed and empty.
     ///
-    /// Cancel safe in that nothing is forgotten: a metric that was being sent is counted as unfinished.
+    /// Cancel safe: a metric that was being sent is counted as unfinished.
     pub(crate) async fn run(&mut self) {
         loop {
             self.deliver().await;
@@ -75,14 +75,14 @@ impl<'a, T: Transport> Sender<'a, T> {
     fn rejected(&mut self, refusal: &CallError) {
         let key = self.in_flight.take().map(|metric| metric.key());
         self.tally.rejected += 1;
-        tracing::warn!(error = %ErrorChain(refusal), ?key, "the server will never take this metric, it is dropped");
+        tracing::warn!(error = %ErrorChain(refusal), ?key, "the server refuses this metric permanently; dropping it");
         self.recovered();
     }
 
     fn recovered(&mut self) {
         self.backoff.reset();
         if std::mem::take(&mut self.failing) {
-            tracing::info!(waiting = self.buffer.len(), "the server takes metrics again");
+            tracing::info!(waiting = self.buffer.len(), "the server accepts metrics again");
         }
     }
 
@@ -95,18 +95,18 @@ impl<'a, T: Transport> Sender<'a, T> {
         }
         tokio::select! {
             () = rested => {}
-            // The end has come: what is left of its time must not be slept away.
+            // At the end, the remaining time must not be spent in a delay.
             () = self.buffer.closed() => self.backoff.reset(),
         }
     }
 
-    /// An outage is worth one warning, not one per attempt.
+    /// One warning for an outage, not one for each attempt.
     fn log_failure(&mut self, failure: &CallError, delay: Duration) {
         let (error, waiting) = (ErrorChain(failure), self.buffer.len());
         if std::mem::replace(&mut self.failing, true) {
             tracing::debug!(%error, ?delay, waiting, "sending failed again");
         } else {
-            tracing::warn!(%error, ?delay, waiting, "sending failed; metrics are kept and tried again");
+            tracing::warn!(%error, ?delay, waiting, "sending failed; keeping metrics and retrying");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How whoever started the program tells it to stop.
+//! Signals that stop the program.
 
 /// SIGINT and SIGTERM, or Ctrl-C where there are no signals.
 #[cfg(unix)]
@@ -10,10 +10,10 @@ pub struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Takes signals from now on.
+    /// Starts listening for signals.
     ///
     /// # Errors
-    /// If the system does not let it.
+    /// If the system refuses it.
     pub fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
@@ -38,10 +38,10 @@ pub struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    /// Takes signals from now on.
+    /// Starts listening for signals.
     ///
     /// # Errors
-    /// If the system does not let it.
+    /// If the system refuses it.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self)
     }

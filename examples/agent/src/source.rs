@@ -1,19 +1,19 @@
-//! Where metrics come from.
+//! Sources of metrics.
 
 use std::future::Future;
 
 use crate::{BoxError, Metric};
 
-/// Something that can be measured again and again: this machine, or a simulated one.
+/// A repeatable measurement: of this machine, or simulated.
 pub trait Source: Send {
-    /// Takes one reading. Called once per [`Settings::interval`](crate::Settings::interval), never twice at a time.
+    /// Takes one reading. Called once per [`Settings::interval`](crate::Settings::interval), never concurrently.
     ///
-    /// Must not block the thread: what blocks belongs on [`tokio::task::spawn_blocking`].
+    /// Must not block the thread: use [`tokio::task::spawn_blocking`] for blocking work.
     ///
     /// # Errors
-    /// The reading failed; the agent logs it and asks again at the next interval.
+    /// The reading failed; the agent logs the error and measures again after the next interval.
     ///
     /// # Cancel safety
-    /// The agent drops the future when it stops, in the middle of a reading too.
+    /// The agent drops the future when it stops, also in the middle of a reading.
     fn measure(&mut self) -> impl Future<Output = Result<Vec<Metric>, BoxError>> + Send;
 }

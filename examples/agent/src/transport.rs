@@ -37,7 +37,7 @@ pub trait Transport: Send + Sync {
     /// See [`CallError`].
     fn bye(&self) -> impl Future<Output = Result<(), CallError>> + Send;
 
-    /// Takes leave of the server once there is nothing more to say. A transport that keeps no connection has nothing to do.
+    /// Closes the connection after the last call. A transport without a persistent connection does nothing.
     fn close(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
@@ -54,7 +54,7 @@ pub enum CallError {
         call: String,
         /// How long the server asks to be left alone.
         retry_after: Option<Duration>,
-        /// What happened.
+        /// The cause.
         #[source]
         source: BoxError,
     },
@@ -65,7 +65,7 @@ pub enum CallError {
         call: String,
         /// The HTTP status, also where the transport is not HTTP.
         status: u16,
-        /// What the server said.
+        /// The message of the server.
         message: String,
     },
     /// There is no valid token, so nothing is known about the call itself.
@@ -108,14 +108,14 @@ pub enum LoginError {
         /// The HTTP status.
         status: u16,
     },
-    /// What answers there is no auth server.
+    /// The server at this address is not an auth server.
     #[error("{url} answered {status} to a login: {message}; check the address of the auth server")]
     Unexpected {
         /// The address of the login.
         url: String,
         /// The HTTP status.
         status: u16,
-        /// What the server said.
+        /// The message of the server.
         message: String,
     },
     /// The answer holds no usable token.

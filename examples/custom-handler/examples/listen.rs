@@ -1,5 +1,5 @@
-//! Prints what the handler takes, until Ctrl-C: `cargo run --example listen`, and in another window
-//! `echo 'pump-7 system_metrics {"cpu_load": 1.5}' | nc -N 127.0.0.1 4010`. It listens elsewhere when it is told where.
+//! Prints the messages of the handler until Ctrl-C: `cargo run --example listen`, and in another window
+//! `echo 'pump-7 system_metrics {"cpu_load": 1.5}' | nc -N 127.0.0.1 4010`. An argument sets another address.
 
 use custom_handler::{Config, Lines};
 use poa_core::{
@@ -7,7 +7,7 @@ use poa_core::{
     ReceiverPlugin, async_trait,
 };
 
-/// A receiver that prints.
+/// Prints each message.
 struct Print;
 
 #[async_trait]
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .start()
         .await?;
     let plugins = host.handle().status().plugins;
-    println!("listening on {}; end with Ctrl-C", plugins[0].endpoints.join(" "));
+    println!("listening on {}; stop it with Ctrl-C", plugins[0].endpoints.join(" "));
     tokio::signal::ctrl_c().await?;
     host.stop().await;
     Ok(())

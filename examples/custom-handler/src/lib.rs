@@ -1,10 +1,10 @@
-//! A handler for poa hosts: speaks a line protocol over TCP.
+//! A handler for poa hosts that speaks a line protocol over TCP.
 //!
 //! Each line is `agent type json`, such as `pump-7 system_metrics {"cpu_load": 1.5}`. The answer is a line as well: `ok`
-//! once the message is as safe as the host's `ack` promises, or `error: …`. Try it with `nc 127.0.0.1 4010`.
+//! once the message has reached the host's `ack` level, or `error: …`. Try it with `nc 127.0.0.1 4010`.
 //!
-//! A handler is three things: a configuration, [`HandlerPlugin`] to be built from it, [`CustomHandler`] to run. A program
-//! adds it to a registry, and then `kind = "lines"` works in its configuration file:
+//! A handler consists of a configuration, [`HandlerPlugin`] to build it, and [`CustomHandler`] to run it. A program adds it
+//! to a registry, and then `kind = "lines"` works in its configuration file:
 //!
 //! ```
 //! let registry = poa_core::Registry::new().handler::<custom_handler::Lines>("lines");
@@ -24,21 +24,21 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// What an operator writes. These comments become the documentation of the keys.
+/// The configuration section. These comments become the documentation of the keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen. Whoever reaches it may speak for every agent, so keep it on loopback.
+    /// The address to listen on. Every client that reaches it can send for every agent, so keep it on loopback.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
 }
 
-/// The longest line, its end included. Whatever a stranger can make grow has a bound.
+/// The longest line, including its end. Everything that a client can make grow has a limit.
 const LONGEST: u64 = 64 << 10;
-/// The most connections at once; further ones wait.
+/// The most concurrent connections; further ones wait.
 const CONNECTIONS: usize = 1000;
 
-/// Takes lines from whoever connects.
+/// Accepts lines over TCP.
 #[derive(Debug)]
 pub struct Lines {
     listener: TcpListener,
@@ -48,7 +48,7 @@ pub struct Lines {
 impl HandlerPlugin for Lines {
     type Config = Config;
 
-    /// Your own: bind, so that a port in use is found before anything runs. It spawns nothing: that is for `run`.
+    /// Your own: bind, so that a port in use is reported before anything runs. It spawns nothing; `run` does.
     async fn build(config: Config, _: &BuildContext) -> Result<Self, BuildError> {
         let at = config.listen;
         let listener = TcpListener::bind(at).await;
@@ -60,7 +60,7 @@ impl HandlerPlugin for Lines {
 #[async_trait]
 impl CustomHandler for Lines {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
-        // A set that is dropped ends its tasks, so nothing outlives the handler.
+        // A set that is dropped aborts its tasks, so none outlives the handler.
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -72,7 +72,7 @@ impl CustomHandler for Lines {
                 Some(_) = connections.join_next() => {}
             }
         }
-        // Accept nothing new, answer what was taken.
+        // Accept no new connections, answer the requests accepted so far.
         while connections.join_next().await.is_some() {}
         Ok(())
     }
@@ -82,7 +82,8 @@ impl CustomHandler for Lines {
     }
 }
 
-/// Your own: the protocol. Serves one connection until it ends, breaks, or the host stops. A connection that breaks concerns nobody else.
+/// Your own: the protocol. Serves one connection until it ends, breaks, or the host stops. A broken connection does not affect
+/// others.
 async fn serve(stream: TcpStream, cx: HandlerContext) {
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
@@ -107,14 +108,14 @@ async fn serve(stream: TcpStream, cx: HandlerContext) {
     }
 }
 
-/// Your own: what a message is made of. Gives one to the receivers, and waits until it is as safe as it is to be.
+/// Your own: converts a line to a message. Sends it to the receivers, and waits until it is acknowledged.
 async fn take(line: &str, cx: &HandlerContext) -> Result<(), BoxError> {
     let mut parts = line.splitn(3, ' ');
     let (Some(agent), Some(kind), Some(json)) = (parts.next(), parts.next(), parts.next()) else {
         return Err("a line is `agent type json`".into());
     };
     let data_type = cx.data_types().get(kind).ok_or("unknown type")?;
-    // The host relies on handlers to let only well-formed objects in.
+    // The host relies on handlers to accept only well-formed objects.
     serde_json::from_str::<Map<String, Value>>(json)?;
     let data = Payload::new(Format::Json, json.to_owned().into());
     let message = Draft::new(AgentId::new(agent)?, data_type.clone(), data);

@@ -1,4 +1,4 @@
-//! The contract of all handlers.
+//! The handler contract.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use poa_testkit::{handler_contract, handler_factory};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-/// Your own: how a message is sent. Whether the answer was positive.
+/// Your own: sends a message. Returns whether the answer was positive.
 async fn send(endpoints: &[String]) -> io::Result<bool> {
     let address = endpoints.first().map_or("", |endpoint| endpoint.trim_start_matches("tcp://"));
     let mut stream = BufReader::new(TcpStream::connect(address).await?);

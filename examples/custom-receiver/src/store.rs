@@ -1,4 +1,4 @@
-//! Where messages are kept: a file of JSON lines. Put your own store in its place.
+//! The store: a file of JSON lines. Put your own in its place.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -21,10 +21,10 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// What is kept of a message.
+    /// The line of a message.
     pub(crate) fn of(message: &Message) -> Result<Self, PayloadError> {
         let data: Box<RawValue> = message.payload().read()?;
-        // In JSON a line feed as such stands between values only, so a space will do.
+        // A raw line feed in JSON occurs only between tokens, so a space can replace it.
         let data = data.get().replace(['\n', '\r'], " ");
         Ok(Self {
             message_id: message.id().to_string(),
@@ -36,9 +36,9 @@ impl Line {
     }
 }
 
-/// A file, and which messages are in it.
+/// A file, and the ids of the messages in it.
 ///
-/// The ids are kept in memory, which is fine for a file that people look into. A database has a unique column instead.
+/// The ids are kept in memory, which is sufficient for an example. A database has a unique column instead.
 #[derive(Debug)]
 pub(crate) struct Store {
     file: File,
@@ -46,7 +46,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Reads which messages are there, and cuts a last line that is not whole. Waits for an older instance that writes.
+    /// Reads the ids in the file, and cuts off an incomplete last line. Waits for an older instance that is writing.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
         file.lock()?;
@@ -62,7 +62,7 @@ impl Store {
         Ok(Self { file, stored })
     }
 
-    /// Appends what is new, unless nobody wants that any more. All of it is on the disk then, or nothing in the file.
+    /// Appends the new lines, unless `wanted` is gone. Afterwards either all of them are durable, or none is in the file.
     pub(crate) fn append(&mut self, lines: &[Line], wanted: &Weak<()>) -> io::Result<()> {
         self.file.lock()?;
         let before = self.file.metadata()?.len();

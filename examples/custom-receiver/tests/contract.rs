@@ -1,4 +1,4 @@
-//! The contract of all receivers that store.
+//! The receiver contract.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -6,7 +6,7 @@ use custom_receiver::{Config, JsonLines};
 use poa_testkit::{factory, receiver_contract};
 use serde::Deserialize;
 
-/// All that the contract needs to know: some of its numbers are too large to be read.
+/// The part of a line that the contract needs: some numbers in the rest are too large to parse.
 #[derive(Deserialize)]
 struct Stored {
     message_id: String,
@@ -16,7 +16,7 @@ struct Stored {
 async fn honours_the_receiver_contract() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("messages.jsonl");
-    // Your own: read back the ids of what is stored, oldest first.
+    // Your own: read back the stored ids, oldest first.
     let stored = async || {
         let text = std::fs::read_to_string(&path).unwrap();
         let id = |line| serde_json::from_str::<Stored>(line).unwrap().message_id;

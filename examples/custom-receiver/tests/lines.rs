@@ -1,4 +1,4 @@
-//! What is this receiver's own.
+//! The format of the file.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 async fn a_line_tells_who_sent_what() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("messages.jsonl");
-    // What a crash in the middle of a write leaves.
+    // As left by a crash in the middle of a write.
     std::fs::write(&path, "{\"message_id\":\"half").unwrap();
     let host = TestHost::with_receiver(factory::<JsonLines>(Config { path: path.clone() })).await;
     let data = json!({"cpu_load": 1.5});

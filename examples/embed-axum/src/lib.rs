@@ -1,8 +1,8 @@
 //! A poa host inside an axum service, on the service's own runtime.
 //!
-//! `POST /readings/{sensor}` gives a reading to the host, which keeps it in its log and delivers it to every receiver;
-//! `GET /readings/{sensor}` shows the last one that was delivered. The receiver here is ten lines of our own; one of the
-//! bundled crates, such as `poa-receiver-sqlite`, is added with one more call of `receiver`.
+//! `POST /readings/{sensor}` sends a reading to the host, which keeps it in its log and delivers it to every receiver;
+//! `GET /readings/{sensor}` returns the last one delivered. The receiver has ten lines; a bundled one, such as
+//! `poa-receiver-sqlite`, needs one more call of `receiver`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -30,7 +30,7 @@ impl ReceiverPlugin for Latest {
     type Config = ();
 
     async fn build(_: (), cx: &BuildContext) -> Result<Self, BuildError> {
-        // What the service and the plugin share is a resource of the host.
+        // The state shared by the service and the plugin is a resource of the host.
         cx.resource().cloned().ok_or_else(|| BuildError::failed("the host has no `Latest`"))
     }
 }
@@ -44,7 +44,7 @@ impl Receiver for Latest {
     }
 }
 
-/// Starts a host on this runtime, and makes the routes that use it. Stop the host when the service has ended.
+/// Starts a host on this runtime, and returns it with the routes that use it. Stop the host when the service has ended.
 ///
 /// # Errors
 /// When the host does not start.

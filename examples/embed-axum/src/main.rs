@@ -1,4 +1,4 @@
-//! Serves until Ctrl-C, then stops the host, which delivers what it has taken.
+//! Serves until Ctrl-C, then stops the host, which delivers the accepted messages.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,7 +9,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("try: curl --json '{{\"celsius\":21.5}}' http://127.0.0.1:3000/readings/kitchen");
     let ctrl_c = async {
-        // Without that signal there is no way to stop, so stop now.
+        // If the signal is not available, the service could not be stopped, so stop now.
         let _ = tokio::signal::ctrl_c().await;
     };
     axum::serve(listener, routes).with_graceful_shutdown(ctrl_c).await?;

@@ -10,7 +10,8 @@ use poa_fleet::{Options, Rate};
 
 /// Simulates many agents with realistic Ethereum and system metrics, and measures how a poa server answers them.
 ///
-/// Ends with 0 if every metric was acknowledged, 3 if not, 2 for problems of the command line, and 1 when something fails.
+/// Exits with 0 if every metric was acknowledged, 3 if not, 2 for errors on the command line, and 1 for other
+/// failures.
 #[derive(Debug, Parser)]
 #[command(name = "poa-fleet", version)]
 pub(crate) struct Cli {
@@ -20,46 +21,46 @@ pub(crate) struct Cli {
     login: Login,
     #[command(flatten)]
     password: Password,
-    /// How many agents there are
+    /// The number of agents
     #[arg(long, value_name = "N", default_value = "10")]
     agents: NonZeroUsize,
-    /// How many messages each agent sends per second, or `max`: the next one as soon as the last one is answered
+    /// The number of messages per second and agent, or `max`: send the next one as soon as the last one is answered
     #[arg(long, value_name = "N", default_value = "1", value_parser = rate)]
     rate: Rate,
-    /// How long to send; else until a signal comes
+    /// The time to send; default: until a signal
     #[arg(long, value_parser = interval)]
     duration: Option<Duration>,
-    /// Over how many WebSocket connections the agents speak; else each has its own
+    /// The number of WebSocket connections that the agents share; default: one for each
     #[arg(long, value_name = "N")]
     connections: Option<NonZeroUsize>,
-    /// Which share of the agents goes away at times and returns: silent, with a bye, or by a crash
+    /// The share of the agents that leave at times and return: silently, with a bye, or by a crash
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
     silent: f64,
-    /// How long these agents stay, give or take a half
+    /// The mean time these agents stay, give or take a half
     #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = interval)]
     stay: Duration,
-    /// How long they are away, give or take a half
+    /// The mean time they are away, give or take a half
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = interval)]
     away: Duration,
-    /// Over how long the agents begin, one after the other
+    /// The time over which the agents start, one after the other
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     ramp: Duration,
-    /// From one ping of an agent to the next; 0s: no pings
+    /// The time between pings of an agent; 0s: no pings
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
     ping_interval: Duration,
-    /// How many blocks an agent reports when it begins or returns
+    /// The number of blocks that an agent reports when it starts or returns
     #[arg(long, value_name = "N", default_value = "40", value_parser = clap::value_parser!(u16).range(..=100))]
     history: u16,
     /// The same seed gives the same agents
     #[arg(long, default_value = "1")]
     seed: u64,
-    /// What the ids of agents begin with
+    /// The prefix of the agent ids
     #[arg(long, default_value = "fleet")]
     name: AgentId,
-    /// How long to wait at the end for what is not acknowledged yet
+    /// The time to wait at the end for outstanding acknowledgements
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     grace: Duration,
-    /// From one line of progress to the next, on stderr; 0s: none
+    /// The time between progress lines on stderr; 0s: none
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     progress: Duration,
     /// Print the summary as one line of JSON
@@ -67,14 +68,14 @@ pub(crate) struct Cli {
     json: bool,
 }
 
-/// Whose password it is.
+/// The user of the password.
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Login {
-    /// The user that all agents log in as, who must not be bound to one agent
+    /// The user that all agents log in as; it must not be bound to one agent
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// An admin, who makes such a user first
+    /// An admin, who creates such a user first
     #[arg(long, value_name = "NAME")]
     admin: Option<String>,
 }
@@ -89,7 +90,7 @@ impl Cli {
     }
 
     /// # Errors
-    /// There is no password to be found, the admin is refused, or the address does not fit the transport.
+    /// There is no password, the admin is refused, or the address does not fit the transport.
     pub(crate) async fn into_options(self) -> Result<Options, BoxError> {
         let server = self.server.url()?;
         let credentials = self.credentials().await?;

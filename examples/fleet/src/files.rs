@@ -1,13 +1,12 @@
-//! How many files and sockets the process may open.
+//! The number of files and sockets that the process can open.
 
-/// What else is open: standard streams, event queues, the connection to the auth server.
+/// Other open files: standard streams, event queues, the connection to the auth server.
 const OTHERS: u64 = 64;
 
-/// This process may not open as many connections as its agents need.
+/// This process cannot open as many connections as its agents need.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{sockets} connections need {needed} open files, and this process may open {allowed} at most; raise the hard limit \
-     (`ulimit -Hn`, LimitNOFILE in systemd), or let agents share connections"
+    "{sockets} connections need {needed} open files, but the limit of this process is {allowed}; raise the hard limit (`ulimit -Hn`, LimitNOFILE in systemd), or share connections with --connections"
 )]
 pub struct TooFewFiles {
     sockets: usize,
@@ -15,7 +14,7 @@ pub struct TooFewFiles {
     allowed: u64,
 }
 
-/// Raises the limit for as many connections, if need be.
+/// Raises the limit for this many connections, if necessary.
 #[cfg(unix)]
 pub(crate) fn make_room(sockets: usize) -> Result<(), TooFewFiles> {
     use rustix::process::{Resource, getrlimit, setrlimit};

@@ -17,7 +17,7 @@ use crate::tally::Tally;
 use crate::worker::{Clock, Pace, Worker};
 use crate::{Options, Progress, Summary};
 
-/// Many simulated agents that share a chain, a login and, if they are to, connections.
+/// Many simulated agents that share a chain, a login and, optionally, connections.
 #[derive(Debug)]
 pub struct Fleet {
     options: Options,
@@ -25,28 +25,28 @@ pub struct Fleet {
     tally: Arc<Tally>,
 }
 
-/// Why a fleet cannot begin.
+/// The reason why a fleet fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FleetError {
-    /// The process may not open enough connections.
+    /// The process cannot open enough connections.
     #[error(transparent)]
     Files(#[from] TooFewFiles),
-    /// The certificates to believe in cannot be loaded.
+    /// The trusted certificates cannot be loaded.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The server does not let it in.
+    /// The server refuses the login.
     #[error("the fleet cannot log in")]
     Login(#[source] CallError),
     /// The name leaves no room for numbers.
-    #[error("no agent can be called {0}")]
+    #[error("{0} is too long as the prefix of agent ids")]
     Name(String, #[source] BoxError),
-    /// An agent came to an end by itself.
+    /// An agent ended unexpectedly.
     #[error("an agent of the fleet failed")]
     Agent(#[from] tokio::task::JoinError),
 }
 
-/// Tells how far a fleet is while it runs.
+/// Reports the progress of a running fleet.
 #[derive(Debug)]
 pub struct Monitor {
     tally: Arc<Tally>,
@@ -55,25 +55,25 @@ pub struct Monitor {
 }
 
 impl Fleet {
-    /// Prepares the agents and raises the limit of open files, if need be; nothing is sent yet.
+    /// Prepares the agents and raises the limit of open files, if necessary, without sending anything.
     ///
     /// # Errors
-    /// If there are not enough open files for as many connections, or the certificates to believe in cannot be loaded.
+    /// If there are not enough open files for the connections, or the trusted certificates cannot be loaded.
     pub fn new(options: Options) -> Result<Self, FleetError> {
         make_room(options.sockets())?;
         let exchange = Exchange::new(&options)?;
         Ok(Self { options, exchange, tally: Arc::new(Tally::new()) })
     }
 
-    /// Tells how far the fleet is, counted from now.
+    /// Returns the progress of the fleet, counted from now.
     #[must_use]
     pub fn monitor(&self) -> Monitor {
         let now = Instant::now();
         Monitor { tally: Arc::clone(&self.tally), begun: now, last: (now, 0) }
     }
 
-    /// Lets the agents work until `stop` is ready or [`Options::duration`] is over, then sends what is left for at most
-    /// [`Options::grace`], says bye, and reports.
+    /// Runs the agents until `stop` is ready or [`Options::duration`] is over, then sends the remaining metrics for at
+    /// most [`Options::grace`], says bye, and reports.
     ///
     /// A server that cannot be reached is waited for, with exponential backoff and jitter.
     ///
@@ -81,7 +81,7 @@ impl Fleet {
     /// If the first login is refused.
     ///
     /// # Cancel safety
-    /// Dropping the future stops all agents at once.
+    /// Dropping the future stops all agents immediately.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<Summary, FleetError> {
         self.log_in().await?;
         let begun = Instant::now();
@@ -90,7 +90,7 @@ impl Fleet {
         tokio::select! {
             () = stop => {}
             () = over(self.options.duration) => {}
-            // All agents work until they are told to stop: whoever ends now has panicked.
+            // All agents run until they are stopped, so one that ends before has panicked.
             Some(ended) = agents.join_next() => ended?,
         }
         stopping.cancel();
@@ -102,7 +102,7 @@ impl Fleet {
         Ok(summary)
     }
 
-    /// A wrong password shows at once; a server that is not there yet does not.
+    /// A wrong password is reported immediately; a server that is not running yet is waited for.
     async fn log_in(&self) -> Result<(), FleetError> {
         match self.exchange.log_in().await {
             Err(refused) if !refused.is_temporary() => Err(FleetError::Login(refused)),

@@ -1,4 +1,4 @@
-//! How one agent of a fleet reaches the server.
+//! The connection of one agent of a fleet.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(crate) struct Exchange {
     links: Vec<Link>,
 }
 
-/// The way of one agent.
+/// The connection of one agent.
 #[derive(Debug)]
 pub(crate) enum Line {
     Rest(Box<Rest>),
@@ -87,7 +87,7 @@ impl Line {
         }
     }
 
-    /// Cuts the connection, if it is nobody else's.
+    /// Closes the connection, unless other agents use it.
     pub(crate) async fn cut(&self) {
         if let Self::Socket { socket, alone: true } = self {
             socket.cut().await;

@@ -1,13 +1,13 @@
-//! What a fleet must be told.
+//! The options of a fleet.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use poa_agent::{AgentId, BaseUrl, Config, Credentials, Trust};
 
-/// How many agents there are, what they do, and where they send it.
+/// The number of agents, their behaviour, and the server.
 ///
-/// Made by [`Options::new`] with the defaults for all the rest, which may then be changed field by field.
+/// Made by [`Options::new`] with defaults for the other fields, which can then be changed.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
@@ -15,53 +15,53 @@ pub struct Options {
     pub server: BaseUrl,
     /// The auth server: `/session`.
     pub auth: BaseUrl,
-    /// The user that all agents log in as, who may speak for any agent.
+    /// The user that all agents log in as, which may send for any agent.
     pub credentials: Credentials,
-    /// Whose certificates are believed. Default: the roots of the system.
+    /// The trusted certificates. Default: the roots of the system.
     pub trust: Trust,
-    /// How many agents there are. Default: 10.
+    /// The number of agents. Default: 10.
     pub agents: NonZeroUsize,
-    /// What the ids of agents begin with. Default: `fleet`, so that they are `fleet-00000` and so on.
+    /// The prefix of agent ids. Default: `fleet`, so that they are `fleet-00000` and so on.
     pub name: AgentId,
-    /// How often each agent sends. Default: once a second.
+    /// The rate of each agent. Default: once a second.
     pub rate: Rate,
-    /// From one ping of an agent to the next; `None`: it never pings, so the server does not notice its silence. Default:
+    /// The time between pings of an agent; `None`: it never pings, so the server does not detect its silence. Default:
     /// 3 s.
     pub ping_interval: Option<Duration>,
-    /// How long the fleet sends. Default: until it is stopped.
+    /// The time to send. Default: until the fleet is stopped.
     pub duration: Option<Duration>,
-    /// Over how many WebSocket connections the agents speak, several over each as behind a gateway. Default: one for each
-    /// agent. Without meaning for REST, where kept connections are shared.
+    /// The number of WebSocket connections, each shared by several agents as behind a gateway. Default: one for each
+    /// agent. Ignored for REST, where idle connections are reused.
     pub connections: Option<NonZeroUsize>,
-    /// Which share of the agents goes away at times, silently, with a bye, or by a crash, and returns: 0 to 1. Default: 0.
+    /// The share of agents that leave at times, silently, with a bye, or by a crash, and return: 0 to 1. Default: 0.
     pub silent: f64,
-    /// How long these agents stay, give or take a half. Default: 1 min.
+    /// The mean time these agents stay, give or take a half. Default: 1 min.
     pub stay: Duration,
-    /// How long they are away, give or take a half. Default: 30 s.
+    /// The mean time they are away, give or take a half. Default: 30 s.
     pub away: Duration,
-    /// Over how long the agents begin, one after the other. Default: 0.
+    /// The time over which the agents start, one after the other. Default: 0.
     pub ramp: Duration,
-    /// How many blocks an agent reports when it begins or returns, at most 100. Default: 40, as real agents.
+    /// The number of blocks that an agent reports when it starts or returns, at most 100. Default: 40, as real agents.
     pub history: usize,
-    /// The same seed gives the same agents, who say the same. Default: 1.
+    /// The same seed gives the same agents with the same messages. Default: 1.
     pub seed: u64,
-    /// How long to wait at the end for what is not acknowledged yet. Default: 30 s.
+    /// The time to wait at the end for outstanding acknowledgements. Default: 30 s.
     pub grace: Duration,
-    /// How long a server may take to answer a call. Default: 10 s.
+    /// The time limit for the answer to a call. Default: 10 s.
     pub request_timeout: Duration,
 }
 
-/// How often an agent sends.
+/// The rate of an agent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
-    /// So many times a second, on average.
+    /// Messages per second, on average.
     PerSecond(f64),
-    /// Whenever the last message was answered.
+    /// The next message is sent when the last one is answered.
     Unlimited,
 }
 
 impl Options {
-    /// The defaults for everything that can have one.
+    /// Sets every field that has a default.
     ///
     /// # Panics
     /// Never.
@@ -89,7 +89,7 @@ impl Options {
         }
     }
 
-    /// How many connections will be open at the same time, as far as one can tell.
+    /// The expected number of concurrently open connections.
     pub(crate) fn sockets(&self) -> usize {
         let each = self.agents.get();
         match self.connections {
@@ -98,7 +98,7 @@ impl Options {
         }
     }
 
-    /// What the transport of one agent, or the login of all, needs to know.
+    /// The settings for the transport of one agent, or for the login of all.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::new(
             self.server.clone(),

@@ -1,4 +1,4 @@
-//! What a fleet tells, on the way and at the end.
+//! The progress and the summary of a fleet.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,64 +8,64 @@ use serde::Serialize;
 
 use crate::tally::Tally;
 
-/// How far a fleet is.
+/// The progress of a fleet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Since the fleet began.
+    /// The time since the start of the fleet.
     pub elapsed: Duration,
-    /// Agents that are there at the moment.
+    /// The number of agents that are not away.
     pub present: u64,
     /// Metrics sent.
     pub sent: u64,
     /// Metrics acknowledged by the server.
     pub acknowledged: u64,
-    /// Metrics that the server will never take.
+    /// Metrics refused permanently by the server.
     pub refused: u64,
     /// Attempts beyond the first of a metric.
     pub resent: u64,
-    /// Metrics sent, and neither acknowledged nor refused yet.
+    /// Metrics sent, but neither acknowledged nor refused yet.
     pub open: u64,
     /// Metrics acknowledged per second since the last progress.
     pub rate: f64,
-    /// Half of the answers since then took no longer.
+    /// The median time of answers since then.
     pub p50: Duration,
-    /// 99 of 100 answers since then took no longer.
+    /// The 99th percentile of answers since then.
     pub p99: Duration,
 }
 
-/// What a fleet did in its life. Nothing was lost if [`Summary::all_acknowledged`].
+/// The results of a fleet. No metric was lost if [`Summary::all_acknowledged`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many agents there were.
+    /// The number of agents.
     pub agents: usize,
-    /// Seconds from the begin to the last answer.
+    /// Seconds from the start to the last answer.
     pub seconds: f64,
     /// Metrics sent.
     pub sent: u64,
     /// Metrics acknowledged by the server.
     pub acknowledged: u64,
-    /// Metrics that the server will never take.
+    /// Metrics refused permanently by the server.
     pub refused: u64,
     /// Attempts beyond the first of a metric.
     pub resent: u64,
-    /// Metrics that had no answer when the time was over.
+    /// Metrics without an answer at the end of the time limit.
     pub unanswered: u64,
     /// Pings the server answered.
     pub pings: u64,
-    /// Calls that failed and may succeed later, pings included.
+    /// Calls that failed temporarily, pings included.
     pub failures: u64,
     /// Metrics acknowledged per second.
     pub rate: f64,
     /// From the attempt that succeeded to its answer.
     pub answer: Latency,
-    /// From the moment the metric was due to its answer. What waited for an earlier metric of its agent, or was sent again,
-    /// counts in full, so a server that stops for a second shows it here.
+    /// From the time the metric was due to its answer. It includes the time spent waiting for an earlier metric of the
+    /// agent, and repetitions, so a server that stops for a second is visible here.
     pub total: Latency,
 }
 
-/// How long answers took, in milliseconds.
+/// Times of answers, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Latency {
@@ -73,13 +73,13 @@ pub struct Latency {
     pub min: f64,
     /// On average.
     pub mean: f64,
-    /// Half took no longer.
+    /// The median.
     pub p50: f64,
-    /// 90 of 100 took no longer.
+    /// The 90th percentile.
     pub p90: f64,
-    /// 99 of 100 took no longer.
+    /// The 99th percentile.
     pub p99: f64,
-    /// 999 of 1000 took no longer.
+    /// The 99.9th percentile.
     pub p999: f64,
     /// The longest.
     pub max: f64,

@@ -1,4 +1,4 @@
-//! What became of everything that was sent.
+//! Counts and times of everything that was sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -244,7 +244,7 @@ impl Worker {
         Unsent { metric, due, tried: false, not_before: due }
     }
 
-    /// One of many that fail alike: the first tells what the others would.
+    /// Logs only the first of many calls that fail alike.
     fn failed(&self, failure: &CallError) {
         self.tally.failures.add();
         let (error, failures) = (ErrorChain(failure), self.tally.failures.get());

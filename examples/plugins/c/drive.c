@@ -144,6 +144,6 @@ int main(int count, char **arguments) {
     expect(file != NULL, "no file");
     for (int byte; (byte = fgetc(file)) != EOF;) lines += byte == '\n';
     fclose(file);
-    expect(lines == BATCHES * MESSAGES, "not every message stands there once");
+    expect(lines == BATCHES * MESSAGES, "not every message is in the file once");
     return 0;
 }

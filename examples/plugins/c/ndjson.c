@@ -6,8 +6,8 @@
  * The host makes one call at a time. This receiver takes it, returns at once, and completes it from its thread when the lines
  * are on the disk. What blocks in the call itself needs POA_MAY_BLOCK in `flags`, and no thread.
  *
- * A message comes again when the host cannot know whether it was stored. It stands in the file once all the same: the ids of the last
- * lines are remembered, and one that may stand before these is looked up.
+ * The host delivers a message again when it does not know whether it was stored. It is in the file only once, because the ids of the
+ * last lines are remembered, and the file is searched for an id that can be older.
  */
 #define _POSIX_C_SOURCE 200809L
 #define _DEFAULT_SOURCE /* flock */
@@ -112,7 +112,7 @@ static int learn(ndjson *self) {
     return self->known;
 }
 
-/* Whether the message stands in the file already. -1: cannot read. */
+/* Whether the message is in the file already. -1: cannot read. */
 static int is_there(ndjson *self, const char id[ID]) {
     if (tfind(id, &self->tree, compare)) return 1;
     if (compare(id, self->floor) > 0) return 0;
@@ -163,7 +163,7 @@ static int append(ndjson *self, const char *text, size_t length) {
         done += (size_t)wrote;
     }
     if (done == length && fsync(self->file) == 0) return 1;
-    /* Should that fail, too, the file is read anew before the next batch. */
+    /* If that fails, too, the file is read again before the next batch. */
     if (ftruncate(self->file, before) != 0) fsync(self->file);
     self->known = 0;
     return 0;

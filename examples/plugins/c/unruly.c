@@ -63,7 +63,7 @@ static void *work(void *argument) {
         poa_complete(call, POA_OK, NULL, NULL);
     else
         poa_complete(call, POA_TRANSIENT, "cannot write", NULL);
-    /* From here on the batch and the instance are no longer ours, but the host is there for ever. */
+    /* From here on the batch and the instance are no longer ours, but the host stays until the process ends. */
     free(todo);
     poa_complete(call, POA_TRANSIENT, "again", NULL);
     call.id = ~call.id;
@@ -114,7 +114,7 @@ static void metrics_received(void *instance, const poa_batch *batch, poa_call ca
     pthread_detach(thread);
 }
 
-/* Goes on for ten seconds, whatever becomes of the instance. */
+/* Continues for ten seconds, even after the instance was dropped. */
 static void *go_on(void *argument) {
     poa_call call = *(poa_call *)argument;
     free(argument);

@@ -22,9 +22,7 @@ async fn everything_can_be_done_by_keyboard() {
     browser.until("document.activeElement.id === 'secret'").await;
     browser.write("wrong").await;
     browser.press("Enter").await;
-    browser
-        .until("document.querySelector('#sign-in-error').textContent === 'Wrong secret.'")
-        .await;
+    browser.until("document.querySelector('#sign-in-error').textContent === 'Wrong secret.'").await;
     browser.write(SECRET).await;
     browser.press("Enter").await;
     browser.until("document.querySelectorAll('#rows tr').length === 4").await;
@@ -117,7 +115,11 @@ async fn on_a_phone_the_details_take_the_place_of_the_list() {
     browser.until("document.activeElement.id === 'detail-name'").await;
     let reachable =
         "document.querySelector('#rows button').checkVisibility({ visibilityProperty: true })";
-    assert_eq!(browser.evaluate(reachable).await, false, "the focus must not get behind the details");
+    assert_eq!(
+        browser.evaluate(reachable).await,
+        false,
+        "the focus must not get behind the details"
+    );
     browser.click(".close").await;
     browser.until("document.activeElement.textContent === 'beta'").await;
     assert_eq!(browser.evaluate(reachable).await, true);

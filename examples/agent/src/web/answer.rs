@@ -1,4 +1,4 @@
-//! What a server answered, and what it means for the call.
+//! The answer of a server, and its meaning for the call.
 
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +44,7 @@ impl Answer {
         }
     }
 
-    /// What the server said, fit for one line of a log.
+    /// The message of the server, shortened to one line of a log.
     pub(super) fn message(&self) -> String {
         refusal::one_line(&match serde_json::from_slice::<Said>(&self.body) {
             Ok(said) => refusal::describe(&said.error, &said.message),

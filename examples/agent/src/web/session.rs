@@ -116,7 +116,7 @@ impl Session {
 
     /// A token other than the `refused` one: the present one if there is such, else a new one.
     ///
-    /// Logs in at most once at a time, and after a login of no use only after a growing wait, whoever asks.
+    /// Logs in at most once at a time, for all callers, with growing delays after logins without effect.
     ///
     /// Cancel safe: at worst a token is not used.
     pub(crate) async fn token(&self, refused: Option<&Token>) -> Result<Token, CallError> {

@@ -1,4 +1,4 @@
-//! Whose certificates are believed.
+//! The trusted certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub enum TlsError {
     CaFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: BoxError,
     },
@@ -38,7 +38,7 @@ pub enum TlsError {
 
 type WithRoots = ConfigBuilder<ClientConfig, client::WantsClientCert>;
 
-/// Without an address that uses TLS, a machine without certificates will do: then nobody is believed.
+/// If no address uses TLS, a machine without root certificates is accepted: then no certificate is trusted.
 pub(super) fn client_config(config: &Config) -> Result<ClientConfig, TlsError> {
     let uses_tls = config.server.is_tls() || config.auth.is_tls();
     let trust = uses_tls.then_some(&config.trust);
@@ -59,7 +59,7 @@ fn with_trust(
         Some(Trust::CaFile(path)) => Ok(builder.with_root_certificates(roots_from(path)?)),
         Some(Trust::Insecure) => {
             tracing::warn!(
-                "TLS CERTIFICATES ARE NOT CHECKED: anybody in between can read the password"
+                "TLS CERTIFICATES ARE NOT CHECKED: an attacker on the network can read the password"
             );
             Ok(builder
                 .dangerous()

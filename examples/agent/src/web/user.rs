@@ -14,7 +14,7 @@ struct Made {
     password: String,
 }
 
-/// Asks the auth server at [`Config::auth`] for a user with a name and a password of its own making, who may speak for any
+/// Asks the auth server at [`Config::auth`] for a user with a generated name and password that may send for any
 /// agent (`POST /user`, POA Protocol, section 3). The credentials of `config` are those of an admin.
 ///
 /// # Errors

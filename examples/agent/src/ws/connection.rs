@@ -24,7 +24,7 @@ const QUEUE: usize = 64;
 /// How long the server may take to say goodbye.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// What became of a call: answered, or lost with the connection, perhaps taken and perhaps not.
+/// The outcome of a call: answered, or lost with the connection, in which case it may have been accepted.
 pub(super) type Outcome = Result<Result<(), Refusal>, Lost>;
 
 /// A connection that is open, or was. Dropping it cuts it.
@@ -173,12 +173,12 @@ impl Driver {
 
     fn answer(&mut self, reference: u64, outcome: Outcome) {
         if let Some(waiting) = self.waiting.remove(&reference) {
-            // Whoever asked may have gone.
+            // The caller may have been dropped.
             let _ = waiting.answer.send(outcome);
         }
     }
 
-    /// Everybody who waits hears of it, those not yet written included.
+    /// Notifies all callers, including those whose calls are not written yet.
     async fn end(mut self, lost: Lost) {
         let _ = self.lost.set(lost.clone());
         self.asked.close();

@@ -1,4 +1,4 @@
-//! What goes over the wire: calls out, answers in.
+//! The frames on the wire: calls out, answers in.
 
 use std::time::Duration;
 

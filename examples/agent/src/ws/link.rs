@@ -15,7 +15,7 @@ use super::lost::Lost;
 use crate::web::{Session, Token};
 use crate::{AgentId, Backoff, BaseUrl, BoxError, CallError};
 
-/// One connection to a WebSocket handler, which any number of agents may speak over. Clones share it.
+/// One connection to a WebSocket handler, shared by any number of agents. Clones share it.
 ///
 /// It is made by the first call, and made again by the first call after it was lost and a wait is over: exponential backoff
 /// with full jitter, so that a fleet does not come back in one moment.
@@ -88,7 +88,7 @@ impl Link {
         }
     }
 
-    /// Says goodbye, if there is anybody to say it to. For after the last call of all agents; a later one connects anew.
+    /// Closes the connection, if there is one. For use after the last call of all agents; a later call reconnects.
     pub async fn close(&self) {
         let connection = self.0.state.lock().await.connection.take();
         if let Some(connection) = connection.and_then(Arc::into_inner) {

@@ -23,7 +23,7 @@ pub(super) enum Lost {
     Ended,
     #[error("the server could not read a message: {0}")]
     Misunderstood(Arc<str>),
-    #[error("the server sent what is no answer: {0}")]
+    #[error("the server sent an invalid answer: {0}")]
     Nonsense(Arc<str>),
     #[error("a call was not answered in time, so the connection was given up")]
     GivenUp,

@@ -63,7 +63,7 @@ impl Transport for WebSocket {
         self.link.call(&self.id, Call::Bye).await.map(drop)
     }
 
-    /// Ends the connection, which other agents may speak over as well.
+    /// Closes the connection, which other agents may be using.
     async fn close(&self) {
         self.link.close().await;
     }

@@ -77,7 +77,7 @@ impl Machine {
         self.memory = (self.memory + 0.004 * bell(&mut self.rng)).clamp(0.05, 0.97);
         self.disk += DISK_GROWTH * seconds;
         if self.disk >= 96.0 {
-            // Somebody has cleaned up.
+            // The disk was cleaned up.
             self.disk = 40.0;
         }
     }

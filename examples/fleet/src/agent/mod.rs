@@ -19,7 +19,7 @@ use crate::wrap::{history, wrap};
 use machine::Machine;
 use node::Node;
 
-/// What it reports in turn, again and again; agents begin in different places.
+/// The reports in their cyclic order; each agent starts at a different one.
 const ROUND: [Report; 6] = [
     Report::System,
     Report::Block,
@@ -36,13 +36,13 @@ enum Report {
     Block,
     Pending,
     Latency,
-    /// Who the node is. First thing, and after each return.
+    /// The description of the node, sent first and after each return.
     Information,
     /// The blocks before. After the information.
     History,
 }
 
-/// What an agent would measure. The same seed gives the same metrics, apart from their keys.
+/// The simulated measurements of an agent. The same seed gives the same metrics, apart from their keys.
 #[derive(Debug)]
 pub(crate) struct Simulated {
     id: AgentId,

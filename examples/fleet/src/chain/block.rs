@@ -11,7 +11,7 @@ use crate::wrap::wrap;
 /// Seconds in which one authority may seal a block.
 pub(super) const STEP_SECONDS: u64 = 5;
 
-/// What a block without transactions takes up, and what each one adds.
+/// The size of a block without transactions, and of each transaction.
 const EMPTY_BYTES: u64 = 566;
 const TRANSACTION_BYTES: u64 = 113;
 
@@ -23,7 +23,7 @@ pub(crate) struct Block {
     pub(crate) header: Header,
     /// Seconds since the fleet's start, fractions included, when it was sealed.
     pub(crate) sealed: f64,
-    /// What nodes ask for at the moment, in wei.
+    /// The current gas price, in wei.
     pub(crate) gas_price: u64,
     /// How many transactions waited for the next block.
     pub(crate) pending: u64,
@@ -60,7 +60,7 @@ pub(crate) struct Header {
     pub(crate) uncles: [(); 0],
 }
 
-/// What the next block builds on.
+/// The parent of the next block.
 pub(super) struct Parent<'a> {
     pub(super) number: u64,
     pub(super) hash: &'a str,

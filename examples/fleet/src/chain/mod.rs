@@ -18,14 +18,14 @@ use decimal::Decimal;
 /// Blocks kept: enough for a history and for agents that lag behind.
 const KEPT: usize = 128;
 
-/// Where the recorded agents found their chain, and what it weighed then.
+/// The number and the total difficulty of the chain in the recording.
 const FIRST_NUMBER: u64 = 282_336;
 const FIRST_TOTAL_DIFFICULTY: &str = "96073962346990082020395333163855709749076544";
 
 /// How often an authority misses its turn.
 const MISSED_STEPS: f64 = 0.08;
 
-/// In wei. The walk goes on its logarithm, so that it may be 0.1 gwei on some days and 100 on others.
+/// In wei. A random walk of its logarithm, so that it ranges from 0.1 to 100 gwei.
 const GAS_PRICES: std::ops::RangeInclusive<f64> = 1e8..=1e11;
 
 /// A chain of blocks that follow each other, sealed in turn by a few authorities. It grows as time passes, and the same

@@ -20,14 +20,14 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// What an operator writes. These comments become the documentation of the keys.
+/// The configuration section. These comments become the documentation of the keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Lets everybody speak for every agent, and asks for no token: for networks that you trust.
+    /// Accepts messages for every agent without a token: for networks that you trust.
     #[serde(default)]
     pub anonymous: bool,
 }
@@ -39,7 +39,7 @@ const CONNECTIONS: usize = 1000;
 /// How long a line may take, once it has begun.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Takes lines from whoever connects.
+/// Accepts lines over TCP.
 struct Tcp {
     listener: TcpListener,
     anonymous: bool,
@@ -52,7 +52,7 @@ impl HandlerPlugin for Tcp {
     /// Binds, so that a port in use is found before anything runs. It spawns nothing: that is for `run`.
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         if !config.anonymous && !cx.has_authenticator() {
-            let message = "nobody decides who may speak; configure [auth], or set `anonymous`";
+            let message = "no authenticator is configured; add [auth], or set `anonymous`";
             return Err(BuildError::failed(message));
         }
         let at = config.listen;
@@ -88,7 +88,7 @@ impl CustomHandler for Tcp {
     }
 }
 
-/// Serves one connection until it ends, breaks, or the host stops. A connection that breaks concerns nobody else.
+/// Serves one connection until it ends, breaks, or the host stops. A broken connection does not affect others.
 async fn serve(stream: TcpStream, cx: HandlerContext, anonymous: bool) {
     let (input, mut output) = stream.into_split();
     let mut input = BufReader::new(input);
@@ -113,14 +113,14 @@ async fn serve(stream: TcpStream, cx: HandlerContext, anonymous: bool) {
     }
 }
 
-/// Makes a message of a line, if its sender may speak for its agent.
+/// Converts a line to a message, if its sender may send for its agent.
 fn draft(line: &str, cx: &HandlerContext, anonymous: bool) -> Result<Draft, BoxError> {
     let parts: Vec<_> = line.splitn(5, ' ').collect();
     let [token, agent, kind, key, json] = parts[..] else {
         return Err("a line is `token agent type key json`".into());
     };
     if !anonymous {
-        let authenticator: &Arc<dyn Authenticator> = cx.authenticator().ok_or("nobody to ask")?;
+        let authenticator: &Arc<dyn Authenticator> = cx.authenticator().ok_or("no authenticator")?;
         if !authenticator.verify(token)?.may_speak_for(agent) {
             return Err("not your agent".into());
         }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// How many ids are remembered. What comes again was in hand when a call was broken off, or was delivered in about a second before a
-/// process was killed; that is less than this.
+/// The number of remembered ids. Messages that are delivered again were in flight when a call was cancelled, or were delivered in
+/// about a second before the process was killed, which are fewer than this.
 const RECENT: usize = 1 << 17;
 
 /// A line, and the id of its message.
@@ -90,7 +90,7 @@ impl Lines {
         Ok(count)
     }
 
-    /// Which of these are there. The file is read only for those that may stand before the ids that are remembered.
+    /// Returns the stored ones of these. The file is read only for those that can be older than the remembered ids.
     fn held(&self, lines: &[Line]) -> io::Result<HashSet<u128>> {
         let Recent { ids, floor, .. } = &self.recent;
         let all: HashSet<_> = lines.iter().map(|line| line.id).collect();
@@ -114,7 +114,7 @@ fn number(uuid: &str) -> Option<u128> {
     u128::from_str_radix(&uuid.replace('-', ""), 16).ok()
 }
 
-/// Shows the ids of a file until somebody has seen enough; where the whole lines that were read end.
+/// Passes the ids of a file to `see` until it returns false; returns the end of the complete lines read.
 fn each_id(path: &Path, mut see: impl FnMut(u128) -> bool) -> io::Result<u64> {
     #[derive(Deserialize)]
     struct Known {
@@ -129,7 +129,7 @@ fn each_id(path: &Path, mut see: impl FnMut(u128) -> bool) -> io::Result<u64> {
             return Ok(whole);
         }
         whole += read as u64;
-        // A line of somebody else is left as it is.
+        // A line of another program is left unchanged.
         let known = serde_json::from_slice::<Known>(&line).ok();
         let id = known.and_then(|known| number(&known.message_id));
         if id.is_some_and(|id| !see(id)) {

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use file::{Line, Lines};
 
-/// What an operator writes. These comments become the documentation of the keys.
+/// The configuration section. These comments become the documentation of the keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -69,7 +69,7 @@ impl Receiver for JsonLines {
             lines.push(line);
         }
         let file = self.lines.clone();
-        // Once it has begun it ends, also when nobody waits for it any more; the next instance waits until then.
+        // It runs to its end even if the call is dropped; the next instance waits for that.
         let append =
             move || file.lock().map_err(|_| io::Error::other("it panicked"))?.append(lines);
         self.written.inc_by(blocking(append).await.map_err(DeliveryError::transient)? as u64);

@@ -14,15 +14,15 @@ use poa_plugin::poa_core::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What an operator writes. Each `…_at` counts batches, of all instances; 0 is never.
+/// The configuration section. Each `…_at` counts batches of all instances; 0 is never.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where ids and data are written, relative to `data_dir`.
+    /// The file for ids and data, relative to `data_dir`.
     pub path: PathBuf,
     /// Panics at each so many batches.
     pub panic_at: u64,
-    /// Waits for ever at each so many batches.
+    /// Never returns from every n-th batch.
     pub wait_at: u64,
     /// Blocks its thread for a while at each so many batches.
     pub block_at: u64,
