@@ -31,7 +31,6 @@ const REPORTS: &str = "headless; write `reports`, `shows` or `lists`, and the no
 const LOGS: &str = "vague; write `reports it` or `logs a warning`";
 const BACKLOG: &str = "the glossary calls it the backlog";
 const SKIPS: &str = "a figure of speech; write `skips` or `ignores`";
-const SORTED: &str = "for sort orders write `ascending` and `descending`";
 const NOT_A: &str = "translated negation; write `is not a …` or `is not a valid …`";
 const IN_FLIGHT: &str = "the glossary calls it in flight";
 
@@ -80,8 +79,6 @@ pub(crate) const PHRASES: &[Phrase] = &[
     phrase(&["passes", "over"], SKIPS),
     phrase(&["pass", "over"], SKIPS),
     phrase(&["passed", "over"], SKIPS),
-    phrase(&["upwards"], SORTED),
-    phrase(&["downwards"], SORTED),
     phrase(&["in", "hand"], IN_FLIGHT),
     phrase(&["who", "may", "speak"], "write what is permitted: which users may send"),
     phrase(&["come", "round"], "translated idiom; write `arrive` or `propagate`"),
