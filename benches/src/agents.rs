@@ -1,4 +1,4 @@
-//! What agents cost that do nothing but ping.
+//! The cost of agents that only ping.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const AGENTS: usize = 100_000;
 const INTERVAL: Duration = Duration::from_secs(3);
 const ROUNDS: u32 = 5;
 
-/// Notes when agents were called inactive.
+/// Records when agents were reported inactive.
 struct Watch(mpsc::UnboundedSender<(AgentId, Instant)>);
 
 #[async_trait]
@@ -96,7 +96,7 @@ async fn measure() -> Result<(), Failure> {
             figure("memory per agent", format!("{} bytes", grown / AGENTS as u64)),
             figure("processor, share of one core", format!("{:.1} %", cpu / wall * 100.0)),
             figure("reported inactive", format!("{AGENTS}, each once")),
-            figure("after a silence of", format!("{earliest:.3} to {latest:.3} s")),
+            figure("reported after a silence of", format!("{earliest:.3} to {latest:.3} s")),
         ],
     );
     Ok(())
@@ -115,7 +115,7 @@ async fn ping_all(
     {
         tick.tick().await;
         for (agent, last) in agents.iter().zip(last) {
-            // As a handler does it: the id comes off the wire each time.
+            // As in a handler: the id is parsed each time.
             let Ok(agent) = AgentId::new(agent.as_str()) else { continue };
             monitor.ping(&agent);
             *last = Instant::now();

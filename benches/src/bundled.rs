@@ -8,15 +8,15 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Failure;
 
-/// The bundled server, which is ready. Killed on drop.
+/// The bundled server, ready. Killed on drop.
 pub(crate) struct Bundled {
     child: Child,
-    /// The line that says so, with the addresses.
+    /// The line that reports it is ready, with the addresses.
     ready: String,
 }
 
 impl Bundled {
-    /// With the `poa.toml` in this directory. Blocks until it is ready.
+    /// Starts it with the `poa.toml` in this directory. Blocks until it is ready.
     pub(crate) fn start(dir: &Path) -> Result<Self, Failure> {
         let mut child = Command::new(program()?)
             .args(["--config", "poa.toml"])
@@ -39,14 +39,14 @@ impl Bundled {
         self.child.id()
     }
 
-    /// Where the plugin of this name listens, or the host for `admin`.
+    /// The address of the plugin of this name, or of the host for `admin`.
     pub(crate) fn url(&self, name: &str) -> Result<&str, Failure> {
         let words = self.ready.split_whitespace();
         let mut of_name = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         Ok(of_name.next().ok_or_else(|| format!("no {name} in `{}`", self.ready))?)
     }
 
-    /// Stops it in order, and waits until it has delivered everything.
+    /// Stops it in an orderly way, and waits until it has delivered everything.
     pub(crate) fn stop(&mut self) -> Result<(), Failure> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("the server has no id")?;
         kill_process(pid, Signal::TERM)?;
@@ -62,7 +62,7 @@ impl Drop for Bundled {
     }
 }
 
-/// Where it is: built beside this program.
+/// The path of the program, which is built beside this one.
 fn program() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?.with_file_name("poa-server");
     if program.exists() { Ok(program) } else { Err("build poa-server with --release first".into()) }

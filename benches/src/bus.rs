@@ -1,4 +1,4 @@
-//! The bus in one process: against a channel, with more receivers, with one that is stuck, and catching up from the disk.
+//! The bus in one process: against a channel, with more receivers, with a stuck one, and catching up from disk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -19,14 +19,14 @@ const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_secs(2);
 const DATA: &str = r#"{"type":"statistics","body":{"active":true,"gasPrice":1000000000,"hashrate":0,"mining":false,"peers":5,"syncing":{"currentBlock":"0x44ee0","highestBlock":"0x44ee2"},"uptime":100.0}}"#;
 
-/// What a receiver does with what it gets.
+/// The behaviour of a receiver.
 #[derive(Clone)]
 enum Behaviour {
-    /// Counts it.
+    /// Counts messages.
     Counts(Arc<AtomicU64>),
     /// Never returns.
     Stuck,
-    /// Counts it, once it is let.
+    /// Counts messages, once it is released.
     Waits(Arc<AtomicU64>, Arc<Notify>, Arc<AtomicBool>),
 }
 
@@ -92,7 +92,7 @@ async fn start(
     Ok((builder.start().await?, dir))
 }
 
-/// One publisher that waits for nothing, and messages counted where they arrive.
+/// One publisher that never waits; messages are counted by the receiver.
 async fn against_a_channel() -> Result<(), Failure> {
     const COUNT: u64 = 1_000_000;
     let (mut channel, mut bus, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
@@ -168,13 +168,13 @@ async fn until(seen: &AtomicU64, count: u64) {
     }
 }
 
-/// What 64 publishers get acknowledged, by who else listens.
+/// Messages acknowledged to 64 publishers, with different receivers.
 async fn more_receivers() -> Result<(), Failure> {
     let counts = || Behaviour::Counts(Arc::default());
     let cases = [
         ("one receiver", vec![counts()]),
         ("two receivers", vec![counts(), counts()]),
-        ("one receiver, and one that is stuck", vec![counts(), Behaviour::Stuck]),
+        ("one receiver, and a stuck one", vec![counts(), Behaviour::Stuck]),
         ("one receiver again", vec![counts()]),
     ];
     let mut rates: Vec<(Vec<f64>, Vec<f64>)> = cases.iter().map(|_| Default::default()).collect();
@@ -201,7 +201,7 @@ async fn more_receivers() -> Result<(), Failure> {
             ]
         })
         .collect();
-    table(&["who listens", "acknowledged/s", "of one receiver"], &rows);
+    table(&["receivers", "acknowledged/s", "of one receiver"], &rows);
     Ok(())
 }
 
@@ -234,7 +234,7 @@ async fn acknowledged(receivers: &[Behaviour]) -> Result<f64, Failure> {
     Ok(rate)
 }
 
-/// How fast a receiver that was away gets what waits on the disk.
+/// The speed at which a receiver that was stopped gets its backlog from disk.
 async fn catching_up() -> Result<(), Failure> {
     const COUNT: u64 = 500_000;
     let (mut rates, mut megabytes) = (Vec::new(), Vec::new());
@@ -250,7 +250,7 @@ async fn catching_up() -> Result<(), Failure> {
                     receipt.await?;
                     sent += 1;
                 }
-                // Memory outruns the disk; let it catch up.
+                // Publishing is faster than the disk; wait for it.
                 Err(poa_core::Refused::LogBusy) => {
                     tokio::time::sleep(Duration::from_millis(5)).await
                 }
@@ -266,7 +266,7 @@ async fn catching_up() -> Result<(), Failure> {
         megabytes.push(rate * DATA.len() as f64 / 1e6);
         host.stop().await;
     }
-    println!("Catching up from the disk, {COUNT} messages, medians of {ROUNDS} rounds\n");
+    println!("Catching up from disk, {COUNT} messages, medians of {ROUNDS} rounds\n");
     table(
         &["messages/s", "MB/s of data"],
         &[vec![format!("{:.0}", median(rates)), format!("{:.0}", median(megabytes))]],

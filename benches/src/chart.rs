@@ -1,4 +1,4 @@
-//! A bar chart, as SVG that reads on light and dark pages.
+//! A bar chart, as SVG that is readable on light and dark pages.
 
 use std::fmt::Write as _;
 use std::path::Path;

@@ -21,7 +21,7 @@ const ITEMS: usize = 5000;
 /// Messages in a batch; what the server gives a receiver by default.
 const BATCH: usize = 1000;
 const ROUNDS: usize = 7;
-/// As the receiver does it.
+/// As in the receiver.
 const IN_FLIGHT: usize = 8;
 
 /// A block of about the size that agents send.
@@ -41,7 +41,7 @@ async fn measure(url: &str) -> Result<(), Failure> {
     let (mut receiver, mut alone) = (Vec::new(), Vec::new());
     let data_dir = tempfile::tempdir()?;
     let data_dir = data_dir.path();
-    // The first round fills caches, and the server's compiler learns.
+    // The first round fills caches and lets the server's compiler warm up.
     for round in 0..=ROUNDS {
         let batch = messages();
         let name = table_name(round);
@@ -50,7 +50,7 @@ async fn measure(url: &str) -> Result<(), Failure> {
         if items.len() != ITEMS {
             return Err(format!("{} of {ITEMS} items are stored", items.len()).into());
         }
-        // The table is emptied by being made anew, so both write into one of the same size.
+        // The table is created again for each run, so that both write to one of the same size.
         client.delete_table().table_name(&name).send().await?;
         build(url, &name, data_dir).await?;
         let seconds_alone = batch_write(&client, &name, items).await?.as_secs_f64();
@@ -66,7 +66,7 @@ async fn measure(url: &str) -> Result<(), Failure> {
 
 fn report(receiver: Vec<f64>, alone: Vec<f64>) {
     println!("Blocks into DynamoDB Local, {ITEMS} in a round, medians of {ROUNDS}\n");
-    // Rounds differ more than the two in one round do.
+    // Rounds differ more than the two runs of a round.
     let ratio = receiver.iter().zip(&alone).map(|(receiver, alone)| receiver / alone).collect();
     let row = |name: &str, rate: Vec<f64>, ratio: f64| {
         vec![name.to_owned(), format!("{:.0}", median(rate)), format!("{ratio:.2}")]
@@ -114,7 +114,7 @@ async fn through_receiver(
     Ok(begin.elapsed())
 }
 
-/// Writes items that are ready, and does nothing else.
+/// Writes prepared items, and does nothing else.
 async fn batch_write(
     client: &Client,
     table: &str,

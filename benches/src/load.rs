@@ -9,11 +9,11 @@ use tokio::net::TcpStream;
 
 use crate::Failure;
 
-/// What a load saw.
+/// The results of a load.
 pub(crate) struct Seen {
     pub(crate) requests: u64,
     pub(crate) seconds: f64,
-    /// Of the answers, in microseconds.
+    /// Times of answers, in microseconds.
     pub(crate) p50: u64,
     pub(crate) p99: u64,
 }
@@ -27,7 +27,7 @@ pub(crate) fn run(
     connections: usize,
     time: Duration,
 ) -> Result<Seen, Failure> {
-    // One thread: a client that shares two cores with the server must not crowd it out.
+    // One thread, so that the client leaves processor time to the server, which shares two cores with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
@@ -82,7 +82,7 @@ async fn connection(
 pub(crate) enum Answer {
     /// With the status 200.
     Success,
-    /// With another one: all of it.
+    /// With another status: the whole answer.
     Other(String),
 }
 

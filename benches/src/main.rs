@@ -1,7 +1,7 @@
 //! Measures poa against its yardsticks, side by side in one run.
 //!
-//! `cargo xtask bench` builds and runs this. Servers run as processes of their own, so that what they use of the processor can
-//! be told from what the load takes. The two sides of a comparison take turns, and medians are printed as Markdown.
+//! `cargo xtask bench` builds and runs this. Servers run in processes of their own, so that their processor time can
+//! be told from that of the load. The two sides of a comparison alternate, and medians are printed as Markdown.
 
 mod agents;
 mod bundled;
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
-/// Any error; a benchmark that fails says so and ends.
+/// Any error; a benchmark that fails reports it and exits.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 #[derive(Parser)]
@@ -32,14 +32,14 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 struct Arguments {
     #[command(subcommand)]
     which: Option<Which>,
-    /// Where to draw the requests per second of `rest`
+    /// The file for the chart of the requests per second of `rest`
     #[arg(long, global = true, value_name = "SVG")]
     chart: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Subcommand)]
 enum Which {
-    /// POST /data against a bare hyper server that does the same.
+    /// POST /data against a bare hyper server with the same function.
     Rest,
     /// Memory and processor time of 100,000 agents that ping.
     Agents,
@@ -63,10 +63,10 @@ enum Which {
     Fleet(ws::fleet::Load),
     /// The bundled server: start to ready, memory, recovery.
     Server,
-    /// Serves as one of the servers measured; used by the others.
+    /// Runs one of the measured servers; used by the others.
     #[command(hide = true)]
     Serve { kind: server::Kind },
-    /// Is the child process of `plugins`.
+    /// The child process of `plugins`.
     #[command(hide = true)]
     NullChild,
 }

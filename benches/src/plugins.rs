@@ -1,5 +1,6 @@
-//! What a border costs: the same messages through the log to a receiver that does nothing, compiled in, in a shared library, and
-//! in a child process. Once as they come in, and once from the disk alone, where there is nothing beside the border to do.
+//! The overhead of a boundary: the same messages through the log to a receiver that does nothing, compiled in, in a
+//! shared library, and in a child process. Once while they are published, and once from disk alone, where the boundary
+//! is the only work.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, Write as _};
@@ -28,7 +29,7 @@ const TIME: Duration = Duration::from_secs(2);
 const COUNT: u64 = 500_000;
 const DATA: &str = r#"{"type":"statistics","body":{"active":true,"gasPrice":1000000000,"hashrate":0,"mining":false,"peers":5,"syncing":{"currentBlock":"0x44ee0","highestBlock":"0x44ee2"},"uptime":100.0}}"#;
 
-/// Takes everything and does nothing.
+/// Confirms everything and does nothing.
 struct Null;
 
 #[async_trait]
@@ -47,7 +48,7 @@ impl Receiver for Null {
     }
 }
 
-/// Takes nothing, so that everything stays in the log.
+/// Never confirms, so that everything stays in the log.
 struct Full;
 
 #[async_trait]
@@ -72,7 +73,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     runtime.block_on(measure())
 }
 
-/// Where `cargo xtask bench` puts the library.
+/// The path of the library built by `cargo xtask bench`.
 fn library() -> Result<PathBuf, Failure> {
     let built = std::env::var_os("POA_TEST_PLUGINS");
     let built = built.ok_or("set POA_TEST_PLUGINS, or run `cargo xtask bench plugins`")?;
@@ -98,7 +99,7 @@ async fn measure() -> Result<(), Failure> {
     let filled = fill(factory("full", json!({}))?).await?;
     let (mut live, mut waiting) = (vec![Vec::new(); ways.len()], vec![Vec::new(); ways.len()]);
     for round in 0..ROUNDS {
-        // Each way is first in turn, so that what a run leaves to the next one falls on all alike.
+        // Each way is first in turn, so that effects of one run on the next are spread evenly.
         let order = (0..ways.len()).map(|place| (place + round) % ways.len());
         for way in order.clone() {
             live[way].push(as_they_come(ways[way].1.clone()).await?);
@@ -109,14 +110,14 @@ async fn measure() -> Result<(), Failure> {
     }
     let names = ways.map(|(name, _)| name);
     println!(
-        "A receiver that does nothing, medians of {ROUNDS} rounds; the ratio is the median of those of the rounds\n"
+        "A receiver that does nothing, medians of {ROUNDS} rounds; the ratio is the median of the ratios of the rounds\n"
     );
     println!(
-        "{PUBLISHERS} publishers for {} s, `ack = stored`, until all is delivered\n",
+        "{PUBLISHERS} publishers for {} s, `ack = stored`, until every message is delivered\n",
         TIME.as_secs()
     );
     report(names, &live);
-    println!("{COUNT} messages that wait in the log\n");
+    println!("A backlog of {COUNT} messages in the log\n");
     report(names, &waiting);
     Ok(())
 }
@@ -131,10 +132,10 @@ fn report(names: [&str; 3], rates: &[Vec<f64>]) {
             vec![name.to_owned(), rate, format!("{:.2}", median(ratios))]
         })
         .collect();
-    table(&["where it runs", "messages/s", "of compiled in"], &rows);
+    table(&["plugin", "messages/s", "of compiled in"], &rows);
 }
 
-/// What publishers send, each ten messages at a time, and a receiver gets.
+/// The rate of messages from publishers, each sending ten at a time, to a receiver.
 async fn as_they_come(factory: ReceiverFactory) -> Result<f64, Failure> {
     let dir = scratch()?;
     let host = host(dir.path(), Ack::Stored, factory).await?;
@@ -201,14 +202,14 @@ async fn send(host: &HostHandle, agent: &AgentId) -> Result<(), Failure> {
     loop {
         match host.send_to_receivers(draft(host, agent)) {
             Ok(receipt) => return Ok(receipt.await?),
-            // Memory outruns the disk; let it catch up.
+            // Publishing is faster than the disk; wait for it.
             Err(Refused::LogBusy) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(refused) => return Err(refused.into()),
         }
     }
 }
 
-/// Messages per second, from the first that is delivered to the last.
+/// Messages per second, from the first to the last delivered.
 async fn from_the_disk(filled: &Path, factory: ReceiverFactory) -> Result<f64, Failure> {
     let dir = scratch()?;
     copy(filled, dir.path())?;
@@ -222,7 +223,7 @@ async fn from_the_disk(filled: &Path, factory: ReceiverFactory) -> Result<f64, F
     Ok(rate)
 }
 
-/// Waits until so many are delivered; how many are then.
+/// Waits until this many messages are delivered; returns the number.
 async fn until(host: &HostHandle, count: u64) -> Result<u64, Failure> {
     let limit = Instant::now() + Duration::from_secs(120);
     loop {
@@ -254,7 +255,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a child reads of a frame; the rest it passes over.
+/// The keys of a frame that the child reads; it ignores the others.
 #[derive(Deserialize)]
 struct Frame<'f> {
     #[serde(rename = "type")]
@@ -262,7 +263,7 @@ struct Frame<'f> {
     id: Option<u64>,
 }
 
-/// Is the child that does nothing, until its input ends.
+/// The child that does nothing, until its input ends.
 pub(crate) fn child() -> Result<(), Failure> {
     let mut output = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {

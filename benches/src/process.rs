@@ -1,4 +1,4 @@
-//! Servers as child processes, and what they use.
+//! Servers as child processes, and their use of resources.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use crate::Failure;
 
-/// A server under measurement. Ended on drop.
+/// A server under measurement. Killed on drop.
 pub(crate) struct Server {
     child: Child,
-    /// Where it listens.
+    /// Its address.
     pub(crate) address: String,
     /// A token it accepts.
     pub(crate) token: String,
 }
 
 impl Server {
-    /// Starts this program again as `kind`, and waits for the line that tells its address and token.
+    /// Starts this program again as `kind`, and waits for the line with its address and token.
     pub(crate) fn start(kind: &str) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", kind])
@@ -43,22 +43,22 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It ends when its stdin closes, and removes what it wrote.
+        // It exits when its stdin closes, and removes its files.
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
 }
 
-/// A directory beside this program: on the disk, and not in memory as the system's own temporary directory may be.
+/// A directory beside this program, because the system's temporary directory can be in memory.
 pub(crate) fn scratch() -> Result<tempfile::TempDir, Failure> {
     let program = std::env::current_exe()?;
-    let beside = program.parent().ok_or("this program is nowhere")?;
+    let beside = program.parent().ok_or("this program has no directory")?;
     Ok(tempfile::tempdir_in(beside)?)
 }
 
 /// User and system time of a process.
 pub(crate) fn cpu_of(pid: u32) -> Result<Duration, Failure> {
-    /// The kernel counts in these, whatever the machine.
+    /// The unit of the kernel, independent of the machine.
     const TICKS_PER_SECOND: u64 = 100;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
     let (_, fields) = stat.rsplit_once(')').ok_or("cannot read /proc/…/stat")?;

@@ -13,7 +13,7 @@ const CONNECTIONS: usize = 64;
 const ROUNDS: usize = 7;
 const TIME: Duration = Duration::from_secs(3);
 
-/// The servers, the first being the yardstick.
+/// The servers, of which the first is the yardstick.
 const SERVERS: [(&str, &str); 5] = [
     ("floor", "bare hyper, token looked up"),
     ("floor-hmac", "bare hyper, token verified each time"),
@@ -28,13 +28,13 @@ struct Figures {
     cpu: Vec<f64>,
     p50: Vec<f64>,
     p99: Vec<f64>,
-    /// Rates by the yardstick's rate in the same round.
+    /// Rates divided by the yardstick's rate in the same round.
     ratio: Vec<f64>,
 }
 
 pub(crate) fn run(chart: Option<&Path>) -> Result<(), Failure> {
     let mut figures: [Figures; SERVERS.len()] = Default::default();
-    // A round before the first warms up, and is not counted.
+    // The first round warms up, and is not counted.
     for round in 0..=ROUNDS {
         let mut yardstick = None;
         for ((kind, _), figures) in SERVERS.iter().zip(&mut figures) {

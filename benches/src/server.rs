@@ -9,15 +9,15 @@ use crate::Failure;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Kind {
-    /// Bare hyper: a token looked up among those verified, one parse, one queue.
+    /// Bare hyper: a lookup of the token among verified ones, one parse, one queue.
     Floor,
     /// The same, with the token verified each time.
     FloorHmac,
     /// poa with the memory engine.
     PoaMemory,
-    /// poa with the log engine, answering before the disk.
+    /// poa with the log engine, acknowledging before the sync.
     PoaLog,
-    /// poa with the log engine, answering once the disk has it.
+    /// poa with the log engine, acknowledging after the sync.
     PoaStored,
     /// The same over WebSocket.
     PoaWs,
@@ -42,7 +42,7 @@ pub(crate) fn run(kind: Kind) -> Result<(), Failure> {
     })
 }
 
-/// Tells the parent where to send what.
+/// Tells the parent the address and the token.
 fn announce(address: &str, token: &str) {
     println!("{address} {token}");
 }

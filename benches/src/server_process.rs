@@ -1,4 +1,4 @@
-//! The bundled server as it is shipped: how soon it is ready, and what it takes.
+//! The bundled server as shipped: its time to ready, and its memory.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -49,7 +49,7 @@ pub(crate) fn run() -> Result<(), Failure> {
         &["figure", "value"],
         &[
             figure(
-                "first start to ready: keys, certificate and databases are made",
+                "first start to ready, creating keys, certificate and databases",
                 format!("{first:.0} ms"),
             ),
             figure("start to ready", format!("{:.0} ms", median(again))),
@@ -63,25 +63,25 @@ pub(crate) fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts the server; milliseconds until it is ready, and the MiB it then takes. It is killed, not stopped.
+/// Starts the server; returns the milliseconds until it is ready, and its MiB then. It is killed, not stopped.
 fn ready(dir: &Path) -> Result<(f64, f64), Failure> {
     let begin = Instant::now();
     let server = Bundled::start(dir)?;
     Ok((begin.elapsed().as_secs_f64() * 1e3, settled(&server)?))
 }
 
-/// Idle means that what the start has touched is done with.
+/// Idle: the memory used by the start is released.
 fn settled(server: &Bundled) -> Result<f64, Failure> {
     std::thread::sleep(Duration::from_millis(300));
     Ok(resident_of(server.id())? as f64 / f64::from(1 << 20))
 }
 
-/// Adds records that no receiver wants until the log holds a gibibyte.
+/// Adds records that no receiver subscribes to until the log holds a gibibyte.
 fn fill_log(path: &Path) -> Result<(), Failure> {
     let (mut log, _) = Log::open(Directory::open(path)?, Options::default())?;
     let mut group = Group::new();
     for _ in 0..4096 {
-        // A data type that is not declared: counted as seen, given to nobody.
+        // A data type that is not declared: counted, and delivered to no receiver.
         group.push(|bytes| {
             bytes.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
             bytes.extend_from_slice(&[7; 16]);

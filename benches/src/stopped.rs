@@ -1,5 +1,5 @@
-//! A receiver that is stopped for a minute under full load: what the other one loses, what memory does, and what the stopped one
-//! gets in the end.
+//! A receiver that is stopped for a minute under full load: its effect on the other receiver and on memory, and
+//! whether it gets all messages in the end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ const BEFORE: Duration = Duration::from_secs(20);
 const STOPPED: Duration = Duration::from_secs(60);
 const PUBLISHERS: usize = 64;
 
-/// What a receiver got.
+/// The messages of a receiver.
 #[derive(Debug, Default)]
 struct Got {
     messages: AtomicU64,
     out_of_order: AtomicU64,
 }
 
-/// Counts what comes, and whether it comes in order; waits while it is stopped.
+/// Counts messages and checks their order; waits while it is stopped.
 struct Stoppable {
     stopped: watch::Receiver<bool>,
     got: Arc<Got>,
@@ -111,7 +111,7 @@ async fn measure() -> Result<(), Failure> {
                 "the other receiver, before and after",
                 format!("{before:.0} and {after:.0} messages/s"),
             ),
-            figure("the other receiver, meanwhile", format!("{during:.0} messages/s")),
+            figure("the other receiver, during the stop", format!("{during:.0} messages/s")),
             figure(
                 "meanwhile, of before and after",
                 format!("{:.2}", during / f64::midpoint(before, after)),
@@ -121,7 +121,7 @@ async fn measure() -> Result<(), Failure> {
                 format!("{}, {}", mebi(memory_before), mebi(memory_during)),
             ),
             figure(
-                "what waited, and how long catching up took",
+                "backlog, and time to catch up",
                 format!("{waiting} messages, {catching_up:.1} s"),
             ),
             figure(
@@ -134,7 +134,7 @@ async fn measure() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until this receiver has so many messages.
+/// Waits until this receiver has this many messages.
 async fn caught_up(got: &Got, count: u64) -> Result<(), Failure> {
     let limit = Instant::now() + Duration::from_secs(120);
     while got.messages.load(Relaxed) < count {
@@ -147,7 +147,7 @@ async fn caught_up(got: &Got, count: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Publishes for this long; what `got` counts in a second.
+/// Publishes for this long; returns the rate of `got` per second.
 async fn load(
     handle: &HostHandle,
     got: &Got,

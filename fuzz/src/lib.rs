@@ -1,4 +1,4 @@
-//! What must hold for every body, whatever its format.
+//! Properties that must hold for every body in every format.
 
 use poa_protocol::{
     Call, CallKind, Data, Format, Limits, MAX_ID_BYTES, Outcome, Refusal, Request, SocketCall,

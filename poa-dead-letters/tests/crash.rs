@@ -1,6 +1,6 @@
-//! A message that ends the process each time it is delivered does not end it for ever.
+//! A message that ends the process each time it is delivered is dead-lettered in the end.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue panics")]
 
 use std::io::Write as _;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Letters are kept, looked at, dropped and delivered again.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue panics")]
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -197,7 +197,7 @@ fn message(n: u64) -> Message {
     Message::stamp(draft, id, Timestamp::from_micros(n))
 }
 
-/// A receiver that is down, a type that is gone and a handler with the name of a receiver that is gone hold up nobody else.
+/// A receiver that is down, a type that is gone and a handler with the name of a receiver that is gone do not block others.
 #[tokio::test(flavor = "multi_thread")]
 async fn replays_of_one_receiver_do_not_wait_for_anything_else() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,7 @@
 //! The reference page of the configuration, written from its schema.
 
+mod shared;
+
 use std::fmt::Write as _;
 
 use poa_core::Registry;
@@ -7,47 +9,44 @@ use serde_json::Value;
 
 use crate::config::shape::{alternatives, keyword, names, properties, required, resolve, types};
 use crate::schema::{option_keys, schema};
+use shared::Shared;
+
+/// The tables whose tables are plugins.
+const ROLES: [&str; 2] = ["handlers", "receivers"];
 
 const INTRODUCTION: &str = "\
 # Configuration
 
-A configuration is one TOML file. `poa-server check --config F` tells everything that is wrong with it, with line and
-column, and touches nothing. Unknown keys are errors.
+A configuration is one TOML file. `poa-server check --config F` reports every problem in it with line and column, and changes
+nothing. Unknown keys are errors.
 
-A string may name `${env:NAME}`, the value of an environment variable, or `${file:PATH}`, the text of a file without its
-last newline; a relative path starts at the directory of the configuration file. `$${` stands for `${` itself.
+A string can contain `${env:NAME}`, which is replaced by the value of an environment variable, or `${file:PATH}`, which is replaced
+by the content of a file without its last newline. A relative path starts at the directory of the configuration file. Write `$${` for
+a literal `${`.
 
-Durations read `250ms`, `7s`, `1h 30m`; sizes read `64KiB`, `8MB`, or are a number of bytes.
+Durations are written `250ms`, `7s`, `1h 30m`; sizes `64KiB`, `8MB`, or as a number of bytes.
 
 This page is generated from the schema that `poa-server schema` prints.
 ";
 
-/// The reference page of the configuration, in Markdown, for a server that knows these kinds of plugins.
+/// The reference page of the configuration, in Markdown, for a server with these kinds of plugins.
 #[must_use]
 pub fn reference(registry: &Registry) -> String {
     let root = schema(registry);
-    let mut page = Page { text: INTRODUCTION.to_owned(), root: &root };
-    let common = option_keys();
-    page.section("## Top level", &root, &["handlers", "receivers"]);
-    page.nested(&root, "", &["handlers", "receivers"]);
-    for (role, title) in [("handlers", "## Handlers"), ("receivers", "## Receivers")] {
-        page.heading(title, &root["properties"][role]);
-        let forms = alternatives(&root, &root["properties"][role]["additionalProperties"]);
-        if let (Some(first), true) = (forms.first(), role == "receivers") {
-            let own: Vec<_> = own_keys(first, &common);
-            page.text.push_str("\n### Keys of every receiver\n");
-            page.keys(first, &own);
-            page.nested(first, "receivers.NAME", &own);
-        }
-        for form in forms {
-            let kind = form["title"].as_str().unwrap_or_default();
-            let hidden: Vec<_> =
-                common.iter().filter(|_| role == "receivers").map(String::as_str).collect();
-            page.section(&format!("### kind = \"{kind}\""), form, &hidden);
-            page.nested(form, &format!("{role}.NAME"), &hidden);
-        }
-    }
+    let shared = Shared::among(&root);
+    let mut page = Page { text: INTRODUCTION.to_owned(), root: &root, shared: &shared };
+    page.heading("## Top level", &root);
+    page.keys(&root, &ROLES);
+    page.nested(&root, "", &ROLES);
+    page.handlers();
+    page.receivers();
+    page.shared_tables();
     page.text
+}
+
+/// The table of each kind of plugin in a role.
+fn forms<'s>(root: &'s Value, role: &str) -> Vec<&'s Value> {
+    alternatives(root, &root["properties"][role]["additionalProperties"])
 }
 
 fn own_keys<'s>(form: &'s Value, common: &[String]) -> Vec<&'s str> {
@@ -55,13 +54,13 @@ fn own_keys<'s>(form: &'s Value, common: &[String]) -> Vec<&'s str> {
     keys.filter(|key| !common.iter().any(|other| other == key)).collect()
 }
 
-/// What a schema refers to, itself or as something that may be absent.
+/// The definition that a schema refers to, itself or as an optional value.
 fn reference_of(schema: &Value) -> Option<&str> {
     let own = schema.get("$ref").and_then(Value::as_str);
     own.or_else(|| schema.get("anyOf")?.as_array()?.iter().find_map(reference_of))
 }
 
-/// A number of bytes as one would write it.
+/// A number of bytes in its largest whole unit.
 fn size(bytes: u64) -> String {
     let units =
         [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("MB", 1_000_000), ("KB", 1_000)];
@@ -69,12 +68,61 @@ fn size(bytes: u64) -> String {
     fits.map_or_else(|| bytes.to_string(), |(name, unit)| format!("\"{}{name}\"", bytes / unit))
 }
 
+/// The link target that a heading gets.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
+    kept.collect::<String>().to_lowercase()
+}
+
 struct Page<'s> {
     text: String,
     root: &'s Value,
+    shared: &'s Shared<'s>,
 }
 
 impl<'s> Page<'s> {
+    fn handlers(&mut self) {
+        self.heading("## Handlers", &self.root["properties"]["handlers"]);
+        for form in forms(self.root, "handlers") {
+            self.kind(form, "handlers", &[]);
+        }
+    }
+
+    fn receivers(&mut self) {
+        let common = option_keys();
+        let forms = forms(self.root, "receivers");
+        self.heading("## Receivers", &self.root["properties"]["receivers"]);
+        if let Some(first) = forms.first() {
+            let own = own_keys(first, &common);
+            self.text.push_str("\n### Keys of every receiver\n");
+            self.keys(first, &own);
+            self.nested(first, "receivers.NAME", &own);
+        }
+        let common: Vec<_> = common.iter().map(String::as_str).collect();
+        for form in forms {
+            self.kind(form, "receivers", &common);
+        }
+    }
+
+    fn kind(&mut self, form: &'s Value, role: &str, hidden: &[&str]) {
+        let kind = form["title"].as_str().unwrap_or_default();
+        self.heading(&format!("### kind = \"{kind}\""), form);
+        self.keys(form, hidden);
+        self.nested(form, &format!("{role}.NAME"), hidden);
+    }
+
+    fn shared_tables(&mut self) {
+        if self.shared.tables().next().is_none() {
+            return;
+        }
+        self.text.push_str("\n## Tables of several kinds\n");
+        for (key, table) in self.shared.tables() {
+            self.heading(&format!("### `{key}`"), table);
+            self.keys(table, &[]);
+            self.nested(table, key, &[]);
+        }
+    }
+
     fn heading(&mut self, title: &str, schema: &Value) {
         let about =
             keyword(self.root, schema, "description").and_then(Value::as_str).unwrap_or_default();
@@ -84,14 +132,8 @@ impl<'s> Page<'s> {
         }
     }
 
-    /// One table form: its description and a row for each key.
-    fn section(&mut self, title: &str, form: &'s Value, hidden: &[&str]) {
-        self.heading(title, form);
-        self.keys(form, hidden);
-    }
-
     fn keys(&mut self, form: &'s Value, hidden: &[&str]) {
-        self.text.push_str("\n| key | what | type | default |\n|---|---|---|---|\n");
+        self.text.push_str("\n| key | description | type | default |\n|---|---|---|---|\n");
         for (key, schema) in properties(form).into_iter().flatten() {
             if !hidden.contains(&key.as_str()) {
                 let must = required(form).any(|name| name == key);
@@ -101,15 +143,8 @@ impl<'s> Page<'s> {
     }
 
     fn row(&mut self, key: &str, schema: &'s Value, must: bool) {
-        let mut what = self.description(schema).to_owned();
-        for form in alternatives(self.root, schema) {
-            if let ([name], Some(means)) = (names(form).as_slice(), form.get("description")) {
-                let means = means.as_str().unwrap_or_default();
-                let _ = write!(what, " `{name}`: {means}");
-            }
-        }
-        let what = what.replace('\n', " ").replace('|', "\\|");
-        let kind = self.type_of(schema);
+        let what = self.meaning(schema).replace('\n', " ").replace('|', "\\|");
+        let kind = self.type_of(key, schema);
         let default = match schema.get("default") {
             _ if must => "required".to_owned(),
             None | Some(Value::Null | Value::Object(_)) => "-".to_owned(),
@@ -121,16 +156,36 @@ impl<'s> Page<'s> {
         let _ = writeln!(self.text, "| `{key}` | {what} | {kind} | {default} |");
     }
 
+    /// The description of a key, and of each name it can have as its value.
+    fn meaning(&self, schema: &'s Value) -> String {
+        let own = self.description(schema);
+        let mut what = own.to_owned();
+        for form in alternatives(self.root, schema) {
+            if let ([name], Some(means)) = (names(form).as_slice(), form.get("description"))
+                && means.as_str() != Some(own)
+            {
+                let _ = write!(what, " `{name}`: {}", means.as_str().unwrap_or_default());
+            }
+        }
+        what
+    }
+
     fn description(&self, schema: &'s Value) -> &'s str {
         keyword(self.root, schema, "description").and_then(Value::as_str).unwrap_or_default()
     }
 
-    fn type_of(&self, schema: &'s Value) -> String {
+    fn type_of(&self, key: &str, schema: &'s Value) -> String {
         let mut words: Vec<String> = Vec::new();
         for form in alternatives(self.root, schema) {
             let word = match (names(form).as_slice(), types(form).first()) {
                 ([], Some(&"array")) => {
-                    format!("array of {}", self.type_of(form.get("items").unwrap_or(&Value::Null)))
+                    format!(
+                        "array of {}",
+                        self.type_of("", form.get("items").unwrap_or(&Value::Null))
+                    )
+                }
+                ([], Some(&"object")) if self.shared.has(key, form) => {
+                    format!("[table](#{})", anchor(key))
                 }
                 ([], Some(&"object")) => "table".to_owned(),
                 ([], Some(&"integer")) => "integer".to_owned(),
@@ -146,7 +201,7 @@ impl<'s> Page<'s> {
         words.join(", ")
     }
 
-    /// Durations and sizes are strings to a schema, and better known by their own names.
+    /// Durations and sizes are strings in the schema; the page names them.
     fn name_of(&self, schema: &Value, form: &Value) -> String {
         let name = reference_of(schema).and_then(|pointer| pointer.rsplit(['/', '.']).next());
         match name {
@@ -155,26 +210,35 @@ impl<'s> Page<'s> {
         }
     }
 
-    /// The tables inside a table, each under its own heading.
+    /// The tables inside a table, each under its own heading, except those that several kinds share.
     fn nested(&mut self, form: &'s Value, parent: &str, hidden: &[&str]) {
-        for (key, schema) in properties(form)
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| !hidden.contains(&key.as_str()))
-        {
+        let keys = properties(form).into_iter().flatten();
+        for (key, schema) in keys.filter(|(key, _)| !hidden.contains(&key.as_str())) {
             let name = if parent.is_empty() { key.clone() } else { format!("{parent}.{key}") };
             for inner in alternatives(self.root, schema) {
-                let (title, inner) = match inner.get("items").map(|items| resolve(self.root, items))
-                {
-                    Some(items) => (format!("[[{name}]]"), items),
-                    None => (format!("[{name}]"), inner),
-                };
-                if properties(inner).is_some() {
-                    let level = if parent.is_empty() { "##" } else { "####" };
-                    self.section(&format!("{level} `{title}`"), inner, &[]);
-                    self.nested(inner, &name, &[]);
+                if !self.shared.has(key, inner) {
+                    self.table(&name, schema, inner);
                 }
             }
         }
+    }
+
+    fn table(&mut self, name: &str, schema: &'s Value, inner: &'s Value) {
+        let (title, inner) = match inner.get("items") {
+            Some(items) => (format!("[[{name}]]"), resolve(self.root, items)),
+            None => (format!("[{name}]"), inner),
+        };
+        if properties(inner).is_none() {
+            return;
+        }
+        let level = if name.contains('.') { "####" } else { "##" };
+        let _ = write!(self.text, "\n{level} `{title}`\n");
+        let about = self.description(inner);
+        // The row of the key has said it already.
+        if !about.is_empty() && about != self.description(schema) {
+            let _ = write!(self.text, "\n{about}\n");
+        }
+        self.keys(inner, &[]);
+        self.nested(inner, name, &[]);
     }
 }

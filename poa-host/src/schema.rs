@@ -17,8 +17,8 @@ pub fn schema(registry: &Registry) -> Value {
         .iter()
         .map(|(kind, plugin)| with_options(section(kind, plugin.schema())));
     let roles = [
-        ("handlers", "What takes messages in", handlers.collect::<Vec<_>>()),
-        ("receivers", "What takes messages out", receivers.collect()),
+        ("handlers", "Plugins that accept messages", handlers.collect::<Vec<_>>()),
+        ("receivers", "Plugins that messages are delivered to", receivers.collect()),
     ];
     for (role, does, sections) in roles {
         let forms: Vec<_> = sections
@@ -27,7 +27,7 @@ pub fn schema(registry: &Registry) -> Value {
             .collect();
         root["properties"][role] = json!({
             "type": "object",
-            "description": format!("{does}: one table for each, under a name of your choice."),
+            "description": format!("{does}: a table for each instance, under a name of your choice."),
             "additionalProperties": { "type": "object", "oneOf": forms },
         });
     }
@@ -48,7 +48,7 @@ fn section(kind: &str, mut schema: Value) -> (String, Value) {
         object.insert("title".into(), kind.into());
         object.insert("type".into(), "object".into());
     }
-    let kind_schema = json!({ "const": kind, "description": "Which kind of plugin this is." });
+    let kind_schema = json!({ "const": kind, "description": format!("Always `{kind}`.") });
     property(&mut schema, "kind", kind_schema);
     require(&mut schema, &["kind".into()]);
     (kind.to_owned(), schema)

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::libraries::{Library, libraries};
 use crate::run::Failure;
 
-/// The libraries in layers. Each depends only on libraries of the lines above its own, so no arrow points upwards and no
+/// The libraries in layers. Each depends only on libraries of the lines above its own, so no arrow points up and no
 /// plugin knows another.
 const LAYERS: &[&[&str]] = &[
     &["poa-core", "poa-log", "poa-leviathan"],

@@ -1,8 +1,8 @@
-//! The border under sanitizers: what they find is undefined, whatever the tests say.
+//! The boundary to shared libraries under sanitizers, which find undefined behaviour that tests do not show.
 //!
-//! The receiver in C runs by itself, with a small host in C, under those of the C compiler: addresses, leaks, undefined behaviour, data
-//! races. Host and SDK run the tests of the border under AddressSanitizer and LeakSanitizer; that of the stable toolchain is asked for
-//! by `RUSTC_BOOTSTRAP`, as there is no Miri without a nightly one, and no ThreadSanitizer without a standard library built for it.
+//! The receiver in C runs with a small host in C under the sanitizers of the C compiler: addresses, leaks, undefined behaviour, data
+//! races. Host and SDK run the tests of the boundary under AddressSanitizer and LeakSanitizer, which `RUSTC_BOOTSTRAP` enables in the
+//! stable toolchain. Miri needs a nightly toolchain, and ThreadSanitizer a standard library built for it.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -12,14 +12,18 @@ use crate::run::{Failure, cargo_with, output};
 
 const DIR: &str = "target/sanitize";
 
-/// With a target named, sanitizers are for what is tested, and not for build scripts.
+/// With an explicit target, sanitizers apply to the tests, and not to build scripts.
 fn target() -> String {
     format!("{}-unknown-linux-gnu", std::env::consts::ARCH)
 }
 
 pub(crate) fn sanitize() -> Result<(), Failure> {
     std::fs::create_dir_all(DIR).map_err(|error| {
-        Failure::unavailable(DIR, error.to_string(), "is the disk full, or not yours?")
+        Failure::unavailable(
+            DIR,
+            error.to_string(),
+            "check that the disk is not full and the directory is writable",
+        )
     })?;
     c("address,undefined")?;
     c("thread")?;
@@ -38,26 +42,30 @@ fn c(sanitizer: &str) -> Result<(), Failure> {
         .args(["examples/plugins/c/drive.c", "examples/plugins/c/ndjson.c"]);
     output(&mut compiler)?;
     let _ = std::fs::remove_file(Path::new(DIR).join("drive.ndjson"));
-    // ThreadSanitizer wants addresses where it expects them.
+    // ThreadSanitizer needs a fixed address layout.
     output(Command::new("setarch").arg("--addr-no-randomize").arg(&program).arg(DIR))?;
     eprintln!("xtask: {sanitizer}: clean");
     Ok(())
 }
 
-/// What a loaded library holds of its host stays for as long as the process, and so is nobody's in the end: ADR 0014 says why.
+/// A loaded library keeps its call table until the process ends, so it has no owner at the end: see ADR 0014.
 const MEANT_TO_STAY: &str = "leak:poa_plugin::host::library::Library>::of\n";
 
 /// Each test is a process of its own, as a plugin's library has one state for all.
 fn rust() -> Result<(), Failure> {
     let leaks = std::env::current_dir().unwrap_or_default().join(DIR).join("leaks");
     std::fs::write(&leaks, MEANT_TO_STAY).map_err(|error| {
-        Failure::unavailable(DIR, error.to_string(), "is the disk full, or not yours?")
+        Failure::unavailable(
+            DIR,
+            error.to_string(),
+            "check that the disk is not full and the directory is writable",
+        )
     })?;
     let leaks = format!("suppressions={}:print_suppressions=0", leaks.display());
     let environment = [
         ("RUSTC_BOOTSTRAP", "1"),
         ("RUSTFLAGS", "-Zsanitizer=address"),
-        // A test kills its child, and means to.
+        // A test kills its child on purpose.
         ("ASAN_OPTIONS", "detect_leaks=1:handle_abort=0"),
         ("LSAN_OPTIONS", &leaks),
     ];

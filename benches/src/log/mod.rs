@@ -18,15 +18,15 @@ const PUBLISHERS: [usize; 3] = [1, 64, 1024];
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_secs(2);
 
-/// Something that keeps records.
+/// A store of records.
 trait Store: Send + 'static {
-    /// Keeps these records. They are on the disk when this returns.
+    /// Stores these records. They are durable when this returns.
     fn commit(&mut self, records: &[Box<[u8]>]) -> Result<(), Failure>;
 }
 
 pub(crate) fn run() -> Result<(), Failure> {
     println!(
-        "Records of {RECORD} bytes, fsynced before the publisher goes on; medians of {ROUNDS} rounds of {} s\n",
+        "Records of {RECORD} bytes, each publisher waits for its fsync; medians of {ROUNDS} rounds of {} s\n",
         TIME.as_secs()
     );
     for publishers in PUBLISHERS {

@@ -1,4 +1,4 @@
-//! Publishers that each wait until their record is on the disk, and the one that writes for all of them.
+//! Publishers that each wait until their record is durable, and the thread that writes for all of them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -31,7 +31,7 @@ struct Pending {
     answers: Vec<oneshot::Sender<()>>,
 }
 
-/// Whatever has come while a group was written is the next group, as in the bus.
+/// Records that arrive while a group is written form the next group, as in the bus.
 pub(super) fn measure(
     store: Box<dyn Store>,
     publishers: usize,
@@ -111,15 +111,15 @@ fn commit(mut store: Box<dyn Store>, waiting: &Waiting) -> Result<u64, Failure> 
     }
 }
 
-/// What was written to the disks of this machine so far. The count of this process alone says how much it dirtied, which is far more
-/// than reaches a disk when small writes go to large pages.
+/// The bytes written to the disks of this machine so far. The count of this process alone includes pages that were
+/// modified repeatedly before they were written, and so exceeds the bytes written by far.
 fn written_bytes() -> Result<u64, Failure> {
     const SECTOR: u64 = 512;
     let mut sectors = 0;
     for line in std::fs::read_to_string("/proc/diskstats")?.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let name = fields.get(2).ok_or("cannot read /proc/diskstats")?;
-        // Whole disks only: partitions are not listed here.
+        // Whole disks only, without partitions.
         if std::path::Path::new("/sys/block").join(name).exists() && !name.starts_with("loop") {
             sectors += fields.get(9).ok_or("cannot read /proc/diskstats")?.parse::<u64>()?;
         }

@@ -1,4 +1,4 @@
-//! How long it takes to open a store that holds a gibibyte and was not closed, and how large it is.
+//! The time to open a store that holds a gibibyte and was not closed, and its size.
 
 use std::path::Path;
 use std::time::Instant;
@@ -14,7 +14,7 @@ const GROUP: usize = 4096;
 
 pub(super) fn run() -> Result<(), Failure> {
     println!(
-        "Opening a store with 1 GiB of records, written in groups of {GROUP}, as a process leaves it that is killed\n"
+        "Opening a store with 1 GiB of records, written in groups of {GROUP}, after its process was killed\n"
     );
     let mut rows = Vec::new();
     for kind in STORES {
@@ -26,7 +26,7 @@ pub(super) fn run() -> Result<(), Failure> {
             store.commit(&records)?;
         }
         let wrote = begin.elapsed().as_secs_f64();
-        // What is in the files while the store is open is what a killed process leaves. A store that is closed writes down more.
+        // The files of an open store are the same as those of a killed process. Closing a store writes more.
         let left = scratch()?;
         copy_dir(dir.path(), left.path())?;
         drop(store);

@@ -26,7 +26,7 @@ pub(super) fn open(kind: &str, dir: &Path) -> Result<Box<dyn Store>, Failure> {
     }
 }
 
-/// What no store can beat: one write and one fsync for each group, and no thought of reading it back.
+/// The upper bound for any store: one write and one fsync for each group, without support for reading.
 struct Raw {
     file: File,
     buffer: Vec<u8>,

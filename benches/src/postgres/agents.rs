@@ -12,19 +12,19 @@ use super::STATISTICS;
 use crate::Failure;
 use crate::load::{Answer, read_answer};
 
-/// What the agents saw.
+/// The results of the agents.
 #[derive(Default)]
 pub(super) struct Seen {
     pub(super) acknowledged: u64,
-    /// Answered with something else than 200, and sent again.
+    /// Requests answered with a status other than 200, which were repeated.
     pub(super) refused: u64,
     pub(super) seconds: f64,
-    /// Until each answer, sorted.
+    /// Times of answers, sorted.
     micros: Vec<u32>,
 }
 
 impl Seen {
-    /// How long this share of the answers took at most, in milliseconds.
+    /// This quantile of the times of answers, in milliseconds.
     pub(super) fn millis(&self, share: f64) -> f64 {
         let last = self.micros.len().saturating_sub(1);
         let at = (last as f64 * share) as usize;
@@ -32,7 +32,8 @@ impl Seen {
     }
 }
 
-/// Sends statistics for this long: each agent waits for its answer, and, if there is a pause, lets so much time pass from one to the next.
+/// Sends statistics for this long: each agent waits for its answer and, if there is a pause, keeps this interval
+/// between messages.
 pub(super) fn run(
     address: &str,
     token: &str,
@@ -40,7 +41,7 @@ pub(super) fn run(
     pause: Option<Duration>,
     time: Duration,
 ) -> Result<Seen, Failure> {
-    // One thread: clients that share two cores with the server must not crowd it out.
+    // One thread, so that the clients leave processor time to the server, which shares two cores with them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));

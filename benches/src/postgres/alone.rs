@@ -12,11 +12,11 @@ use uuid::Uuid;
 use super::BATCH;
 use crate::Failure;
 
-/// What begins and ends a binary COPY.
+/// The header and the trailer of a binary COPY.
 const HEADER: usize = 19;
 const TRAILER: &[u8] = &(-1i16).to_be_bytes();
 
-/// The rows that the receiver stored, as COPY takes them, a batch each.
+/// The rows that the receiver stored, as input for COPY, one batch each.
 pub(super) async fn rows(client: &Client, count: usize) -> Result<Vec<Bytes>, Failure> {
     let stream = client.copy_out("COPY eth_stats TO STDOUT (FORMAT binary)").await?;
     let mut parts: Vec<Bytes> = stream.try_collect().await?;
@@ -47,7 +47,7 @@ pub(super) async fn copy(client: &Client, batches: &[Bytes]) -> Result<Duration,
     Ok(begin.elapsed())
 }
 
-/// What a service does that was written in an hour: one INSERT, and so one transaction, for each message.
+/// The simplest implementation: one INSERT, and so one transaction, for each message.
 pub(super) async fn insert(client: &Client, messages: &[Message]) -> Result<Duration, Failure> {
     let insert = "INSERT INTO eth_stats (message_id, date, agent_id, active, mining, hashrate, peers, gas_price, current_block,
             highest_block, starting_block)

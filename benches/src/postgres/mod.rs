@@ -1,5 +1,5 @@
-//! Rows stored per second in PostgreSQL: through the receiver, by COPY of the same rows alone, by other ways to write them; the way from a
-//! REST client through the log to the rows; and a minute without PostgreSQL.
+//! Rows stored per second in PostgreSQL: through the receiver, by COPY of the same rows alone, and by other ways to
+//! write them; from a REST client through the log to the rows; and a minute without PostgreSQL.
 
 mod agents;
 mod alone;
@@ -49,18 +49,18 @@ pub(crate) fn run() -> Result<(), Failure> {
     sustained::run(&url)
 }
 
-/// So many seconds, or `POA_BENCH_SECONDS`, to see in a hurry whether it works.
+/// The duration in seconds, or `POA_BENCH_SECONDS` for a quick trial.
 fn seconds(usual: u64) -> Duration {
     let hurry = std::env::var("POA_BENCH_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
     Duration::from_secs(hurry.unwrap_or(usual))
 }
 
-/// A server whose data is on the disk, and which waits for it: this is about what a real one does.
+/// A server with durable data and real syncs, as in production.
 fn cluster() -> Result<(Cluster, tempfile::TempDir), Failure> {
     let dir = scratch()?;
     let data = dir.path().join("data");
     std::fs::create_dir(&data)?;
-    // It runs as somebody else when this runs as root.
+    // It runs as another user when this runs as root.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     std::fs::set_permissions(dir.path(), mode)?;
     Ok((Cluster::start(Setup::default().tcp().durable().data_in(&data))?, dir))
@@ -88,11 +88,7 @@ async fn measure(url: &str) -> Result<Vec<Rates>, Failure> {
         let rows = alone::rows(client, MESSAGES).await?;
         let mut times = Vec::new();
         clear(client).await?;
-        times.push((
-            "COPY alone, of rows that are encoded already",
-            MESSAGES,
-            alone::copy(client, &rows).await?,
-        ));
+        times.push(("COPY alone, of encoded rows", MESSAGES, alone::copy(client, &rows).await?));
         times.push(("`poa-receiver-postgres`", MESSAGES, stored));
         times.push((
             "the same, without the time to read the JSON",
@@ -100,14 +96,10 @@ async fn measure(url: &str) -> Result<Vec<Rates>, Failure> {
             stored.saturating_sub(parsing),
         ));
         clear(client).await?;
-        times.push((
-            "COPY over two connections at once",
-            MESSAGES,
-            ways::two(&clients, &rows).await?,
-        ));
+        times.push(("COPY over two connections", MESSAGES, ways::two(&clients, &rows).await?));
         clear(client).await?;
         times.push((
-            "COPY to a table beside, then INSERT … ON CONFLICT",
+            "COPY to a staging table, then INSERT … ON CONFLICT",
             MESSAGES,
             ways::staged(client, &rows).await?,
         ));
@@ -134,7 +126,7 @@ async fn measure(url: &str) -> Result<Vec<Rates>, Failure> {
     Ok(all)
 }
 
-/// Each way begins with empty tables, and with a server that has nothing left to write.
+/// Each way starts with empty tables, and with a server that has no pending writes.
 async fn clear(client: &Client) -> Result<(), Failure> {
     Ok(client.batch_execute("TRUNCATE eth_stats; CHECKPOINT").await?)
 }
@@ -156,7 +148,7 @@ async fn through_receiver(
     Ok(begin.elapsed())
 }
 
-/// How long it takes to make rows of the messages' JSON, which COPY alone has not to do.
+/// The time to convert the messages' JSON to rows, which COPY alone does not need.
 fn parse(messages: &[Message]) -> Result<Duration, Failure> {
     let begin = Instant::now();
     for message in messages {

@@ -11,9 +11,9 @@ use crate::process::scratch;
 use crate::report::table;
 
 const AGENTS: usize = 500;
-/// From one message of an agent to the next.
+/// The interval between messages of an agent.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How often the backlogs are looked at.
+/// The interval of checks of the backlogs.
 const LOOK: Duration = Duration::from_millis(250);
 
 const SQLITE: &str = "[receivers.local]\nkind = \"sqlite\"\npath = \"metrics.db\"\nsubscribe = [\"ethereum_metrics\"]\n";
@@ -37,7 +37,7 @@ pub(crate) fn run() -> Result<(), Failure> {
     let waiting = backlog(&admin, "store")?;
     cluster.resume()?;
     let resumed = Instant::now();
-    // The load goes on meanwhile.
+    // The load continues meanwhile.
     while backlog(&admin, "store")? > 2 * AGENTS as u64 {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -62,17 +62,17 @@ struct Outage {
     stopped: Duration,
     /// In PostgreSQL and in SQLite.
     rows: [u64; 2],
-    /// For PostgreSQL when it was started again.
+    /// The backlog of PostgreSQL when it was started again.
     waiting: u64,
     caught_up: Duration,
-    /// The most that waited for SQLite.
+    /// The largest backlog of SQLite.
     beside: u64,
 }
 
 fn report(seen: &agents::Seen, outage: &Outage) {
     let Outage { stopped, rows: [postgres, sqlite], waiting, caught_up, beside } = outage;
     println!(
-        "PostgreSQL stopped for {} s under the load of {AGENTS} agents over REST, `ack = stored`, SQLite beside it\n",
+        "PostgreSQL stopped for {} s under the load of {AGENTS} agents over REST, `ack = stored`, with a SQLite receiver as well\n",
         stopped.as_secs()
     );
     let figure = |name: &str, value: String| vec![name.to_owned(), value];
@@ -90,17 +90,17 @@ fn report(seen: &agents::Seen, outage: &Outage) {
                 "answer, p50, p99, longest",
                 format!("{}, {}, {} ms", millis(0.5), millis(0.99), millis(1.0)),
             ),
-            figure("what waited for PostgreSQL in the end", format!("{waiting} messages")),
+            figure("backlog of PostgreSQL at the end of the stop", format!("{waiting} messages")),
             figure(
-                "from its start until it had caught up, with the load going on",
+                "time to catch up under continued load",
                 format!("{:.1} s", caught_up.as_secs_f64()),
             ),
-            figure("the most that waited for SQLite at any time", format!("{beside} messages")),
+            figure("largest backlog of SQLite", format!("{beside} messages")),
         ],
     );
 }
 
-/// The largest backlog of the receiver beside it.
+/// The largest backlog of the other receiver.
 fn largest(admin: &str, ended: &mpsc::Receiver<()>) -> Result<u64, Failure> {
     let mut largest = 0;
     while ended.recv_timeout(LOOK).is_err() {
@@ -109,7 +109,7 @@ fn largest(admin: &str, ended: &mpsc::Receiver<()>) -> Result<u64, Failure> {
     Ok(largest)
 }
 
-/// Rows, each with an id of its own.
+/// Rows with distinct ids.
 fn in_postgres(url: &str) -> Result<u64, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -1,4 +1,4 @@
-//! The bundled server with PostgreSQL behind it, and what its listeners tell.
+//! The bundled server with PostgreSQL, and requests to its listeners.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use crate::Failure;
 use crate::bundled::Bundled;
 
-/// `bench:benchmark` as basic credentials say it.
+/// `bench:benchmark` as basic credentials.
 const CREDENTIALS: &str = "YmVuY2g6YmVuY2htYXJr";
 
-/// Sends a request over a connection of its own; the body of the answer.
+/// Sends a request over a new connection; returns the body of the answer.
 fn ask(address: &str, what: &str, headers: &str, body: &str) -> Result<String, Failure> {
     let mut stream = TcpStream::connect(address)?;
     write!(
@@ -26,11 +26,11 @@ fn ask(address: &str, what: &str, headers: &str, body: &str) -> Result<String, F
     if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(head.into()) }
 }
 
-/// The bundled server with PostgreSQL behind it. Killed on drop.
+/// The bundled server with PostgreSQL. Killed on drop.
 pub(super) struct Server(Bundled);
 
 impl Server {
-    /// With a receiver `store` for this database, and what else these sections say.
+    /// With a receiver `store` for this database, and these additional sections.
     pub(super) fn start(dir: &Path, url: &str, sections: &str) -> Result<Self, Failure> {
         let config = format!(
             "data_dir = \"data\"\nmetrics = [\"ethereum_metrics\"]\n[admin]\nlisten = \"127.0.0.1:0\"\n\
@@ -48,7 +48,7 @@ impl Server {
         Ok(url.rsplit('/').next().unwrap_or(url).to_owned())
     }
 
-    /// A token of a user who is made for it.
+    /// A token of a user created for it.
     pub(super) fn token(&self) -> Result<String, Failure> {
         let auth = self.address("auth")?;
         let headers =
@@ -60,7 +60,7 @@ impl Server {
     }
 }
 
-/// What waits for a receiver, as the admin listener at this address tells.
+/// The backlog of a receiver, according to the admin listener at this address.
 pub(super) fn backlog(admin: &str, receiver: &str) -> Result<u64, Failure> {
     let status: Value = serde_json::from_str(&ask(admin, "GET /status", "", "")?)?;
     let plugins = status["plugins"].as_array().ok_or("the status has no plugins")?;

@@ -1,4 +1,4 @@
-//! From REST clients through the log to the rows, in the bundled server: whether the receiver keeps up.
+//! From REST clients through the log to the rows, in the bundled server: shows whether the receiver keeps up.
 
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use crate::process::scratch;
 use crate::report::table;
 
 const AGENTS: usize = 64;
-/// How often the backlog is looked at.
+/// The interval of checks of the backlog.
 const PAUSE: Duration = Duration::from_millis(250);
-/// What the backlog may grow by, of what comes in, and still be called none: noise, not a trend.
+/// The growth of the backlog, as a share of the incoming messages, that counts as noise.
 const NO_GROWTH: f64 = 0.001;
 
 pub(super) fn run(url: &str) -> Result<(), Failure> {
@@ -39,7 +39,7 @@ fn report(seen: &agents::Seen, backlogs: &[(f64, f64)], drained: Duration) {
         seen.seconds
     );
     let rate = seen.acknowledged as f64 / seen.seconds;
-    // What happens at the beginning is no trend.
+    // The warm-up does not count towards the trend.
     let settled = &backlogs[backlogs.len() / 4..];
     let growth = slope(settled);
     let verdict = if growth <= rate * NO_GROWTH { "none" } else { "it grows" };
@@ -48,7 +48,7 @@ fn report(seen: &agents::Seen, backlogs: &[(f64, f64)], drained: Duration) {
     table(
         &["figure", "value"],
         &[
-            figure("requests/s, each answered once it is on the disk", format!("{rate:.0}")),
+            figure("requests/s, acknowledged once durable", format!("{rate:.0}")),
             figure("refused", seen.refused.to_string()),
             figure(
                 "growth of the backlog in the last three quarters, by least squares",
@@ -63,7 +63,7 @@ fn report(seen: &agents::Seen, backlogs: &[(f64, f64)], drained: Duration) {
     );
 }
 
-/// What waits for the receiver, again and again: seconds, messages.
+/// Samples of the receiver's backlog: seconds, messages.
 fn backlogs(admin: &str, stopped: &mpsc::Receiver<()>) -> Result<Vec<(f64, f64)>, Failure> {
     let begin = Instant::now();
     let mut seen = Vec::new();

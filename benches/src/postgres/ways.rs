@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{BATCH, alone};
 use crate::Failure;
 
-/// Half of the batches over each of two connections. What one agent sent may then be stored out of its order.
+/// Half of the batches over each of two connections, so messages of one agent can be stored out of order.
 pub(super) async fn two(clients: &[Client; 2], batches: &[Bytes]) -> Result<Duration, Failure> {
     let (first, second) = batches.split_at(batches.len() / 2);
     let begin = Instant::now();
@@ -20,7 +20,7 @@ pub(super) async fn two(clients: &[Client; 2], batches: &[Bytes]) -> Result<Dura
     Ok(begin.elapsed())
 }
 
-/// Into a table without an index, and from there whatever is not stored yet.
+/// Into a table without an index, and from there the rows that are not stored yet.
 pub(super) async fn staged(client: &Client, batches: &[Bytes]) -> Result<Duration, Failure> {
     client
         .batch_execute(
@@ -43,7 +43,7 @@ pub(super) async fn staged(client: &Client, batches: &[Bytes]) -> Result<Duratio
     Ok(begin.elapsed())
 }
 
-/// The columns of a batch, read from its JSON before the clock runs.
+/// The columns of a batch, read from its JSON before the measurement starts.
 #[derive(Default)]
 struct Columns {
     ids: Vec<Uuid>,

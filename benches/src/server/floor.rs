@@ -1,4 +1,4 @@
-//! The yardstick: what a careful engineer writes by hand with hyper, for this one request and nothing else.
+//! The yardstick: a hyper server written by hand for this one request.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -88,7 +88,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) -> Result<(), Failure>
             let service = service_fn(|request| answer(&state, request));
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
-            // A connection that the load closed in the middle is nobody's concern here.
+            // A connection that the load closed is not an error here.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
         });
     }

@@ -16,7 +16,7 @@ use super::{TYPES, announce};
 use crate::Failure;
 use crate::process::scratch;
 
-/// Takes what it gets, as the yardstick's consumer does.
+/// Reads its messages, like the yardstick's consumer.
 struct Discard;
 
 #[async_trait]

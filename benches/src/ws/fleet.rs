@@ -16,16 +16,16 @@ use crate::report::table;
 /// Connections beyond those of the agents.
 const OTHERS: usize = 1_000;
 
-/// What the agents do.
+/// The behaviour of the agents.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Load {
-    /// How many agents there are
+    /// The number of agents
     #[arg(long, default_value = "10000")]
     agents: NonZeroUsize,
-    /// How many messages each of them sends per second
+    /// The number of messages per second and agent
     #[arg(long, default_value_t = 0.1)]
     rate: f64,
-    /// For how many seconds
+    /// The duration in seconds
     #[arg(long, default_value_t = 120)]
     seconds: u64,
 }
@@ -35,11 +35,11 @@ pub(crate) fn run(load: Load) -> Result<(), Failure> {
     std::fs::write(dir.path().join("poa.toml"), config(load.agents.get() + OTHERS))?;
     let mut server = Bundled::start(dir.path())?;
     let idle = resident_of(server.id())?;
-    // One thread: agents that share two cores with the server must not crowd it out.
+    // One thread, so that the agents leave processor time to the server, which shares two cores with them.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let (summary, working) = runtime.block_on(live(load, &server))?;
-    // Whoever stops in order has delivered before.
+    // An orderly stop delivers everything first.
     server.stop()?;
     let rows = rows(&dir.path().join("data/metrics.db"))?;
     report(load, &summary, rows, [idle, working]);
@@ -51,7 +51,7 @@ pub(crate) fn run(load: Load) -> Result<(), Failure> {
     }
 }
 
-/// The summary of the agents, and the resident memory of the server while all of them were there.
+/// The summary of the agents, and the resident memory of the server while all of them were connected.
 async fn live(load: Load, server: &Bundled) -> Result<(Summary, u64), Failure> {
     let (url, auth) = (server.url("ws")?.parse()?, server.url("auth")?.parse()?);
     let admin = Credentials::new("bench", "benchmark")?;
@@ -66,7 +66,7 @@ async fn live(load: Load, server: &Bundled) -> Result<(Summary, u64), Failure> {
     let mut working = 0;
     let stop = async {
         tokio::time::sleep(Duration::from_secs(load.seconds)).await;
-        // What cannot be read shows as nothing.
+        // An unreadable value is shown as zero.
         working = resident_of(pid).unwrap_or_default();
     };
     let summary = Fleet::new(options)?.run(stop).await?;
@@ -101,10 +101,7 @@ fn report(load: Load, summary: &Summary, rows: u64, [idle, working]: [u64; 2]) {
                 "sent again, calls that failed",
                 format!("{}, {}", summary.resent, summary.failures),
             ),
-            figure(
-                "from the call to its answer, p50, p99, p99.9, longest",
-                millis(&summary.answer),
-            ),
+            figure("time of a call, p50, p99, p99.9, longest", millis(&summary.answer)),
             figure("from when it was due to its answer", millis(&summary.total)),
             figure("resident memory of the server, before", mib(idle)),
             figure("the same, with all agents", mib(working)),

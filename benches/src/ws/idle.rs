@@ -1,4 +1,4 @@
-//! The memory of connections on which nothing happens.
+//! The memory of idle connections.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::report::table;
 
 const CONNECTIONS: usize = 2 * HALF;
 
-/// From here on, what the server needs for itself has been taken.
+/// Beyond this number, the server's fixed memory is allocated.
 const HALF: usize = 5_000;
 
-/// Data calls that each has made.
+/// Data calls of each connection.
 const CALLS: usize = 40;
 
-/// Files besides the connections.
+/// Open files besides the connections.
 const OTHERS: u64 = 200;
 
 pub(super) fn run() -> Result<(), Failure> {
@@ -29,7 +29,7 @@ pub(super) fn run() -> Result<(), Failure> {
 
 async fn measure() -> Result<(), Failure> {
     let server = Server::start("poa-ws")?;
-    // One has been through everything once.
+    // One connection uses all code paths once.
     load::exchange(&mut open(&server.address, &server.token).await?, CALLS, 0).await?;
     let mut resident = vec![settled(&server).await?];
     let mut open_ones = Vec::new();
@@ -37,7 +37,7 @@ async fn measure() -> Result<(), Failure> {
         let mut stream = open(&server.address, &server.token).await?;
         let ping = format!(r#"{{"call":"ping","id":"agent-{number:05}"}}"#);
         stream.write_all(&frame(0x81, ping.as_bytes())).await?;
-        // Enough to have been through all of its buffers.
+        // Enough calls to use all of its buffers.
         load::exchange(&mut stream, CALLS, 1).await?;
         open_ones.push(stream);
         if open_ones.len() % HALF == 0 {
@@ -50,7 +50,7 @@ async fn measure() -> Result<(), Failure> {
         vec![what, format!("{:.1} KiB", each / 1024.0)]
     };
     table(
-        &["resident memory of a fresh server, for each", "value"],
+        &["resident memory of a fresh server, per agent", "value"],
         &[
             row(format!("from {HALF} connections to {CONNECTIONS}"), 1, 2),
             row(format!("from none to {CONNECTIONS}"), 0, 2),
@@ -77,7 +77,7 @@ pub(super) fn raise_file_limit() -> Result<(), Failure> {
     if maximum.is_some_and(|maximum| maximum < needed) {
         let most = maximum.unwrap_or(0);
         return Err(format!(
-            "{needed} files have to be open at once, and the hard limit is {most}; raise it with `ulimit -Hn {needed}`"
+            "{needed} files have to be open at the same time, but the hard limit is {most}; raise it with `ulimit -Hn {needed}`"
         )
         .into());
     }

@@ -16,7 +16,7 @@ pub(super) struct Seen {
     pub(super) seconds: f64,
 }
 
-/// Keeps `window` calls under way on each of `connections` connections for this long.
+/// Keeps `window` calls in flight on each of `connections` connections for this long.
 ///
 /// Fails when any answer is not a success.
 pub(super) fn run(
@@ -26,11 +26,11 @@ pub(super) fn run(
     window: usize,
     time: Duration,
 ) -> Result<Seen, Failure> {
-    // One thread: a client that shares two cores with the server must not crowd it out.
+    // One thread, so that the client leaves processor time to the server, which shares two cores with it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let stop = Arc::new(AtomicBool::new(false));
-        // So that as many calls as were answered can be written at once.
+        // Large enough to write as many calls as were answered.
         let calls: Arc<[u8]> = call().repeat(window).into();
         let mut tasks = Vec::new();
         let begin = Instant::now();
@@ -48,7 +48,7 @@ pub(super) fn run(
     })
 }
 
-/// A connection that speaks WebSocket.
+/// A WebSocket connection.
 pub(super) async fn open(address: &str, token: &str) -> Result<TcpStream, Failure> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -74,7 +74,7 @@ fn call() -> Vec<u8> {
     frame(0x81, format!(r#"{{"call":"data",{}"#, &rest::BODY[1..]).as_bytes())
 }
 
-/// Makes so many data calls at once, and waits until they are answered, and as many that were made before.
+/// Makes this many data calls in one write, and waits until they and the calls before are answered.
 pub(super) async fn exchange(
     stream: &mut TcpStream,
     calls: usize,
@@ -91,7 +91,7 @@ pub(super) async fn exchange(
     Ok(())
 }
 
-/// A frame from a client. The mask costs the server as much as any other; the client it costs nothing here.
+/// A frame from a client. A constant mask costs the server as much as any other, and the client nothing.
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![first];
@@ -132,7 +132,7 @@ async fn connection(
     Ok(answered)
 }
 
-/// Takes the whole answers out of the buffer, and counts them.
+/// Removes complete answers from the buffer, and counts them.
 fn take_answers(buffer: &mut Vec<u8>) -> Result<usize, Failure> {
     let (mut at, mut count) = (0, 0);
     while let [0x81, length @ 0..=125, rest @ ..] = &buffer[at..] {
@@ -144,7 +144,7 @@ fn take_answers(buffer: &mut Vec<u8>) -> Result<usize, Failure> {
         count += 1;
     }
     if buffer.get(at).is_some_and(|first| *first != 0x81) {
-        return Err("no answer, but another frame".into());
+        return Err("not an answer, but another frame".into());
     }
     buffer.drain(..at);
     Ok(count)

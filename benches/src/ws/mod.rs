@@ -1,4 +1,4 @@
-//! Data calls over WebSocket against REST, and what connections cost that are idle.
+//! Data calls over WebSocket against REST, and the cost of idle connections.
 
 pub(crate) mod fleet;
 mod idle;
@@ -16,10 +16,10 @@ pub(crate) use serve::serve;
 const ROUNDS: usize = 5;
 const TIME: Duration = Duration::from_secs(3);
 
-/// Calls that one client has under way, over all its connections.
+/// Calls that one client has in flight, over all its connections.
 const UNDER_WAY: usize = 1024;
 
-/// What is compared: over this many connections.
+/// The numbers of connections to compare.
 const CONNECTIONS: [usize; 2] = [1, 64];
 
 #[derive(Default)]
@@ -38,7 +38,7 @@ pub(crate) fn run() -> Result<(), Failure> {
 
 fn throughput() -> Result<(), Failure> {
     let mut figures: [Figures; CONNECTIONS.len()] = Default::default();
-    // A round before the first warms up, and is not counted.
+    // The first round warms up, and is not counted.
     for round in 0..=ROUNDS {
         for (connections, figures) in CONNECTIONS.into_iter().zip(&mut figures) {
             let (rest, rest_cpu) = over_rest(connections)?;
@@ -53,8 +53,7 @@ fn throughput() -> Result<(), Failure> {
         }
     }
     println!(
-        "Data calls of {} bytes of JSON, `engine = log`, `ack = stored`; over WebSocket {UNDER_WAY} calls under way, over \
-         REST one for each connection; medians of {ROUNDS} rounds of {} s\n",
+        "Data calls of {} bytes of JSON, `engine = log`, `ack = stored`; over WebSocket {UNDER_WAY} calls in flight, over REST one for each connection; medians of {ROUNDS} rounds of {} s\n",
         rest::BODY.len(),
         TIME.as_secs()
     );

@@ -16,7 +16,7 @@ use crate::process::scratch;
 
 const TYPES: [&str; 3] = ["ethereum_metrics", "networking_metrics", "system_metrics"];
 
-/// Takes what it gets.
+/// Reads its messages.
 struct Discard;
 
 #[async_trait]
@@ -26,7 +26,7 @@ impl Receiver for Discard {
     }
 }
 
-/// The WebSocket handler as an operator gets it, until stdin closes.
+/// The WebSocket handler in its default configuration, until stdin closes.
 pub(crate) async fn serve() -> Result<(), Failure> {
     raise_file_limit()?;
     let dir = scratch()?;

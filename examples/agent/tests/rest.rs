@@ -260,7 +260,7 @@ async fn a_server_that_never_answers_is_given_up_on_in_time() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_a_temporary_failure_that_names_it() {
-    // Held, so that nobody else gets it, and nobody listens there.
+    // Held, so that no other process gets it, and never listening.
     let silent = tokio::net::TcpSocket::new_v4().unwrap();
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = silent.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Whom the agent believes.
+//! The certificates that the agent trusts.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod support;

@@ -1,4 +1,4 @@
-//! What the agent sends has the shape that agents have always sent: `fixtures/agent_wire.jsonl` was recorded between a
+//! Messages of the agent have the shape of those of POA Backend's agents: `fixtures/agent_wire.jsonl` was recorded between a
 //! real agent and the original server.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 

@@ -222,7 +222,7 @@ async fn a_lost_connection_is_not_made_again_at_once() {
 
 #[tokio::test]
 async fn errors_name_the_address_the_cause_and_the_cure() {
-    // Held, so that nobody else gets it, and nobody listens there.
+    // Held, so that no other process gets it, and never listening.
     let silent = tokio::net::TcpSocket::new_v4().unwrap();
     silent.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = silent.local_addr().unwrap();

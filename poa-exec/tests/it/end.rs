@@ -30,7 +30,7 @@ async fn gone(pid: Pid) {
     tokio::time::timeout(Duration::from_secs(10), ended).await.expect("the process ends");
 }
 
-/// Whether it runs. An orphan that nobody reaps is there for ever, but it runs no more.
+/// Whether it runs. An orphan that is not reaped still exists, but does not run.
 fn runs(pid: Pid) -> bool {
     match std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())) {
         Ok(stat) => !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z")),

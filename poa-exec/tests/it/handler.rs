@@ -1,4 +1,4 @@
-//! What a handler does for its host.
+//! A handler and its host.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-/// What the host answered to each line that the child wrote.
+/// The host's answers to the lines that the child wrote.
 async fn answers(lines: &[&str]) -> (Vec<Value>, Recording) {
     let (dir, recording) = (scratch(), Recording::new());
     let ask: Vec<_> = lines

@@ -1,4 +1,4 @@
-//! What a child prints on its standard error is logged by the host.
+//! The standard error of a child is logged by the host.
 
 use std::io;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Whatever a child does wrong has an error that says so.
+//! Each fault of a child has an error that names it.
 
 use poa_core::Receiver as _;
 use poa_core::config::{Duration, Size};
@@ -7,9 +7,9 @@ use poa_testkit::Samples;
 
 use crate::{ACK, NEXT, READY, build, sh, transient};
 
-/// What becomes of a child that does not get ready.
+/// The error of a child that does not become ready.
 async fn not_built(config: Config) -> String {
-    build(config).await.expect_err("the child is no plugin")
+    build(config).await.expect_err("the child does not behave as a plugin")
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn at_the_start_and_only_for_now() {
     );
 }
 
-/// What becomes of a batch.
+/// The error of a batch.
 async fn not_delivered(config: Config) -> String {
     let mut receiver = build(config).await.unwrap();
     let messages = [Samples::default().json("a", "system_metrics", "{}")];

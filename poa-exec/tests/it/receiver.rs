@@ -1,4 +1,4 @@
-//! What a receiver does for its host.
+//! A receiver and its host.
 
 use poa_core::{Activity, AgentId, DeliveryError, Receiver as _, Timestamp};
 use poa_testkit::Samples;

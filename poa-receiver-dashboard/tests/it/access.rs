@@ -1,4 +1,4 @@
-//! Who may look.
+//! Access control.
 
 use crate::support::{SECRET, Subject};
 

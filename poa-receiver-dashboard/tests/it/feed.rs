@@ -1,4 +1,4 @@
-//! What the original's clients rely on.
+//! The parts of the feed that clients of POA Backend rely on.
 
 use bytes::Bytes;
 use poa_core::{Format, Payload};

@@ -1,4 +1,4 @@
-//! What a restart keeps.
+//! Values that survive a restart.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::{Subject, address, build, config, soon};
 
-/// The same dashboard, built anew.
+/// The same dashboard, rebuilt.
 async fn again(subject: Subject) -> Subject {
     let Subject { receiver, address: old, dir } = subject;
     drop(receiver);

@@ -26,7 +26,7 @@ pub(crate) fn shared() -> String {
         .unwrap_or_else(|_| panic!("POA_TEST_DYNAMODB is not set: {cure}"))
 }
 
-/// A table name that nobody else has.
+/// A unique table name.
 pub(crate) fn unique_table() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let now = poa_core::Timestamp::now().as_micros();

@@ -71,7 +71,7 @@ async fn a_host_loses_and_doubles_nothing_while_the_table_is_busy_for_long() {
     assert_once(stored, 300);
 }
 
-/// The batch takes longer than the host waits: if the receiver did not give it back before that, it would begin anew for ever.
+/// The batch takes longer than the host waits: if the receiver did not return it before that, it would be restarted indefinitely.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_is_slow_gets_to_the_end_of_a_large_batch() {
     let proxy = Proxy::start(|call| {

@@ -17,7 +17,7 @@ pub(crate) struct Local {
 
 /// A port that belongs to a test, whether a server listens there or not.
 ///
-/// The socket is bound and never listens: the system gives the port to nobody else, connections are refused, and a server that asks for
+/// The socket is bound and never listens: the system gives the port to no other process, connections are refused, and a server that asks for
 /// this very port gets it, since both allow it to be shared (`SO_REUSEADDR`).
 #[derive(Debug)]
 pub(crate) struct Port(TcpSocket);
@@ -34,7 +34,7 @@ impl Port {
         self.0.local_addr().unwrap().port()
     }
 
-    /// Where the server is, when there is one.
+    /// The URL of the server, when it runs.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.number())
     }

@@ -1,6 +1,6 @@
-//! The receiver as a host sees it, and the table as anybody else does, in a real DynamoDB.
+//! The receiver through a host, and the table through a client, in a real DynamoDB.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue panics")]
 
 mod as_blocks;
 mod busy;

@@ -16,18 +16,18 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// It goes on to DynamoDB, and the answer back.
+    /// Passed to DynamoDB, and the answer back.
     Forward,
     /// It is answered with this code and message, and goes nowhere.
     Refuse(&'static str, &'static str),
-    /// Only this many items of it go on; the others are told to be unprocessed.
+    /// Only this many items of it are passed on; the others are reported as unprocessed.
     Part(usize),
-    /// It goes on after this time.
+    /// Passed on after this time.
     Delay(Duration),
-    /// It goes on, but the connection ends instead of the answer.
+    /// Passed on, but the connection is closed instead of answered.
     LoseAnswer,
 }
 
@@ -36,7 +36,7 @@ pub(crate) enum Action {
 pub(crate) struct Call {
     /// How many came before, of any kind.
     pub(crate) count: u64,
-    /// What it asks for, such as `BatchWriteItem`.
+    /// The operation, such as `BatchWriteItem`.
     pub(crate) operation: String,
     pub(crate) body: Value,
 }
@@ -81,7 +81,7 @@ impl Proxy {
                 });
                 let serving =
                     server::Builder::new().serve_connection(TokioIo::new(stream), service);
-                // A client that hangs up, or an answer that is lost on purpose, is no news.
+                // A client that closes the connection, or an answer lost on purpose, is expected.
                 tokio::spawn(async move { serving.await.ok() });
             }
         });

@@ -102,7 +102,7 @@ async fn refused_credentials_end_the_start_with_what_aws_says() {
     assert!(text.contains("check the access key"), "{text}");
 }
 
-/// A policy may allow all but the claim; nobody shall find out by a block that is gone.
+/// A policy can allow all but the claim; this must be reported before a block is lost.
 #[tokio::test]
 async fn a_host_that_may_not_claim_the_plain_times_says_what_it_needs() {
     let proxy = Proxy::start(|call| match &*call.operation {

@@ -198,7 +198,7 @@ async fn hosts_that_share_a_table_replace_nothing_of_each_other() {
     third.store(&all[2..]).await;
     second.store(&all[1..2]).await;
     first.store(&all[..1]).await;
-    // However often they are started again, and whoever is first then.
+    // However often they are restarted, in any order.
     second.again().await.store(&all[1..2]).await;
     first.again().await.store(&all[..1]).await;
     first.assert_stored(&all).await;
@@ -207,7 +207,7 @@ async fn hosts_that_share_a_table_replace_nothing_of_each_other() {
     assert_eq!(times[1], format!("2026-01-31T12:00:00.000001Z#{}", all[1].id()));
 }
 
-/// Whoever makes the table anew has the times without an id in it.
+/// The host that creates the table again has the times without an id.
 #[tokio::test]
 async fn hosts_that_share_a_table_still_do_when_it_is_made_anew() {
     let first = Subject::new().await;

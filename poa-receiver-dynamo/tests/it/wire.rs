@@ -1,4 +1,4 @@
-//! Every block a real agent sent ends in the table, field by field; everything else it sent is passed over.
+//! Every block a real agent sent ends in the table, field by field; everything else it sent is skipped.
 
 use poa_core::{Format, Message, Payload};
 use serde_json::Value;

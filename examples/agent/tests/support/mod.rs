@@ -41,7 +41,7 @@ impl Call {
     }
 }
 
-/// What the script wants to happen.
+/// The action of a script.
 pub enum Act {
     /// As a healthy server would.
     Succeed,
@@ -208,7 +208,7 @@ pub fn all_well(_: &Call, _: usize) -> Act {
     Act::Succeed
 }
 
-/// Never ready: an agent that nobody stops.
+/// Never ready: for an agent that is not stopped.
 pub async fn never() {
     match std::future::pending::<Infallible>().await {}
 }

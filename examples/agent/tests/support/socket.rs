@@ -38,7 +38,7 @@ impl SocketCall {
     }
 }
 
-/// What the script wants to happen.
+/// The action of a script.
 pub enum SocketAct {
     /// As a healthy server would.
     Succeed,
@@ -59,7 +59,7 @@ type Gate = Box<dyn FnMut(&str, usize) -> Result<(), u16> + Send>;
 #[derive(Clone)]
 pub struct FakeSocket {
     address: SocketAddr,
-    /// Where tokens come from.
+    /// The source of tokens.
     pub auth: FakeServer,
     calls: Arc<watch::Sender<Vec<SocketCall>>>,
     gate: Arc<Mutex<Gate>>,
@@ -67,7 +67,7 @@ pub struct FakeSocket {
 }
 
 impl FakeSocket {
-    /// Lets everybody in.
+    /// Accepts every client.
     pub async fn start(script: impl FnMut(&SocketCall) -> SocketAct + Send + 'static) -> Self {
         Self::gated(|_, _| Ok(()), script).await
     }

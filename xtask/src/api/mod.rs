@@ -1,0 +1,57 @@
+//! The public API of each library as text, checked in so that a review shows each change of it.
+//!
+//! The listing is made from the source: it follows modules and re-exports, and shows items without their bodies. It does not expand macros.
+
+mod item;
+mod source;
+mod surface;
+
+use std::path::Path;
+
+use crate::libraries::{Library, libraries};
+use crate::run::Failure;
+use source::Module;
+
+/// The directory of the listings.
+const LISTINGS: &str = "docs/api";
+
+/// Writes the listing of each library.
+pub(crate) fn write(root: &Path) -> Result<(), Failure> {
+    for library in libraries()? {
+        let file = root.join(LISTINGS).join(file_name(&library));
+        let unwritable = |error: std::io::Error| {
+            Failure::Refused(format!("cannot write {}: {error}", file.display()))
+        };
+        std::fs::create_dir_all(root.join(LISTINGS)).map_err(unwritable)?;
+        std::fs::write(&file, listing(root, &library)?).map_err(unwritable)?;
+    }
+    Ok(())
+}
+
+/// Refuses a public API that differs from its listing.
+pub(crate) fn check(root: &Path) -> Result<(), Failure> {
+    let mut changed = Vec::new();
+    for library in libraries()? {
+        let listed = std::fs::read_to_string(root.join(LISTINGS).join(file_name(&library)));
+        if listed.unwrap_or_default() != listing(root, &library)? {
+            changed.push(library.name);
+        }
+    }
+    match changed.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Refused(format!(
+            "the public API of {} differs from {LISTINGS}; run `cargo xtask docs` and review the change",
+            changed.join(", ")
+        ))),
+    }
+}
+
+fn file_name(library: &Library) -> String {
+    format!("{}.rs.txt", library.name)
+}
+
+fn listing(root: &Path, library: &Library) -> Result<String, Failure> {
+    let crate_name = library.name.replace('-', "_");
+    let module = Module::load(&root.join(&library.name).join("src/lib.rs"))?;
+    Ok(surface::of(&crate_name, &module))
+}
