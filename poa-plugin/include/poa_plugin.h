@@ -1,12 +1,12 @@
 /*
  * The interface between a poa server and a plugin in a shared library. Generated; do not edit.
  *
- * - Structures begin with their size, so that a later minor version can add fields at their end. Whoever reads one looks no
- *   further than its size; whoever reads a sequence of them takes the step from one to the next from where it says it.
- * - A call that takes time ends by its completion, from any thread, also before the call itself returns.
- * - What is lent is valid until the function returns; what is lent to a call, until that call is completed.
- * - Nothing that unwinds may cross. An exception that leaves a function of a plugin ends the process. In C++ make these functions
- *   noexcept, and do what may throw within poa_guard.
+ * - Structures start with their size, so that a later minor version can add fields at their end. A reader looks no further than
+ *   the size; sequences carry the distance between their items.
+ * - A call that takes time ends by its completion, from any thread, possibly before the call itself returns.
+ * - Data lent to a function is valid until it returns; data lent to a call, until that call is completed.
+ * - Nothing may unwind across the boundary. An exception that leaves a function of a plugin ends the process. In C++ declare these
+ *   functions noexcept, and wrap code that can throw in poa_guard.
  *
  * A plugin is one constant:
  *
@@ -23,51 +23,51 @@
 #include <stdint.h>
 #include <string.h>
 
-// The major version of this border. It stands in the name of the symbol that a plugin exports, too.
+// The major version of this interface. The name of the exported symbol contains it, too.
 #define POA_ABI_MAJOR 1
 
-// The minor version of this border.
+// The minor version of this interface.
 #define POA_ABI_MINOR 0
 
-// `poa_kind.role`: it brings messages in.
+// `poa_kind.role`: a handler.
 #define POA_HANDLER 1
 
-// `poa_kind.role`: it takes messages out.
+// `poa_kind.role`: a receiver.
 #define POA_RECEIVER 2
 
-// `poa_kind.flags`: functions that take a call may block, so the host calls them on threads that it keeps for the library. When
-// many calls of a library never return, the host builds no further instances of it.
+// `poa_kind.flags`: functions that take a call can block, so the host calls them on threads reserved for the library.
+// If many calls of a library never return, the host builds no further instances of it.
 #define POA_MAY_BLOCK 1
 
-// `poa_result.code`: done.
+// `poa_result.code`: success.
 #define POA_OK 0
 
-// `poa_result.code`: not for now, it may work later; the host tries again.
+// `poa_result.code`: a transient error; the host retries.
 #define POA_TRANSIENT 1
 
-// `poa_result.code`: it never will: for the `items` of the batch, or for some of it when there are none; or until somebody
-// changes something, of a build.
+// `poa_result.code`: a permanent error: for the `items` of the batch, or for unknown ones if there are none; for a
+// build, until an operator fixes the cause.
 #define POA_PERMANENT 2
 
-// `poa_result.code`: the plugin is broken; the host builds a new instance.
+// `poa_result.code`: the plugin panicked; the host builds a new instance.
 #define POA_PANICKED 3
 
 // `poa_result.code` of `send`: refused, the backlog of the receiver named by `text` is full.
 #define POA_REFUSED_BACKLOG 16
 
-// `poa_result.code` of `send`: refused, the disk is too slow for now.
+// `poa_result.code` of `send`: refused, the disk is too slow at present.
 #define POA_REFUSED_BUSY 17
 
 // `poa_result.code` of `send`: refused, the host or this handler is stopping.
 #define POA_REFUSED_STOPPING 18
 
-// `poa_result.code` of `send`: refused, something in a message is not valid; `text` says what.
+// `poa_result.code` of `send`: refused, a message is not valid; `text` names the fault.
 #define POA_REFUSED_INVALID 19
 
-// `poa_result.code` of `send`: refused, another message was taken with the same idempotency key.
+// `poa_result.code` of `send`: refused, another message was accepted with the same idempotency key.
 #define POA_REFUSED_KEY 20
 
-// `poa_result.code` of `send`: accepted, but the log could not be written; nobody has the messages.
+// `poa_result.code` of `send`: accepted, but the log could not be written; no receiver gets the messages.
 #define POA_NOT_STORED 32
 
 // `poa_result.code` of `send`: accepted, but a receiver could not deliver.
@@ -76,22 +76,22 @@
 // `poa_result.code` of `send`: accepted and kept, but not delivered in time.
 #define POA_TIMED_OUT 34
 
-// `poa_result.code` of `send`: the host stopped before it was known.
+// `poa_result.code` of `send`: the host stopped before the result was known.
 #define POA_STOPPED 35
 
-// `poa_result.code` of `verify` and `login`: the token's time has passed.
+// `poa_result.code` of `verify` and `login`: the token has expired.
 #define POA_EXPIRED 48
 
 // `poa_result.code` of `verify` and `login`: not authorised.
 #define POA_UNAUTHORIZED 49
 
-// `poa_result.code` of `login`: too many at once, try again later.
+// `poa_result.code` of `login`: too many concurrent logins, try again later.
 #define POA_BUSY 50
 
 // `poa_message.message_type`: a metric.
 #define POA_DATA 0
 
-// `poa_message.message_type`: the agent takes its leave.
+// `poa_message.message_type`: the agent says bye.
 #define POA_BYE 1
 
 // `poa_message.format`: the payload is a JSON object.
@@ -100,7 +100,7 @@
 // `poa_message.format`: the payload is a MessagePack object.
 #define POA_MESSAGE_PACK 1
 
-// `handle_message`: the host is stopping; what is queued still comes, then `terminate`.
+// `handle_message`: the host is stopping; queued messages still follow, then `terminate`.
 #define POA_STOPPING 1
 
 // `activity`: the agent is alive.
@@ -109,87 +109,87 @@
 // `activity`: the agent sent data.
 #define POA_SENT_DATA 1
 
-// `activity`: the agent leaves, and is inactive at once.
+// `activity`: the agent leaves, and is inactive immediately.
 #define POA_LEAVES 2
 
-// `log`: something failed.
+// `log`: a failure.
 #define POA_ERROR 1
 
-// `log`: something is not as it should be.
+// `log`: an irregularity.
 #define POA_WARN 2
 
-// `log`: what an operator wants to know.
+// `log`: information for operators.
 #define POA_INFO 3
 
-// `log`: what a developer wants to know.
+// `log`: information for developers.
 #define POA_DEBUG 4
 
 // `log`: everything.
 #define POA_TRACE 5
 
-// Bytes with their length; no zero at their end. Text is UTF-8. `data` may be null when `len` is 0.
+// Bytes with their length, without a terminating zero. Text is UTF-8. `data` can be null if `len` is 0.
 typedef struct poa_bytes {
   // The first byte.
   const uint8_t *data;
-  // How many there are.
+  // The number of bytes.
   size_t len;
 } poa_bytes;
 
-// Takes text that a function has to give; valid until that function returns. Writing again appends.
+// Receives the text that a function returns; valid until that function returns. Repeated writes append.
 typedef struct poa_sink {
-  // Goes back into `write`.
+  // Passed to `write`.
   void *context;
   // Appends a text.
   void (*write)(void *context, struct poa_bytes text);
 } poa_sink;
 
-// What a plugin may know while it is built. Lent until the call is completed.
+// The context of a build. Lent until the call is completed.
 typedef struct poa_build {
-  // The size that this host knows.
+  // The size of this structure in this host.
   size_t size;
   // The name in the configuration, the `x` of `[receivers.x]`.
   struct poa_bytes name;
   // The section of the configuration, as JSON, without `kind` and the keys common to all receivers.
   struct poa_bytes config;
-  // The directory for everything the host writes. It exists. Bytes of a path, perhaps not UTF-8.
+  // The directory for everything the host writes. It exists. The bytes of a path, possibly not UTF-8.
   struct poa_bytes data_dir;
   // The data types the host accepts.
   const struct poa_bytes *data_types;
-  // How many there are.
+  // The number of messages.
   size_t data_types_len;
-  // 1 when the host has somebody who decides who may speak.
+  // 1 if the host has an authenticator.
   uint32_t has_authenticator;
 } poa_build;
 
-// How a call ended.
+// The result of a call.
 typedef struct poa_result {
   // `sizeof(poa_result)`.
   size_t size;
   // One of the codes above.
   uint32_t code;
-  // Why, for people; or what was asked for.
+  // A reason for people, or the requested text.
   struct poa_bytes text;
-  // With `POA_PERMANENT`: the places in the batch of the messages that can never be delivered.
+  // With `POA_PERMANENT`: the indexes in the batch of the messages that can never be delivered.
   const uint32_t *items;
-  // How many `items` there are.
+  // The number of `items`.
   size_t items_len;
-  // With `POA_OK` of `build`: what was built. It may be null.
+  // With `POA_OK` of `build`: the instance. It can be null.
   void *instance;
 } poa_result;
 
-// A message on its way in.
+// A message from a handler.
 typedef struct poa_draft {
-  // Who sent it.
+  // The agent.
   struct poa_bytes agent_id;
-  // The kind of metric: one of the host's data types.
+  // The data type: one of the host's.
   struct poa_bytes data_type;
   // `POA_DATA` or `POA_BYE`.
   uint32_t message_type;
   // `POA_JSON` or `POA_MESSAGE_PACK`.
   uint32_t format;
-  // The metric: one well-formed object.
+  // The payload: one well-formed object.
   struct poa_bytes payload;
-  // The host takes one message of each key and agent only; empty for none.
+  // The idempotency key: the host accepts one message for each key and agent. Empty for none.
   struct poa_bytes key;
 } poa_draft;
 
@@ -199,55 +199,56 @@ typedef struct poa_drafts {
   size_t size;
   // The first message.
   const struct poa_draft *messages;
-  // How many there are.
+  // The number of agents.
   size_t count;
   // `sizeof(poa_draft)`.
   size_t stride;
 } poa_drafts;
 
-// A call of the host by the plugin: `function` is called exactly once, from any thread, also before the call itself returns.
+// A call of the host by the plugin: `function` is called exactly once, from any thread, possibly before the call
+// itself returns.
 typedef struct poa_done {
-  // Goes back into `function`.
+  // Passed to `function`.
   void *context;
-  // Told how the call ended; `result` is lent.
+  // Gets the result of the call; `result` is lent.
   void (*function)(void *context, const struct poa_result *result);
 } poa_done;
 
-// What the host offers. The functions may be called from any thread, for as long as the process lives.
+// The functions of the host. They can be called from any thread, until the process ends.
 typedef struct poa_host {
-  // The size that this host knows.
+  // The size of this structure in this host.
   size_t size;
   // The minor version of this host.
   uint32_t abi_minor;
-  // The host's own.
+  // Private to the host.
   const void *context;
-  // Completes the call of this number. One that was completed before, or never made, is logged and else ignored.
+  // Completes the call with this number. A call that was completed before, or never made, is logged and ignored.
   void (*complete)(const struct poa_host *host, uint64_t call, const struct poa_result *result);
-  // Writes to the host's log; `target` says where in the plugin, and may be empty.
+  // Writes to the host's log output; `target` names the part of the plugin, and can be empty.
   void (*log)(const struct poa_host *host,
               uint32_t level,
               struct poa_bytes target,
               struct poa_bytes text);
-  // The most detailed level that is logged at all; 0 when nothing is.
+  // The most detailed level that is logged; 0 if none is.
   uint32_t (*log_level)(const struct poa_host *host);
-  // Gives messages to the receivers: all of them, or none. A refusal completes before this returns.
+  // Sends messages to the receivers: all of them, or none. A refusal completes before this returns.
   void (*send)(const struct poa_host *host,
                uint64_t handler,
                const struct poa_drafts *messages,
                struct poa_done done);
-  // Tells what an agent was heard to do: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`.
+  // Reports a sign of life of an agent: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`.
   void (*activity)(const struct poa_host *host,
                    uint64_t handler,
                    struct poa_bytes agent,
                    uint32_t sign);
-  // How many agents' silence would be noticed.
+  // The number of agents whose silence is watched for.
   uint64_t (*active_agents)(const struct poa_host *host, uint64_t handler);
-  // Who presents this token: returns a code, and with `POA_OK` writes `{"user": "…", "agent": "…" or null}`.
+  // Verifies a token: returns a code, and with `POA_OK` writes `{"user": "…", "agent": "…" or null}`.
   uint32_t (*verify)(const struct poa_host *host,
                      uint64_t handler,
                      struct poa_bytes token,
                      struct poa_sink principal);
-  // Makes a token for a user; with `POA_OK` it is the `text` of the result.
+  // Issues a token for a user; with `POA_OK` it is the `text` of the result.
   void (*login)(const struct poa_host *host,
                 uint64_t handler,
                 struct poa_bytes user,
@@ -257,27 +258,27 @@ typedef struct poa_host {
 
 // A call of the plugin by the host: completed exactly once, by `poa_complete`, from any thread.
 typedef struct poa_call {
-  // Who calls; valid for as long as the process lives.
+  // The caller; valid until the process ends.
   const struct poa_host *host;
-  // Which call it is. No other ever has this number.
+  // The number of the call. It is never reused.
   uint64_t id;
 } poa_call;
 
-// A message on its way out.
+// A message for a receiver.
 typedef struct poa_message {
-  // Unique, sorts by time, and stays the same when the message is delivered again: store by it.
+  // Unique, ascending in time, and the same when the message is delivered again: store by it.
   uint8_t id[16];
-  // When the host took the message: microseconds since 1970-01-01 UTC.
+  // The time the host accepted the message: microseconds since 1970-01-01 UTC.
   uint64_t received_at;
-  // Who sent it.
+  // The agent.
   struct poa_bytes agent_id;
-  // The kind of metric.
+  // The data type.
   struct poa_bytes data_type;
-  // `POA_DATA` or `POA_BYE`; others may come.
+  // `POA_DATA` or `POA_BYE`; later versions can add others.
   uint32_t message_type;
-  // `POA_JSON` or `POA_MESSAGE_PACK`; others may come.
+  // `POA_JSON` or `POA_MESSAGE_PACK`; later versions can add others.
   uint32_t format;
-  // The metric itself, as the agent sent it.
+  // The payload, as the agent sent it.
   struct poa_bytes payload;
 } poa_message;
 
@@ -287,7 +288,7 @@ typedef struct poa_batch {
   size_t size;
   // The first message.
   const struct poa_message *messages;
-  // How many there are.
+  // The number of messages.
   size_t count;
   // Bytes from one message to the next.
   size_t stride;
@@ -297,7 +298,7 @@ typedef struct poa_batch {
 typedef struct poa_activity {
   // The agent.
   struct poa_bytes agent_id;
-  // When: microseconds since 1970-01-01 UTC.
+  // The time: microseconds since 1970-01-01 UTC.
   uint64_t since;
 } poa_activity;
 
@@ -305,18 +306,19 @@ typedef struct poa_activity {
 typedef struct poa_activities {
   // `sizeof(poa_activities)`.
   size_t size;
-  // The first.
+  // The first one.
   const struct poa_activity *agents;
-  // How many there are.
+  // The number of data types.
   size_t count;
   // Bytes from one to the next.
   size_t stride;
 } poa_activities;
 
-// A kind of handler or receiver: what `kind = "…"` names. Functions that do not fit the role, or are not needed, are null.
+// A kind of handler or receiver, selected by `kind = "…"`. Functions of the other role, and optional ones, can be
+// null.
 //
-// Calls of one instance come one at a time. `drop` comes last: after every call of the instance was completed, on a thread that may
-// block. The other functions that take no call return at once.
+// The calls of one instance arrive one at a time. `drop` comes last, after every call of the instance was completed,
+// on a thread that may block. The other functions that take no call must return immediately.
 typedef struct poa_kind {
   // `sizeof(poa_kind)`.
   size_t size;
@@ -324,23 +326,23 @@ typedef struct poa_kind {
   uint32_t role;
   // 0, or `POA_MAY_BLOCK`.
   uint32_t flags;
-  // What `kind` is called in the configuration.
+  // The value of `kind` in the configuration.
   struct poa_bytes name;
-  // Writes the JSON Schema of the section. Null: the section may hold anything.
+  // Writes the JSON Schema of the section. Null: the section can hold anything.
   void (*schema)(struct poa_sink out);
-  // Writes what is wrong with a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; nothing when it is good.
-  // Pure: no file, no network.
+  // Writes the problems of a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; empty if there are
+  // none. Pure: no file, no network.
   void (*validate)(struct poa_bytes config, struct poa_sink out);
-  // Makes an instance. It may connect, but starts no work of its own. Required.
+  // Builds an instance. It may connect, but must not start background work. Required.
   void (*build)(const struct poa_build *build, struct poa_call call);
   // Frees an instance.
   void (*drop)(void *instance);
-  // A hint: the host no longer waits for this call. It is still to be completed, soon if possible. It comes at any time and from any
-  // thread: also while the call is being made, or after it was completed. A call that is not known is to be passed over.
+  // A hint: the host no longer waits for this call. The call must still be completed, soon if possible. It can come
+  // at any time and from any thread, during the call and after its completion. Ignore calls that are not known.
   void (*cancel)(void *instance, struct poa_call call);
-  // Writes where people reach the instance: a JSON array of URLs.
+  // Writes the endpoints of the instance: a JSON array of URLs.
   void (*endpoints)(void *instance, struct poa_sink out);
-  // Receiver: takes messages. `POA_OK` confirms all of them. Required.
+  // Receiver: a batch of messages. `POA_OK` confirms all of them. Required.
   void (*metrics_received)(void *instance, const struct poa_batch *batch, struct poa_call call);
   // Receiver: agents became active.
   void (*handle_active)(void *instance, const struct poa_activities *agents, struct poa_call call);
@@ -348,31 +350,33 @@ typedef struct poa_kind {
   void (*handle_inactive)(void *instance, const struct poa_activities *agents, struct poa_call call);
   // Receiver: a message from the host about itself, such as `POA_STOPPING`.
   void (*handle_message)(void *instance, uint32_t message, struct poa_call call);
-  // Receiver: flush and close; nothing but `drop` comes after it.
+  // Receiver: flush and close; only `drop` follows.
   void (*terminate)(void *instance, struct poa_call call);
-  // Handler: serves until `shutdown`. `handler` names it in the host's functions until this call is completed. Required.
+  // Handler: serves until `shutdown`. `handler` identifies it in the host's functions until this call is completed.
+  // Required.
   void (*run)(void *instance, uint64_t handler, struct poa_call call);
-  // Handler: accept nothing new, answer what was taken, then complete `run`. It comes at any time, as `cancel` does.
+  // Handler: accept no new work, answer accepted requests, then complete `run`. It can come at any time, as
+  // `cancel` can.
   void (*shutdown)(void *instance);
-  // Handler: tokens may have stopped to be valid; verify those of long connections again.
+  // Handler: tokens may have been revoked; verify those of long connections again.
   void (*revoked)(void *instance);
 } poa_kind;
 
-// What a plugin exports, as the constant `poa_plugin_descriptor_v1`.
+// The plugin, exported as the constant `poa_plugin_descriptor_v1`.
 typedef struct poa_descriptor {
   // `sizeof(poa_descriptor)`.
   size_t size;
   // `POA_ABI_MAJOR`.
   uint32_t abi_major;
-  // The least minor version of a host that the plugin works with.
+  // The lowest minor version of a host that the plugin works with.
   uint32_t abi_minor;
   // The name of the library.
   struct poa_bytes name;
   // Its version.
   struct poa_bytes version;
-  // What it offers. Constant data: they are read before any function of the plugin is called.
+  // Its kinds. Constant data: they are read before any function of the plugin is called.
   const struct poa_kind *const *kinds;
-  // How many there are.
+  // The number of kinds.
   size_t kinds_len;
   // Writes metrics in the OpenMetrics text format, for a scrape.
   void (*metrics)(struct poa_sink out);
@@ -440,7 +444,7 @@ static inline const poa_activity *poa_activity_at(const poa_activities *agents, 
 
 #include <exception>
 
-/* Does what may throw. An exception completes the call with POA_PANICKED: the host builds the instance anew. */
+/* Runs code that can throw. An exception completes the call with POA_PANICKED: the host rebuilds the instance. */
 template <class Work> void poa_guard(poa_call call, Work work) noexcept {
     try {
         work();

@@ -1,113 +1,114 @@
-//! What crosses the border between a host and a plugin, as C sees it: `include/poa_plugin.h` is generated from this file.
+//! The interface between a host and a plugin, as C sees it: `include/poa_plugin.h` is generated from this file.
 //!
-//! - Structures begin with their size, so that a later minor version can add fields at their end. Whoever reads one looks
-//!   no further than its size; whoever reads a sequence of them takes the step from one to the next from where it says it.
-//! - A call that takes time ends by its completion, from any thread, also before the call itself returns.
-//! - What is lent is valid until the function returns; what is lent to a call, until that call is completed.
-//! - Nothing that unwinds may cross: no panic, no C++ exception. The host's functions let nothing out. A plugin's functions are
-//!   `C-unwind` here so that an exception out of one is noticed, named, and ends the process, and is not undefined behaviour.
+//! - Structures start with their size, so that a later minor version can add fields at their end. A reader looks no
+//!   further than the size; sequences carry the distance between their items.
+//! - A call that takes time ends by its completion, from any thread, possibly before the call itself returns.
+//! - Data lent to a function is valid until it returns; data lent to a call, until that call is completed.
+//! - Nothing may unwind across the boundary: no panic, no C++ exception. The host's functions never unwind. A plugin's
+//!   functions are `C-unwind` here, so that an exception out of one is detected, reported with its origin, and ends
+//!   the process, instead of being undefined behaviour.
 
 use std::ffi::c_void;
 
-/// The major version of this border. It stands in the name of the symbol that a plugin exports, too.
+/// The major version of this interface. The name of the exported symbol contains it, too.
 pub const POA_ABI_MAJOR: u32 = 1;
-/// The minor version of this border.
+/// The minor version of this interface.
 pub const POA_ABI_MINOR: u32 = 0;
 
-/// `poa_kind.role`: it brings messages in.
+/// `poa_kind.role`: a handler.
 pub const POA_HANDLER: u32 = 1;
-/// `poa_kind.role`: it takes messages out.
+/// `poa_kind.role`: a receiver.
 pub const POA_RECEIVER: u32 = 2;
 
-/// `poa_kind.flags`: functions that take a call may block, so the host calls them on threads that it keeps for the library. When
-/// many calls of a library never return, the host builds no further instances of it.
+/// `poa_kind.flags`: functions that take a call can block, so the host calls them on threads reserved for the library.
+/// If many calls of a library never return, the host builds no further instances of it.
 pub const POA_MAY_BLOCK: u32 = 1;
 
-/// `poa_result.code`: done.
+/// `poa_result.code`: success.
 pub const POA_OK: u32 = 0;
-/// `poa_result.code`: not for now, it may work later; the host tries again.
+/// `poa_result.code`: a transient error; the host retries.
 pub const POA_TRANSIENT: u32 = 1;
-/// `poa_result.code`: it never will: for the `items` of the batch, or for some of it when there are none; or until somebody
-/// changes something, of a build.
+/// `poa_result.code`: a permanent error: for the `items` of the batch, or for unknown ones if there are none; for a
+/// build, until an operator fixes the cause.
 pub const POA_PERMANENT: u32 = 2;
-/// `poa_result.code`: the plugin is broken; the host builds a new instance.
+/// `poa_result.code`: the plugin panicked; the host builds a new instance.
 pub const POA_PANICKED: u32 = 3;
 /// `poa_result.code` of `send`: refused, the backlog of the receiver named by `text` is full.
 pub const POA_REFUSED_BACKLOG: u32 = 16;
-/// `poa_result.code` of `send`: refused, the disk is too slow for now.
+/// `poa_result.code` of `send`: refused, the disk is too slow at present.
 pub const POA_REFUSED_BUSY: u32 = 17;
 /// `poa_result.code` of `send`: refused, the host or this handler is stopping.
 pub const POA_REFUSED_STOPPING: u32 = 18;
-/// `poa_result.code` of `send`: refused, something in a message is not valid; `text` says what.
+/// `poa_result.code` of `send`: refused, a message is not valid; `text` names the fault.
 pub const POA_REFUSED_INVALID: u32 = 19;
-/// `poa_result.code` of `send`: refused, another message was taken with the same idempotency key.
+/// `poa_result.code` of `send`: refused, another message was accepted with the same idempotency key.
 pub const POA_REFUSED_KEY: u32 = 20;
-/// `poa_result.code` of `send`: accepted, but the log could not be written; nobody has the messages.
+/// `poa_result.code` of `send`: accepted, but the log could not be written; no receiver gets the messages.
 pub const POA_NOT_STORED: u32 = 32;
 /// `poa_result.code` of `send`: accepted, but a receiver could not deliver.
 pub const POA_NOT_DELIVERED: u32 = 33;
 /// `poa_result.code` of `send`: accepted and kept, but not delivered in time.
 pub const POA_TIMED_OUT: u32 = 34;
-/// `poa_result.code` of `send`: the host stopped before it was known.
+/// `poa_result.code` of `send`: the host stopped before the result was known.
 pub const POA_STOPPED: u32 = 35;
-/// `poa_result.code` of `verify` and `login`: the token's time has passed.
+/// `poa_result.code` of `verify` and `login`: the token has expired.
 pub const POA_EXPIRED: u32 = 48;
 /// `poa_result.code` of `verify` and `login`: not authorised.
 pub const POA_UNAUTHORIZED: u32 = 49;
-/// `poa_result.code` of `login`: too many at once, try again later.
+/// `poa_result.code` of `login`: too many concurrent logins, try again later.
 pub const POA_BUSY: u32 = 50;
 
 /// `poa_message.message_type`: a metric.
 pub const POA_DATA: u32 = 0;
-/// `poa_message.message_type`: the agent takes its leave.
+/// `poa_message.message_type`: the agent says bye.
 pub const POA_BYE: u32 = 1;
 /// `poa_message.format`: the payload is a JSON object.
 pub const POA_JSON: u32 = 0;
 /// `poa_message.format`: the payload is a MessagePack object.
 pub const POA_MESSAGE_PACK: u32 = 1;
 
-/// `handle_message`: the host is stopping; what is queued still comes, then `terminate`.
+/// `handle_message`: the host is stopping; queued messages still follow, then `terminate`.
 pub const POA_STOPPING: u32 = 1;
 
 /// `activity`: the agent is alive.
 pub const POA_PING: u32 = 0;
 /// `activity`: the agent sent data.
 pub const POA_SENT_DATA: u32 = 1;
-/// `activity`: the agent leaves, and is inactive at once.
+/// `activity`: the agent leaves, and is inactive immediately.
 pub const POA_LEAVES: u32 = 2;
 
-/// `log`: something failed.
+/// `log`: a failure.
 pub const POA_ERROR: u32 = 1;
-/// `log`: something is not as it should be.
+/// `log`: an irregularity.
 pub const POA_WARN: u32 = 2;
-/// `log`: what an operator wants to know.
+/// `log`: information for operators.
 pub const POA_INFO: u32 = 3;
-/// `log`: what a developer wants to know.
+/// `log`: information for developers.
 pub const POA_DEBUG: u32 = 4;
 /// `log`: everything.
 pub const POA_TRACE: u32 = 5;
 
-/// Bytes with their length; no zero at their end. Text is UTF-8. `data` may be null when `len` is 0.
+/// Bytes with their length, without a terminating zero. Text is UTF-8. `data` can be null if `len` is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes {
     /// The first byte.
     pub data: *const u8,
-    /// How many there are.
+    /// The number of bytes.
     pub len: usize,
 }
 
-/// Takes text that a function has to give; valid until that function returns. Writing again appends.
+/// Receives the text that a function returns; valid until that function returns. Repeated writes append.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Sink {
-    /// Goes back into `write`.
+    /// Passed to `write`.
     pub context: *mut c_void,
     /// Appends a text.
     pub write: Option<unsafe extern "C-unwind" fn(context: *mut c_void, text: Bytes)>,
 }
 
-/// How a call ended.
+/// The result of a call.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Outcome {
@@ -115,13 +116,13 @@ pub struct Outcome {
     pub size: usize,
     /// One of the codes above.
     pub code: u32,
-    /// Why, for people; or what was asked for.
+    /// A reason for people, or the requested text.
     pub text: Bytes,
-    /// With `POA_PERMANENT`: the places in the batch of the messages that can never be delivered.
+    /// With `POA_PERMANENT`: the indexes in the batch of the messages that can never be delivered.
     pub items: *const u32,
-    /// How many `items` there are.
+    /// The number of `items`.
     pub items_len: usize,
-    /// With `POA_OK` of `build`: what was built. It may be null.
+    /// With `POA_OK` of `build`: the instance. It can be null.
     pub instance: *mut c_void,
 }
 
@@ -129,54 +130,55 @@ pub struct Outcome {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
-    /// Who calls; valid for as long as the process lives.
+    /// The caller; valid until the process ends.
     pub host: *const Host,
-    /// Which call it is. No other ever has this number.
+    /// The number of the call. It is never reused.
     pub id: u64,
 }
 
-/// A call of the host by the plugin: `function` is called exactly once, from any thread, also before the call itself returns.
+/// A call of the host by the plugin: `function` is called exactly once, from any thread, possibly before the call
+/// itself returns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Done {
-    /// Goes back into `function`.
+    /// Passed to `function`.
     pub context: *mut c_void,
-    /// Told how the call ended; `result` is lent.
+    /// Gets the result of the call; `result` is lent.
     pub function: Option<unsafe extern "C-unwind" fn(context: *mut c_void, result: *const Outcome)>,
 }
 
-/// What the host offers. The functions may be called from any thread, for as long as the process lives.
+/// The functions of the host. They can be called from any thread, until the process ends.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
-    /// The size that this host knows.
+    /// The size of this structure in this host.
     pub size: usize,
     /// The minor version of this host.
     pub abi_minor: u32,
-    /// The host's own.
+    /// Private to the host.
     pub context: *const c_void,
-    /// Completes the call of this number. One that was completed before, or never made, is logged and else ignored.
+    /// Completes the call with this number. A call that was completed before, or never made, is logged and ignored.
     pub complete:
         Option<unsafe extern "C" fn(host: *const Host, call: u64, result: *const Outcome)>,
-    /// Writes to the host's log; `target` says where in the plugin, and may be empty.
+    /// Writes to the host's log output; `target` names the part of the plugin, and can be empty.
     pub log:
         Option<unsafe extern "C" fn(host: *const Host, level: u32, target: Bytes, text: Bytes)>,
-    /// The most detailed level that is logged at all; 0 when nothing is.
+    /// The most detailed level that is logged; 0 if none is.
     pub log_level: Option<unsafe extern "C" fn(host: *const Host) -> u32>,
-    /// Gives messages to the receivers: all of them, or none. A refusal completes before this returns.
+    /// Sends messages to the receivers: all of them, or none. A refusal completes before this returns.
     pub send: Option<
         unsafe extern "C" fn(host: *const Host, handler: u64, messages: *const Drafts, done: Done),
     >,
-    /// Tells what an agent was heard to do: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`.
+    /// Reports a sign of life of an agent: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`.
     pub activity:
         Option<unsafe extern "C" fn(host: *const Host, handler: u64, agent: Bytes, sign: u32)>,
-    /// How many agents' silence would be noticed.
+    /// The number of agents whose silence is watched for.
     pub active_agents: Option<unsafe extern "C" fn(host: *const Host, handler: u64) -> u64>,
-    /// Who presents this token: returns a code, and with `POA_OK` writes `{"user": "…", "agent": "…" or null}`.
+    /// Verifies a token: returns a code, and with `POA_OK` writes `{"user": "…", "agent": "…" or null}`.
     pub verify: Option<
         unsafe extern "C" fn(host: *const Host, handler: u64, token: Bytes, principal: Sink) -> u32,
     >,
-    /// Makes a token for a user; with `POA_OK` it is the `text` of the result.
+    /// Issues a token for a user; with `POA_OK` it is the `text` of the result.
     pub login: Option<
         unsafe extern "C" fn(
             host: *const Host,
@@ -188,23 +190,23 @@ pub struct Host {
     >,
 }
 
-/// A message on its way out.
+/// A message for a receiver.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Message {
-    /// Unique, sorts by time, and stays the same when the message is delivered again: store by it.
+    /// Unique, ascending in time, and the same when the message is delivered again: store by it.
     pub id: [u8; 16],
-    /// When the host took the message: microseconds since 1970-01-01 UTC.
+    /// The time the host accepted the message: microseconds since 1970-01-01 UTC.
     pub received_at: u64,
-    /// Who sent it.
+    /// The agent.
     pub agent_id: Bytes,
-    /// The kind of metric.
+    /// The data type.
     pub data_type: Bytes,
-    /// `POA_DATA` or `POA_BYE`; others may come.
+    /// `POA_DATA` or `POA_BYE`; later versions can add others.
     pub message_type: u32,
-    /// `POA_JSON` or `POA_MESSAGE_PACK`; others may come.
+    /// `POA_JSON` or `POA_MESSAGE_PACK`; later versions can add others.
     pub format: u32,
-    /// The metric itself, as the agent sent it.
+    /// The payload, as the agent sent it.
     pub payload: Bytes,
 }
 
@@ -216,7 +218,7 @@ pub struct Batch {
     pub size: usize,
     /// The first message.
     pub messages: *const Message,
-    /// How many there are.
+    /// The number of messages.
     pub count: usize,
     /// Bytes from one message to the next.
     pub stride: usize,
@@ -228,7 +230,7 @@ pub struct Batch {
 pub struct Activity {
     /// The agent.
     pub agent_id: Bytes,
-    /// When: microseconds since 1970-01-01 UTC.
+    /// The time: microseconds since 1970-01-01 UTC.
     pub since: u64,
 }
 
@@ -238,29 +240,29 @@ pub struct Activity {
 pub struct Activities {
     /// `sizeof(poa_activities)`.
     pub size: usize,
-    /// The first.
+    /// The first one.
     pub agents: *const Activity,
-    /// How many there are.
+    /// The number of agents.
     pub count: usize,
     /// Bytes from one to the next.
     pub stride: usize,
 }
 
-/// A message on its way in.
+/// A message from a handler.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Draft {
-    /// Who sent it.
+    /// The agent.
     pub agent_id: Bytes,
-    /// The kind of metric: one of the host's data types.
+    /// The data type: one of the host's.
     pub data_type: Bytes,
     /// `POA_DATA` or `POA_BYE`.
     pub message_type: u32,
     /// `POA_JSON` or `POA_MESSAGE_PACK`.
     pub format: u32,
-    /// The metric: one well-formed object.
+    /// The payload: one well-formed object.
     pub payload: Bytes,
-    /// The host takes one message of each key and agent only; empty for none.
+    /// The idempotency key: the host accepts one message for each key and agent. Empty for none.
     pub key: Bytes,
 }
 
@@ -272,36 +274,37 @@ pub struct Drafts {
     pub size: usize,
     /// The first message.
     pub messages: *const Draft,
-    /// How many there are.
+    /// The number of messages.
     pub count: usize,
     /// `sizeof(poa_draft)`.
     pub stride: usize,
 }
 
-/// What a plugin may know while it is built. Lent until the call is completed.
+/// The context of a build. Lent until the call is completed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Build {
-    /// The size that this host knows.
+    /// The size of this structure in this host.
     pub size: usize,
     /// The name in the configuration, the `x` of `[receivers.x]`.
     pub name: Bytes,
     /// The section of the configuration, as JSON, without `kind` and the keys common to all receivers.
     pub config: Bytes,
-    /// The directory for everything the host writes. It exists. Bytes of a path, perhaps not UTF-8.
+    /// The directory for everything the host writes. It exists. The bytes of a path, possibly not UTF-8.
     pub data_dir: Bytes,
     /// The data types the host accepts.
     pub data_types: *const Bytes,
-    /// How many there are.
+    /// The number of data types.
     pub data_types_len: usize,
-    /// 1 when the host has somebody who decides who may speak.
+    /// 1 if the host has an authenticator.
     pub has_authenticator: u32,
 }
 
-/// A kind of handler or receiver: what `kind = "…"` names. Functions that do not fit the role, or are not needed, are null.
+/// A kind of handler or receiver, selected by `kind = "…"`. Functions of the other role, and optional ones, can be
+/// null.
 ///
-/// Calls of one instance come one at a time. `drop` comes last: after every call of the instance was completed, on a thread that may
-/// block. The other functions that take no call return at once.
+/// The calls of one instance arrive one at a time. `drop` comes last, after every call of the instance was completed,
+/// on a thread that may block. The other functions that take no call must return immediately.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
@@ -311,23 +314,23 @@ pub struct Kind {
     pub role: u32,
     /// 0, or `POA_MAY_BLOCK`.
     pub flags: u32,
-    /// What `kind` is called in the configuration.
+    /// The value of `kind` in the configuration.
     pub name: Bytes,
-    /// Writes the JSON Schema of the section. Null: the section may hold anything.
+    /// Writes the JSON Schema of the section. Null: the section can hold anything.
     pub schema: Option<unsafe extern "C-unwind" fn(out: Sink)>,
-    /// Writes what is wrong with a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; nothing when it is good.
-    /// Pure: no file, no network.
+    /// Writes the problems of a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; empty if there are
+    /// none. Pure: no file, no network.
     pub validate: Option<unsafe extern "C-unwind" fn(config: Bytes, out: Sink)>,
-    /// Makes an instance. It may connect, but starts no work of its own. Required.
+    /// Builds an instance. It may connect, but must not start background work. Required.
     pub build: Option<unsafe extern "C-unwind" fn(build: *const Build, call: Call)>,
     /// Frees an instance.
     pub drop: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
-    /// A hint: the host no longer waits for this call. It is still to be completed, soon if possible. It comes at any time and from any
-    /// thread: also while the call is being made, or after it was completed. A call that is not known is to be passed over.
+    /// A hint: the host no longer waits for this call. The call must still be completed, soon if possible. It can come
+    /// at any time and from any thread, during the call and after its completion. Ignore calls that are not known.
     pub cancel: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, call: Call)>,
-    /// Writes where people reach the instance: a JSON array of URLs.
+    /// Writes the endpoints of the instance: a JSON array of URLs.
     pub endpoints: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, out: Sink)>,
-    /// Receiver: takes messages. `POA_OK` confirms all of them. Required.
+    /// Receiver: a batch of messages. `POA_OK` confirms all of them. Required.
     pub metrics_received:
         Option<unsafe extern "C-unwind" fn(instance: *mut c_void, batch: *const Batch, call: Call)>,
     /// Receiver: agents became active.
@@ -341,17 +344,19 @@ pub struct Kind {
     /// Receiver: a message from the host about itself, such as `POA_STOPPING`.
     pub handle_message:
         Option<unsafe extern "C-unwind" fn(instance: *mut c_void, message: u32, call: Call)>,
-    /// Receiver: flush and close; nothing but `drop` comes after it.
+    /// Receiver: flush and close; only `drop` follows.
     pub terminate: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, call: Call)>,
-    /// Handler: serves until `shutdown`. `handler` names it in the host's functions until this call is completed. Required.
+    /// Handler: serves until `shutdown`. `handler` identifies it in the host's functions until this call is completed.
+    /// Required.
     pub run: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, handler: u64, call: Call)>,
-    /// Handler: accept nothing new, answer what was taken, then complete `run`. It comes at any time, as `cancel` does.
+    /// Handler: accept no new work, answer accepted requests, then complete `run`. It can come at any time, as
+    /// `cancel` can.
     pub shutdown: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
-    /// Handler: tokens may have stopped to be valid; verify those of long connections again.
+    /// Handler: tokens may have been revoked; verify those of long connections again.
     pub revoked: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
 }
 
-/// What a plugin exports, as the constant `poa_plugin_descriptor_v1`.
+/// The plugin, exported as the constant `poa_plugin_descriptor_v1`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Descriptor {
@@ -359,25 +364,25 @@ pub struct Descriptor {
     pub size: usize,
     /// `POA_ABI_MAJOR`.
     pub abi_major: u32,
-    /// The least minor version of a host that the plugin works with.
+    /// The lowest minor version of a host that the plugin works with.
     pub abi_minor: u32,
     /// The name of the library.
     pub name: Bytes,
     /// Its version.
     pub version: Bytes,
-    /// What it offers. Constant data: they are read before any function of the plugin is called.
+    /// Its kinds. Constant data: they are read before any function of the plugin is called.
     pub kinds: *const *const Kind,
-    /// How many there are.
+    /// The number of kinds.
     pub kinds_len: usize,
     /// Writes metrics in the OpenMetrics text format, for a scrape.
     pub metrics: Option<unsafe extern "C-unwind" fn(out: Sink)>,
 }
 
-// SAFETY: constant data; the pointers in it lead to constant data and to functions for any thread.
+// SAFETY: constant data; its pointers lead to constant data and to functions for any thread.
 unsafe impl Sync for Kind {}
 // SAFETY: as for `Kind`.
 unsafe impl Sync for Descriptor {}
-// SAFETY: its functions may be called from any thread, and `context` is only the host's.
+// SAFETY: its functions can be called from any thread, and only the host uses `context`.
 unsafe impl Sync for Host {}
 // SAFETY: as for `Sync`.
 unsafe impl Send for Host {}
@@ -401,10 +406,10 @@ impl Bytes {
         Self { data: bytes.as_ptr(), len: bytes.len() }
     }
 
-    /// The bytes; none when there is no pointer to any, or when there cannot be so many.
+    /// The bytes; none if the pointer is null or the length is impossible.
     ///
     /// # Safety
-    /// Whoever gave them keeps them, unchanged, for `'a`.
+    /// The owner keeps them unchanged for `'a`.
     #[must_use]
     pub unsafe fn get<'a>(self) -> &'a [u8] {
         if self.data.is_null() || self.len > isize::MAX as usize {
@@ -414,7 +419,7 @@ impl Bytes {
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 
-    /// The bytes as text; what is no UTF-8 in it, replaced.
+    /// The bytes as text; invalid UTF-8 is replaced.
     ///
     /// # Safety
     /// As for [`get`](Self::get), until this returns.
@@ -426,7 +431,7 @@ impl Bytes {
 }
 
 impl Outcome {
-    /// An outcome without more to say.
+    /// A result without text.
     #[must_use]
     pub const fn code(code: u32) -> Self {
         Self {
@@ -439,7 +444,7 @@ impl Outcome {
         }
     }
 
-    /// An outcome with a text, lent.
+    /// A result with a text, lent.
     #[must_use]
     pub const fn with_text(code: u32, text: &str) -> Self {
         Self { text: Bytes::of(text.as_bytes()), ..Self::code(code) }
@@ -464,11 +469,11 @@ impl Sink {
     }
 }
 
-/// A text longer than this is a mistake.
+/// The longest text that counts as valid.
 const LONGEST: usize = 16 << 20;
 
 unsafe extern "C-unwind" fn append(context: *mut c_void, text: Bytes) {
-    // SAFETY: `Sink::into` made it of a text that nobody else uses before the plugin's function returns.
+    // SAFETY: `Sink::into` made it from a text that has no other user before the plugin's function returns.
     let into = unsafe { &mut *context.cast::<String>() };
     if text.len <= LONGEST && into.len() <= LONGEST {
         // SAFETY: lent for this call.

@@ -1,28 +1,29 @@
-//! Reading structures that may be longer or shorter than the ones known here.
+//! Reads structures that can be longer or shorter than the ones known here.
 
 use std::mem::{MaybeUninit, offset_of};
 
 use crate::abi;
 
-/// A structure that begins with its size, and in which all zeros mean nothing.
+/// A structure that starts with its size, and in which all zeros are valid.
 ///
 /// # Safety
 /// `repr(C)`, a `usize` with the size first, and valid when every further byte is zero.
 pub(crate) unsafe trait Versioned: Copy {
-    /// The size in version 1.0: anything shorter is no such structure. It stays when fields are added, for plugins of that version.
+    /// The size in version 1.0: anything shorter is not valid. It never changes when fields are added, for plugins of
+    /// that version.
     const LEAST: usize;
 }
 
-/// Where the field after this one begins, in a structure of this alignment.
+/// The offset of the field after this one, in a structure of this alignment.
 const fn end_of<T, F>(_: fn(&T) -> &F, offset: usize) -> usize {
     (offset + size_of::<F>()).next_multiple_of(align_of::<T>())
 }
 
-/// A structure whose last field in version 1.0 is this one. Fields that are added come after it, and after its padding.
+/// A structure whose last field in version 1.0 is this one. Later fields come after it, and after its padding.
 macro_rules! versioned {
     ($($structure:ty, $last:ident;)*) => {
         $(
-            // SAFETY: as the trait demands; null pointers, absent functions and zeros are valid.
+            // SAFETY: as the trait requires; null pointers, absent functions and zeros are valid.
             unsafe impl Versioned for $structure {
                 const LEAST: usize = end_of::<$structure, _>(|it| &it.$last, offset_of!($structure, $last));
             }
@@ -41,19 +42,19 @@ versioned! {
     abi::Descriptor, metrics;
 }
 
-/// No structure will ever be this long.
+/// An upper bound on the length of a valid structure.
 const MOST: usize = 64 << 10;
 
-/// Why there is nothing to read.
+/// The reason why a structure cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreadable {
     Null,
     Misaligned,
-    /// It says to have this size.
+    /// The size that it claims to have.
     Size(usize),
 }
 
-/// Copies what both sides know of a structure; what this side knows alone stays zero.
+/// Copies the fields that both sides know; fields that only this side knows remain zero.
 ///
 /// # Safety
 /// `from` is null, or leads to at least a `usize`, and to as many bytes as that says.
@@ -64,7 +65,7 @@ pub(crate) unsafe fn read<T: Versioned>(from: *const T) -> Result<T, Unreadable>
     if !from.is_aligned() {
         return Err(Unreadable::Misaligned);
     }
-    // SAFETY: not null, aligned, and it begins with its size.
+    // SAFETY: not null, aligned, and it starts with its size.
     let size = unsafe { from.cast::<usize>().read() };
     if !(T::LEAST..=MOST).contains(&size) {
         return Err(Unreadable::Size(size));
@@ -78,10 +79,10 @@ pub(crate) unsafe fn read<T: Versioned>(from: *const T) -> Result<T, Unreadable>
     }
 }
 
-/// The items of a sequence whose step is told by its maker.
+/// The items of a sequence with an explicit distance between them.
 ///
 /// # Safety
-/// `first` leads to `count` items, `stride` bytes apart, that stay as they are while the iterator lives.
+/// `first` leads to `count` items, `stride` bytes apart, that do not change while the iterator lives.
 pub(crate) unsafe fn items<'a, T: Copy + 'a>(
     first: *const T,
     count: usize,
@@ -89,7 +90,7 @@ pub(crate) unsafe fn items<'a, T: Copy + 'a>(
 ) -> impl ExactSizeIterator<Item = T> + 'a {
     let sound = !first.is_null() && first.is_aligned() && stride >= size_of::<T>();
     let count = if sound && stride.is_multiple_of(align_of::<T>()) { count } else { 0 };
-    // SAFETY: the caller vouches for every item.
+    // SAFETY: the caller guarantees every item.
     (0..count).map(move |index| unsafe { first.byte_add(index * stride).read() })
 }
 
@@ -133,12 +134,12 @@ mod tests {
             first: u32,
         }
         let earlier = Earlier { size: size_of::<Earlier>(), first: 7 };
-        // SAFETY: it has the size it says.
+        // SAFETY: it has the size it claims.
         let read = unsafe { read(std::ptr::from_ref(&earlier).cast::<Grown>()) }.unwrap();
         assert_eq!((read.size, read.first, read.added), (earlier.size, earlier.first, 0));
     }
 
-    /// What plugins of version 1.0 have. These numbers never change.
+    /// The sizes in plugins of version 1.0. These numbers never change.
     #[test]
     #[cfg(target_pointer_width = "64")]
     fn the_sizes_of_the_first_version() {
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn what_is_no_structure_is_refused() {
         let of_size = |size| abi::Outcome { size, ..abi::Outcome::code(0) };
-        // SAFETY: null, or an outcome, whatever it says.
+        // SAFETY: null, or an outcome, whatever it contains.
         unsafe {
             assert_eq!(read::<abi::Outcome>(std::ptr::null()).unwrap_err(), Unreadable::Null);
             for size in [0, 7, usize::MAX] {

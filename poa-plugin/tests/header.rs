@@ -24,7 +24,7 @@ fn the_header_is_current() {
     let checked_in = std::fs::read(header()).unwrap_or_default();
     assert!(
         text == checked_in,
-        "include/poa_plugin.h is not what src/abi.rs says; write it anew with \
+        "include/poa_plugin.h does not match src/abi.rs; regenerate it with \
          `{WRITE}=1 cargo test -p poa-plugin --test header`"
     );
 }

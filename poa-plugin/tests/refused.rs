@@ -1,4 +1,4 @@
-//! Files that are no plugins for this host are refused with the cause and the cure, and the host goes on.
+//! Files that are no plugins for this host are refused with the cause and the cure, and the host keeps running.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -138,7 +138,7 @@ fn a_descriptor_that_is_not_valid() {
         &["descriptor is not valid", "name is missing"],
     );
     let not_json = workshop.library(&[("SCHEMA", "\"{\"")]);
-    refused(&not_json, &["the schema of `mine` is no JSON object"]);
+    refused(&not_json, &["the schema of `mine` is not a JSON object"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What every receiver that stores must do.
+//! The receiver contract, for receivers that store.
 
 mod direct;
 mod hosted;
@@ -10,24 +10,24 @@ use direct::Bench;
 
 /// Checks a receiver that stores messages against the contract of [`poa_core::Receiver`].
 ///
-/// `factory` makes the receiver, `stored` reads back the [ids](Message::id) of the messages it holds, as text, in the order
-/// in which it stored them. The store may hold other messages, too. What is checked:
+/// `factory` builds the receiver, `stored` reads back the [ids](Message::id) of the stored messages, as text, in the order
+/// in which they were stored. The store can contain other messages, too. The suite checks that:
 ///
 /// - every message is stored, once, in order per agent;
-/// - the same batch again, one that overlaps, one whose confirmation got lost: no message twice, none missing;
-/// - the same when a call is dropped at any of the points where it waits; when instances are slow, fail, panic and hang in turn, before
-///   they did their work and after it; and when a batch comes again in halves;
+/// - the same batch again, an overlapping one, and one whose confirmation was lost leave no duplicate and no gap;
+/// - the same holds when a call is dropped at any of its awaits; when instances are slow, fail, panic and hang in turn, before
+///   and after their work; and when a batch is delivered again in halves;
 /// - any object is accepted: empty, deep, with wide numbers, with any character, in both formats;
-/// - a payload that cannot be read is refused for good, with its index, and only that message is set aside;
+/// - a malformed payload is a permanent error with its index, and only that message is dead-lettered;
 /// - changes of activity and control messages are accepted, twice as well as once;
-/// - what was confirmed is let go of, so that memory is bounded;
-/// - it stops in time, also with messages on their way, and what was confirmed is still there when it is built anew.
+/// - confirmed messages are released, so that memory is bounded;
+/// - it stops in time, also with messages in flight, and confirmed messages are still stored after a rebuild.
 ///
-/// Instances are built one after the other with the same data directory, as one host does, and then by hosts that have directories of
-/// their own.
+/// Instances are first built one after the other with the same data directory, as by one host, and then by hosts with their own
+/// directories.
 ///
-/// With a receiver that does no network I/O run it under paused time (`#[tokio::test(start_paused = true)]`): then it waits for nothing.
-/// Otherwise it takes a few seconds, most of them for the receiver that hangs.
+/// For a receiver without network I/O, pause time (`#[tokio::test(start_paused = true)]`), so that delays take no time.
+/// Otherwise the suite takes a few seconds, most of them for the receiver that hangs.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -84,7 +84,7 @@ where
     hosted::sets_only_the_unreadable_aside(&factory, &stored).await;
 }
 
-/// Panics unless exactly these messages are stored, each once, in order per agent; others do not matter.
+/// Panics unless exactly these messages are stored, each once, in order per agent; other messages are ignored.
 async fn assert_stored<S: AsyncFn() -> Vec<String>>(what: &str, sent: &[Message], stored: &S) {
     let all = stored().await;
     for message in sent {

@@ -1,11 +1,11 @@
-//! Futures that are dropped on their way.
+//! Futures that are dropped before they complete.
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-/// Polls `future` at most so many times; what it gave, if it was done by then. It is dropped where it waits, as a host drops a call
-/// whose time is over.
+/// Polls `future` at most this many times; returns its output if it completed. Otherwise it is dropped, as a host
+/// drops a call after its timeout.
 pub(crate) async fn polled<T>(times: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut left = times;

@@ -1,4 +1,4 @@
-//! A receiver that fails as it is told to.
+//! A receiver that fails on demand.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,25 +10,25 @@ use poa_core::{
     async_trait,
 };
 
-/// What goes wrong with a call.
+/// A fault of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// An error that may not come again. The receiver behind is not called.
+    /// A transient error. The inner receiver is not called.
     Transient,
-    /// A permanent error that names no item. The receiver behind is not called.
+    /// A permanent error that names no item. The inner receiver is not called.
     Permanent,
-    /// A permanent error for these items. The receiver behind is not called.
+    /// A permanent error for these items. The inner receiver is not called.
     PermanentFor(Vec<usize>),
-    /// A panic. The receiver behind is not called.
+    /// A panic. The inner receiver is not called.
     Panic,
-    /// The call never returns. The receiver behind is not called.
+    /// The call never returns. The inner receiver is not called.
     Hang,
     /// The call takes this long, then succeeds.
     Slow(Duration),
-    /// The receiver behind does its work, but a transient error is returned: the confirmation got lost.
+    /// The inner receiver does its work, but a transient error is returned: the confirmation is lost.
     Unconfirmed,
-    /// The receiver behind does its work, and then this befalls the call: a panic, an error, an end that never comes.
+    /// The inner receiver does its work, and then this fault occurs: a panic, an error, a call that never returns.
     After(Box<Fault>),
 }
 
@@ -45,7 +45,7 @@ impl Fault {
         Self::After(Box::new(self))
     }
 
-    /// Suffers it.
+    /// Performs the fault.
     async fn befall(&self) -> Result<(), DeliveryError> {
         match self {
             Self::Transient | Self::Unconfirmed => Err(DeliveryError::transient("injected")),
@@ -64,7 +64,7 @@ impl Fault {
     }
 }
 
-/// Makes a call with what befalls it.
+/// Makes a call with its fault.
 async fn suffer(
     fault: Option<Fault>,
     call: impl Future<Output = Result<(), DeliveryError>>,
@@ -82,7 +82,7 @@ async fn suffer(
     }
 }
 
-/// Which call of a receiver a fault may befall.
+/// The steps of a receiver that a fault can affect.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Step<'a> {
@@ -90,7 +90,7 @@ pub enum Step<'a> {
     Build,
     /// It gets these messages.
     Batch(&'a [Message]),
-    /// It is told of these agents.
+    /// It is notified of these agents.
     Activity(&'a [Activity]),
     /// It is terminated.
     Terminate,
@@ -98,7 +98,7 @@ pub enum Step<'a> {
 
 type Plan = dyn Fn(u64, Step<'_>) -> Option<Fault> + Send + Sync;
 
-/// A plan of what goes wrong. Cloning is cheap; clones count their calls together, over all instances of the receiver.
+/// A plan of faults. Cloning is cheap; clones share their count of calls, over all instances of the receiver.
 #[derive(Clone)]
 pub struct Faults(Arc<Inner>);
 
@@ -111,7 +111,7 @@ struct Inner {
 }
 
 impl Faults {
-    /// Asks before every step which fault befalls it. The number counts the steps of that kind, from 1.
+    /// Asks the closure before every step for its fault. The number counts the steps of that kind, from 1.
     pub fn new(plan: impl Fn(u64, Step<'_>) -> Option<Fault> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Inner {
             plan: Box::new(plan),
@@ -122,19 +122,19 @@ impl Faults {
         }))
     }
 
-    /// Every `n`th batch fails like this.
+    /// Every `n`th batch has this fault.
     #[must_use]
     pub fn every(n: u64, fault: Fault) -> Self {
         Self::batches(move |count, _| count.is_multiple_of(n).then(|| fault.clone()))
     }
 
-    /// The first `n` batches fail like this.
+    /// The first `n` batches have this fault.
     #[must_use]
     pub fn first(n: u64, fault: Fault) -> Self {
         Self::batches(move |count, _| (count <= n).then(|| fault.clone()))
     }
 
-    /// Every batch fails like this that holds a message of this kind.
+    /// Every batch with a message of this kind has this fault.
     pub fn poison(
         is_poison: impl Fn(&Message) -> bool + Send + Sync + 'static,
         fault: Fault,
@@ -149,7 +149,7 @@ impl Faults {
         })
     }
 
-    /// A factory of receivers as `factory` makes them, with these faults.
+    /// Wraps a factory, so that its receivers have these faults.
     #[must_use]
     pub fn around(&self, factory: ReceiverFactory) -> ReceiverFactory {
         let faults = self.clone();
@@ -166,13 +166,13 @@ impl Faults {
         })
     }
 
-    /// How many batches were tried up to now.
+    /// The number of batches tried so far.
     #[must_use]
     pub fn batches_tried(&self) -> u64 {
         self.0.batches.load(Ordering::SeqCst)
     }
 
-    /// Counts this step; what befalls it.
+    /// Counts this step, and returns its fault.
     fn next(&self, step: Step<'_>) -> Option<Fault> {
         let count = self.0.counter(step).fetch_add(1, Ordering::SeqCst) + 1;
         (self.0.plan)(count, step)
@@ -196,7 +196,7 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// A receiver with faults before and after another one; made by [`Faults::around`].
+/// A receiver with faults before and after an inner one; made by [`Faults::around`].
 pub struct FaultyReceiver {
     receiver: Box<dyn Receiver>,
     faults: Faults,
@@ -222,7 +222,7 @@ impl Receiver for FaultyReceiver {
     }
 
     async fn terminate(&mut self) {
-        // An error has nobody to go to here, and a receiver is terminated whatever happened before.
+        // An error has no effect here, and a receiver is terminated in any case.
         if let Some(fault) = self.faults.next(Step::Terminate) {
             let _ = fault.befall().await;
         }

@@ -1,4 +1,4 @@
-//! What every handler must do.
+//! The handler contract.
 
 mod cut;
 mod end;
@@ -12,15 +12,15 @@ use crate::TestHost;
 
 /// Checks a handler against the contract of [`poa_core::CustomHandler`].
 ///
-/// `factory` makes the handler; [`handler_factory`](crate::handler_factory) makes one of your plugin. `send` is a client: it sends one
-/// message of type `system_metrics` to the [endpoints](poa_core::CustomHandler::endpoints) it is given, and tells whether the answer was
-/// positive. An error, no answer and a connection that breaks are `false`. It leaves no task behind. What is checked:
+/// `factory` builds the handler; [`handler_factory`](crate::handler_factory) makes one from your plugin. `send` is a client: it sends one
+/// message of type `system_metrics` to the [endpoints](poa_core::CustomHandler::endpoints) it gets, and returns whether the answer was
+/// positive. An error, no answer and a broken connection are `false`. It leaves no task behind. The suite checks that:
 ///
-/// - a positive answer is true: the message was delivered. When the receipt says otherwise, or the host refuses the message, or stops
-///   before it is known, there is none;
-/// - dropped at any of the first points where it waits, and panicking there, it is built anew and serves again, from the same factory: give
-///   it a fixed port, and binding it a second time is checked as well;
-/// - it stops when it is told to, and leaves no task behind, nor does one that is built and never run.
+/// - an answer is positive only if the message was delivered, not if the receipt fails, the host refuses the message, or stops
+///   before the result is known;
+/// - after being dropped, or panicking, at any of its first awaits, it is rebuilt by the same factory and serves again: with a
+///   fixed port, this checks that it can bind again;
+/// - it stops when told to, and leaves no task behind, nor does one that is built and never run.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -61,15 +61,15 @@ where
     cut::comes_back(&factory, &client).await;
 }
 
-/// The name of the handler that is checked.
+/// The name of the tested handler.
 const SUBJECT: &str = "subject";
-/// How long anything may take.
+/// The time limit of each step.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Client<C>(C);
 
 impl<C: AsyncFn(&[String]) -> bool> Client<C> {
-    /// Sends one message; whether the answer was positive.
+    /// Sends one message; returns whether the answer was positive.
     async fn ask(&self, what: &str, host: &TestHost) -> bool {
         let endpoints = host.status(SUBJECT).endpoints;
         let answer = tokio::time::timeout(PATIENCE, (self.0)(&endpoints)).await;
@@ -90,7 +90,7 @@ async fn host(
     .await
 }
 
-/// Stops a host in which the handler has nothing in hand any more.
+/// Stops a host whose handler has no request in flight.
 async fn stop(what: &str, host: TestHost) {
     let report = host.stop().await;
     let late = report.abandoned.contains(&format!("handlers.{SUBJECT}"));

@@ -19,7 +19,7 @@ pub const METRICS: [&str; 3] = ["ethereum_metrics", "networking_metrics", "syste
 /// The name of the receiver of [`TestHost::with_receiver`].
 const SUBJECT: &str = "subject";
 
-/// A running host with a data directory of its own, which is removed in the end.
+/// A running host with its own data directory, which is removed at the end.
 #[derive(Debug)]
 pub struct TestHost {
     host: Host,
@@ -27,9 +27,10 @@ pub struct TestHost {
 }
 
 impl TestHost {
-    /// Starts a host with whatever the closure adds.
+    /// Starts a host with the additions of the closure.
     ///
-    /// It accepts [`METRICS`], confirms a message once every receiver has (`Ack::Delivered`), and stops within 10 s.
+    /// It accepts [`METRICS`], acknowledges a message once every receiver has confirmed it (`Ack::Delivered`), and
+    /// stops within 10 s.
     ///
     /// # Panics
     /// When the host does not start.
@@ -48,7 +49,7 @@ impl TestHost {
         }
     }
 
-    /// Starts a host with one receiver, named `subject`, which gets everything at once.
+    /// Starts a host with one receiver, named `subject`, which gets each message without delay.
     ///
     /// # Panics
     /// When the host does not start.
@@ -63,7 +64,7 @@ impl TestHost {
         ReceiverOptions::subscribe(METRICS).batch(1000, Duration::ZERO)
     }
 
-    /// A metric of this agent, to be sent.
+    /// A draft of this agent.
     ///
     /// # Panics
     /// When the agent, the data type or the data are not valid.
@@ -73,7 +74,7 @@ impl TestHost {
         self.draft_of(agent, data_type, payload)
     }
 
-    /// A metric of this agent with this payload, to be sent.
+    /// A draft of this agent with this payload.
     ///
     /// # Panics
     /// When the agent or the data type are not valid.
@@ -87,7 +88,7 @@ impl TestHost {
     /// Cancel safe: the message is sent with the first poll.
     ///
     /// # Errors
-    /// When a receiver set the message aside or skipped it, or the host stopped.
+    /// When a receiver dead-lettered or skipped the message, or the host stopped.
     ///
     /// # Panics
     /// When the host refuses the message.
@@ -96,7 +97,7 @@ impl TestHost {
         receipt.unwrap_or_else(|error| panic!("{error}")).await
     }
 
-    /// Tells every receiver that this agent is inactive.
+    /// Reports to every receiver that this agent is inactive.
     ///
     /// # Panics
     /// When the agent is not valid.

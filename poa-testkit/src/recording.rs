@@ -1,4 +1,4 @@
-//! A receiver that remembers everything it is told.
+//! A receiver that records everything it gets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use poa_core::{
 };
 use tokio::sync::watch;
 
-/// What a recording receiver was told, oldest first, over all its instances.
+/// The record of a receiver, oldest first, over all its instances.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Record {
@@ -17,16 +17,16 @@ pub struct Record {
     pub batches: Vec<Vec<Message>>,
     /// Every change of an agent, to active and to inactive.
     pub activity: Vec<Activity>,
-    /// What the host said about itself.
+    /// Messages from the host about itself.
     pub control: Vec<ControlMessage>,
-    /// How many instances were built.
+    /// The number of instances built.
     pub built: u64,
-    /// How many were terminated.
+    /// The number of instances terminated.
     pub terminated: u64,
 }
 
 impl Record {
-    /// All messages, in the order they came; one that was delivered twice is there twice.
+    /// All messages, in the order they arrived; one that was delivered twice occurs twice.
     pub fn messages(&self) -> impl Iterator<Item = &Message> {
         self.batches.iter().flatten()
     }
@@ -52,7 +52,7 @@ pub struct Recording {
     patience: Duration,
 }
 
-/// How long a handle waits before it gives up. Far more than any test needs, so that only one that hangs gets there.
+/// The time limit of waits. Far more than any test needs, so that only one that hangs reaches it.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Default for Recording {
@@ -62,20 +62,20 @@ impl Default for Recording {
 }
 
 impl Recording {
-    /// A recording that is still empty.
+    /// An empty recording.
     #[must_use]
     pub fn new() -> Self {
         Self { record: watch::Sender::default(), patience: PATIENCE }
     }
 
-    /// The same with another bound on how long it waits; ten minutes if not set.
+    /// Sets the time limit of waits; ten minutes if not set.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// A receiver that writes into this recording.
+    /// A receiver that writes to this recording.
     #[must_use]
     pub fn receiver(&self) -> RecordingReceiver {
         self.record.send_modify(|record| record.built += 1);
@@ -92,18 +92,18 @@ impl Recording {
         })
     }
 
-    /// What was recorded up to now.
+    /// The record so far.
     #[must_use]
     pub fn record(&self) -> Record {
         self.record.borrow().clone()
     }
 
-    /// Waits until at least `count` messages were delivered; all of them.
+    /// Waits until at least `count` messages were delivered; returns all of them.
     ///
     /// Cancel safe.
     ///
     /// # Panics
-    /// When they do not come in time.
+    /// When they do not arrive in time.
     pub async fn messages(&self, count: usize) -> Vec<Message> {
         let record = self.until(|record| record.messages().count() >= count).await;
         record.messages().cloned().collect()
@@ -131,7 +131,7 @@ impl fmt::Debug for Recording {
     }
 }
 
-/// A receiver that accepts everything and tells its [`Recording`].
+/// A receiver that confirms everything and writes to its [`Recording`].
 #[derive(Debug)]
 pub struct RecordingReceiver(watch::Sender<Record>);
 

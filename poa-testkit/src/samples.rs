@@ -36,7 +36,7 @@ impl Samples {
     /// Samples of these data types.
     ///
     /// # Panics
-    /// When these names are no data types.
+    /// When a name is not a valid data type.
     #[must_use]
     pub fn new<N: AsRef<str>>(data_types: impl IntoIterator<Item = N>) -> Self {
         let data_types = DataTypes::new(data_types).unwrap_or_else(|error| panic!("{error}"));
@@ -75,18 +75,18 @@ impl Samples {
         self.stamp(draft(&self.data_types, agent, data_type, payload))
     }
 
-    /// The message that a host would make of this draft.
+    /// The message that a host would make from this draft.
     pub fn stamp(&mut self, draft: Draft) -> Message {
         self.last += 1;
         Message::stamp(draft, id_of(self.last), Timestamp::from_micros(self.last))
     }
 }
 
-/// An id that is laid out as a UUID version 7.
+/// An id with the layout of a UUID version 7.
 fn id_of(micros: u64) -> MessageId {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&(micros / 1000).to_be_bytes()[2..]);
-    // The microsecond within the millisecond, where the ids of a host have it.
+    // The microsecond within the millisecond, at the same place as in the ids of a host.
     bytes[6..8].copy_from_slice(&(0x7000 | ((micros % 1000) as u16) << 2).to_be_bytes());
     // The number of the host, and no counter: every sample is the first of its microsecond.
     let node = micros & ((1 << 44) - 1);

@@ -59,13 +59,13 @@ impl Home {
         self.dir.path().join("poa.toml")
     }
 
-    /// Where the server logs to, all starts one after the other.
+    /// The log file of the server, for all starts one after the other.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {
         self.dir.path().join("server.log")
     }
 
-    /// What the server has logged, in all its lives.
+    /// The log output of the server over all its runs.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()

@@ -55,7 +55,7 @@ impl Request {
         self.header("content-type", "application/msgpack").body(body)
     }
 
-    /// What goes over the wire.
+    /// The bytes on the wire.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.head.clone().into_bytes();
@@ -103,7 +103,7 @@ impl Answer {
 #[derive(Debug)]
 pub struct Client {
     stream: TcpStream,
-    /// What was read and not yet used.
+    /// Bytes that were read and not used yet.
     read: Vec<u8>,
 }
 
@@ -111,7 +111,7 @@ impl Client {
     /// Connects to `address:port`.
     ///
     /// # Errors
-    /// When nobody listens there.
+    /// When no server listens at the address.
     pub async fn connect(address: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
@@ -139,7 +139,7 @@ impl Client {
         }
     }
 
-    /// The next answer; `100 Continue` is passed over.
+    /// The next answer; `100 Continue` is skipped.
     ///
     /// # Errors
     /// When the connection is lost before the answer is complete.

@@ -1,5 +1,5 @@
-//! What the tests share: a real `poa-server` process, a client that sends exactly what it is given, and readers of what
-//! was stored.
+//! Shared parts of the tests: a real `poa-server` process, a client that sends exactly the given bytes, and readers of
+//! stored data.
 //!
 //! Nothing here returns an error that a test could only unwrap: what fails, panics and says why.
 

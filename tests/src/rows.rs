@@ -1,4 +1,4 @@
-//! What was stored.
+//! The stored rows.
 
 use std::path::Path;
 

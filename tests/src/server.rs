@@ -94,19 +94,19 @@ impl Server {
         soon("an answer", client.exchange(&request.bytes())).await.unwrap()
     }
 
-    /// What `/status` says.
+    /// The answer of `/status`.
     pub async fn status(&self) -> Value {
         self.ask("admin", &Request::new("GET", "/status")).await.json()
     }
 
-    /// What `/status` says of the plugin of this name.
+    /// The part of `/status` for the plugin of this name.
     pub async fn plugin(&self, name: &str) -> Value {
         let status = self.status().await;
         let mut plugins = status["plugins"].as_array().unwrap().iter();
         plugins.find(|plugin| plugin["name"] == name).unwrap().clone()
     }
 
-    /// Makes a user, who may speak for this agent only, if one is given.
+    /// Creates a user, which may send for this agent only, if one is given.
     pub async fn add_user(&self, name: &str, password: &str, agent: Option<&str>) {
         let mut user = serde_json::json!({"user-name": name, "password": password});
         if let Some(agent) = agent {
@@ -183,7 +183,7 @@ impl Server {
         self.signal(Signal::STOP);
     }
 
-    /// Lets a frozen process go on.
+    /// Resumes a frozen process.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
     }

@@ -16,7 +16,7 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Asks again and again until the answer is something. Only for what a process tells nobody of by itself.
+/// Polls until there is an answer. Only for facts that a process does not report.
 ///
 /// # Panics
 /// When it is not within [`PATIENCE`]; `what` says what was waited for.

@@ -1,4 +1,4 @@
-//! What the real agent sent, replayed as it stood on the wire; every message ends in its table.
+//! The recorded messages of a real agent, replayed byte by byte; every message ends in its table.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -70,7 +70,7 @@ fn body(call: &Value) -> Vec<u8> {
     }
 }
 
-/// The row of a call: its table, then what stands in it.
+/// The row of a call: its table, then its columns.
 fn expected(call: &[u8]) -> Value {
     let call: Value = rmp_serde::from_slice(call).unwrap();
     let (data_type, data) = (&call["type"], &call["data"]);

@@ -84,7 +84,7 @@ impl Running {
 
     /// Waits until so many metrics are acknowledged.
     async fn acknowledged(&mut self, wanted: u64) {
-        until("the fleet goes on", async || {
+        until("the fleet continues", async || {
             (self.monitor.progress().acknowledged >= wanted).then_some(())
         })
         .await;
@@ -138,7 +138,7 @@ async fn who_falls_silent_is_inactive(via: Via) {
     assert!(inactive > 5 && active > 5);
 
     fleet.stop().await;
-    until("everybody has said bye", async || (activity(&home) == (0, 40)).then_some(())).await;
+    until("all agents have said bye", async || (activity(&home) == (0, 40)).then_some(())).await;
     server.stop().await;
 }
 
@@ -184,7 +184,7 @@ impl Counting {
         Self { agents: (0..Self::AGENTS).map(start).collect(), stop }
     }
 
-    /// What each has sent, by its name.
+    /// The number of metrics that each has sent, by its name.
     async fn stop(self) -> Vec<(String, u64)> {
         self.stop.cancel();
         let mut sent = Vec::new();

@@ -1,4 +1,4 @@
-//! What the contract of receivers can hold a dashboard to.
+//! The parts of the receiver contract that apply to a dashboard.
 //!
 //! It shows the last values and stores none, so "stored once" means nothing here: a message that comes again is shown again, as what it
 //! is, the last value. What stays is all that the host relies on: it takes any object in both formats, refuses for good what cannot be

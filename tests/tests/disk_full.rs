@@ -47,7 +47,7 @@ async fn a_full_disk_refuses_and_recovers() {
     sender.check(&numbers(&database, "agent"));
 }
 
-/// What is queued in memory while the disk is full is bounded, and on the disk once there is room.
+/// Messages queued in memory while the disk is full are bounded, and are written once there is room.
 #[tokio::test]
 async fn a_full_disk_does_not_fill_the_memory() {
     // Room for what memory holds, both in the log and in the database.
@@ -79,7 +79,7 @@ async fn a_full_disk_does_not_fill_the_memory() {
     sender.check(&numbers(&database(&home.data("metrics.db")), "agent"));
 }
 
-/// A full disk keeps neither the server from starting nor what waits from being delivered, and that gives the room back.
+/// A server starts on a full disk and delivers its backlog, which frees space.
 #[tokio::test]
 async fn a_server_starts_on_a_full_disk_and_makes_room() {
     let name = "a_server_starts_on_a_full_disk_and_makes_room";
@@ -92,7 +92,7 @@ async fn a_server_starts_on_a_full_disk_and_makes_room() {
     let home = Home::with_data_in(&disk.path().join("data"), &receiver);
     let server = Server::start(&home).await;
     let token = server.login().await;
-    // Somebody keeps the receiver from storing anything.
+    // Another connection keeps the receiver from storing anything.
     let locked = rusqlite::Connection::open(&file).unwrap();
     locked.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let mut client = server.client().await;

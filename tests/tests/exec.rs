@@ -1,4 +1,4 @@
-//! The Python examples under a real server: what was acknowledged is stored once, whoever is killed.
+//! The Python examples under a real server: acknowledged messages are stored once, whichever process is killed.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -54,7 +54,7 @@ fn pid(home: &Home, name: &str) -> Option<Pid> {
     Pid::from_raw(text.trim().parse().ok()?)
 }
 
-/// Kills a child, if it is one still: it may have ended meanwhile, when it was killed a moment ago, and its number may be somebody else's.
+/// Kills a child, if it still is one: it may have ended when it was killed a moment ago, and its id may have been reused.
 fn kill(home: &Home, child: Pid) {
     let place = std::fs::read_link(format!("/proc/{}/cwd", child.as_raw_nonzero()));
     let own = home.path().canonicalize().unwrap();
@@ -64,7 +64,7 @@ fn kill(home: &Home, child: Pid) {
     let _ = kill_process(child, Signal::KILL);
 }
 
-/// Whether a process runs. An orphan that nobody reaps is there for ever, but it runs no more.
+/// Whether a process runs. An orphan that is not reaped still exists, but does not run.
 fn runs(process: Pid) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
     match stat {

@@ -1,4 +1,4 @@
-//! The handler in Python, whom anybody may send anything.
+//! The handler in Python, which accepts input from any client.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 

@@ -1,7 +1,7 @@
 //! A receiver that fails in every way at once: what can be stored is stored once, what cannot is kept, and delivered after
 //! the fix.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue panics")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn is_poison(message: &Message) -> bool {
     message.payload().read::<Data>().unwrap().n % POISON == 7
 }
 
-/// One batch in ten fails for now, one in 37 panics, one in 23 is stored without the host hearing of it.
+/// One batch in ten has a transient error, one in 37 panics, one in 23 is stored but not confirmed.
 fn faults() -> Faults {
     Faults::new(|count, step| match step {
         Step::Batch(_) if count.is_multiple_of(37) => Some(Fault::Panic),

@@ -80,7 +80,7 @@ async fn who_asks_and_never_listens_costs_little() {
     let mut deaf = Vec::new();
     for _ in 0..20 {
         let mut client = server.client().await;
-        // Until the server takes no more, because nobody takes its answers.
+        // Until the server stops reading, because its answers are not read.
         let sent = async { while client.send(&refused).await.is_ok() {} };
         let _ = tokio::time::timeout(Duration::from_millis(100), sent).await;
         deaf.push(client);

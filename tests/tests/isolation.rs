@@ -123,7 +123,7 @@ fn check(home: &Home, file: &str) {
 }
 
 async fn check_stuck(server: &Server) {
-    // Between two attempts it says so; in one it works.
+    // Between two attempts `/status` reports it; during one the receiver is working.
     let stuck = until("the receiver is seen to retry", async || {
         let plugin = server.plugin("stuck").await;
         (plugin["phase"] == "retrying").then_some(plugin)

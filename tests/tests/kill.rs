@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 const ROUNDS: usize = 50;
 const CLIENTS: usize = 8;
 
-/// Where the server is now, and whether clients are to come to an end.
+/// The current address of the server, and whether clients are to stop.
 #[derive(Clone, Debug, Default)]
 struct Place {
     address: Option<String>,
@@ -93,11 +93,11 @@ async fn a_reload_does_not_wait_long_for_a_database_that_is_dead() {
     let waited = begin.elapsed();
     assert!(waited < Duration::from_secs(15), "as long as a stop may drain: {waited:?}");
     let backlog = server.plugin("store").await["delivery"]["backlog_messages"].clone();
-    assert_eq!(backlog, 2, "what waits in the log waits still");
+    assert_eq!(backlog, 2, "the backlog in the log is still there");
     server.kill().await;
 }
 
-/// Connects anew all the time.
+/// Reconnects continuously.
 async fn never_refused(address: String) -> std::io::Error {
     loop {
         match tokio::net::TcpStream::connect(&address).await {

@@ -1,4 +1,4 @@
-//! What is acknowledged is stored: as many rows as positive answers, each once, in order.
+//! Acknowledged messages are stored: as many rows as positive answers, each once, in order.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 

@@ -1,5 +1,5 @@
-//! Plugins in shared libraries, built outside the workspace, in a real server: what they lose, which is nothing, whatever happens
-//! to the server and to them.
+//! Plugins in shared libraries, built outside the workspace, in a real server: no message is lost, whatever happens to the
+//! server and to them.
 //!
 //! `POA_TEST_MESSAGES` sets how many messages go through all of them (100,000 if not set), those that misbehave included.
 
@@ -265,7 +265,7 @@ async fn a_batch_that_is_in_hand_when_the_server_stops_is_waited_for() {
     let server = Server::start(&home).await;
     send_by_rest(&server, 5).await;
     // The fifth batch takes longer than the rest of the stop.
-    until("the fifth is in hand", async || {
+    until("the fifth is in flight", async || {
         let delivery = server.plugin("unruly").await["delivery"]["delivered"].clone();
         (delivery == 4).then_some(())
     })
@@ -334,7 +334,7 @@ async fn a_reload_finds_the_port_of_a_plugin_free() {
     server.stop().await;
 }
 
-/// What makes a kind of a library, which is loaded into this process.
+/// The kinds of a library, which is loaded into this process.
 fn registry(name: &str) -> Registry {
     Library::load(&library(name)).unwrap().register(Registry::new())
 }
@@ -415,7 +415,7 @@ async fn write_too_much(name: &str, kind: &str) {
     assert!(text.ends_with("}\n") && text.lines().count() == 4, "{text}");
 }
 
-/// What cannot be written is not confirmed, and leaves nothing behind.
+/// A batch that cannot be written is not confirmed, and leaves nothing behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_confirms_nothing() {
     if std::env::var_os(SMALL).is_some() {
@@ -473,7 +473,7 @@ async fn logs_and_metrics_of_plugins_are_the_servers() {
     }
 }
 
-/// What a command prints.
+/// The output of a command.
 fn ask(home: &Home, args: &[&str]) -> Output {
     Command::new(program()).args(args).current_dir(home.path()).output().unwrap()
 }

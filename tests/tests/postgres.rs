@@ -134,7 +134,7 @@ async fn check(cluster: &Cluster, acknowledged: usize) {
     }
 }
 
-/// What agents send, and what SQLite and PostgreSQL hold in ways of their own.
+/// Messages that SQLite and PostgreSQL store in different ways.
 const ODD: [(&str, &str); 17] = [
     (
         "ethereum_metrics",
@@ -228,7 +228,7 @@ fn page() -> (&'static str, &'static str) {
     (blocks.next().unwrap(), blocks.next().unwrap())
 }
 
-/// What `sqlite3` would write, by the name of its file.
+/// The export of `sqlite3`, by the names of its files.
 fn export(home: &Home) -> Vec<(String, String)> {
     let database = database(&home.data("metrics.db"));
     let parts = page().0.split(".once ").skip(1).map(|part| part.split_once('\n').unwrap());

@@ -1,4 +1,4 @@
-//! What was recorded against the original server, replayed in order against one real server; statuses are those of the
+//! Exchanges recorded with POA Backend, replayed in order with a real server; statuses are those of the
 //! protocol.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
@@ -68,7 +68,7 @@ impl Replay {
         check_shape(exchange, &answer);
     }
 
-    /// What happened between two recorded exchanges.
+    /// Prepares the state between two recorded exchanges.
     async fn prepare(&self, next: &str) {
         match next {
             "session.reactivated_user" => {
@@ -203,7 +203,7 @@ fn padded_msgpack(of_data: bool, padding: u32) -> Vec<u8> {
     body
 }
 
-/// What every answer of a kind must be like, whatever was recorded.
+/// Checks the shape of an answer, independently of the recording.
 fn check_shape(exchange: &Value, answer: &Answer) {
     let name = text(&exchange["name"]);
     let method = text(&exchange["method"]);

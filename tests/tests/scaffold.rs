@@ -1,4 +1,4 @@
-//! What `poa-server new` writes builds, passes its tests and runs: as a stranger would do it, from an empty folder.
+//! Projects created by `poa-server new` build, pass their tests and run, starting from an empty folder.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -32,7 +32,7 @@ impl Folder {
         Self(dir)
     }
 
-    /// What `poa-server new` makes of these words.
+    /// Runs `poa-server new` with these arguments.
     fn scaffold(&self, words: &[&str]) -> PathBuf {
         let (ok, output) = self.run(Command::new(program()).arg("new").args(words));
         assert!(ok, "{output}");
@@ -50,7 +50,7 @@ impl Folder {
     }
 }
 
-/// Where everything is built.
+/// The target directory of all builds.
 fn target() -> PathBuf {
     program().ancestors().nth(2).unwrap().to_owned()
 }

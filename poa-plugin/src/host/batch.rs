@@ -1,4 +1,4 @@
-//! What is lent to a receiver: messages and changes, with a view of them in C's terms.
+//! Data lent to a receiver: messages and changes, with a view of them in C types.
 
 use poa_core::{Activity, Format, Message, MessageType};
 
@@ -11,7 +11,7 @@ pub(crate) struct LentBatch {
     pub(crate) view: abi::Batch,
 }
 
-// SAFETY: nothing in it changes, and the pointers lead to what it owns.
+// SAFETY: it never changes, and the pointers lead to data that it owns.
 unsafe impl Send for LentBatch {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for LentBatch {}
@@ -20,7 +20,7 @@ impl LentBatch {
     /// Shares the messages, which is cheap.
     pub(crate) fn new(batch: &[Message]) -> Self {
         let messages: Box<[Message]> = batch.into();
-        // A message is behind a pointer of its own, so what these lead to stays where it is.
+        // A message is behind a pointer of its own, so the data these lead to never moves.
         let views: Box<[_]> = messages.iter().map(view).collect();
         let view = abi::Batch {
             size: size_of::<abi::Batch>(),
@@ -57,7 +57,7 @@ pub(crate) struct LentActivities {
     pub(crate) view: abi::Activities,
 }
 
-// SAFETY: nothing in it changes, and the pointers lead to what it owns.
+// SAFETY: it never changes, and the pointers lead to data that it owns.
 unsafe impl Send for LentActivities {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for LentActivities {}

@@ -11,7 +11,7 @@ use super::plug::Plug;
 use crate::abi::{self, Bytes};
 use poa_core::{BuildContext, BuildError};
 
-/// What a build lends to the plugin.
+/// Data lent to the plugin for a build.
 struct Lent {
     _name: String,
     _config: String,
@@ -21,7 +21,7 @@ struct Lent {
     view: abi::Build,
 }
 
-// SAFETY: nothing in it changes, and the pointers lead to what it owns.
+// SAFETY: it never changes, and the pointers lead to data that it owns.
 unsafe impl Send for Lent {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Lent {}
@@ -51,9 +51,9 @@ impl Lent {
     }
 }
 
-/// Has a plugin make an instance.
+/// Has a plugin build an instance.
 ///
-/// Cancel safe: an instance that is made too late is dropped. Until it is, it counts among what the library left behind.
+/// Cancel safe: an instance that is built too late is dropped. Until then, it counts as left behind by the library.
 pub(crate) async fn build(
     plug: Arc<Plug>,
     config: String,
@@ -67,29 +67,29 @@ pub(crate) async fn build(
     let (call, answered) = desk.open(host, Caller::Kind(plug.clone(), host), lent.clone());
     let mut building = Building { desk, call: Some(call.id) };
     plug.run("build", call, move || {
-        // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
+        // SAFETY: a function of a library that is never unloaded; the lent data is kept until the call is completed.
         unsafe { make(&raw const lent.view, call) }
     });
     let answered = receive(answered).await;
     building.call = None;
     answered.answer.of_build()?;
-    let made = answered.instance.ok_or_else(|| BuildError::failed("the plugin made nothing"))?;
+    let made =
+        answered.instance.ok_or_else(|| BuildError::failed("the plugin returned no instance"))?;
     Ok(InUse::new(made))
 }
 
-/// Each call that never returns keeps a thread, and memory, for as long as the process lives. So their number is bounded.
+/// Each call that never returns occupies a thread and memory until the process ends, so their number is limited.
 fn refuse_when_stuck(desk: &Desk) -> Result<(), BuildError> {
     let (left, library) = (desk.crew().left(), desk.library());
     if left < MOST_LEFT {
         return Ok(());
     }
     Err(BuildError::unavailable(format!(
-        "{left} calls of plugin `{library}` never returned, so it is not called again until some do; mend the plugin, then restart \
-         the server"
+        "{left} calls of plugin `{library}` never returned, so it is not called again until some do; fix the plugin, then restart the server"
     )))
 }
 
-/// Tells the desk when nobody waits for a build any more.
+/// Reports to the call table that a build is no longer awaited.
 struct Building {
     desk: &'static Desk,
     call: Option<u64>,

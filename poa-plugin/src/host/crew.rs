@@ -1,7 +1,7 @@
-//! What a library has of the process: threads that it may block, and what it has not given back.
+//! The threads of a library that it may block, and the calls and instances it has not ended.
 //!
-//! One for each library, for as long as the process lives, however often it is loaded: a reload neither frees a thread that a plugin
-//! blocks nor forgets it.
+//! One for each library, until the process ends, however often it is loaded: a reload neither frees a thread that a
+//! plugin blocks nor forgets it.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -11,15 +11,15 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-/// A library that has this many calls or instances which the host gave up, and which never ended, gets no further ones.
+/// A library with this many abandoned calls or instances that never ended gets no further ones.
 pub(crate) const MOST_LEFT: usize = 16;
 
-/// How long a thread waits for work before it ends.
+/// The time a thread waits for work before it ends.
 const IDLE: Duration = Duration::from_secs(10);
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// The threads of one library, and what it has not given back.
+/// The threads of one library, and its abandoned calls and instances.
 #[derive(Default)]
 pub(crate) struct Crew {
     work: Mutex<Work>,
@@ -33,16 +33,16 @@ struct Work {
     idle: usize,
 }
 
-/// By the address of the descriptor, which is where a library stands.
+/// By the address of the descriptor, which identifies a library.
 static CREWS: LazyLock<Mutex<HashMap<usize, &'static Crew>>> = LazyLock::new(Mutex::default);
 
 impl Crew {
-    /// The one of the library whose descriptor stands there.
+    /// Returns the one of the library with the descriptor at this address.
     pub(crate) fn of(descriptor: usize) -> &'static Self {
         CREWS.lock().entry(descriptor).or_insert_with(|| Box::leak(Box::default()))
     }
 
-    /// Does this on a thread of the library, which may be blocked by it.
+    /// Runs this on a thread of the library, which may block it.
     pub(crate) fn run(&'static self, job: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut work = self.work.lock();
         work.jobs.push_back(Box::new(job));
@@ -70,19 +70,19 @@ impl Crew {
         }
     }
 
-    /// Notes something that the host has given up and the library has to end.
+    /// Records an abandoned call or instance that the library has to end.
     pub(crate) fn leave(&'static self) -> Left {
         self.left.send_modify(|count| *count += 1);
         Left(self)
     }
 
-    /// How much of that there is.
+    /// The number of abandoned calls and instances.
     pub(crate) fn left(&self) -> usize {
         *self.left.borrow()
     }
 }
 
-/// Something that the host has given up; dropped when the library has ended it.
+/// An abandoned call or instance; dropped when the library has ended it.
 pub(crate) struct Left(&'static Crew);
 
 impl Drop for Left {
@@ -91,10 +91,10 @@ impl Drop for Left {
     }
 }
 
-/// Waits until every library has ended what it was told to, for at most this long: after that, the ports and files of instances that are
-/// gone are free. How many calls and instances are still there.
+/// Waits until every library has ended everything it was told to, for at most this long; then the ports and files of
+/// dropped instances are free. Returns the number of calls and instances that remain.
 ///
-/// For after [`Host::stop`](poa_core::Host::stop), before the process ends or builds another host. Cancel safe.
+/// For use after [`Host::stop`](poa_core::Host::stop), before the process ends or builds another host. Cancel safe.
 pub async fn settled(limit: Duration) -> usize {
     let crews: Vec<_> = CREWS.lock().values().copied().collect();
     let all = async {

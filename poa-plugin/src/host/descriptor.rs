@@ -1,36 +1,36 @@
-//! Reads what a plugin says of itself, and believes nothing of it.
+//! Reads the description of a plugin, and trusts none of it.
 
 use super::error::Cause;
 use super::library::{Info, KindInfo, Role};
 use crate::abi::{self, Bytes, Kind};
 use crate::sized::{self, Unreadable};
 
-/// Longer names, and more kinds, are mistakes.
+/// Longer names, and more kinds, are errors.
 const LONGEST_NAME: usize = 255;
 const MOST_KINDS: usize = 1024;
 
-/// A descriptor that was found good.
+/// A descriptor that passed all checks.
 pub(crate) struct Description {
     pub(crate) info: Info,
     pub(crate) kinds: Vec<Kind>,
     pub(crate) metrics: Option<unsafe extern "C-unwind" fn(out: abi::Sink)>,
-    /// Where it stands, which no two libraries share.
+    /// Its address, which no two libraries share.
     pub(crate) address: usize,
 }
 
-/// Reads and checks a descriptor; calls nothing.
+/// Reads and checks a descriptor without calling anything.
 ///
 /// # Safety
-/// `descriptor` is null or leads to constant data of at least a `usize`. Further pointers are followed when they are not
-/// null; whoever exports others than to constant data is beyond checking.
+/// `descriptor` is null or leads to constant data of at least a `usize`. Further pointers are followed if they are not
+/// null; a library whose pointers do not lead to constant data cannot be detected.
 pub(crate) unsafe fn read(descriptor: *const abi::Descriptor) -> Result<Description, Cause> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let read = unsafe { sized::read(descriptor) };
     let read = read.map_err(|why| wrong("the descriptor", why))?;
     if read.abi_major != abi::POA_ABI_MAJOR || read.abi_minor > abi::POA_ABI_MINOR {
         return Err(Cause::OtherVersion(format!("{}.{}", read.abi_major, read.abi_minor)));
     }
-    // SAFETY: constant data, says the caller.
+    // SAFETY: constant data, as the caller guarantees.
     let (name, version) = unsafe { (text("name", read.name)?, text("version", read.version)?) };
     // SAFETY: as above.
     let kinds = unsafe { kinds(read.kinds, read.kinds_len)? };
@@ -53,7 +53,7 @@ unsafe fn kinds(first: *const *const Kind, count: usize) -> Result<Vec<(Kind, Ki
     if first.is_null() || !first.is_aligned() {
         return Err(Cause::Descriptor("`kinds` leads nowhere".to_owned()));
     }
-    // SAFETY: not null, aligned, and a small number, says the caller.
+    // SAFETY: not null, aligned, and a small number, as the caller guarantees.
     let pointers = unsafe { std::slice::from_raw_parts(first, count) };
     let mut kinds: Vec<(Kind, KindInfo)> = Vec::new();
     for pointer in pointers {
@@ -73,7 +73,7 @@ unsafe fn kinds(first: *const *const Kind, count: usize) -> Result<Vec<(Kind, Ki
 /// # Safety
 /// As for [`read`].
 unsafe fn one(kind: *const Kind) -> Result<(Kind, KindInfo), Cause> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let kind = unsafe { sized::read(kind) }.map_err(|why| wrong("a kind", why))?;
     // SAFETY: as above.
     let name = unsafe { text("the name of a kind", kind.name)? };
@@ -102,7 +102,7 @@ unsafe fn text(what: &str, bytes: Bytes) -> Result<String, Cause> {
         let len = bytes.len;
         return Err(Cause::Descriptor(format!("{what} has {len} bytes; at most {LONGEST_NAME}")));
     }
-    // SAFETY: not null, and a small number, says the caller.
+    // SAFETY: not null, and a small number, as the caller guarantees.
     let text = std::str::from_utf8(unsafe { bytes.get() });
     match text {
         Ok(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),

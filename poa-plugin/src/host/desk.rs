@@ -1,7 +1,7 @@
-//! What a plugin holds of the host: numbers, no pointers.
+//! The call table: plugins hold numbers, not pointers, of the host.
 //!
-//! A plugin may complete a call late, twice or never, and use a handler that has ended. So every call and every handler has a
-//! number that is never used again, and what it stands for is looked up here. A desk lives for as long as the process, as its
+//! A plugin can complete a call late, twice or never, and use a handler that has ended. So every call and every
+//! handler has a number that is never reused, and is looked up here. A call table lives until the process ends, as its
 //! library does: one for each time a library is loaded.
 
 use std::any::Any;
@@ -34,41 +34,41 @@ pub(crate) struct Desk {
     seats: Mutex<HashMap<String, &'static abi::Host>>,
 }
 
-/// The host as one plugin of the configuration knows it: its log bears the name.
+/// The host as seen by one plugin of the configuration: its log lines have the plugin's name.
 pub(crate) struct Seat {
     pub(crate) desk: &'static Desk,
     pub(crate) instance: String,
 }
 
-/// A call that the plugin has not completed. It may be that nobody waits for it any more.
+/// A call that the plugin has not completed. It may have been abandoned.
 struct Pending {
     answer: oneshot::Sender<Answered>,
-    /// What the plugin may still read.
+    /// Data that the plugin may still read.
     lent: Lent,
     of: Caller,
     left: Option<Left>,
 }
 
-/// What is lent to a plugin.
+/// Data lent to a plugin.
 pub(crate) type Lent = Arc<dyn Any + Send + Sync>;
 
-/// What a call belongs to.
+/// The owner of a call.
 pub(crate) enum Caller {
-    /// The instance, which must not be dropped while a call of it runs.
+    /// The instance, which must not be dropped during a call of it.
     Instance(Arc<Instance>),
-    /// The kind that is to make one.
+    /// The kind that builds an instance.
     Kind(Arc<Plug>, &'static abi::Host),
 }
 
-/// What came of a call, with the instance it belongs to or made.
+/// The result of a call, with the instance it belongs to or built.
 pub(crate) struct Answered {
     pub(crate) answer: Answer,
     pub(crate) instance: Option<Arc<Instance>>,
-    /// Dropped by whoever waits, who made it, and not on a thread of the plugin.
+    /// Dropped by the waiting caller, and not on a thread of the plugin.
     pub(crate) _lent: Option<Lent>,
 }
 
-/// A handler that runs, and where what it started runs.
+/// A running handler, and the runtime of the tasks it started.
 #[derive(Clone)]
 pub(crate) struct Served {
     pub(crate) cx: HandlerContext,
@@ -76,7 +76,7 @@ pub(crate) struct Served {
 }
 
 impl Desk {
-    /// A desk for a library that was just loaded, and whose descriptor stands there.
+    /// A call table for a library that was just loaded, with the descriptor at this address.
     pub(crate) fn for_ever(
         library: &str,
         descriptor: usize,
@@ -94,7 +94,7 @@ impl Desk {
         }))
     }
 
-    /// What a plugin of this name in the configuration gets to know of the host. Valid for ever, and made once.
+    /// The host for a plugin of this name in the configuration. Never freed, and made once.
     pub(crate) fn seat(&'static self, instance: &str) -> &'static abi::Host {
         self.seats.lock().entry(instance.to_owned()).or_insert_with(|| {
             let seat = Box::leak(Box::new(Seat { desk: self, instance: instance.to_owned() }));
@@ -106,7 +106,7 @@ impl Desk {
         &self.library
     }
 
-    /// Tells the library from others that call themselves the same.
+    /// Distinguishes the library from others with the same name.
     pub(crate) fn key(&self) -> String {
         format!("{}@{:x}", self.library, self.descriptor)
     }
@@ -119,7 +119,7 @@ impl Desk {
     pub(crate) fn metrics(&self) -> String {
         let mut text = String::new();
         if let Some(metrics) = self.metrics {
-            // SAFETY: a function of a library that stays, which gets a sink for as long as it runs.
+            // SAFETY: a function of a library that is never unloaded, with a sink that outlives the call.
             cross(&self.library, "metrics", || unsafe { metrics(Sink::into(&mut text)) });
         }
         text
@@ -129,7 +129,7 @@ impl Desk {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Notes a call that is about to be made.
+    /// Records a call that is about to be made.
     pub(crate) fn open(
         &self,
         host: &'static abi::Host,
@@ -142,19 +142,19 @@ impl Desk {
         (Call { host, id }, answered)
     }
 
-    /// Whether somebody still waits for this call.
+    /// Whether the call is still awaited.
     pub(crate) fn is_awaited(&self, id: u64) -> bool {
         self.calls.lock().get(&id).is_some_and(|pending| !pending.answer.is_closed())
     }
 
-    /// Nobody waits for this call any more; until the plugin completes it, it counts as one that never ended.
+    /// Records that the call is no longer awaited; until the plugin completes it, it counts as one that never ended.
     pub(crate) fn give_up(&self, id: u64) {
         if let Some(pending) = self.calls.lock().get_mut(&id) {
             pending.left = Some(self.crew.leave());
         }
     }
 
-    /// The plugin says that a call has ended.
+    /// Handles the completion of a call by the plugin.
     pub(crate) fn complete(&self, id: u64, answer: Answer) {
         let pending = self.calls.lock().remove(&id);
         let Some(Pending { answer: waiting, of, lent, left: _left }) = pending else {

@@ -1,10 +1,10 @@
-//! Why a file is not loaded as a plugin.
+//! Reasons why a file cannot be loaded as a plugin.
 
 use std::path::PathBuf;
 
 use crate::abi;
 
-/// Why a file is not loaded as a plugin. Each text names the file, the cause and the cure.
+/// The reason why a file cannot be loaded as a plugin. Each text names the file, the cause and the cure.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {cause}", path.display())]
 pub struct LoadError {
@@ -18,7 +18,7 @@ impl LoadError {
     }
 }
 
-/// What is wrong with the file.
+/// The fault of the file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Cause {
     #[error(

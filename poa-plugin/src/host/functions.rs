@@ -1,4 +1,4 @@
-//! The functions of the host that a plugin calls, from any thread and at any time.
+//! The functions of the host for plugins, which can be called from any thread and at any time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -16,7 +16,7 @@ use super::outcome::Answer;
 use crate::abi::{self, Bytes, Done, Drafts, Host, Outcome, Sink};
 use crate::sized;
 
-/// What a plugin gets to know of the host.
+/// The table of functions that a plugin gets.
 pub(crate) fn host(seat: &'static Seat) -> Host {
     Host {
         size: size_of::<Host>(),
@@ -33,10 +33,10 @@ pub(crate) fn host(seat: &'static Seat) -> Host {
     }
 }
 
-/// What is behind what a plugin calls the host.
+/// The host behind the pointer of a plugin.
 ///
 /// # Safety
-/// `host` is null, or what this host gave to the plugin.
+/// `host` is null, or was given to the plugin by this host.
 unsafe fn seat(host: *const Host) -> Option<&'static Seat> {
     // SAFETY: hosts and their seats are never freed, and made by `host` alone.
     unsafe { host.as_ref().and_then(|host| host.context.cast::<Seat>().as_ref()) }
@@ -45,25 +45,25 @@ unsafe fn seat(host: *const Host) -> Option<&'static Seat> {
 /// # Safety
 /// As for [`seat`].
 unsafe fn desk(host: *const Host) -> Option<&'static Desk> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { seat(host) }.map(|seat| seat.desk)
 }
 
 /// # Safety
 /// As for [`seat`].
 unsafe fn served(host: *const Host, handler: u64) -> Option<Served> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { desk(host) }.and_then(|desk| desk.handler(handler))
 }
 
-/// Nothing here should panic; if it does, that is no reason to end the process.
+/// Nothing here should panic; if it does, the process continues.
 fn guard<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(otherwise)
 }
 
 unsafe extern "C" fn complete(host: *const Host, call: u64, result: *const Outcome) {
     guard((), || {
-        // SAFETY: the plugin gives back what it was given, and lends the result.
+        // SAFETY: the plugin passes the pointer it was given, and lends the result.
         let (desk, answer) = unsafe { (desk(host), Answer::read(result)) };
         if let Some(desk) = desk {
             desk.complete(call, answer);
@@ -73,7 +73,7 @@ unsafe extern "C" fn complete(host: *const Host, call: u64, result: *const Outco
 
 unsafe extern "C" fn log(host: *const Host, level: u32, target: Bytes, text: Bytes) {
     guard((), || {
-        // SAFETY: the plugin gives back what it was given, and lends the texts.
+        // SAFETY: the plugin passes the pointer it was given, and lends the texts.
         let Some(Seat { desk, instance }) = (unsafe { seat(host) }) else { return };
         // SAFETY: as above.
         let (module, text) = unsafe { (target.text(), text.text()) };
@@ -107,17 +107,17 @@ unsafe extern "C" fn log_level(_: *const Host) -> u32 {
     }
 }
 
-/// A completion that is told exactly once: if nothing else is said, that the host has stopped.
+/// A completion that is called exactly once: without another result, with the one that the host has stopped.
 struct Promise(&'static str, Option<Done>);
 
-// SAFETY: the plugin's function may be called from any thread.
+// SAFETY: the plugin's function can be called from any thread.
 unsafe impl Send for Promise {}
 
 impl Promise {
     /// # Safety
     /// As for [`seat`].
     unsafe fn of(host: *const Host, done: Done) -> Self {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         Self(unsafe { desk(host) }.map_or("?", Desk::library), Some(done))
     }
 
@@ -129,7 +129,7 @@ impl Promise {
         if let Some((Done { context, .. }, function)) =
             self.1.take().and_then(|done| Some((done, done.function?)))
         {
-            // SAFETY: called once, with the context it came with, and a result that is lent.
+            // SAFETY: called once, with its own context, and a result that is lent.
             cross(self.0, "poa_done.function", || unsafe { function(context, outcome) });
         }
     }
@@ -142,14 +142,14 @@ impl Drop for Promise {
 }
 
 unsafe extern "C" fn send(host: *const Host, handler: u64, messages: *const Drafts, done: Done) {
-    // SAFETY: the plugin gives back what it was given.
+    // SAFETY: the plugin passes the pointer it was given.
     let promise = unsafe { Promise::of(host, done) };
     guard((), || {
         // SAFETY: as above.
         let Some(Served { cx, runtime }) = (unsafe { served(host, handler) }) else {
             return promise.keep(abi::POA_REFUSED_STOPPING, "");
         };
-        // The plugin's thread knows nothing of the host's timers.
+        // The plugin's thread has no access to the host's timers.
         let _entered = runtime.enter();
         // SAFETY: lent for this call.
         let drafts = match unsafe { drafts(&cx, messages) } {
@@ -174,7 +174,7 @@ unsafe extern "C" fn send(host: *const Host, handler: u64, messages: *const Draf
 /// # Safety
 /// `messages` is null or valid until this returns.
 unsafe fn drafts(cx: &HandlerContext, messages: *const Drafts) -> Result<Vec<Draft>, String> {
-    // SAFETY: the caller vouches for it, and for what it leads to.
+    // SAFETY: the caller guarantees it, also for the data it leads to.
     unsafe {
         let messages = sized::read(messages).map_err(|_| "there are no messages".to_owned())?;
         let all = sized::items(messages.messages, messages.count, messages.stride);
@@ -186,25 +186,25 @@ unsafe fn drafts(cx: &HandlerContext, messages: *const Drafts) -> Result<Vec<Dra
 }
 
 /// # Safety
-/// What the message leads to is valid until this returns.
+/// The data of the message is valid until this returns.
 unsafe fn draft(cx: &HandlerContext, message: &abi::Draft) -> Result<Draft, String> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let (agent, data_type, key, payload) = unsafe {
         let key = message.key.text();
         (message.agent_id.text(), message.data_type.text(), key, message.payload.get())
     };
     let agent = AgentId::new(agent).map_err(|error| error.to_string())?;
     let known = cx.data_types().get(&data_type);
-    let known = known.ok_or_else(|| format!("`{data_type}` is not among the host's metrics"))?;
+    let known = known.ok_or_else(|| format!("`{data_type}` is not among the host's data types"))?;
     let format = match message.format {
         abi::POA_JSON => Format::Json,
         abi::POA_MESSAGE_PACK => Format::MessagePack,
-        other => return Err(format!("{other} is no format")),
+        other => return Err(format!("{other} is not a valid format")),
     };
     let message_type = match message.message_type {
         abi::POA_DATA => MessageType::Data,
         abi::POA_BYE => MessageType::Bye,
-        other => return Err(format!("{other} is no type of message")),
+        other => return Err(format!("{other} is not a valid type of message")),
     };
     let payload = Payload::new(format, bytes::Bytes::copy_from_slice(payload));
     let key = match &*key {
@@ -239,7 +239,7 @@ fn shortfall(error: ReceiptError) -> u32 {
 
 unsafe extern "C" fn activity(host: *const Host, handler: u64, agent: Bytes, sign: u32) {
     guard((), || {
-        // SAFETY: the plugin gives back what it was given, and lends the text.
+        // SAFETY: the plugin passes the pointer it was given, and lends the text.
         let (served, agent) = unsafe { (served(host, handler), agent.text()) };
         let (Some(Served { cx, runtime }), Ok(agent)) = (served, AgentId::new(agent)) else {
             return;
@@ -256,7 +256,7 @@ unsafe extern "C" fn activity(host: *const Host, handler: u64, agent: Bytes, sig
 
 unsafe extern "C" fn active_agents(host: *const Host, handler: u64) -> u64 {
     guard(0, || {
-        // SAFETY: the plugin gives back what it was given.
+        // SAFETY: the plugin passes the pointer it was given.
         let Some(Served { cx, runtime }) = (unsafe { served(host, handler) }) else { return 0 };
         let _entered = runtime.enter();
         cx.activity().active() as u64
@@ -265,7 +265,7 @@ unsafe extern "C" fn active_agents(host: *const Host, handler: u64) -> u64 {
 
 unsafe extern "C" fn verify(host: *const Host, handler: u64, token: Bytes, principal: Sink) -> u32 {
     guard(abi::POA_UNAUTHORIZED, || {
-        // SAFETY: the plugin gives back what it was given, and lends the text.
+        // SAFETY: the plugin passes the pointer it was given, and lends the text.
         let (served, token) = unsafe { (served(host, handler), token.text()) };
         let Some(Served { cx, runtime }) = served else { return abi::POA_STOPPED };
         let _entered = runtime.enter();
@@ -299,7 +299,7 @@ unsafe extern "C" fn login(
     password: Bytes,
     done: Done,
 ) {
-    // SAFETY: the plugin gives back what it was given.
+    // SAFETY: the plugin passes the pointer it was given.
     let promise = unsafe { Promise::of(host, done) };
     guard((), || {
         // SAFETY: as above, and it lends the texts.

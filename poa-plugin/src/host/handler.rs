@@ -10,7 +10,7 @@ use super::desk::{Desk, Served};
 use super::instance::{InUse, Instance};
 use crate::abi::Sink;
 
-/// A handler in a library, as the core knows handlers.
+/// A handler in a library, as seen by the core.
 pub(crate) struct ForeignHandler(InUse);
 
 impl ForeignHandler {
@@ -18,7 +18,7 @@ impl ForeignHandler {
         Self(instance)
     }
 
-    /// Passes on what happens to the host while the handler runs. Never ends.
+    /// Notifies the handler of events of the host while it runs. Never returns.
     async fn tell(&self, cx: &HandlerContext) {
         let mut revocations = cx.authenticator().map(|authenticator| authenticator.revocations());
         let mut stopping = false;
@@ -49,13 +49,14 @@ impl ForeignHandler {
     ) {
         if let Some(function) = function {
             let library = self.0.plug().desk().library();
-            // SAFETY: a function of a library that stays, with its instance; these may be called at any time.
+            // SAFETY: a function of a library that is never unloaded, with its instance; these can be called at any
+            // time.
             cross(library, name, || unsafe { function(self.0.pointer()) });
         }
     }
 }
 
-/// Lets a handler use the host for as long as this is there.
+/// Lets a handler use the host as long as this lives.
 struct Serving(&'static Desk, u64);
 
 impl Drop for Serving {
@@ -72,7 +73,7 @@ impl CustomHandler for ForeignHandler {
         let number = desk.open_handler(Served { cx: cx.clone(), runtime: Handle::current() });
         let _serving = Serving(desk, number);
         let ended = self.0.call("run", Arc::new(()), move |instance, (), call| {
-            // SAFETY: a function of a library that stays, with its instance.
+            // SAFETY: a function of a library that is never unloaded, with its instance.
             unsafe { run(instance, number, call) }
         });
         tokio::select! {
@@ -86,11 +87,11 @@ impl CustomHandler for ForeignHandler {
     }
 }
 
-/// Where people reach an instance; nowhere when what it says is no list of texts.
+/// The endpoints of an instance; none if its answer is not a list of texts.
 pub(crate) fn endpoints(instance: &Instance) -> Vec<String> {
     let Some(endpoints) = instance.plug().functions().endpoints else { return Vec::new() };
     let mut text = String::new();
-    // SAFETY: a function of a library that stays, with its instance, and a sink for as long as it runs.
+    // SAFETY: a function of a library that is never unloaded, with its instance, and a sink that outlives the call.
     let step = || unsafe { endpoints(instance.pointer(), Sink::into(&mut text)) };
     cross(instance.plug().desk().library(), "endpoints", step);
     serde_json::from_str(&text).unwrap_or_default()

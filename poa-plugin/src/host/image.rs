@@ -1,4 +1,5 @@
-//! What a file shows before the system loads it, which would run its constructors, or end the process if the file is cut.
+//! Checks of a file before the system loads it, which would run its constructors, or end the process if the file is
+//! truncated.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +10,7 @@ use object::{Object as _, ObjectKind, ObjectSegment as _};
 use super::error::Cause;
 use crate::abi;
 
-/// What the names of all versions of the symbol begin with.
+/// The prefix of the names of all versions of the symbol.
 const ANY_VERSION: &str = "poa_plugin_descriptor_v";
 
 /// Looks at the file without loading it.
@@ -35,7 +36,7 @@ pub(crate) fn check(path: &Path) -> Result<(), Cause> {
     symbol(&image)
 }
 
-/// A library that cannot be read to its end, or no library at all.
+/// A library that cannot be read to its end, or not a library at all.
 fn damaged(cache: &ReadCache<File>, error: &object::Error) -> Cause {
     let known = object::FileKind::parse(cache).is_ok();
     if known { Cause::Truncated(error.to_string()) } else { Cause::NotALibrary(error.to_string()) }
@@ -46,7 +47,7 @@ fn symbol<'a>(image: &object::File<'a, &'a ReadCache<File>>) -> Result<(), Cause
     let mut other = None;
     for export in exports {
         let name = String::from_utf8_lossy(export.name());
-        // Where symbols carry an underscore, so does this one.
+        // On systems where symbols have an underscore as prefix, so does this one.
         let name = name.strip_prefix('_').unwrap_or(&name);
         if name == abi::SYMBOL {
             return Ok(());

@@ -1,4 +1,4 @@
-//! One instance of a kind, and how it is called.
+//! One instance of a kind, and the calls of it.
 
 use std::any::Any;
 use std::ffi::c_void;
@@ -15,20 +15,20 @@ use super::outcome::Answer;
 use super::plug::Plug;
 use crate::abi::{self, Call};
 
-/// What a plugin built. Dropped by the plugin once nobody uses it and every call of it was completed.
+/// The instance of a plugin. Dropped by the plugin once it is unused and every call of it was completed.
 pub(crate) struct Instance {
     plug: Arc<Plug>,
     host: &'static abi::Host,
     pointer: Pointer,
-    /// There when the host has let it go.
+    /// Present once the host has released it.
     left: Mutex<Option<Left>>,
 }
 
-/// What a plugin calls its instance.
+/// The plugin's pointer to its instance.
 #[derive(Clone, Copy)]
 pub(crate) struct Pointer(pub(crate) *mut c_void);
 
-// SAFETY: only handed back to the plugin, whose functions may be called from any thread.
+// SAFETY: only passed back to the plugin, whose functions can be called from any thread.
 unsafe impl Send for Pointer {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for Pointer {}
@@ -50,10 +50,10 @@ impl Instance {
         self.pointer.0
     }
 
-    /// Makes a call of this function and waits until the plugin has completed it. `lent` is kept until then, also when nobody waits
-    /// any more.
+    /// Calls this function and waits until the plugin has completed it. `lent` is kept until then, also after the
+    /// caller stopped waiting.
     ///
-    /// Cancel safe: the plugin is told that nobody waits.
+    /// Cancel safe: the plugin is notified that the call is no longer awaited.
     pub(crate) async fn call<L: Any + Send + Sync>(
         self: &Arc<Self>,
         function: &'static str,
@@ -80,10 +80,10 @@ impl Drop for Instance {
         let (plug, pointer) = (self.plug.clone(), self.pointer);
         let crew = plug.desk().crew();
         let left = self.left.lock().take().unwrap_or_else(|| crew.leave());
-        // It may wait for threads of its own, even for the one that has just completed a call.
+        // It may wait for threads of its own, including the one that has just completed a call.
         let begun = crew.run(move || {
             let (pointer, _left) = (pointer, left);
-            // SAFETY: the last use of the instance: nobody has it, and none of its calls runs.
+            // SAFETY: the last use of the instance: it has no owner, and none of its calls runs.
             cross(plug.desk().library(), "drop", || unsafe { free(pointer.0) });
         });
         if let Err(error) = begun {
@@ -93,7 +93,7 @@ impl Drop for Instance {
     }
 }
 
-/// An instance that the host uses. When this is dropped, the library has to end it.
+/// An instance in use. When this is dropped, the library has to end it.
 pub(crate) struct InUse(Arc<Instance>);
 
 impl InUse {
@@ -116,7 +116,7 @@ impl Drop for InUse {
     }
 }
 
-/// Tells the plugin when nobody waits for a call any more.
+/// Notifies the plugin when a call is no longer awaited.
 struct Waiting<'a> {
     instance: &'a Arc<Instance>,
     call: Call,
@@ -128,19 +128,19 @@ impl Drop for Waiting<'_> {
         let plug = &self.instance.plug;
         if let (false, Some(cancel)) = (self.answered, plug.functions().cancel) {
             let (pointer, call) = (self.instance.pointer, self.call);
-            // SAFETY: the instance is there, and `cancel` may be called at any time.
+            // SAFETY: the instance exists, and `cancel` can be called at any time.
             cross(plug.desk().library(), "cancel", || unsafe { cancel(pointer.0, call) });
         }
     }
 }
 
-/// The answer. The desk keeps the other end until there is one.
+/// The answer. The call table keeps the other end until there is one.
 pub(crate) async fn receive(answered: oneshot::Receiver<Answered>) -> Answered {
     let lost = || Answer::broken("the call was lost");
     answered.await.unwrap_or_else(|_| Answered { answer: lost(), instance: None, _lent: None })
 }
 
-/// Whether calls go to threads that may block.
+/// Whether calls are made on threads that may block.
 pub(crate) fn may_block(functions: &abi::Kind) -> bool {
     functions.flags & abi::POA_MAY_BLOCK != 0
 }

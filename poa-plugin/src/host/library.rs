@@ -1,4 +1,4 @@
-//! A shared library that was loaded.
+//! A loaded shared library.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use super::image;
 use super::plug::{HandlerPlug, Plug, ReceiverPlug};
 use crate::abi;
 
-/// What a plugin says of itself.
+/// The description of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
@@ -22,9 +22,9 @@ pub struct Info {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The major version of the interface it was made for, and the least minor one.
+    /// The major version of the interface it was built for, and the lowest minor one.
     pub abi: (u32, u32),
-    /// What it offers.
+    /// Its kinds.
     pub kinds: Vec<KindInfo>,
 }
 
@@ -32,19 +32,19 @@ pub struct Info {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KindInfo {
-    /// What it is.
+    /// Its role.
     pub role: Role,
-    /// What `kind = "…"` calls it.
+    /// Its name in `kind = "…"`.
     pub name: String,
 }
 
-/// What a kind is.
+/// The role of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Role {
-    /// It takes messages in.
+    /// A handler.
     Handler,
-    /// It takes messages out.
+    /// A receiver.
     Receiver,
 }
 
@@ -57,19 +57,19 @@ impl fmt::Display for Role {
     }
 }
 
-/// Reads what a plugin says of itself.
+/// Reads the description of a plugin.
 ///
-/// The file is looked at first, then loaded by the system, which runs what a library runs when it is loaded (constructors;
-/// a Rust library has none); its description is constant data, and none of its functions is called. The library is not
+/// The headers of the file are checked first. Then the system loads it, which runs its constructors (a Rust library
+/// has none of its own). The description is constant data, and no function of the plugin is called. The library is not
 /// unloaded again.
 ///
 /// # Errors
-/// When the file is no plugin for this host.
+/// When the file is not a plugin for this host.
 pub fn inspect(file: &Path) -> Result<Info, LoadError> {
     Ok(open(file)?.info)
 }
 
-/// A shared library that was loaded. It is never unloaded: its threads may run for as long as the process does.
+/// A loaded shared library. It is never unloaded: its threads can run until the process ends.
 #[derive(Clone, Debug)]
 pub struct Library {
     file: PathBuf,
@@ -80,22 +80,22 @@ pub struct Library {
 impl Library {
     /// Loads a plugin and reads the schemas of its kinds.
     ///
-    /// Whoever names the file vouches for what is in it: it runs with all rights of this process.
+    /// The caller must trust the file: it runs with all rights of this process.
     ///
     /// # Errors
-    /// When the file is no plugin for this host. What was loaded stays loaded.
+    /// When the file is not a plugin for this host. A loaded library stays loaded.
     pub fn load(file: &Path) -> Result<Self, LoadError> {
         let description = open(file)?;
         Self::of(file, description)
     }
 
-    /// A library of this descriptor, which is part of the program.
+    /// A library with this descriptor, which is part of the program.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn linked(descriptor: &'static abi::Descriptor) -> Result<Self, LoadError> {
         let file = Path::new("linked");
-        // SAFETY: a reference that is valid for ever; its maker vouches for what it leads to.
+        // SAFETY: a reference that is valid until the process ends; its author guarantees the data it leads to.
         let description = unsafe { descriptor::read(descriptor) };
         Self::of(file, description.map_err(|cause| LoadError::new(file, cause))?)
     }
@@ -118,13 +118,13 @@ impl Library {
         &self.file
     }
 
-    /// What it says of itself.
+    /// Its description.
     #[must_use]
     pub fn info(&self) -> &Info {
         &self.info
     }
 
-    /// Adds every kind of the library to a registry. A kind that is taken stays as it was; see [`Registry::duplicates`].
+    /// Adds every kind of the library to a registry. An existing kind is not replaced; see [`Registry::duplicates`].
     #[must_use]
     pub fn register(&self, registry: Registry) -> Registry {
         self.plugs.iter().fold(registry, |registry, (role, plug)| match role {
@@ -141,7 +141,7 @@ impl Library {
 fn open(file: &Path) -> Result<Description, LoadError> {
     let opened = || {
         image::check(file)?;
-        // A name without a slash would be looked for elsewhere.
+        // The system would look up a name without a slash elsewhere.
         let whole = std::fs::canonicalize(file)?;
         read_symbol(&whole)
     };
@@ -150,18 +150,18 @@ fn open(file: &Path) -> Result<Description, LoadError> {
 
 fn read_symbol(file: &Path) -> Result<Description, Cause> {
     let not_loaded = |error: libloading::Error| {
-        // What the system says is its source.
+        // The message of the system is the source.
         let said = std::error::Error::source(&error).map(ToString::to_string);
         Cause::NotLoaded(said.unwrap_or_else(|| error.to_string()))
     };
-    // SAFETY: runs the constructors of the library, for which whoever names the file vouches.
+    // SAFETY: runs the constructors of the library, which the caller must trust.
     let library = unsafe { dl::Library::open(Some(file), dl::RTLD_NOW | dl::RTLD_LOCAL) };
     let library = library.map_err(not_loaded)?;
     // SAFETY: only the address is taken.
     let symbol = unsafe { library.get::<*const abi::Descriptor>(abi::SYMBOL) };
     let address = symbol.map(|symbol| symbol.as_raw_ptr());
-    // From here on it may have threads, so it stays.
+    // From here on it can have threads, so it is never unloaded.
     std::mem::forget(library);
-    // SAFETY: a symbol of a library that stays; its maker vouches for what it leads to.
+    // SAFETY: a symbol of a library that is never unloaded; its author guarantees the data it leads to.
     unsafe { descriptor::read(address.map_err(not_loaded)?.cast()) }
 }

@@ -1,4 +1,4 @@
-//! How a call of a plugin ended, in the host's own terms.
+//! The result of a plugin's call, in the host's types.
 
 use std::ffi::c_void;
 
@@ -7,7 +7,7 @@ use poa_core::{BuildError, DeliveryError, PluginError};
 use crate::abi;
 use crate::sized;
 
-/// How a call ended.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u32,
@@ -16,25 +16,25 @@ pub(crate) struct Answer {
     pub(crate) instance: *mut c_void,
 }
 
-// SAFETY: the pointer is only handed back to the plugin, whose functions may be called from any thread.
+// SAFETY: the pointer is only passed back to the plugin, whose functions can be called from any thread.
 unsafe impl Send for Answer {}
 
-/// More would be more than a batch can have.
+/// More than a batch can have.
 const MOST_ITEMS: usize = 1 << 24;
 
 impl Answer {
-    /// Copies what a plugin said.
+    /// Copies the result of a plugin.
     ///
     /// # Safety
     /// `outcome` is null or a valid outcome, until this returns.
     pub(crate) unsafe fn read(outcome: *const abi::Outcome) -> Self {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let Ok(outcome) = (unsafe { sized::read(outcome) }) else {
             return Self::broken("completed a call without a result");
         };
         let there = !outcome.items.is_null() && outcome.items.is_aligned();
         let items = if there && outcome.items_len <= MOST_ITEMS {
-            // SAFETY: not null, aligned, and not too many; the caller vouches for the rest.
+            // SAFETY: not null, aligned, and not too many; the caller guarantees the rest.
             unsafe { std::slice::from_raw_parts(outcome.items, outcome.items_len) }
         } else {
             &[]
@@ -48,21 +48,21 @@ impl Answer {
         }
     }
 
-    /// A call that may succeed another time.
+    /// A call that can succeed later.
     pub(crate) fn transient(text: &str) -> Self {
         Self { code: abi::POA_TRANSIENT, ..Self::broken(text) }
     }
 
-    /// What is assumed of a plugin that does not keep to the rules.
+    /// The result assumed for a plugin that violates the interface.
     pub(crate) fn broken(text: &str) -> Self {
         let instance = std::ptr::null_mut();
         Self { code: abi::POA_PANICKED, text: text.to_owned(), items: Vec::new(), instance }
     }
 
-    /// What came of `count` messages.
+    /// The result of delivering `count` messages.
     ///
     /// # Panics
-    /// When the plugin did: the core then treats it as it treats any plugin that panics. The panic hook is not called again.
+    /// When the plugin did: the core then treats it like any plugin that panics. The panic hook is not called again.
     pub(crate) fn of_delivery(self, count: usize) -> Result<(), DeliveryError> {
         match self.code {
             abi::POA_OK => Ok(()),
@@ -76,7 +76,7 @@ impl Answer {
         }
     }
 
-    /// What came of a build.
+    /// The result of a build.
     ///
     /// # Panics
     /// As [`of_delivery`](Self::of_delivery).
@@ -90,7 +90,7 @@ impl Answer {
         }
     }
 
-    /// How a handler ended.
+    /// The result of a handler.
     ///
     /// # Panics
     /// As [`of_delivery`](Self::of_delivery).

@@ -1,4 +1,4 @@
-//! One kind of a library, as a registry knows it.
+//! One kind of a library, as registered.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use poa_core::{HandlerFactory, HandlerKind, ReceiverFactory, ReceiverKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// A kind of a library that was loaded.
+/// A kind of a loaded library.
 pub(crate) struct Plug {
     kind: String,
     functions: Kind,
@@ -34,7 +34,7 @@ impl Plug {
     /// Reads the schema of a kind.
     pub(crate) fn new(desk: &'static Desk, kind: &str, functions: Kind) -> Result<Self, Cause> {
         let schema = schema(desk, &functions).map_err(|error| {
-            Cause::Descriptor(format!("the schema of `{kind}` is no JSON object: {error}"))
+            Cause::Descriptor(format!("the schema of `{kind}` is not a JSON object: {error}"))
         })?;
         Ok(Self { kind: kind.to_owned(), functions, desk, schema })
     }
@@ -51,7 +51,7 @@ impl Plug {
         self.desk
     }
 
-    /// Makes a call of this function where calls of this kind are made.
+    /// Makes a call of this function on the thread for calls of this kind.
     pub(crate) fn run(
         &self,
         function: &'static str,
@@ -64,7 +64,7 @@ impl Plug {
             return step();
         }
         let begun = desk.crew().run(move || {
-            // It may have waited for its thread for too long; then it is as if it was never made.
+            // If it waited for a thread too long, it was abandoned and is not made.
             if desk.is_awaited(number.id) {
                 step();
             } else {
@@ -80,15 +80,16 @@ impl Plug {
     fn check(&self, config: &str) -> Result<(), Vec<Problem>> {
         let Some(validate) = self.functions.validate else { return Ok(()) };
         let mut found = String::new();
-        // SAFETY: a function of a library that stays; text and sink are for this call.
+        // SAFETY: a function of a library that is never unloaded; text and sink outlive the call.
         let step = || unsafe { validate(Bytes::of(config.as_bytes()), Sink::into(&mut found)) };
         cross(self.desk.library(), "validate", step);
         let found: Vec<Found> = match found.trim() {
             "" => Vec::new(),
             text => serde_json::from_str(text).map_err(|error| {
                 let library = self.desk().library();
-                let message =
-                    format!("cannot be checked: {library} reports no list of problems ({error})");
+                let message = format!(
+                    "cannot be checked: {library} does not report a list of problems ({error})"
+                );
                 vec![Problem::new("", message)]
             })?,
         };
@@ -112,7 +113,7 @@ fn schema(desk: &Desk, functions: &Kind) -> Result<Value, serde_json::Error> {
         return Ok(json!({ "type": "object", "additionalProperties": true }));
     };
     let mut text = String::new();
-    // SAFETY: a function of a library that stays, which gets a sink for as long as it runs.
+    // SAFETY: a function of a library that is never unloaded, with a sink that outlives the call.
     cross(desk.library(), "schema", || unsafe { schema(Sink::into(&mut text)) });
     serde_json::from_str::<serde_json::Map<_, _>>(&text).map(Value::Object)
 }

@@ -10,7 +10,7 @@ use super::handler::endpoints;
 use super::instance::InUse;
 use crate::abi::{self, Activities, Call};
 
-/// A receiver in a library, as the core knows receivers.
+/// A receiver in a library, as seen by the core.
 pub(crate) struct ForeignReceiver(InUse);
 
 type Changed = unsafe extern "C-unwind" fn(*mut c_void, *const Activities, Call);
@@ -29,7 +29,8 @@ impl ForeignReceiver {
         let Some(changed) = function else { return Ok(()) };
         let lent = Arc::new(LentActivities::new(agents));
         let answer = self.0.call(name, lent, move |instance, lent, call| {
-            // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
+            // SAFETY: a function of a library that is never unloaded; the lent data is kept until the call is
+            // completed.
             unsafe { changed(instance, &raw const lent.view, call) }
         });
         answer.await.of_delivery(0)
@@ -43,7 +44,8 @@ impl Receiver for ForeignReceiver {
         let received = received.expect("a receiver without `metrics_received` is not loaded");
         let lent = Arc::new(LentBatch::new(batch));
         let answer = self.0.call("metrics_received", lent, move |instance, lent, call| {
-            // SAFETY: a function of a library that stays; what it is lent is kept until the call is completed.
+            // SAFETY: a function of a library that is never unloaded; the lent data is kept until the call is
+            // completed.
             unsafe { received(instance, &raw const lent.view, call) }
         });
         answer.await.of_delivery(batch.len())
@@ -64,7 +66,7 @@ impl Receiver for ForeignReceiver {
         };
         let Some(told) = self.0.plug().functions().handle_message else { return Ok(()) };
         let answer = self.0.call("handle_message", Arc::new(()), move |instance, (), call| {
-            // SAFETY: a function of a library that stays, with its instance.
+            // SAFETY: a function of a library that is never unloaded, with its instance.
             unsafe { told(instance, code, call) }
         });
         answer.await.of_delivery(0)
@@ -73,11 +75,14 @@ impl Receiver for ForeignReceiver {
     async fn terminate(&mut self) {
         let Some(terminate) = self.0.plug().functions().terminate else { return };
         let answer = self.0.call("terminate", Arc::new(()), move |instance, (), call| {
-            // SAFETY: a function of a library that stays, with its instance.
+            // SAFETY: a function of a library that is never unloaded, with its instance.
             unsafe { terminate(instance, call) }
         });
         if let Err(error) = answer.await.of_delivery(0) {
-            tracing::warn!(kind = self.0.plug().kind(), "could not end well: {error}");
+            tracing::warn!(
+                kind = self.0.plug().kind(),
+                "could not terminate in an orderly way: {error}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! The host's authenticator, as a handler sees it.
+//! The host's authenticator, for handlers.
 
 use std::ffi::c_void;
 
@@ -30,14 +30,14 @@ impl HostAuthenticator {
             let done =
                 Done { context: Box::into_raw(Box::new(answer)).cast(), function: Some(logged_in) };
             let (user, password) = (Bytes::of(user.as_bytes()), Bytes::of(password.as_bytes()));
-            // SAFETY: the host's function and its own pointer; the texts are lent for this call.
+            // SAFETY: the host's function and pointer; the texts are lent for this call.
             unsafe { login(self.host.pointer, self.handler, user, password, done) };
         }
         answered
     }
 }
 
-/// What the host writes of somebody.
+/// An identity, as written by the host.
 #[derive(Deserialize)]
 struct Who {
     user: String,
@@ -65,7 +65,7 @@ unsafe extern "C-unwind" fn logged_in(context: *mut c_void, result: *const Outco
     let answer = unsafe { Box::from_raw(context.cast::<oneshot::Sender<(u32, String)>>()) };
     // SAFETY: lent by the host until this returns.
     let outcome = unsafe { sized::read(result).map(|outcome| (outcome.code, outcome.text.text())) };
-    // Whoever no longer waits wants no token.
+    // A caller that no longer waits needs no token.
     let _ = answer.send(outcome.unwrap_or((abi::POA_STOPPED, String::new())));
 }
 
@@ -75,7 +75,7 @@ impl Authenticator for HostAuthenticator {
         let Some(verify) = self.host.functions.verify else { return Err(rejection(0)) };
         let mut text = String::new();
         let token = Bytes::of(token.as_bytes());
-        // SAFETY: the host's function and its own pointer; text and sink are lent for this call.
+        // SAFETY: the host's function and pointer; text and sink are lent for this call.
         let code = unsafe { verify(self.host.pointer, self.handler, token, Sink::into(&mut text)) };
         if code == abi::POA_OK { principal(&text) } else { Err(rejection(code)) }
     }

@@ -1,4 +1,4 @@
-//! Messages as the core knows them, made of what the host lends.
+//! Converts the host's messages to messages of the core.
 
 use bytes::{Bytes, BytesMut};
 use poa_core::{
@@ -9,7 +9,7 @@ use poa_core::{
 use crate::abi;
 use crate::sized;
 
-/// Copies a batch: its messages may be kept for longer than the call.
+/// Copies a batch, because its messages can be kept for longer than the call.
 ///
 /// # Safety
 /// `batch` is lent until this returns.
@@ -18,8 +18,9 @@ pub(super) unsafe fn messages(
     types: &DataTypes,
     agents: &mut Agents,
 ) -> Result<Vec<Message>, String> {
-    // SAFETY: the caller vouches for it.
-    let batch = unsafe { sized::read(batch) }.map_err(|why| format!("no batch: {why:?}"))?;
+    // SAFETY: the caller guarantees it.
+    let batch =
+        unsafe { sized::read(batch) }.map_err(|why| format!("not a valid batch: {why:?}"))?;
     // SAFETY: as above.
     let views = || unsafe { sized::items(batch.messages, batch.count, batch.stride) };
     // One allocation for all payloads.
@@ -32,7 +33,7 @@ pub(super) unsafe fn messages(
     views().map(|view| unsafe { reader.message(&view) }).collect()
 }
 
-/// The agents heard of lately, so that most messages need no id of their own.
+/// Recently seen agents, so that most messages need no new id.
 #[derive(Debug, Default)]
 pub(super) struct Agents(Vec<Option<AgentId>>);
 
@@ -50,7 +51,7 @@ impl Agents {
         Ok(id)
     }
 
-    /// FNV-1a. Whoever makes ids collide gains that each of them is made anew.
+    /// FNV-1a. A client that makes ids collide only causes each of them to be created again.
     fn place(bytes: &[u8]) -> usize {
         let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
         let hash = bytes.iter().fold(0x811c_9dc5, step);
@@ -67,9 +68,9 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     /// # Safety
-    /// What `view` leads to is lent until this returns.
+    /// The data of `view` is lent until this returns.
     unsafe fn message(&mut self, view: &abi::Message) -> Result<Message, String> {
-        // SAFETY: the caller vouches for it.
+        // SAFETY: the caller guarantees it.
         let (agent, data_type) = unsafe { (view.agent_id.get(), view.data_type.get()) };
         let data_type = self.data_type(data_type)?;
         let format = match view.format {
@@ -95,7 +96,7 @@ impl Reader<'_> {
         let name = std::str::from_utf8(name).map_err(|error| error.to_string())?;
         let known = match self.types.get(name) {
             Some(known) => known.clone(),
-            // A host tells all of its types; tests may know none before they send messages of one.
+            // A host lists all of its data types; tests may send messages of others.
             None => {
                 let alone = DataTypes::new([name]).map_err(|error| error.to_string())?;
                 alone.iter().next().ok_or("no data type")?.clone()
@@ -119,8 +120,9 @@ pub(super) unsafe fn activities(
     agents: *const abi::Activities,
     active: bool,
 ) -> Result<Vec<Activity>, String> {
-    // SAFETY: the caller vouches for it.
-    let agents = unsafe { sized::read(agents) }.map_err(|why| format!("no agents: {why:?}"))?;
+    // SAFETY: the caller guarantees it.
+    let agents =
+        unsafe { sized::read(agents) }.map_err(|why| format!("not valid agents: {why:?}"))?;
     // SAFETY: as above.
     let views = unsafe { sized::items(agents.agents, agents.count, agents.stride) };
     let change = |view: abi::Activity| {

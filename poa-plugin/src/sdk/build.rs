@@ -1,4 +1,4 @@
-//! Building what a kind makes, on the runtime of the plugin.
+//! Builds an instance of a kind, on the runtime of the plugin.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::runtime::OwnRuntime;
 use super::task::{Completion, Ended, caught};
 use crate::abi::{self, Build, Call};
 
-/// Completes the call with what `make` makes of what the host says, on a runtime that is the instance's own.
+/// Completes the call with the result of `make` for the host's context, on the instance's own runtime.
 ///
 /// # Safety
 /// `build` is lent by the host until `call` is completed.
@@ -23,7 +23,7 @@ where
     F: Future<Output = Result<T, Ended>> + Send + 'static,
 {
     let completion = Completion::of(call);
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let known = guard(|| unsafe { context::read(build, call.host) });
     let started = known.map(|known| {
         let known = known?;
@@ -47,7 +47,7 @@ where
     });
 }
 
-/// The configuration is not one of this kind.
+/// The configuration does not fit this kind.
 pub(super) fn misconfigured(problems: &[Problem]) -> Ended {
     let text: Vec<_> = problems.iter().map(ToString::to_string).collect();
     Ended::new(abi::POA_PERMANENT, text.join("; "))

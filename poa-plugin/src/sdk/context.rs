@@ -1,4 +1,4 @@
-//! What the host tells while an instance is built.
+//! The host's context of a build.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,38 +12,38 @@ use super::log;
 use crate::abi::{Build, Host};
 use crate::sized;
 
-/// What the plugins of this library count.
+/// The metrics of the plugins of this library.
 pub(super) fn telemetry() -> &'static Telemetry {
     static TELEMETRY: OnceLock<Telemetry> = OnceLock::new();
     TELEMETRY.get_or_init(Telemetry::default)
 }
 
-/// What is known of a build.
+/// The context of a build.
 pub(super) struct Known {
     pub(super) config: Value,
     pub(super) cx: BuildContext,
     pub(super) host: HostRef,
 }
 
-/// The host, which may be called for as long as the process lives.
+/// The host, which can be called until the process ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HostRef {
     pub(super) pointer: *const Host,
     pub(super) functions: Host,
 }
 
-// SAFETY: a host may be used from any thread.
+// SAFETY: a host can be used from any thread.
 unsafe impl Send for HostRef {}
 // SAFETY: as for `Send`.
 unsafe impl Sync for HostRef {}
 
-/// Reads what the host tells, and begins to log there.
+/// Reads the host's context, and starts to log there.
 ///
 /// # Safety
 /// `build` and `host` come from the host, which lends `build` until this returns.
 pub(super) unsafe fn read(build: *const Build, host: *const Host) -> Result<Known, BuildError> {
-    let not_understood = || BuildError::failed("the host cannot be understood");
-    // SAFETY: the caller vouches for it.
+    let not_understood = || BuildError::failed("the host's context is not valid");
+    // SAFETY: the caller guarantees it.
     let (build, functions) = unsafe { (sized::read(build), sized::read(host)) };
     let (build, functions) = build.ok().zip(functions.ok()).ok_or_else(not_understood)?;
     let host = HostRef { pointer: host, functions };

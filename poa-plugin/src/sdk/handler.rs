@@ -18,10 +18,10 @@ use super::relay::HostRelay;
 use super::task::{Ended, Tasks, chain};
 use crate::abi::{self, Build, Call, Sink};
 
-/// The bound on what the one run of a handler holds of bodies in memory.
+/// The limit on the memory of request bodies in one run of a handler.
 const MEMORY: u64 = 64 << 20;
 
-/// A handler that the host has.
+/// A handler owned by the host.
 struct Instance {
     handler: Mutex<Box<dyn CustomHandler>>,
     cx: BuildContext,
@@ -33,7 +33,7 @@ struct Instance {
 }
 
 impl Instance {
-    /// The context of a run that the host knows by this number.
+    /// The context of the run with this number.
     fn context(&self, number: u64) -> HandlerContext {
         let authenticator = self.cx.has_authenticator().then(|| {
             let revocations = self.revocations.subscribe();
@@ -64,7 +64,7 @@ pub(super) unsafe fn build(
     build: *const Build,
     call: Call,
 ) {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { on_runtime(threads, build, call, move |known, runtime| make(kind, known, runtime)) }
 }
 
@@ -92,22 +92,22 @@ async fn make(
 }
 
 pub(super) unsafe extern "C-unwind" fn free(instance: *mut c_void) {
-    // SAFETY: the host gives back what it got from the build, and has no other use of it.
+    // SAFETY: the host passes the pointer it got from the build, and does not use it any more.
     unsafe { held::free::<Instance>(instance) }
 }
 
 pub(super) unsafe extern "C-unwind" fn cancel(instance: *mut c_void, call: Call) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     unsafe { share::<Instance>(instance) }.tasks.cancel(call);
 }
 
 pub(super) unsafe extern "C-unwind" fn endpoints(instance: *mut c_void, out: Sink) {
-    // SAFETY: the host has the instance, and its sink is for as long as this runs.
+    // SAFETY: the host owns the instance, and its sink outlives the call.
     unsafe { write(out, || share::<Instance>(instance).endpoints.clone()) }
 }
 
 pub(super) unsafe extern "C-unwind" fn run(instance: *mut c_void, number: u64, call: Call) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     let instance = unsafe { share::<Instance>(instance) };
     let own = instance.clone();
     instance.tasks.spawn(call, async move {
@@ -120,11 +120,11 @@ pub(super) unsafe extern "C-unwind" fn run(instance: *mut c_void, number: u64, c
 }
 
 pub(super) unsafe extern "C-unwind" fn shutdown(instance: *mut c_void) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     unsafe { share::<Instance>(instance) }.shutdown.cancel();
 }
 
 pub(super) unsafe extern "C-unwind" fn revoked(instance: *mut c_void) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     unsafe { share::<Instance>(instance) }.revocations.send_modify(|count| *count += 1);
 }

@@ -1,4 +1,4 @@
-//! What the host holds of an instance.
+//! The host's pointer to an instance.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::kind::guard;
 use super::log;
 use super::runtime::OwnRuntime;
 
-/// What the pointer that the host has leads to. Calls share the instance; the runtime is the host's alone, so that no task of the
+/// The target of the host's pointer. Calls share the instance; only the host owns the runtime, so that no task of the
 /// instance ever ends the threads that it runs on.
 pub(super) struct Held<T> {
     instance: Arc<T>,
@@ -21,7 +21,7 @@ impl<T> Held<T> {
         Self { instance, runtime, host }
     }
 
-    /// For the host.
+    /// Makes the pointer for the host.
     pub(super) fn into_pointer(self) -> *mut c_void {
         Box::into_raw(Box::new(self)).cast()
     }
@@ -32,16 +32,16 @@ impl<T> Held<T> {
 /// # Safety
 /// The host got `held` from [`Held::into_pointer`], and has not dropped it.
 pub(super) unsafe fn share<T>(held: *mut c_void) -> Arc<T> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { (*held.cast::<Held<T>>()).instance.clone() }
 }
 
 /// Drops an instance, and waits for the end of its tasks.
 ///
 /// # Safety
-/// As for [`share`], and the host has no other use of it.
+/// As for [`share`], and the host does not use it any more.
 pub(super) unsafe fn free<T>(held: *mut c_void) {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let Held { instance, runtime, host } = *unsafe { Box::from_raw(held.cast::<Held<T>>()) };
     log::is_from(host);
     let handle = runtime.handle();

@@ -1,4 +1,4 @@
-//! The functions that a host calls, made of a plugin type.
+//! The functions for the host, generated from a plugin type.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -28,7 +28,7 @@ pub const fn descriptor(
     }
 }
 
-/// A kind made of a receiver.
+/// The kind of a receiver.
 #[must_use]
 pub const fn receiver_kind<P: ReceiverPlugin, const THREADS: usize>(name: &'static str) -> Kind {
     Kind {
@@ -48,7 +48,7 @@ pub const fn receiver_kind<P: ReceiverPlugin, const THREADS: usize>(name: &'stat
     }
 }
 
-/// A kind made of a handler.
+/// The kind of a handler.
 #[must_use]
 pub const fn handler_kind<P: HandlerPlugin, const THREADS: usize>(name: &'static str) -> Kind {
     Kind {
@@ -89,7 +89,7 @@ const fn nothing(name: &'static str) -> Kind {
     }
 }
 
-/// Keeps a panic of the author's code on this side.
+/// Keeps a panic of the author's code on this side of the boundary.
 pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| task::panic_message(&*panic))
 }
@@ -98,16 +98,16 @@ pub(super) fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
 /// `out` is valid until this returns.
 pub(super) unsafe fn write(out: Sink, text: impl FnOnce() -> String) {
     let text = guard(text).unwrap_or_default();
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { out.write(&text) }
 }
 
 unsafe extern "C-unwind" fn metrics(out: Sink) {
-    // SAFETY: the host's sink, for as long as this runs.
+    // SAFETY: the host's sink outlives the call.
     unsafe { write(out, || context::telemetry().encode()) }
 }
 
-/// The kind under which a registry knows the type here.
+/// The name of the type's kind in the registry used here.
 const KIND: &str = "it";
 
 fn receiver_of<P: ReceiverPlugin>() -> std::sync::Arc<dyn poa_core::ReceiverKind> {
@@ -119,31 +119,31 @@ fn handler_of<P: HandlerPlugin>() -> std::sync::Arc<dyn poa_core::HandlerKind> {
 }
 
 unsafe extern "C-unwind" fn receiver_schema<P: ReceiverPlugin>(out: Sink) {
-    // SAFETY: the host's sink, for as long as this runs.
+    // SAFETY: the host's sink outlives the call.
     unsafe { write(out, || receiver_of::<P>().schema().to_string()) }
 }
 
 unsafe extern "C-unwind" fn handler_schema<P: HandlerPlugin>(out: Sink) {
-    // SAFETY: the host's sink, for as long as this runs.
+    // SAFETY: the host's sink outlives the call.
     unsafe { write(out, || handler_of::<P>().schema().to_string()) }
 }
 
 unsafe extern "C-unwind" fn validate_receiver<P: ReceiverPlugin>(config: Bytes, out: Sink) {
     let check = |config| receiver_of::<P>().configure(config).err();
-    // SAFETY: lent by the host, for as long as this runs.
+    // SAFETY: lent by the host for the call.
     unsafe { report(config, out, check) }
 }
 
 unsafe extern "C-unwind" fn validate_handler<P: HandlerPlugin>(config: Bytes, out: Sink) {
     let check = |config| handler_of::<P>().configure(config).err();
-    // SAFETY: lent by the host, for as long as this runs.
+    // SAFETY: lent by the host for the call.
     unsafe { report(config, out, check) }
 }
 
 /// # Safety
 /// `config` and `out` are valid until this returns.
 unsafe fn report(config: Bytes, out: Sink, check: impl FnOnce(Value) -> Option<Vec<Problem>>) {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let problems = match serde_json::from_slice(unsafe { config.get() }) {
         Ok(config) => guard(|| check(config)).unwrap_or_else(|panic| {
             Some(vec![Problem::new("", format!("checking it panicked: {panic}"))])

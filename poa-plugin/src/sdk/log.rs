@@ -1,4 +1,4 @@
-//! The plugin's log goes to the host's.
+//! Forwards the plugin's log lines to the host.
 
 use std::cell::Cell;
 use std::fmt::{self, Write as _};
@@ -11,11 +11,11 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use super::context::HostRef;
 use crate::abi::{self, Bytes};
 
-/// Sends what this library logs to the host, and panics too. The first host of a library gets it all.
+/// Sends the log lines and panics of this library to the host. The first host of a library gets all of them.
 pub(super) fn start(host: HostRef) {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        // Where somebody has begun to log already, this library is part of a program that does it itself.
+        // If a subscriber is set already, this library is part of a program that logs itself.
         if tracing::subscriber::set_global_default(ToHost(host)).is_ok() {
             std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
         }
@@ -26,12 +26,12 @@ thread_local! {
     static FROM: Cell<Option<HostRef>> = const { Cell::new(None) };
 }
 
-/// What this thread logs from now on is of the instance that knows the host by this pointer.
+/// Attributes the further log lines of this thread to the instance with this pointer to the host.
 pub(super) fn is_from(host: HostRef) {
     FROM.set(Some(host));
 }
 
-/// Knows the host of the first instance: for threads that belong to none.
+/// Sets the host for threads that belong to no instance: that of the first instance.
 struct ToHost(HostRef);
 
 fn level(level: Level) -> u32 {
@@ -47,11 +47,11 @@ fn level(level: Level) -> u32 {
 impl Subscriber for ToHost {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let Some(most) = self.0.functions.log_level else { return false };
-        // SAFETY: the host's function and its own pointer.
+        // SAFETY: the host's function and pointer.
         metadata.is_event() && level(*metadata.level()) <= unsafe { most(self.0.pointer) }
     }
 
-    /// The host's level may change.
+    /// The host's level can change.
     fn register_callsite(&self, _: &'static Metadata<'static>) -> tracing::subscriber::Interest {
         tracing::subscriber::Interest::sometimes()
     }
@@ -70,9 +70,9 @@ impl Subscriber for ToHost {
         event.record(&mut text);
         let (metadata, text) = (event.metadata(), text.0.trim_start());
         let (target, text) = (metadata.target().as_bytes(), text.as_bytes());
-        // A thread that ends has no variables any more.
+        // Thread-local variables are gone when a thread ends.
         let from = FROM.try_with(Cell::get).ok().flatten().unwrap_or(self.0);
-        // SAFETY: the host's function and its own pointer; the texts are lent for this call.
+        // SAFETY: the host's function and pointer; the texts are lent for this call.
         unsafe { log(from.pointer, level(*metadata.level()), Bytes::of(target), Bytes::of(text)) }
     }
 
@@ -81,7 +81,7 @@ impl Subscriber for ToHost {
     fn exit(&self, _: &Id) {}
 }
 
-/// A message, with its fields behind it.
+/// A message, followed by its fields.
 struct Text(String);
 
 impl Visit for Text {
@@ -90,7 +90,7 @@ impl Visit for Text {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a text does not fail.
+        // Writing to a string cannot fail.
         let _ = match field.name() {
             "message" => {
                 let fields = std::mem::take(&mut self.0);

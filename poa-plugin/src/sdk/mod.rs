@@ -1,4 +1,4 @@
-//! What [`export!`](crate::export) is made of. Nothing here is for use by hand.
+//! The implementation of [`export!`](crate::export). Not for direct use.
 
 mod auth;
 mod batch;
@@ -15,11 +15,11 @@ mod task;
 
 pub use kind::{descriptor, handler_kind, receiver_kind};
 
-/// Makes a plugin of handlers and receivers: exports the one symbol that a host looks for.
+/// Makes a plugin from handlers and receivers: exports the symbol that a host looks for.
 ///
-/// The types implement [`HandlerPlugin`](poa_core::HandlerPlugin) and [`ReceiverPlugin`](poa_core::ReceiverPlugin), as they
-/// would to be compiled in. Name and version are those of the crate. Each instance, which is a section of the configuration, runs on a
-/// tokio runtime of its own with two threads, or with as many as `threads` says.
+/// The types implement [`HandlerPlugin`](poa_core::HandlerPlugin) and [`ReceiverPlugin`](poa_core::ReceiverPlugin), as for
+/// being compiled in. Name and version are those of the crate. Each instance, that is each section of the configuration, runs on its
+/// own tokio runtime with two threads; `threads` sets another number.
 ///
 /// ```
 /// # use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait};
@@ -47,7 +47,7 @@ macro_rules! export {
         $(receivers: { $($receiver:literal => $receiver_type:ty),* $(,)? } $(,)?)?
         $(handlers: { $($handler:literal => $handler_type:ty),* $(,)? } $(,)?)?
     ) => {
-        /// What a host reads of this plugin.
+        /// The description of this plugin for a host.
         #[allow(non_upper_case_globals, reason = "the name is part of the interface")]
         #[unsafe(no_mangle)]
         pub static poa_plugin_descriptor_v1: $crate::abi::Descriptor = {

@@ -14,7 +14,7 @@ use super::task::{Ended, Tasks, error};
 use super::{batch, context};
 use crate::abi::{self, Activities, Batch, Build, Call, Sink};
 
-/// A receiver that the host has.
+/// A receiver owned by the host.
 struct Instance {
     receiver: Mutex<Box<dyn Receiver>>,
     types: DataTypes,
@@ -23,10 +23,10 @@ struct Instance {
     tasks: Tasks,
 }
 
-/// A pointer to what the host lends until a call is completed.
+/// A pointer to data that the host lends until a call is completed.
 struct Lent<T>(*const T);
 
-// SAFETY: what is lent does not change, and may be read from any thread.
+// SAFETY: lent data never changes, and can be read from any thread.
 unsafe impl<T> Send for Lent<T> {}
 
 impl<T> Lent<T> {
@@ -45,7 +45,7 @@ pub(super) unsafe fn build(
     build: *const Build,
     call: Call,
 ) {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     unsafe { on_runtime(threads, build, call, move |known, runtime| make(kind, known, runtime)) }
 }
 
@@ -71,17 +71,17 @@ async fn make(
 }
 
 pub(super) unsafe extern "C-unwind" fn free(instance: *mut c_void) {
-    // SAFETY: the host gives back what it got from the build, and has no other use of it.
+    // SAFETY: the host passes the pointer it got from the build, and does not use it any more.
     unsafe { held::free::<Instance>(instance) }
 }
 
 pub(super) unsafe extern "C-unwind" fn cancel(instance: *mut c_void, call: Call) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     unsafe { share::<Instance>(instance) }.tasks.cancel(call);
 }
 
 pub(super) unsafe extern "C-unwind" fn endpoints(instance: *mut c_void, out: Sink) {
-    // SAFETY: the host has the instance, and its sink is for as long as this runs.
+    // SAFETY: the host owns the instance, and its sink outlives the call.
     unsafe { write(out, || share::<Instance>(instance).endpoints.clone()) }
 }
 
@@ -90,10 +90,10 @@ pub(super) unsafe extern "C-unwind" fn metrics_received(
     lent: *const Batch,
     call: Call,
 ) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     let instance = unsafe { share::<Instance>(instance) };
-    // Copied here, where the host has just had it in hand: on another processor it would have to be fetched again.
-    // SAFETY: lent until the call is completed.
+    // Copied on the host's thread, whose cache has the batch: another processor would have to fetch it. SAFETY: lent
+    // until the call is completed.
     let messages =
         guard(|| unsafe { batch::messages(lent, &instance.types, &mut instance.agents.lock()) });
     let own = instance.clone();
@@ -112,7 +112,7 @@ pub(super) unsafe extern "C-unwind" fn handle_active(
     agents: *const Activities,
     call: Call,
 ) {
-    // SAFETY: the host has the instance, and lends the agents.
+    // SAFETY: the host owns the instance, and lends the agents.
     unsafe { changed(instance, agents, call, true) }
 }
 
@@ -121,14 +121,14 @@ pub(super) unsafe extern "C-unwind" fn handle_inactive(
     agents: *const Activities,
     call: Call,
 ) {
-    // SAFETY: the host has the instance, and lends the agents.
+    // SAFETY: the host owns the instance, and lends the agents.
     unsafe { changed(instance, agents, call, false) }
 }
 
 /// # Safety
-/// The host has the instance, and lends the agents until the call is completed.
+/// The host owns the instance, and lends the agents until the call is completed.
 unsafe fn changed(instance: *mut c_void, lent: *const Activities, call: Call, active: bool) {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: the caller guarantees it.
     let instance = unsafe { share::<Instance>(instance) };
     let lent = Lent(lent);
     let own = instance.clone();
@@ -152,7 +152,7 @@ pub(super) unsafe extern "C-unwind" fn handle_message(
     message: u32,
     call: Call,
 ) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     let instance = unsafe { share::<Instance>(instance) };
     let own = instance.clone();
     instance.tasks.spawn(call, async move {
@@ -167,7 +167,7 @@ pub(super) unsafe extern "C-unwind" fn handle_message(
 }
 
 pub(super) unsafe extern "C-unwind" fn terminate(instance: *mut c_void, call: Call) {
-    // SAFETY: the host has the instance.
+    // SAFETY: the host owns the instance.
     let instance = unsafe { share::<Instance>(instance) };
     let own = instance.clone();
     instance.tasks.spawn(call, async move {

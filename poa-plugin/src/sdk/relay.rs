@@ -1,4 +1,4 @@
-//! The way of a handler's messages to the host.
+//! Passes a handler's messages to the host.
 
 use std::ffi::c_void;
 
@@ -9,7 +9,7 @@ use super::context::HostRef;
 use crate::abi::{self, Bytes, Done, Drafts, Outcome};
 use crate::sized;
 
-/// The host, as a handler sees it.
+/// The host, for handlers.
 pub(super) struct HostRelay {
     host: HostRef,
     handler: u64,
@@ -21,7 +21,7 @@ impl HostRelay {
     }
 }
 
-/// Where the host's answer goes: a refusal comes while the host is called, the rest may take its time.
+/// The destination of the host's answer: a refusal arrives during the call, other results can arrive later.
 struct Waiting {
     refused: oneshot::Sender<Refused>,
     receipt: oneshot::Sender<Result<(), ReceiptError>>,
@@ -37,14 +37,14 @@ unsafe extern "C-unwind" fn answered(context: *mut c_void, result: *const Outcom
             Err(_) => (abi::POA_STOPPED, String::new()),
         }
     };
-    // Whoever no longer waits has dropped the receipt.
+    // A caller that no longer waits has dropped the receipt.
     match outcome(code, &text) {
         Ok(known) => drop(receipt.send(known)),
         Err(why) => drop(refused.send(why)),
     }
 }
 
-/// What a code says: a refusal, or what an accepted message is worth.
+/// The meaning of a code: a refusal, or the result of an accepted message.
 fn outcome(code: u32, text: &str) -> Result<Result<(), ReceiptError>, Refused> {
     Ok(match code {
         abi::POA_OK => Ok(()),
@@ -60,7 +60,7 @@ fn outcome(code: u32, text: &str) -> Result<Result<(), ReceiptError>, Refused> {
     })
 }
 
-/// A message in C's terms, with the text of its key.
+/// A message in C types, with the text of its key.
 fn view(draft: &Draft, key: &str) -> abi::Draft {
     abi::Draft {
         agent_id: Bytes::of(draft.agent_id().as_str().as_bytes()),
@@ -78,7 +78,7 @@ fn view(draft: &Draft, key: &str) -> abi::Draft {
     }
 }
 
-/// A key crosses as text; the same key is the same text.
+/// A key crosses as text; equal keys have equal texts.
 fn key(draft: &Draft) -> String {
     let bytes = draft.idempotency_key().map(|key| u128::from_be_bytes(*key.as_bytes()));
     bytes.map(|number| format!("{number:032x}")).unwrap_or_default()
@@ -100,7 +100,7 @@ impl Relay for HostRelay {
         let (receipt, promised) = oneshot::channel();
         let context = Box::into_raw(Box::new(Waiting { refused, receipt })).cast();
         let done = Done { context, function: Some(answered) };
-        // SAFETY: the host's function and its own pointer; the messages are lent for this call.
+        // SAFETY: the host's function and pointer; the messages are lent for this call.
         unsafe { send(self.host.pointer, self.handler, &drafts, done) };
         match refusal.try_recv() {
             Ok(refused) => Err(refused),
@@ -116,13 +116,13 @@ impl Relay for HostRelay {
             Sign::Bye => abi::POA_LEAVES,
         };
         let agent = Bytes::of(agent.as_str().as_bytes());
-        // SAFETY: the host's function and its own pointer; the text is lent for this call.
+        // SAFETY: the host's function and pointer; the text is lent for this call.
         unsafe { activity(self.host.pointer, self.handler, agent, sign) }
     }
 
     fn active(&self) -> usize {
         let Some(active) = self.host.functions.active_agents else { return 0 };
-        // SAFETY: the host's function and its own pointer.
+        // SAFETY: the host's function and pointer.
         let count = unsafe { active(self.host.pointer, self.handler) };
         usize::try_from(count).unwrap_or(usize::MAX)
     }

@@ -1,7 +1,7 @@
 //! The threads of an instance.
 //!
-//! Each instance has a runtime of its own: one whose threads the author's code has blocked for good is left behind with its instance,
-//! and the next one starts on threads that are free.
+//! Each instance has its own runtime: one whose threads the author's code blocks is left behind with its instance, and
+//! the next instance starts on free threads.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use super::context::HostRef;
 use super::log;
 
-/// How long the tasks and files of an instance that is gone may take to end.
+/// The time limit for the tasks and files of a dropped instance to end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The runtime of one instance. Dropping it waits for nothing, so it may be dropped anywhere.
+/// The runtime of one instance. Dropping it never waits, so it can be dropped anywhere.
 pub(super) struct OwnRuntime(Option<Runtime>);
 
 impl OwnRuntime {
@@ -34,7 +34,7 @@ impl OwnRuntime {
         self.0.as_ref().expect("it is taken when it ends").handle().clone()
     }
 
-    /// Waits until its tasks have ended, so that what they held is free. Not on a thread of any runtime.
+    /// Waits until its tasks have ended, so that their resources are free. Not on a thread of any runtime.
     pub(super) fn end(mut self) {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_timeout(PATIENCE);

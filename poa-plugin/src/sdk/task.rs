@@ -1,4 +1,4 @@
-//! Calls of the host, carried out on the plugin's own runtime.
+//! Calls by the host, run on the plugin's own runtime.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use super::held::Held;
 use crate::abi::{self, Call, Host, Outcome};
 use crate::sized;
 
-/// How a call ended.
+/// The result of a call.
 #[derive(Debug)]
 pub(super) struct Ended {
     code: u32,
@@ -36,7 +36,7 @@ impl Ended {
         Self::new(abi::POA_OK, "")
     }
 
-    /// With an instance, which now belongs to the host.
+    /// With an instance, which the host owns from now on.
     pub(super) fn built<T>(instance: Held<T>) -> Self {
         Self { instance: instance.into_pointer(), ..Self::ok() }
     }
@@ -60,7 +60,7 @@ impl Ended {
     }
 }
 
-/// An error and what caused it, on one line.
+/// An error and its causes, on one line.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -74,14 +74,14 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("without a message").to_owned()
 }
 
-/// Completes a call when it is told how it ended, and says that it was broken off when it is not.
+/// Completes a call with its result, or as cancelled if it is dropped without one.
 pub(super) struct Completion(Option<Call>);
 
 impl Completion {
@@ -101,7 +101,7 @@ impl Completion {
             instance: ended.instance,
             ..Outcome::with_text(ended.code, &ended.text)
         };
-        // SAFETY: the host's functions may be called for as long as the process lives.
+        // SAFETY: the host's functions can be called until the process ends.
         let host = unsafe { sized::read::<Host>(call.host) };
         if let Some(complete) = host.ok().and_then(|host| host.complete) {
             // SAFETY: the host's own call, completed once, with a result that is lent.
@@ -112,11 +112,11 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        self.say(&Ended::new(abi::POA_TRANSIENT, "broken off"));
+        self.say(&Ended::new(abi::POA_TRANSIENT, "cancelled"));
     }
 }
 
-/// The calls of an instance that run.
+/// The running calls of an instance.
 #[derive(Debug)]
 pub(super) struct Tasks {
     runtime: Handle,
@@ -124,16 +124,16 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    /// Calls that run there.
+    /// The calls that are running.
     pub(super) fn on(runtime: Handle) -> Self {
         Self { runtime, running: Arc::default() }
     }
 
-    /// Carries out a call. A panic ends it, and nothing else.
+    /// Runs a call. A panic ends only this call.
     pub(super) fn spawn(&self, call: Call, work: impl Future<Output = Ended> + Send + 'static) {
         let completion = Completion::of(call);
         let running = self.running.clone();
-        // Held until the task is noted, so that it cannot be forgotten before.
+        // Held until the task is recorded, so that it cannot be removed before.
         let mut tasks = self.running.lock();
         let task = self.runtime.spawn(async move {
             let ended =
@@ -144,7 +144,7 @@ impl Tasks {
         tasks.insert(call.id, task.abort_handle());
     }
 
-    /// Breaks a call off, wherever it waits.
+    /// Cancels a call at its current await.
     pub(super) fn cancel(&self, call: Call) {
         let task = self.running.lock().remove(&call.id);
         if let Some(task) = task {
@@ -153,7 +153,7 @@ impl Tasks {
     }
 }
 
-/// The outcome of a future, or what its panic said.
+/// The result of a future, or the message of its panic.
 pub(super) async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
     let mut work = pin!(work);
     std::future::poll_fn(|cx| {

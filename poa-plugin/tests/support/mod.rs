@@ -15,7 +15,7 @@ use poa_plugin::host::Library;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// What the receiver does with a batch.
+/// The reaction of the receiver to a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
     Ok,
@@ -27,7 +27,7 @@ pub(crate) enum Step {
     BlockForGood,
 }
 
-/// What the plugins were told and did. One for the whole process, as for any library: a test is a process.
+/// The record of the plugins. One for the whole process, as for any library: a test is a process.
 #[derive(Default)]
 pub(crate) struct Seen {
     steps: Mutex<VecDeque<Step>>,
@@ -206,13 +206,13 @@ pub(crate) async fn of(_: &Host) -> HandlerContext {
     seen().context.lock().unwrap().clone().unwrap()
 }
 
-/// What the host says of the receiver.
+/// The status of the receiver.
 pub(crate) fn receiver(host: &Host) -> PluginStatus {
     let plugins = host.handle().status().plugins;
     plugins.into_iter().find(|plugin| plugin.name == "r").unwrap()
 }
 
-/// Waits for what nobody announces.
+/// Polls for a condition that has no event.
 pub(crate) async fn until(condition: impl Fn() -> bool) {
     let begin = Instant::now();
     while !condition() {

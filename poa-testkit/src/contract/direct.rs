@@ -1,4 +1,4 @@
-//! Calls by hand, so that every step is known.
+//! Calls without a host, so that every step is controlled.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::assert_stored;
 use crate::Samples;
 use crate::cut::polled;
 
-/// How long a single call may take.
+/// The time limit of a single call.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What makes receivers outside of any host, one after the other, all with the same data directory: as one host does.
+/// Builds receivers outside of a host, one after the other, all with the same data directory: as one host does.
 pub(super) struct Bench {
     factory: ReceiverFactory,
     data_dir: TempDir,
@@ -103,10 +103,11 @@ pub(super) async fn keeps_what_was_confirmed<S: AsyncFn() -> Vec<String>>(
     assert_stored(what, &sent, stored).await;
 }
 
-/// The most places at which a call is cut off; it ends long before.
+/// The most awaits at which a call is dropped; it ends long before.
 const CUTS: usize = 100;
 
-/// Polled so many times and then dropped, as the host does when the time is over: for every number until the call ends.
+/// Polled this many times and then dropped, as the host does after a timeout: for every number until the call
+/// completes.
 pub(super) async fn survives_a_call_cut_off_anywhere<S: AsyncFn() -> Vec<String>>(
     bench: &Bench,
     samples: &mut Samples,
@@ -133,12 +134,12 @@ pub(super) async fn survives_a_call_cut_off_anywhere<S: AsyncFn() -> Vec<String>
     panic!("`metrics_received` is not done after {CUTS} polls: does it wake itself without end?");
 }
 
-/// How many messages go by while it is counted how many are kept.
+/// The number of messages that pass while the kept ones are counted.
 const PASSING: usize = 2000;
-/// The size of their batches, which is also how many may be kept.
+/// The size of their batches, which is also the number that may be kept.
 const AT_ONCE: usize = 100;
 
-/// What was confirmed is let go of, so that memory is bounded however long the receiver lives.
+/// Confirmed messages are released, so that memory is bounded however long the receiver lives.
 pub(super) async fn keeps_nothing_in_memory(bench: &Bench, samples: &mut Samples) {
     let what = "many messages through one instance";
     let held = Arc::new(());
@@ -155,7 +156,7 @@ pub(super) async fn keeps_nothing_in_memory(bench: &Bench, samples: &mut Samples
     subject.terminate().await;
 }
 
-/// A message whose payload holds a share of `held` for as long as any part of it lives.
+/// A message whose payload holds a reference to `held` as long as any part of it lives.
 fn counted(samples: &mut Samples, held: &Arc<()>) -> Message {
     struct Counted {
         _held: Arc<()>,
@@ -192,7 +193,7 @@ pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
     let mut sent: Vec<Message> = Vec::new();
     for data_type in crate::METRICS {
         for (n, text) in texts.iter().enumerate() {
-            // An agent for each: unlike messages may go to places that have no order among them.
+            // One agent for each: different messages can go to stores without a common order.
             sent.push(samples.json(&format!("{n} ☃ ' \" \\ {data_type}"), data_type, text));
         }
         let packed = Payload::new(
@@ -219,7 +220,7 @@ pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>
     sent.insert(1, samples.json("even", "networking_metrics", r#"{"type":"#));
     let mut subject = bench.build().await;
     match subject.try_store(&sent).await {
-        // A receiver that never looks into a payload has nothing to refuse.
+        // A receiver that never reads a payload has none to refuse.
         Ok(()) => {}
         Err(DeliveryError::Permanent { items, .. }) => {
             assert!(

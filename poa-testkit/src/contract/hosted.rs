@@ -1,4 +1,4 @@
-//! The same receiver behind a real host.
+//! The same receiver in a real host.
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use crate::{Fault, Faults, Recording, Step, TestHost};
 
 const AGENTS: [&str; 3] = ["contract-a", "contract-b", "contract-c"];
 const MESSAGES: usize = 90;
-/// How long a call may take. A receiver that hangs costs as much in real time, and one on a busy machine needs some.
+/// The time limit of a call. A receiver that hangs takes this long in real time, and one on a busy machine needs some
+/// of it.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A host with the receiver and a recording beside it, which tells the ids.
+/// A host with the receiver, and a recording that provides the ids.
 async fn host(factory: ReceiverFactory) -> (TestHost, Recording) {
     let recording = Recording::new();
     let host = TestHost::start(|host| {
@@ -71,14 +72,14 @@ pub(super) async fn stores_once_when_confirmations_get_lost<S: AsyncFn() -> Vec<
     run("every other confirmation lost", faults.around(factory.clone()), stored).await;
 }
 
-/// The host stops while messages are on their way: what is queued is delivered first.
+/// The host stops while messages are in flight: queued messages are delivered first.
 pub(super) async fn stops_in_the_middle<S: AsyncFn() -> Vec<String>>(
     factory: &ReceiverFactory,
     stored: &S,
 ) {
     let what = "a stop with messages on their way";
     let (host, recording) = host(factory.clone()).await;
-    // Once this one is delivered the receiver waits for more, and hears of the stop before what comes with it.
+    // Once this one is delivered, the receiver waits for more, and is notified of the stop before the next batch.
     let first = send(&host, host.draft(AGENTS[0], "networking_metrics", &json!({})));
     first.await.unwrap_or_else(|error| panic!("{what}: {error}"));
     let receipts = send_all(&host);
@@ -89,7 +90,7 @@ pub(super) async fn stops_in_the_middle<S: AsyncFn() -> Vec<String>>(
     assert_stored(what, &recording.messages(MESSAGES + 1).await, stored).await;
 }
 
-/// Errors that pass, a panic now and then: the host builds the receiver anew, and every message is stored once.
+/// Transient errors, and a panic now and then: the host rebuilds the receiver, and every message is stored once.
 pub(super) async fn comes_through_faults<S: AsyncFn() -> Vec<String>>(
     factory: &ReceiverFactory,
     stored: &S,
@@ -103,7 +104,8 @@ pub(super) async fn comes_through_faults<S: AsyncFn() -> Vec<String>>(
     run("slow, failing and panicking in turn", faults.around(factory.clone()), stored).await;
 }
 
-/// The work is done, and then the instance is gone, or says that nothing is: the host sends all of it again, also in halves.
+/// The work is done, and then the instance is lost or reports a failure: the host delivers everything again, also in
+/// halves.
 pub(super) async fn comes_through_faults_after_its_work<S: AsyncFn() -> Vec<String>>(
     factory: &ReceiverFactory,
     stored: &S,
@@ -111,7 +113,7 @@ pub(super) async fn comes_through_faults_after_its_work<S: AsyncFn() -> Vec<Stri
     let faults = Faults::new(|count, step| match step {
         Step::Batch(_) if count == 2 => Some(Fault::Hang.after()),
         Step::Batch(_) if count % 5 == 3 => Some(Fault::Panic.after()),
-        // One that blamed a single message would be believed.
+        // A fault that names a single message would be believed.
         Step::Batch(batch) if count % 5 == 0 && batch.len() > 1 => Some(Fault::Permanent.after()),
         _ => None,
     });

@@ -1,4 +1,4 @@
-//! A handler whose future is dropped, or panics, on its way.
+//! A handler whose future is dropped, or panics, before it completes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use super::{Client, PATIENCE, SUBJECT, host, stop};
 use crate::cut::polled;
 use crate::{Recording, TestHost};
 
-/// The most points at which it is cut off.
+/// The most awaits at which it is dropped.
 const CUTS: usize = 12;
 
 #[derive(Clone, Copy, Debug)]
@@ -19,10 +19,10 @@ enum How {
     Panicking,
 }
 
-/// The first instance is cut off after so many polls; those after it are not.
+/// The first instance is dropped after this many polls; later ones are not.
 struct CutOff {
     handler: Box<dyn CustomHandler>,
-    /// None for an instance that may run.
+    /// None for an instance that runs to its end.
     after: Option<(usize, How)>,
 }
 
@@ -54,11 +54,11 @@ fn cut_once(factory: &HandlerFactory, polls: usize, how: How) -> HandlerFactory 
     })
 }
 
-/// What came of a handler that was cut off, or was to be.
+/// The result of a handler that was dropped, or should have been.
 #[derive(PartialEq)]
 enum Came {
     Back,
-    /// It served and was not cut off: it is not polled that often.
+    /// It served and was not dropped, because it is not polled that often.
     ThroughIt,
 }
 
@@ -94,7 +94,7 @@ async fn cut_and_ask<C: AsyncFn(&[String]) -> bool>(
     came
 }
 
-/// Asks until a second instance has answered, or the first has several times; the positive answers.
+/// Sends until a second instance has answered, or the first has several times; returns the number of positive answers.
 async fn ask_until_it_serves<C: AsyncFn(&[String]) -> bool>(
     what: &str,
     host: &TestHost,

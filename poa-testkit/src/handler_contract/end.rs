@@ -1,4 +1,4 @@
-//! What is left when a handler is gone.
+//! Tasks and sockets left by a handler that has ended.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()
 }
 
-/// Waits until no more tasks are alive than there were; a task that was aborted needs a moment to end.
+/// Waits until no more tasks are alive than before; a task that was aborted needs a moment to end.
 async fn no_more_than(before: usize, what: &str) {
     let ended = async {
         while tasks() > before {

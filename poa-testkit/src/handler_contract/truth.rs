@@ -1,4 +1,4 @@
-//! A positive answer is true, and nothing else is one.
+//! Answers are positive if and only if the message was delivered.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Client, SUBJECT, host, stop};
 use crate::{Fault, Faults, Recording, TestHost};
 
-/// What a stop waits for in vain when a receiver never returns.
+/// The time limit of a stop while a receiver never returns.
 const SHORT: Duration = Duration::from_millis(200);
 
 pub(super) async fn says_yes_once_delivered<C: AsyncFn(&[String]) -> bool>(
@@ -60,7 +60,7 @@ pub(super) async fn says_no_when_refused<C: AsyncFn(&[String]) -> bool>(
     stop(what, host).await;
 }
 
-/// Sends until nothing more is taken.
+/// Sends until messages are refused.
 fn fill(host: &TestHost) {
     let draft = || host.draft("filler", "system_metrics", &json!({}));
     loop {

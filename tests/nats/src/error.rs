@@ -12,7 +12,7 @@ pub enum ServerError {
     /// A file or a process could not be used.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         what: String,
         /// Why it failed.
         source: io::Error,
@@ -20,7 +20,7 @@ pub enum ServerError {
     /// The server ended before it was ready, or did not get ready in time.
     #[error("the server did not start: {log}")]
     NotStarted {
-        /// What it logged.
+        /// Its log output.
         log: String,
     },
 }

@@ -200,19 +200,19 @@ impl Servers {
         self.setup.count
     }
 
-    /// Where clients connect to this server.
+    /// The address for clients of this server.
     #[must_use]
     pub fn url(&self, server: usize) -> String {
         format!("nats://{}:{}", self.setup.address(server), self.ports[server].client)
     }
 
-    /// Where clients connect to the servers.
+    /// The addresses for clients of the servers.
     #[must_use]
     pub fn urls(&self) -> Vec<String> {
         (0..self.setup.count).map(|server| self.url(server)).collect()
     }
 
-    /// Where the servers answer monitoring requests.
+    /// The addresses of the servers' monitoring endpoints.
     #[must_use]
     pub fn monitors(&self) -> Vec<String> {
         let url = |server| {
@@ -272,7 +272,7 @@ impl Servers {
         self.processes[server].signal(Signal::CONT);
     }
 
-    /// What a server has logged, in all its lives.
+    /// The log output of a server over all its runs.
     #[must_use]
     pub fn log(&self, server: usize) -> String {
         self.processes[server].log()

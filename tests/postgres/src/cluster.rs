@@ -14,7 +14,7 @@ use crate::{ClusterError, Programs};
 
 /// How long a server may take to get ready.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How often another port is tried when somebody else was faster.
+/// The number of ports to try when another process takes one first.
 const PORTS: usize = 5;
 
 /// How a cluster is set up.
@@ -128,7 +128,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// Where the programs are.
+    /// The programs of the server.
     #[must_use]
     pub fn programs(&self) -> &Programs {
         &self.programs
@@ -268,7 +268,7 @@ impl Cluster {
         stopped
     }
 
-    /// What the server logged since it was last started.
+    /// The log output of the server since it was last started.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()

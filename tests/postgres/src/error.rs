@@ -14,7 +14,7 @@ pub enum ClusterError {
     /// A file or a program could not be used.
     #[error("{what}")]
     Io {
-        /// What was tried.
+        /// The action that failed.
         what: String,
         /// Why it failed.
         source: io::Error,
@@ -22,15 +22,15 @@ pub enum ClusterError {
     /// A program said no.
     #[error("{program} failed: {output}")]
     Refused {
-        /// Which one.
+        /// The program.
         program: PathBuf,
-        /// What it said.
+        /// Its output.
         output: String,
     },
     /// The server ended before it was ready, or did not get ready.
     #[error("the server did not start: {log}")]
     NotStarted {
-        /// What it logged.
+        /// Its log output.
         log: String,
     },
 }

@@ -1,4 +1,4 @@
-//! Where the programs of PostgreSQL are, and as whom they run.
+//! The programs of PostgreSQL, and the user that runs them.
 
 use std::env;
 use std::ffi::OsStr;
@@ -38,7 +38,7 @@ impl Programs {
         &self.0
     }
 
-    /// A command that runs one of the programs, as somebody who is not root.
+    /// A command that runs one of the programs, as a user other than root.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.0.join(program));
         if is_root() {
@@ -87,6 +87,7 @@ pub(crate) fn hand_over(path: &Path) -> Result<(), ClusterError> {
     if !is_root() {
         return Ok(());
     }
-    let failed = ClusterError::io(format!("cannot give {} to nobody", path.display()));
+    let failed =
+        ClusterError::io(format!("cannot give {} to the unprivileged user", path.display()));
     chown(path, Some(NOBODY), Some(NOBODY)).map_err(failed)
 }

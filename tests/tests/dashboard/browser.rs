@@ -15,7 +15,7 @@ pub(crate) struct Browser {
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-/// What kind of page is opened.
+/// The kind of page to open.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look {
     pub(crate) device: &'static str,
@@ -106,8 +106,8 @@ impl Browser {
         self.ask(json!({"command": "screenshot", "path": path})).await;
     }
 
-    /// What the main thread works in a second, in milliseconds of its own time, which other work of the machine does not
-    /// stretch: the median of so many seconds. And the heap, in bytes.
+    /// The processor time of the main thread in a second, in milliseconds, which does not depend on other load of the
+    /// machine: the median of this many seconds. And the heap, in bytes.
     pub(crate) async fn cost(&mut self, seconds: u64) -> Value {
         self.ask(json!({"command": "cost", "seconds": seconds})).await
     }

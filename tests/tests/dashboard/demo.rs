@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::browser::{Browser, DARK, DESKTOP, LAPTOP, PHONE};
 
-/// Where to put the pictures; elsewhere they are thrown away.
+/// The directory for the pictures; without it they are discarded.
 const PICTURES: &str = "POA_TEST_SCREENSHOTS";
 /// How long to wait for charts that are worth a picture: as long as they show.
 const CHARTS: Duration = Duration::from_secs(15 * 60);
@@ -35,7 +35,7 @@ async fn demo(dir: &std::path::Path) -> (Child, String) {
         let line = soon("the demo tells its page", lines.next_line()).await.unwrap().unwrap();
         if let Some(page) = line.strip_prefix("Watch them at ") {
             let page = page.trim().to_owned();
-            // The demo goes on talking.
+            // The demo continues to print.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return (demo, page);
         }

@@ -15,7 +15,7 @@ const MEASURED: u64 = 11;
 /// The most milliseconds that the main thread may work in a second.
 const MOST: f64 = 200.0;
 
-/// What every agent says in one second.
+/// The messages of every agent in one second.
 fn round(n: u64) -> String {
     let metric = |agent: u64| {
         let cpu = (agent * 7 + n * 13) % 1000;

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::browser::{Browser, DESKTOP};
 use crate::site::Site;
 
-/// What an agent is told to the page to be, in seconds.
+/// An agent as in an update of the page, in seconds.
 const AGENT: &str = "const agent = (state, seen, cpu) => ({ state, since: seen * 1000, seen: seen * 1000, \
     live: { cpu, memory: null, disk: null, latency: null, peers: null, pending: null, block: { number: null } } });";
 
@@ -32,7 +32,7 @@ async fn charts_show_silence_as_a_gap() {
         samples.note(agent('inactive', 1956)); samples.note(agent('inactive', 1956)); samples.note(agent('active', 1958, 4));";
     let expected = json!([[1950, 3], [1956, null], [1958, 4]]);
     assert_eq!(browser.evaluate(&shown(script)).await, expected);
-    // A figure that stands alone would make no line.
+    // A single figure without neighbours would make no line.
     let lone = "import('./chart.js').then(({ lone }) => lone({ data: [[], [1, null, 2, null, 3, 4, null, 5]] }, 1))";
     assert_eq!(browser.evaluate(lone).await, json!([0, 2, 7]));
     browser.assert_quiet_but_for(&[]).await;

@@ -3,7 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Where the page is.
+/// The path of the page.
 pub(crate) const PLACE: &str = "/status/agents";
 
 /// Serves what is at this address below [`PLACE`]; the address of the proxy.

@@ -84,7 +84,7 @@ impl Site {
         self.send(agent, "system_metrics", "statistics", load).await;
     }
 
-    /// Goes on pinging for an agent until it is dropped.
+    /// Pings for an agent until it is dropped.
     pub(crate) fn keep_alive(&self, agent: &str) -> Alive {
         let (address, token) = (self.server.rest().to_owned(), self.token.clone());
         let body = json!({"id": agent}).to_string();

@@ -30,7 +30,7 @@ async fn ban(site: &Site, user: &str) {
 
 #[tokio::test]
 async fn agents_that_close_crash_or_are_banned_are_shown_at_once() {
-    // Nobody can fall silent here: who becomes inactive does so at once, or not while this test waits.
+    // No agent can time out here: agents become inactive immediately, or not while this test waits.
     let (site, mut browser) =
         tokio::join!(Site::with("inactive_after = \"1h\"\n"), Browser::start());
     site.server.add_user("outlaw", "agent-password", None).await;
@@ -48,7 +48,7 @@ async fn agents_that_close_crash_or_are_banned_are_shown_at_once() {
     browser.until_state("closes", "inactive").await;
     assert_eq!(closes.control().await.unwrap().close_code(), Some(1000));
 
-    // Its process ends: nobody says goodbye.
+    // Its process crashes without a goodbye.
     drop(crashes);
     browser.until_state("crashes", "inactive").await;
 

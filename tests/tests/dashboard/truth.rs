@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::browser::{Browser, DESKTOP};
 use crate::site::Site;
 
-/// What a browser says when the network or the server is away, which is no fault of the page.
+/// Messages of a browser about an unreachable network or server, which are not faults of the page.
 const AWAY: [&str; 3] = ["ERR_CONNECTION", "ERR_INTERNET_DISCONNECTED", "WebSocket connection to"];
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn a_restart_of_the_server_is_seen_and_survived() {
     browser.until_state("stays", "active").await;
     browser.until_state("gone", "inactive").await;
     assert_eq!(browser.cell("stays", "block").await, "282,336", "the last values are there");
-    // Nobody knows when it left; it does not come back, so it is gone.
+    // The time when it left is unknown; it does not return, so it is gone.
     browser.until_state("leaves", "inactive").await;
     browser.assert_quiet_but_for(&AWAY).await;
     site.server.stop().await;
@@ -146,7 +146,7 @@ async fn five_minutes_without_a_network_are_caught_up_with() {
     browser.until("/\\(5 min\\)/.test(document.querySelector('#lost-since').textContent)").await;
     let stale =
         browser.evaluate("document.querySelector('tr[data-id=leaves]').dataset.state").await;
-    assert_eq!(stale, "active", "what is shown is from then, and says so");
+    assert_eq!(stale, "active", "the values shown are marked as old");
 
     browser.offline(false).await;
     browser.until("document.body.dataset.connection === 'live'").await;

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use crate::record::Step;
 
-/// What a disk writes whole or not at all.
+/// The unit that a disk writes completely or not at all.
 const SECTOR: usize = 512;
 
-/// What stands under a name.
+/// The content of a directory entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Node {
     File(usize),
@@ -50,20 +50,20 @@ pub(crate) struct Disk {
     directories: BTreeMap<String, Directory>,
 }
 
-/// What a power cut leaves.
+/// The choice of the data that survives a power cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Left {
     /// Everything, synced or not.
     All,
     /// No more than what was synced.
     Synced,
-    /// What was synced, and of the rest what chance will have: each file and directory for itself; writes and names in any order,
+    /// The synced data, and a random part of the rest: each file and directory by itself; writes and names in any order,
     /// sectors torn.
     Chance,
 }
 
 impl Disk {
-    /// What stands in this directory, all of it synced.
+    /// The content of this directory, all of it synced.
     pub(crate) fn of(root: &Path) -> Self {
         let mut disk = Self::default();
         disk.read(root, "");
@@ -258,7 +258,7 @@ impl Directory {
     }
 }
 
-/// What becomes of the changes of one file or directory.
+/// The fate of the changes of one file or directory.
 enum Fate {
     /// So many are kept; the first that is not may be torn.
     First(usize),

@@ -117,7 +117,7 @@ fn refused(n: usize) -> bool {
     n % REFUSES == REFUSES - 1
 }
 
-/// What an agent sent until its connection broke.
+/// The messages that an agent sent until its connection broke.
 struct Sent {
     agent: usize,
     /// The first number.
@@ -253,7 +253,7 @@ fn check(place: &Place, agent: usize, acknowledged: usize) {
     for receiver in STORES {
         let mut all = place.stored(receiver, agent);
         assert!(all.is_sorted_by(|one, next| one < next), "{receiver} stored {all:?}");
-        // What was in hand at two cuts in a row, alone the second time, may be what ends the process.
+        // Messages in flight at two consecutive cuts, alone the second time, are suspected of ending the process.
         let suspects = place.set_aside(receiver, agent);
         assert!(suspects.len() < ROUNDS, "{receiver} set aside {suspects:?}");
         all.extend(suspects);
@@ -321,7 +321,7 @@ async fn the_record_is_complete() {
     assert!(all.keys().any(|name| name.starts_with("log/")), "{:?}", all.keys());
 }
 
-/// What stands in all files below a directory, by their paths.
+/// The content of all files below a directory, by their paths.
 fn files(root: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     let mut open = vec![root.to_owned()];

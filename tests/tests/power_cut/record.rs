@@ -1,4 +1,4 @@
-//! What a program did to its files, as `recorder.c` writes it down.
+//! The file operations of a program, as recorded by `recorder.c`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub(crate) enum Step {
         file: u64,
         len: usize,
     },
-    /// What was written to the file is on the disk.
+    /// The data written to the file is durable.
     Synced {
         file: u64,
     },
@@ -113,7 +113,7 @@ fn recorder(dir: &Path) -> PathBuf {
     library
 }
 
-/// What was not read yet.
+/// The part that was not read yet.
 struct Rest<'a> {
     bytes: &'a [u8],
     at: usize,

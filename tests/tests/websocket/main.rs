@@ -1,4 +1,4 @@
-//! WebSocket as others speak it: clients and a test suite that nobody here wrote, and the rules of RFC 6455 one by one.
+//! WebSocket with independent clients and an independent test suite, and the rules of RFC 6455 one by one.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
@@ -10,7 +10,7 @@ mod rules;
 
 use std::path::PathBuf;
 
-/// What this variable names.
+/// The path in this variable.
 fn tool(variable: &str, what: &str) -> PathBuf {
     match std::env::var_os(variable) {
         Some(path) => path.into(),

@@ -19,10 +19,10 @@ const CLOSE: u8 = FIN | 0x8;
 const PING: u8 = FIN | 0x9;
 const PONG: u8 = FIN | 0xa;
 
-/// What a server must do about some bytes.
+/// The required reaction of a server to some bytes.
 #[derive(Clone, Copy, Debug)]
 enum Then {
-    /// Go on.
+    /// The connection stays open.
     Open,
     /// Close with this code.
     Closed(u16),
@@ -78,7 +78,7 @@ fn lengths(largest: usize) -> Vec<Case> {
 /// Section 5.5: control frames.
 fn controls() -> Vec<Case> {
     let mut cases = vec![
-        case("pongs that nobody asked for", Open, [frame(PONG, b""), frame(PONG, b"unasked")]),
+        case("unsolicited pongs", Open, [frame(PONG, b""), frame(PONG, b"unasked")]),
         case("a ping of 125 bytes", Open, [frame(PING, &[b'x'; 125])]),
         case("ten pings at once", Open, [frame(PING, b"many").repeat(10)]),
     ];

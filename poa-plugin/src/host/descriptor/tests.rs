@@ -28,7 +28,7 @@ const NOTHING: Kind = Kind {
     revoked: None,
 };
 
-/// What comes of a descriptor of these kinds, after a change.
+/// The result for a descriptor of these kinds, after a change.
 fn outcome(kinds: &[Kind], change: impl FnOnce(&mut Descriptor)) -> Result<Info, String> {
     let pointers: Vec<_> = kinds.iter().map(ptr::from_ref).collect();
     let mut descriptor = Descriptor {
@@ -42,7 +42,7 @@ fn outcome(kinds: &[Kind], change: impl FnOnce(&mut Descriptor)) -> Result<Info,
         metrics: None,
     };
     change(&mut descriptor);
-    // SAFETY: a valid descriptor; what the changes put into it is refused before it is followed.
+    // SAFETY: a valid descriptor; changed fields are refused before they are followed.
     let read = unsafe { read(&raw const descriptor) };
     read.map(|description| description.info).map_err(|cause| cause.to_string())
 }
