@@ -1,0 +1,68 @@
+//! Who looks at a host and changes it.
+
+mod fault;
+#[cfg(target_os = "linux")]
+mod netlink;
+mod record;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use async_trait::async_trait;
+
+pub use fault::{Fault, Faults};
+#[cfg(target_os = "linux")]
+pub use netlink::{Netlink, Preflight, Warning};
+pub use record::Recorder;
+
+use crate::operation::Operation;
+use crate::seen::Seen;
+use crate::{ContainerId, Error};
+
+/// Looks at a host and makes sessions that change it.
+#[async_trait]
+pub trait Executor: fmt::Debug + Send + Sync {
+    /// Looks at the host and into these containers. One that cannot be found is among [`Seen::missing`].
+    ///
+    /// # Errors
+    /// When the host itself cannot be looked at.
+    async fn look(&self, containers: &[ContainerId]) -> Result<Box<dyn Session>, Error>;
+
+    /// Looks into every container that has an interface of ours, besides the host: for what is left of earlier runs.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    async fn look_everywhere(&self, known: &[ContainerId]) -> Result<Box<dyn Session>, Error> {
+        self.look(known).await
+    }
+
+    /// The second octets of networks `10.B.0.0/16` that others on this host use.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    async fn taken(&self) -> Result<BTreeSet<u8>, Error> {
+        Ok(self.look(&[]).await?.seen().taken.clone())
+    }
+
+    /// Ready when something on the host may have changed: an interface, a container. May never be.
+    ///
+    /// Cancel safe.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A look, and the means to change what was seen.
+#[async_trait]
+pub trait Session: Send {
+    /// What was seen. It does not follow the operations.
+    fn seen(&self) -> &Seen;
+
+    /// Does one operation. What is there already stays; what is to go and is not there is a success.
+    ///
+    /// Not cancel safe: the operation may be done in part. Whatever is left of it is found by the next look.
+    ///
+    /// # Errors
+    /// When the host refuses. The text names the operation.
+    async fn apply(&mut self, operation: &Operation) -> Result<(), Error>;
+}

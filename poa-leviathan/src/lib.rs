@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+pub mod delta;
+pub mod document;
+mod error;
+pub mod engine;
+pub mod event;
+pub mod executor;
+mod id;
+pub mod model;
+pub mod monitor;
+pub mod name;
+pub mod number;
+pub mod operation;
+pub mod plan;
+pub mod render;
+pub mod resolver;
+pub mod seen;
+pub mod store;
+pub mod view;
+pub mod wire;
+
+pub use engine::{Leviathan, Options};
+pub use error::{Code, Error};
+pub use id::{CenId, CinId, ContainerId, MAX_INTERFACE_NAME};
+pub use model::Model;
