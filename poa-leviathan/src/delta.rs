@@ -86,9 +86,9 @@ fn wiring(old: &Model, new: &Model, id: &CenId, delta: &mut Vec<Instruction>) {
 fn containers(old: &Model, new: &Model, delta: &mut Vec<Instruction>) {
     for (change, from, to) in [(Change::Destroy, old, new), (Change::Add, new, old)] {
         let only = from.containers().iter().filter(|(id, _)| !to.containers().contains_key(*id));
-        delta.extend(only.map(|(id, record)| {
-            Instruction::Container(change, id.clone(), record.clone())
-        }));
+        delta.extend(
+            only.map(|(id, record)| Instruction::Container(change, id.clone(), record.clone())),
+        );
     }
 }
 

@@ -293,10 +293,7 @@ mod tests {
         let networks = entry("2").unwrap().remove(0).networks;
         assert_eq!(networks.iter().map(|network| network.1).collect::<Vec<_>>(), [true, false]);
         for bad in ["0", "-1", "1001", "99999999999999999999"] {
-            assert!(
-                matches!(code(entry(bad)), Code::InvalidStartWith | Code::WrongType),
-                "{bad}"
-            );
+            assert!(matches!(code(entry(bad)), Code::InvalidStartWith | Code::WrongType), "{bad}");
         }
         assert_eq!(code(entry("0")), Code::InvalidStartWith);
         assert_eq!(code(entry("\"2\"")), Code::WrongType);

@@ -2,8 +2,8 @@
 
 pub mod delta;
 pub mod document;
-mod error;
 pub mod engine;
+mod error;
 pub mod event;
 pub mod executor;
 mod id;

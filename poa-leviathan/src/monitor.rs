@@ -154,9 +154,9 @@ fn find(model: &Model, name: &str) -> Option<CinId> {
 fn describe<'e>(
     entries: impl DoubleEndedIterator<Item = (&'e ContainerId, &'e Entry)>,
 ) -> Vec<Value> {
-    let entries = entries.rev().map(|(id, entry)| {
-        json!({"containerID": id, "ipaddress": entry.address, "tag": entry.tag})
-    });
+    let entries = entries.rev().map(
+        |(id, entry)| json!({"containerID": id, "ipaddress": entry.address, "tag": entry.tag}),
+    );
     entries.collect()
 }
 

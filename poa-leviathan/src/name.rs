@@ -175,7 +175,9 @@ mod tests {
 
     #[test]
     fn an_alias_of_others_is_not() {
-        for alias in ["", "leviathan", "leviathan:", "leviathan:a:b:x", "uplink", "leviathan:a:b:1:2"] {
+        for alias in
+            ["", "leviathan", "leviathan:", "leviathan:a:b:x", "uplink", "leviathan:a:b:1:2"]
+        {
             assert_eq!(alias.parse::<Purpose>(), Err(()), "{alias}");
         }
     }

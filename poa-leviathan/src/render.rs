@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::{CenId, ContainerId};
 use crate::name::{Purpose, out_name, trunk_names};
-use crate::number::{bridge_address, CIN_PREFIX};
+use crate::number::{CIN_PREFIX, bridge_address};
 use crate::operation::{Addressing, Operation, Trunk};
 use crate::wire::{EndId, Side, Wire};
+use crate::{CenId, ContainerId};
 
 /// In which commands operations are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,9 @@ impl Original<'_> {
 
     fn commands(&self, operation: &Operation) -> Vec<String> {
         match operation {
-            Operation::BridgeUp(cen) => vec![format!("brctl addbr {cen}"), format!("ifconfig {cen} up")],
+            Operation::BridgeUp(cen) => {
+                vec![format!("brctl addbr {cen}"), format!("ifconfig {cen} up")]
+            }
             Operation::BridgeDown(cen) => {
                 vec![format!("ifconfig {cen} down"), format!("brctl delbr {cen}")]
             }
@@ -87,7 +89,10 @@ impl Original<'_> {
             }
             Operation::Stray(None, name) => vec![format!("ip link delete {name}")],
             Operation::Stray(Some(container), name) => {
-                vec![Self::inspect(container), format!("{} ip link delete {name}", self.exec(container))]
+                vec![
+                    Self::inspect(container),
+                    format!("{} ip link delete {name}", self.exec(container)),
+                ]
             }
         }
     }
@@ -207,7 +212,10 @@ impl Iproute<'_> {
         match operation {
             Operation::BridgeUp(cen) => {
                 let alias = Purpose::Bridge(cen.clone());
-                vec![format!("ip link add {cen} type bridge"), format!("ip link set {cen} alias {alias} up")]
+                vec![
+                    format!("ip link add {cen} type bridge"),
+                    format!("ip link set {cen} alias {alias} up"),
+                ]
             }
             Operation::BridgeDown(cen) => vec![format!("ip link delete {cen}")],
             Operation::NetnsLink(_) => Vec::new(),

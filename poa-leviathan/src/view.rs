@@ -55,9 +55,10 @@ pub fn cens(model: &Model, missing: &BTreeSet<ContainerId>) -> Value {
 pub fn cin(model: &Model, id: &str) -> Result<Value, Error> {
     let cin = model.cin(id)?;
     let id = CinId::new(id)?;
-    let bridges = cin.cens().iter().map(|cen| {
-        (cen.to_string(), json!({"interface": cen, "ip": model.gateway(&id, cen)}))
-    });
+    let bridges = cin
+        .cens()
+        .iter()
+        .map(|cen| (cen.to_string(), json!({"interface": cen, "ip": model.gateway(&id, cen)})));
     let mut view = json!({
         "cinID": id,
         "cenIDs": cin.cens(),

@@ -87,12 +87,15 @@ impl Inner {
     async fn refuse_foreign(&self, cens: &[CenId]) -> Result<(), Error> {
         let session = self.in_time("look at the host", self.executor.look(&[])).await?;
         let host = &session.seen().host;
-        let foreign: Vec<&CenId> = cens.iter().filter(|cen| {
-            host.get(cen.as_str()).is_some_and(|link| match link.purpose() {
-                Some(Purpose::Bridge(_)) => false,
-                _ => !matches!(link.owner, crate::seen::Owner::Unfinished(_)),
+        let foreign: Vec<&CenId> = cens
+            .iter()
+            .filter(|cen| {
+                host.get(cen.as_str()).is_some_and(|link| match link.purpose() {
+                    Some(Purpose::Bridge(_)) => false,
+                    _ => !matches!(link.owner, crate::seen::Owner::Unfinished(_)),
+                })
             })
-        }).collect();
+            .collect();
         let Some(first) = foreign.first() else { return Ok(()) };
         let why = format!(
             "the host has an interface {first} that Leviathan did not make; give the CEN another id"
@@ -147,7 +150,10 @@ impl Inner {
             }
         }
         let failed = undone.failed.into_iter();
-        failed.filter(|(_, error)| error.code() != Code::ForeignInterface).map(|(cen, _)| cen).collect()
+        failed
+            .filter(|(_, error)| error.code() != Code::ForeignInterface)
+            .map(|(cen, _)| cen)
+            .collect()
     }
 
     /// Writes down what became of a job.
@@ -191,9 +197,11 @@ impl Inner {
             }
             let members = model.cen(id.as_str())?.members().to_vec();
             model.remove_cen(&id)?;
-            events.extend(members.into_iter().map(|container| {
-                Event::ContainerRemoved { container, cen: id.clone() }
-            }));
+            events.extend(
+                members
+                    .into_iter()
+                    .map(|container| Event::ContainerRemoved { container, cen: id.clone() }),
+            );
             Ok(())
         };
         self.change(forget).await.map(drop)
@@ -244,11 +252,19 @@ fn fresh_members(model: &Model, cens: &[CenId], priors: &Priors) -> Vec<Containe
     Scope::cens(fresh.cloned()).containers(&[model])
 }
 
-fn event(id: &CenId, to: Status, prior: Status, error: Option<&Error>, changed: bool) -> Option<Event> {
+fn event(
+    id: &CenId,
+    to: Status,
+    prior: Status,
+    error: Option<&Error>,
+    changed: bool,
+) -> Option<Event> {
     let cen = id.clone();
     match error {
         Some(error) => Some(Event::CenFailed { cen, error: error.into() }),
-        None if to == Status::Pending && prior != Status::Pending => Some(Event::CenDestroyed { cen }),
+        None if to == Status::Pending && prior != Status::Pending => {
+            Some(Event::CenDestroyed { cen })
+        }
         None if to == Status::Pending => None,
         None if prior != Status::Ready => Some(Event::CenMade { cen }),
         None => changed.then_some(Event::CenRepaired { cen }),

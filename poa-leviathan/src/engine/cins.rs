@@ -99,7 +99,8 @@ impl Inner {
             for id in &cins {
                 let prior = priors.get(id).copied().unwrap_or_default();
                 let error = failed.get(id);
-                let changed = model.cin(id.as_str())?.cens().iter().any(|cen| outcome.changed.contains(cen));
+                let changed =
+                    model.cin(id.as_str())?.cens().iter().any(|cen| outcome.changed.contains(cen));
                 settle(model, id, end, prior, error, unmade.contains(id))?;
                 events.extend(event(id, end, prior, error, changed));
             }
@@ -160,8 +161,9 @@ fn mark(model: &mut Model, ids: &[String], to: Status) -> Result<(Vec<CinId>, Pr
 
 fn refuse_unready(model: &Model, cins: &[CinId]) -> Result<(), Error> {
     let cens = cins.iter().flat_map(|cin| model.cins()[cin].cens());
-    let unready: BTreeSet<&CenId> =
-        cens.filter(|cen| model.cens().get(*cen).is_none_or(|cen| cen.status() != Status::Ready)).collect();
+    let unready: BTreeSet<&CenId> = cens
+        .filter(|cen| model.cens().get(*cen).is_none_or(|cen| cen.status() != Status::Ready))
+        .collect();
     if unready.is_empty() {
         return Ok(());
     }
@@ -199,11 +201,19 @@ fn settle(
     Ok(())
 }
 
-fn event(id: &CinId, end: Status, prior: Status, error: Option<&Error>, changed: bool) -> Option<Event> {
+fn event(
+    id: &CinId,
+    end: Status,
+    prior: Status,
+    error: Option<&Error>,
+    changed: bool,
+) -> Option<Event> {
     let cin = id.clone();
     match error {
         Some(error) => Some(Event::CinFailed { cin, error: error.into() }),
-        None if end == Status::Pending && prior != Status::Pending => Some(Event::CinDestroyed { cin }),
+        None if end == Status::Pending && prior != Status::Pending => {
+            Some(Event::CinDestroyed { cin })
+        }
         None if end == Status::Pending => None,
         None if prior != Status::Ready => Some(Event::CinMade { cin }),
         None => changed.then_some(Event::CinRepaired { cin }),

@@ -60,6 +60,7 @@ impl Job {
 }
 
 pub(super) fn busy(what: &str, ids: Vec<String>) -> Error {
-    let why = format!("{what} being made or destroyed: {}; try again when that is done", ids.join(", "));
+    let why =
+        format!("{what} being made or destroyed: {}; try again when that is done", ids.join(", "));
     Error::new(Code::Busy, why).with_details(ids)
 }

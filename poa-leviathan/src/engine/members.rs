@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::job::busy;
+use super::locks::Held;
 use super::{Inner, Leviathan};
 use crate::document::CenDocument;
 use crate::event::Event;
@@ -18,7 +19,8 @@ impl Leviathan {
     pub async fn import_cens(&self, document: CenDocument) -> Result<(), Error> {
         let inner = self.0.clone();
         let cens: Vec<CenId> = document.cens.iter().map(|cen| cen.id.clone()).collect();
-        let import = async move { inner.alter(cens, move |model| model.import_cens(&document)).await };
+        let import =
+            async move { inner.alter(cens, move |model| model.import_cens(&document)).await };
         self.0.complete(import).await
     }
 
@@ -58,7 +60,11 @@ impl Leviathan {
     ///
     /// # Errors
     /// When it cannot be stored.
-    pub async fn put_container(&self, id: ContainerId, tag: Option<Option<String>>) -> Result<(), Error> {
+    pub async fn put_container(
+        &self,
+        id: ContainerId,
+        tag: Option<Option<String>>,
+    ) -> Result<(), Error> {
         let inner = self.0.clone();
         let put = async move {
             let register = |model: &mut Model, _: &mut Vec<Event>| {
@@ -108,7 +114,7 @@ impl Inner {
         cens: Vec<CenId>,
         alter: impl Fn(&mut Model) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
-        let _held = self.locks.hold(&cens).await;
+        let _held = self.hold_with_neighbours(&cens).await;
         let model = self.model();
         let _addresses = self.hold_addresses(&model, &cens).await;
         let change = |model: &mut Model, events: &mut Vec<Event>| {
@@ -125,10 +131,27 @@ impl Inner {
         if on_host.is_empty() { Ok(()) } else { self.follow(&before, on_host, &cens).await }
     }
 
-    async fn follow(&self, before: &Model, on_host: Vec<CenId>, all: &[CenId]) -> Result<(), Error> {
+    /// Waits for CENs and for those that a CIN joins to them: with the members of one, addresses on the interfaces of another may change.
+    async fn hold_with_neighbours(&self, cens: &[CenId]) -> Held {
+        loop {
+            let all = with_neighbours(&self.model(), cens);
+            let held = self.locks.hold(&all).await;
+            // A CIN may have been defined over them meanwhile.
+            if with_neighbours(&self.model(), cens) == all {
+                return held;
+            }
+        }
+    }
+
+    async fn follow(
+        &self,
+        before: &Model,
+        on_host: Vec<CenId>,
+        all: &[CenId],
+    ) -> Result<(), Error> {
         let after = self.model();
-        let scope = Scope::cens(on_host);
-        let link = gained(before, &after, &scope.cens);
+        let link = gained(before, &after, &on_host);
+        let scope = Scope::cens(with_neighbours(&after, &on_host));
         let outcome = self.converge(&after, before, &scope, &link, Missing::Fails).await;
         let lost = lost(before, &after, &scope.cens);
         let Some(error) = outcome.failed.values().next().cloned() else {
@@ -146,11 +169,25 @@ impl Inner {
         self.change(restore).await?;
         let undone = self.converge(&self.model(), &after, &scope, &[], Missing::IsLeftOut).await;
         for (cen, error) in undone.failed {
-            tracing::warn!("rollback of a change to CEN {cen} failed; reconciliation tries again: {error}");
+            tracing::warn!(
+                "rollback of a change to CEN {cen} failed; reconciliation tries again: {error}"
+            );
             self.nudge.notify_one();
         }
         Err(error)
     }
+}
+
+/// These CENs, and after them those of the CINs over them that are on the host.
+fn with_neighbours(model: &Model, cens: &[CenId]) -> Vec<CenId> {
+    let mut all = cens.to_vec();
+    let over = cens.iter().filter_map(|cen| model.cin_over(cen)).map(|cin| &model.cins()[cin]);
+    for cen in over.filter(|cin| cin.status() != Status::Pending).flat_map(|cin| cin.cens()) {
+        if !all.contains(cen) {
+            all.push(cen.clone());
+        }
+    }
+    all
 }
 
 fn refuse_busy(model: &Model, cens: &[CenId]) -> Result<(), Error> {
@@ -197,7 +234,8 @@ fn lost(before: &Model, after: &Model, cens: &[CenId]) -> Vec<ContainerId> {
 
 fn memberships(before: &Model, after: &Model, cens: &[CenId]) -> Vec<Event> {
     let removed = new_members(after, before, cens).into_iter();
-    let removed = removed.map(|(member, cen)| Event::ContainerRemoved { container: member.clone(), cen });
+    let removed =
+        removed.map(|(member, cen)| Event::ContainerRemoved { container: member.clone(), cen });
     let added = new_members(before, after, cens).into_iter();
     let added = added.map(|(member, cen)| Event::ContainerAdded { container: member.clone(), cen });
     removed.chain(added).collect()

@@ -166,10 +166,7 @@ impl Leviathan {
     ///
     /// Returns when the first pass is done. Spawns tasks that end with the result.
     pub async fn run(&self) -> Running {
-        let running = Running {
-            inner: self.0.clone(),
-            _guard: self.0.stop.clone().drop_guard(),
-        };
+        let running = Running { inner: self.0.clone(), _guard: self.0.stop.clone().drop_guard() };
         self.0.recover().await;
         let inner = self.0.clone();
         self.0.spawn(async move { inner.watch_host().await });

@@ -45,7 +45,11 @@ impl Leviathan {
 type Started<'p> = (ContainerId, &'p Pool);
 
 impl Inner {
-    async fn start_pools(self: &Arc<Self>, leviathan: &Leviathan, pools: Vec<Pool>) -> Result<(), Error> {
+    async fn start_pools(
+        self: &Arc<Self>,
+        leviathan: &Leviathan,
+        pools: Vec<Pool>,
+    ) -> Result<(), Error> {
         let Some(containers) = self.containers.clone() else {
             let why = "containers can be started only with Docker; set `resolver = \"docker\"`";
             return Err(Error::new(Code::DockerUnavailable, why));
@@ -55,8 +59,12 @@ impl Inner {
         if done.is_err() {
             for (container, _) in &started {
                 let _ = leviathan.delete_container(container.as_str()).await;
-                if let Err(error) = self.in_time("remove a container", containers.remove(container)).await {
-                    tracing::warn!("container {container} was started for nothing and is left behind: {error}");
+                if let Err(error) =
+                    self.in_time("remove a container", containers.remove(container)).await
+                {
+                    tracing::warn!(
+                        "container {container} was started for nothing and is left behind: {error}"
+                    );
                 }
             }
         }

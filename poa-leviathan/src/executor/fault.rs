@@ -43,7 +43,7 @@ impl Faults {
         Self { inner, state: Arc::default() }
     }
 
-    /// From now on, `count` operations fail from the `k`-th on, counted from 0.
+    /// From now on, `count` operations fail from the `k`-th on, counted from 0. Those that only look do not count.
     pub fn arm(&self, k: usize, count: usize, fault: Fault) {
         self.state.applied.store(0, Ordering::SeqCst);
         self.state.at.store(k, Ordering::SeqCst);
@@ -101,6 +101,9 @@ impl Session for Faulty {
     }
 
     async fn apply(&mut self, operation: &Operation) -> Result<(), Error> {
+        if operation.is_look() {
+            return self.inner.apply(operation).await;
+        }
         let failed = || Error::internal(format!("{operation}: failed on demand"));
         match self.state.next() {
             None => self.inner.apply(operation).await,

@@ -45,7 +45,7 @@ impl Recorder {
     }
 
     /// Takes the operations recorded so far.
-    #[must_use]
+    #[allow(clippy::must_use_candidate, reason = "taken to begin a new record as well")]
     pub fn take(&self) -> Vec<Operation> {
         std::mem::take(&mut self.0.lock().record)
     }

@@ -1,10 +1,12 @@
 //! CENs: members and how they are wired.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::{LastError, Model, Status};
 use crate::document::CenDocument;
-use crate::{CenId, Code, ContainerId, Error};
+use crate::{CenId, CinId, Code, ContainerId, Error};
 
 /// How CENs are wired.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,9 +96,8 @@ impl Model {
     }
 
     fn is_joined(&self, cen: &CenId) -> bool {
-        let joins = |cin: &super::Cin| {
-            cin.cens.len() > 1 && cin.status != Status::Pending && cin.cens.contains(cen)
-        };
+        let joins =
+            |cin: &super::Cin| cin.cens.len() > 1 && cin.status.is_up() && cin.cens.contains(cen);
         self.cins.values().any(joins)
     }
 
@@ -201,10 +202,19 @@ impl Model {
             for member in now.iter().filter(|member| !old.members.contains(member)) {
                 self.leave(id, member);
             }
+        }
+        // Only now are the numbers free.
+        for id in cens {
+            let Some(old) = earlier.cens.get(id) else { continue };
             for member in &old.members {
                 self.rejoin(earlier, id, member);
             }
             self.cens.entry(id.clone()).or_default().members.clone_from(&old.members);
+        }
+        let over: BTreeSet<CinId> =
+            cens.iter().filter_map(|cen| self.cin_over(cen)).cloned().collect();
+        for cin in over {
+            self.restore_numbers(earlier, &cin);
         }
     }
 
@@ -216,13 +226,6 @@ impl Model {
         if let Some(known) = known {
             container.tag.clone_from(&known.tag);
             container.registered |= known.registered;
-        }
-        let cin = earlier.cin_over(cen).cloned();
-        let n = cin.as_ref().and_then(|cin| earlier.cins[cin].numbers.get(member)).copied();
-        if let (Some(cin), Some(n)) = (cin.and_then(|cin| self.cins.get_mut(&cin)), n)
-            && !cin.numbers.values().any(|taken| *taken == n)
-        {
-            cin.numbers.entry(member.clone()).or_insert(n);
         }
     }
 

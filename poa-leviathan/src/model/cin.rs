@@ -71,7 +71,11 @@ impl Model {
     /// # Errors
     /// `unknown_cen`, `cen_already_in_cin`, `ip_range_exhausted`; `busy` for a CIN whose CENs would change while it is on the host.
     /// The model is then to be discarded.
-    pub fn import_cins(&mut self, document: &CinDocument, taken: &BTreeSet<u8>) -> Result<(), Error> {
+    pub fn import_cins(
+        &mut self,
+        document: &CinDocument,
+        taken: &BTreeSet<u8>,
+    ) -> Result<(), Error> {
         let named: BTreeSet<&CenId> = document.cins.values().flatten().collect();
         let named: Vec<String> = named.into_iter().map(ToString::to_string).collect();
         self.known_cens(&named)?;
@@ -83,13 +87,19 @@ impl Model {
         Ok(())
     }
 
-    fn define_cin(&mut self, id: &CinId, cens: &[CenId], taken: &BTreeSet<u8>) -> Result<(), Error> {
+    fn define_cin(
+        &mut self,
+        id: &CinId,
+        cens: &[CenId],
+        taken: &BTreeSet<u8>,
+    ) -> Result<(), Error> {
         self.refuse_covered(id, cens)?;
         let known = self.cins.get(id);
         if let Some(known) = known
             && !matches!(known.status, Status::Pending | Status::Failed)
         {
-            let why = format!("CIN {id} is {}; destroy it before its CENs change", known.status.as_str());
+            let why =
+                format!("CIN {id} is {}; destroy it before its CENs change", known.status.as_str());
             return Err(Error::new(Code::Busy, why).with_details([id]));
         }
         let (ip_b, numbers) = match known {
@@ -123,7 +133,9 @@ impl Model {
             return Err(Error::new(Code::IpRangeExhausted, why));
         };
         for skipped in (self.next_ip_b..ip_b).filter(|b| taken.contains(b)) {
-            tracing::warn!("network 10.{skipped}.0.0/16 is skipped: the host has an address or a route in it");
+            tracing::warn!(
+                "network 10.{skipped}.0.0/16 is skipped: the host has an address or a route in it"
+            );
         }
         self.next_ip_b = ip_b.saturating_add(1);
         Ok(ip_b)
@@ -143,7 +155,8 @@ impl Model {
     #[must_use]
     pub fn cin_members(&self, id: &CinId) -> Vec<ContainerId> {
         let Some(cin) = self.cins.get(id) else { return Vec::new() };
-        let mut members: Vec<ContainerId> = self.members_of(cin).into_iter().rev().cloned().collect();
+        let mut members: Vec<ContainerId> =
+            self.members_of(cin).into_iter().rev().cloned().collect();
         members.sort_by_key(|member| cin.numbers.get(member).copied().unwrap_or(u32::MAX));
         members
     }
@@ -245,6 +258,17 @@ impl Model {
         {
             cin.numbers.remove(container);
         }
+    }
+
+    /// Gives the members of a CIN the numbers that they had in an earlier model.
+    pub(super) fn restore_numbers(&mut self, earlier: &Self, id: &CinId) {
+        let Some(known) = earlier.cins.get(id) else { return };
+        if let Some(cin) = self.cins.get_mut(id) {
+            cin.numbers.clone_from(&known.numbers);
+        }
+        self.drop_strangers(id);
+        // They fit before, and there are no more of them.
+        let _ = self.number_members(id);
     }
 
     fn drop_strangers(&mut self, id: &CinId) {

@@ -68,7 +68,8 @@ impl Planner<'_> {
     }
 
     fn bridge_addresses_gone(&self, cen: &CenId, gone: &mut Vec<Operation>) {
-        let Some(bridge) = our_bridge(self.seen, cen).filter(|_| self.wiring.keeps_bridge(cen)) else {
+        let Some(bridge) = our_bridge(self.seen, cen).filter(|_| self.wiring.keeps_bridge(cen))
+        else {
             return;
         };
         let wanted = self.wanted_gateway(cen);
@@ -99,8 +100,10 @@ impl Planner<'_> {
             return Vec::new();
         };
         let Some((first, further)) = known.cens().split_first() else { return Vec::new() };
-        let joined = further.iter().filter(|cen| wants_bridge(model, cen) && wants_bridge(model, first));
-        let trunk = |cen: &CenId| Trunk { cin: cin.clone(), first: first.clone(), cen: cen.clone() };
+        let joined =
+            further.iter().filter(|cen| wants_bridge(model, cen) && wants_bridge(model, first));
+        let trunk =
+            |cen: &CenId| Trunk { cin: cin.clone(), first: first.clone(), cen: cen.clone() };
         joined.map(trunk).collect()
     }
 
@@ -148,9 +151,10 @@ impl Planner<'_> {
                 continue;
             }
             let wanted = self.wanted_address(container, cen);
-            let stale = link.addresses.iter().filter(|(ip, prefix)| {
-                *prefix == 0 && ip.octets()[0] == 10 && Some(*ip) != wanted
-            });
+            let stale = link
+                .addresses
+                .iter()
+                .filter(|(ip, prefix)| *prefix == 0 && ip.octets()[0] == 10 && Some(*ip) != wanted);
             gone.extend(stale.map(|(ip, _)| {
                 Operation::ContainerAddressDown(self.addressing(container, cen, *ip))
             }));
@@ -175,7 +179,11 @@ impl Planner<'_> {
         for address in self.task.model.addresses(cin) {
             let (container, cen) = (&address.container, &address.cen);
             let present = self.seen.inside.contains_key(container);
-            if present && is_up(self.task.model, cen) && self.handled.contains(cen) && !self.has(&address) {
+            if present
+                && is_up(self.task.model, cen)
+                && self.handled.contains(cen)
+                && !self.has(&address)
+            {
                 let mut addressing = self.addressing(container, cen, address.ip);
                 addressing.owns_default &= !self.has_foreign_default(container);
                 made.push(Operation::ContainerAddress(addressing));
@@ -215,7 +223,8 @@ impl Planner<'_> {
         let comes = addresses.made.iter().any(|operation| {
             matches!(operation, Operation::ContainerAddress(a) if a.container == *container && a.cen == owner)
         });
-        let is_there = our_link(inside, container, &owner).is_some() && !self.wiring.removes(container, &owner);
+        let is_there = our_link(inside, container, &owner).is_some()
+            && !self.wiring.removes(container, &owner);
         let mut defaults = inside.routes.iter().filter(|route| route.destination.is_none());
         let has_it = defaults.any(|route| route.device == owner.as_str());
         if !comes && is_there && !has_it && !self.has_foreign_default(container) {

@@ -36,9 +36,9 @@ fn check(task: &Task<'_>, seen: &Seen, cen: &CenId) -> Result<(), Error> {
         }
     }
     if task.model.wire_type(cen) == Some(WireType::Bus) {
-        let free = seen.host.get(cen.as_str()).is_none_or(|link| {
-            matches!(link.purpose(), Some(Purpose::Bridge(known)) if known == cen)
-        });
+        let free = seen.host.get(cen.as_str()).is_none_or(
+            |link| matches!(link.purpose(), Some(Purpose::Bridge(known)) if known == cen),
+        );
         refuse_unless(free, cen.as_str(), "the host")?;
     }
     for end in wires_of(task.model, cen).iter().flat_map(|wire| wire.ends()) {
@@ -105,10 +105,15 @@ fn is_stray(host: &str, model: &Model, name: &str, link: &Link) -> bool {
     match &link.owner {
         Owner::Foreign => false,
         Owner::Unfinished(_) => true,
-        Owner::Ours(Purpose::Bridge(cen)) => cen.as_str() == name && !model.cens().contains_key(cen),
+        Owner::Ours(Purpose::Bridge(cen)) => {
+            cen.as_str() == name && !model.cens().contains_key(cen)
+        }
         Owner::Ours(Purpose::Wire(cen, ..)) => !model.cens().contains_key(cen),
         Owner::Ours(Purpose::Trunk(cin, cen)) => {
-            let joins = model.cins().get(cin).is_some_and(|cin| cin.cens().iter().skip(1).any(|c| c == cen));
+            let joins = model
+                .cins()
+                .get(cin)
+                .is_some_and(|cin| cin.cens().iter().skip(1).any(|c| c == cen));
             !joins && crate::seen::is_trunk(host, name, link)
         }
     }

@@ -136,7 +136,8 @@ pub fn converge(task: &Task<'_>, mut seen: Seen) -> Plan {
     let handled: Vec<CenId> = scope.cloned().collect();
     let wiring = wiring::Wiring::plan(task, &seen, &handled);
     let addresses = address::Addresses::plan(task, &seen, &handled, &wiring);
-    let links = task.link.iter().filter(|container| seen.inside.contains_key(*container));
+    let members = Scope::cens(handled.iter().cloned()).containers(&[task.model]);
+    let links = task.link.iter().filter(|c| seen.inside.contains_key(*c) && members.contains(c));
     let mut operations = addresses.gone;
     operations.extend(wiring.bridges_gone);
     operations.extend(wiring.bridges_made);

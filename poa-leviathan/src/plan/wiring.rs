@@ -39,7 +39,9 @@ impl Wiring {
 
     /// Whether the interface of a container in a CEN is deleted, if only to be made again.
     pub(super) fn removes(&self, container: &ContainerId, cen: &CenId) -> bool {
-        self.wires_gone.iter().any(|wire| wire.cen() == cen && wire.containers().any(|c| c == container))
+        self.wires_gone
+            .iter()
+            .any(|wire| wire.cen() == cen && wire.containers().any(|c| c == container))
     }
 
     fn bridge(&mut self, task: &Task<'_>, seen: &Seen, cen: &CenId) {
@@ -70,7 +72,7 @@ impl Wiring {
                 State::Whole => {}
                 State::Loose => self.wires_made.push(Operation::WireFix(wire)),
                 State::Broken => {
-                    if !gone.contains(&wire) {
+                    if !covers(task.host, seen, &gone, &wire) {
                         gone.push(wire.clone());
                     }
                     self.wires_made.push(Operation::WireUp(wire));
@@ -80,6 +82,12 @@ impl Wiring {
         sort_by_membership(task.before, cen, &mut gone);
         self.wires_gone.extend(gone);
     }
+}
+
+/// Whether every end of a wire that is there goes with one of these.
+fn covers(host: &str, seen: &Seen, gone: &[Wire], wire: &Wire) -> bool {
+    let mut present = wire.ends().iter().filter(|end| link_of(host, seen, wire, end).is_some());
+    present.all(|end| gone.iter().any(|other| other.ends().contains(end)))
 }
 
 /// The order in which the members were made.
@@ -166,7 +174,8 @@ fn present_wires(host: &str, seen: &Seen, cen: &CenId) -> Vec<Wire> {
         if wires.iter().any(|wire| wire.containers().any(|known| known == *container)) {
             continue;
         }
-        let partner = inner.iter().find(|(other, _, end)| other != container && are_paired(link, end));
+        let partner =
+            inner.iter().find(|(other, _, end)| other != container && are_paired(link, end));
         wires.push(match partner {
             Some((other, theirs, _)) => Wire::direct(cen, (container, *number), (other, *theirs)),
             None => Wire::bus(cen, container, *number),

@@ -25,7 +25,8 @@ impl Resolver for FixedProcess {
             return Err(not_found(container, "no process is known for it"));
         };
         let path = format!("/proc/{pid}/ns/net");
-        Namespace::open(path).map_err(|error| not_found(container, format!("process {pid}: {error}")))
+        Namespace::open(path)
+            .map_err(|error| not_found(container, format!("process {pid}: {error}")))
     }
 
     async fn list(&self) -> Vec<ContainerId> {

@@ -28,11 +28,13 @@ impl NamedNamespaces {
 impl Resolver for NamedNamespaces {
     async fn namespace(&self, container: &ContainerId) -> Result<Namespace, Error> {
         let path = self.directory.join(container.as_str());
-        let hint = || format!("no namespace {}; make it with `ip netns add {container}`", path.display());
+        let hint =
+            || format!("no namespace {}; make it with `ip netns add {container}`", path.display());
         // A plain file is what is left of a namespace whose mount is gone.
         let namespace = Namespace::open(&path).map_err(|_| not_found(container, hint()))?;
-        let is_mounted = std::fs::metadata(&self.directory)
-            .is_ok_and(|directory| std::os::unix::fs::MetadataExt::dev(&directory) != namespace.id().0);
+        let is_mounted = std::fs::metadata(&self.directory).is_ok_and(|directory| {
+            std::os::unix::fs::MetadataExt::dev(&directory) != namespace.id().0
+        });
         if is_mounted { Ok(namespace) } else { Err(not_found(container, hint())) }
     }
 

@@ -34,7 +34,9 @@ pub enum StoreError {
         reason: String,
     },
     /// The file was written by a newer version.
-    #[error("{file} was made by a newer version (schema {found}, this one knows {known}); use that one")]
+    #[error(
+        "{file} was made by a newer version (schema {found}, this one knows {known}); use that one"
+    )]
     Newer {
         /// The file.
         file: String,

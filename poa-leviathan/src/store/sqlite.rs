@@ -70,7 +70,8 @@ impl SqliteStore {
         let failed = self.failed();
         let query = format!("SELECT id, body FROM {table}");
         let mut statement = self.connection.prepare(&query).map_err(&failed)?;
-        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
+        let rows =
+            statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)));
         let mut records = BTreeMap::new();
         for row in rows.map_err(&failed)? {
             let (id, body) = row.map_err(&failed)?;
@@ -133,11 +134,12 @@ impl Store for SqliteStore {
         let mut events = Vec::new();
         for row in rows.map_err(&failed)? {
             let (sequence, body): (i64, String) = row.map_err(&failed)?;
-            let event: Event = serde_json::from_str(&body).map_err(|error| StoreError::Damaged {
-                file: self.file.clone(),
-                what: format!("event {sequence}"),
-                reason: error.to_string(),
-            })?;
+            let event: Event =
+                serde_json::from_str(&body).map_err(|error| StoreError::Damaged {
+                    file: self.file.clone(),
+                    what: format!("event {sequence}"),
+                    reason: error.to_string(),
+                })?;
             events.push(Unconfirmed { sequence, event });
         }
         Ok(events)
@@ -172,7 +174,9 @@ fn put<'c, T: Serialize + 'c>(
     let remove = format!("DELETE FROM {table} WHERE id = ?1");
     for (id, record) in records {
         match record {
-            Some(record) => transaction.prepare_cached(&set)?.execute(params![id, text(record)?])?,
+            Some(record) => {
+                transaction.prepare_cached(&set)?.execute(params![id, text(record)?])?
+            }
             None => transaction.prepare_cached(&remove)?.execute([id])?,
         };
     }

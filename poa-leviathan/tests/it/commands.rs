@@ -20,8 +20,12 @@ async fn request(leviathan: &Leviathan, request: &Value) {
     let body = request["body"].to_string();
     let body = body.as_bytes();
     match (request["method"].as_str().unwrap(), &*path) {
-        ("POST", ["cen", "import"]) => leviathan.import_cens(CenDocument::parse(body).unwrap()).await.unwrap(),
-        ("POST", ["cin", "import"]) => leviathan.import_cins(CinDocument::parse(body).unwrap()).await.unwrap(),
+        ("POST", ["cen", "import"]) => {
+            leviathan.import_cens(CenDocument::parse(body).unwrap()).await.unwrap()
+        }
+        ("POST", ["cin", "import"]) => {
+            leviathan.import_cins(CinDocument::parse(body).unwrap()).await.unwrap()
+        }
         ("POST", [kind, action]) => {
             let ids = id_list(body).unwrap();
             let job = match (*kind, *action) {
@@ -33,7 +37,9 @@ async fn request(leviathan: &Leviathan, request: &Value) {
             assert_eq!(job.unwrap().wait().await.failed, [], "{request}");
         }
         ("POST", ["cpool"]) => leviathan.start_pools(pools(body).unwrap()).await.unwrap(),
-        ("PUT", ["host", _, member, id]) => leviathan.put_member(cen(id), container(member)).await.unwrap(),
+        ("PUT", ["host", _, member, id]) => {
+            leviathan.put_member(cen(id), container(member)).await.unwrap()
+        }
         ("DELETE", ["host", _, member, id]) => leviathan.delete_member(id, member).await.unwrap(),
         _ => panic!("unknown request {request}"),
     }
@@ -174,7 +180,11 @@ async fn pools_join_their_cens_in_order() {
     request(&leviathan, &vector["original"][0]["request"]).await;
     let found = blocks(&recorder);
     assert_eq!(found[0], ["brctl addbr cen1", "ifconfig cen1 up"]);
-    let pairs: Vec<&str> = found.iter().map(|block| &*block[0]).filter(|line| line.starts_with("ip link add")).collect();
+    let pairs: Vec<&str> = found
+        .iter()
+        .map(|block| &*block[0])
+        .filter(|line| line.starts_with("ip link add"))
+        .collect();
     assert_eq!(pairs.len(), 9);
     assert_eq!(pairs[0], "ip link add c0ffee000001.0i type veth peer name c0ffee000001.0o");
     assert_eq!(pairs[3], "ip link add c0ffee000001.1i type veth peer name c0ffee000001.1o");

@@ -1,7 +1,6 @@
 //! The library against the vectors of the specification, a host in memory, and the kernel.
 
 mod commands;
-mod crash;
 mod engine;
 #[cfg(target_os = "linux")]
 mod kernel;

@@ -35,11 +35,15 @@ fn a_destruction_is_told_if_asked_for() {
     ask(&mut full, &model, &start(json!({"cinID": "cin1", "events": ["create", "destroy"]})));
     model.add_member(&cen("cen1"), &container("c3")).unwrap();
     model.remove_member(&cen("cen1"), &container("c2")).unwrap();
-    let kinds: Vec<Value> = events(&mut full, &model).iter().map(|event| event["event"].clone()).collect();
+    let kinds: Vec<Value> =
+        events(&mut full, &model).iter().map(|event| event["event"].clone()).collect();
     assert_eq!(kinds, ["destroy", "create"]);
     let told = events(&mut quiet, &model);
     assert_eq!(told.len(), 1);
-    assert_eq!(told[0]["message"], json!([{"containerID": "c3", "ipaddress": "10.10.0.12", "tag": null}]));
+    assert_eq!(
+        told[0]["message"],
+        json!([{"containerID": "c3", "ipaddress": "10.10.0.12", "tag": null}])
+    );
     assert_eq!(events(&mut full, &model), Vec::<Value>::new());
 }
 
@@ -47,7 +51,8 @@ fn a_destruction_is_told_if_asked_for() {
 fn a_tag_lets_a_container_in() {
     let mut model = model();
     let mut monitor = Monitor::new();
-    let response = ask(&mut monitor, &model, &start(json!({"cinID": "cin1", "container_tag": "blue"})));
+    let response =
+        ask(&mut monitor, &model, &start(json!({"cinID": "cin1", "container_tag": "blue"})));
     assert_eq!(response["response"]["state"], json!([]));
     model.set_tag(&container("c1"), Some("blue".to_owned())).unwrap();
     let told = events(&mut monitor, &model);
@@ -70,7 +75,14 @@ fn whatever_is_wrong_is_an_error_frame() {
         assert_eq!(answer["type"], "error", "{frame}");
         answer["response"]["message"].as_str().unwrap().to_owned()
     };
-    for frame in ["[]", "1", "null", "{}", r#"{"sequence":1}"#, r#"{"sequence":1,"type":"start","monitor":"CIN"}"#] {
+    for frame in [
+        "[]",
+        "1",
+        "null",
+        "{}",
+        r#"{"sequence":1}"#,
+        r#"{"sequence":1,"type":"start","monitor":"CIN"}"#,
+    ] {
         assert_eq!(message(frame), "invalid request", "{frame}");
     }
     let odd = r#"{"sequence":1,"type":"start","monitor":"CIN","parameters":{"cinID":"cin1","events":["x"]}}"#;

@@ -48,7 +48,10 @@ fn describe(model: &Model) -> Value {
 }
 
 fn sorted_wires(mut map: Value) -> Value {
-    map["wires"].as_array_mut().unwrap().sort_by_key(|wire| wire[0]["endID"].as_str().unwrap().to_owned());
+    map["wires"]
+        .as_array_mut()
+        .unwrap()
+        .sort_by_key(|wire| wire[0]["endID"].as_str().unwrap().to_owned());
     map
 }
 
@@ -124,7 +127,10 @@ fn deltas_have_the_order_of_the_original() {
 
 #[test]
 fn container_addresses() {
-    for case in vectors("container_ip").iter().flat_map(|vector| vector["cases"].as_array().unwrap().clone()) {
+    for case in vectors("container_ip")
+        .iter()
+        .flat_map(|vector| vector["cases"].as_array().unwrap().clone())
+    {
         let (b, n) = (case["ip_b"].as_u64().unwrap(), case["n"].as_u64().unwrap());
         let address = container_address(b.try_into().unwrap(), n.try_into().unwrap());
         assert_eq!(json!(address.ok()), case["ip"], "{case}");
@@ -133,7 +139,9 @@ fn container_addresses() {
 
 #[test]
 fn bridge_addresses() {
-    for case in vectors("bridge_ip").iter().flat_map(|vector| vector["cases"].as_array().unwrap().clone()) {
+    for case in
+        vectors("bridge_ip").iter().flat_map(|vector| vector["cases"].as_array().unwrap().clone())
+    {
         let is_first_bus = case["wire_type"] == "bus" && case["position"] == 1;
         let b = u8::try_from(case["ip_b"].as_u64().unwrap()).ok().filter(|_| is_first_bus);
         assert_eq!(json!(b.map(bridge_address)), case["ip"], "{case}");
@@ -148,7 +156,10 @@ fn cins_get_their_addresses() {
         let imported = model.import_cins(&document, &BTreeSet::new());
         let same = vector["sane"]["same_as_original"] == true;
         let expected = if same { &vector["original"] } else { &vector["sane"] };
-        assert_eq!(imported.is_ok(), expected["http_status"] == 204 || vector["sane"]["http_status"] == 204);
+        assert_eq!(
+            imported.is_ok(),
+            expected["http_status"] == 204 || vector["sane"]["http_status"] == 204
+        );
         let (cins, containers) = describe_cins(&model);
         assert_eq!(cins, expected["cins"], "{}", vector["id"]);
         assert_eq!(containers, expected["conts"], "{}", vector["id"]);

@@ -34,9 +34,10 @@ impl Kernel {
             Operation::ContainerAddressDown(addressing) => self.address_down(addressing),
             Operation::DefaultRoute(container, cen) => self.default_route(container, cen),
             Operation::Stray(None, name) => delete(&mut self.host, name),
-            Operation::Stray(Some(container), name) => {
-                self.space(container).map_err(Failure::Ours).and_then(|space| delete(&mut space.rtnl, name))
-            }
+            Operation::Stray(Some(container), name) => self
+                .space(container)
+                .map_err(Failure::Ours)
+                .and_then(|space| delete(&mut space.rtnl, name)),
         };
         done.map_err(|failure| failure.explain(operation))
     }
@@ -48,7 +49,7 @@ impl Kernel {
             self.host.change(message::new_bridge(cen.as_str(), mac), Exists::Fail)?;
         }
         let index = index(&mut self.host, cen.as_str())?;
-        self.host.change(message::set_alias(index, &purpose, None, true), Exists::Change)?;
+        self.host.change(message::set_outer(index, &purpose, None), Exists::Change)?;
         Ok(self.host.change(message::set_up(index), Exists::Change)?)
     }
 
@@ -63,9 +64,8 @@ impl Kernel {
             mac: inner,
             namespace: Some(namespace),
             master: None,
-            up: true,
         };
-        let end = NewEnd { name: &out, mac: outer, namespace: None, master: Some(bridge), up: false };
+        let end = NewEnd { name: &out, mac: outer, namespace: None, master: Some(bridge) };
         self.host.change(message::new_pair(&end, &peer), Exists::Fail)?;
         self.finish_outer(&out, &purpose, None)?;
         self.finish_inner(wire, 0)
@@ -75,7 +75,7 @@ impl Kernel {
         let name = wire.cen().as_str();
         let macs = [0, 1].map(|at| Mac::of(&self.id, &purpose(wire, at), End::In));
         let [first, last] = [0, 1].map(|at| wire.ends()[at].container());
-        let new = |mac, namespace| NewEnd { name, mac, namespace, master: None, up: true };
+        let new = |mac, namespace| NewEnd { name, mac, namespace, master: None };
         let namespace = &self.inside.get(last).ok_or_else(|| absent(last))?.namespace;
         // Both are told the namespace, so that the host has neither end at any moment.
         let here = &self.inside.get(first).ok_or_else(|| absent(first))?.namespace;
@@ -89,29 +89,22 @@ impl Kernel {
         if wire.is_bus() {
             let bridge = index(&mut self.host, wire.cen().as_str())?;
             self.finish_outer(&self.out(wire, 1), &purpose(wire, 1), Some(bridge))?;
-            return self.raise_inner(wire, 0);
+            return self.finish_inner(wire, 0);
         }
-        self.raise_inner(wire, 0)?;
-        self.raise_inner(wire, 1)
+        self.finish_inner(wire, 0)?;
+        self.finish_inner(wire, 1)
     }
 
     fn finish_outer(&mut self, out: &str, purpose: &Purpose, master: Option<u32>) -> Done {
         let index = index(&mut self.host, out)?;
-        self.host.change(message::set_alias(index, purpose, master, true), Exists::Change)?;
+        self.host.change(message::set_outer(index, purpose, master), Exists::Change)?;
         Ok(self.host.change(message::set_up(index), Exists::Change)?)
     }
 
     fn finish_inner(&mut self, wire: &Wire, at: usize) -> Done {
         let rtnl = &mut self.space(wire.ends()[at].container())?.rtnl;
         let index = index(rtnl, wire.cen().as_str())?;
-        Ok(rtnl.change(message::set_alias(index, &purpose(wire, at), None, false), Exists::Change)?)
-    }
-
-    fn raise_inner(&mut self, wire: &Wire, at: usize) -> Done {
-        self.finish_inner(wire, at)?;
-        let rtnl = &mut self.space(wire.ends()[at].container())?.rtnl;
-        let index = index(rtnl, wire.cen().as_str())?;
-        Ok(rtnl.change(message::set_up(index), Exists::Change)?)
+        Ok(rtnl.change(message::set_inner(index, &purpose(wire, at)), Exists::Change)?)
     }
 
     /// With one end, the other goes. What is left of a pair may be any of them; a container may be gone with its end.
@@ -147,7 +140,7 @@ impl Kernel {
         let purpose = Purpose::Trunk(trunk.cin.clone(), trunk.cen.clone());
         if ours(&mut self.host, &names[0])?.is_none() {
             let [first, last] = [End::In, End::Out].map(|end| Mac::of(&self.id, &purpose, end));
-            let new = |name, mac| NewEnd { name, mac, namespace: None, master: None, up: false };
+            let new = |name, mac| NewEnd { name, mac, namespace: None, master: None };
             let pair = message::new_pair(&new(&names[0], first), &new(&names[1], last));
             self.host.change(pair, Exists::Fail)?;
         }
@@ -199,12 +192,17 @@ impl Kernel {
         let inside = super::look::routes_and_links(rtnl)?;
         let mut defaults = inside.routes.iter().filter(|route| route.destination.is_none());
         let ours = defaults.all(|route| {
-            inside.links.get(&route.device).is_some_and(|link| !matches!(link.owner, Owner::Foreign))
+            inside
+                .links
+                .get(&route.device)
+                .is_some_and(|link| !matches!(link.owner, Owner::Foreign))
         });
         if ours {
             rtnl.change(route(), Exists::Replace)?;
         } else {
-            tracing::warn!("container {container} keeps a default route that Leviathan did not set");
+            tracing::warn!(
+                "container {container} keeps a default route that Leviathan did not set"
+            );
         }
         Ok(())
     }

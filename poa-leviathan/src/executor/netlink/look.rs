@@ -21,7 +21,9 @@ const TOO_WIDE: u8 = 8;
 
 impl Kernel {
     pub(super) fn see(&mut self) -> Result<Seen, Error> {
-        let failed = |place: &str, error| Error::internal(format!("cannot list the interfaces of {place}: {error}"));
+        let failed = |place: &str, error| {
+            Error::internal(format!("cannot list the interfaces of {place}: {error}"))
+        };
         let host = routes_and_links(&mut self.host).map_err(|error| failed("the host", error))?;
         let taken = taken(&host);
         let mut seen = Seen { host: host.links, taken, ..Seen::default() };

@@ -7,8 +7,8 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -25,9 +25,8 @@ pub(super) struct NewEnd<'e> {
     pub(super) mac: Mac,
     /// The namespace that it goes to, if not that of the socket.
     pub(super) namespace: Option<&'e dyn AsFd>,
-    /// The bridge that it becomes a port of. It is then not brought up: a port that is up before it is attached gets addresses of its own.
+    /// The bridge that it becomes a port of.
     pub(super) master: Option<u32>,
-    pub(super) up: bool,
 }
 
 impl NewEnd<'_> {
@@ -40,9 +39,6 @@ impl NewEnd<'_> {
         }
         if let Some(namespace) = self.namespace {
             message.attributes.push(LinkAttribute::NetNsFd(namespace.as_fd().as_raw_fd()));
-        }
-        if self.up {
-            bring_up(&mut message);
         }
         message
     }
@@ -57,7 +53,8 @@ fn bring_up(message: &mut LinkMessage) {
     message.header.change_mask |= LinkFlags::Up;
 }
 
-/// Both ends of a pair in one message: no temporary name, no moment in which an end is where it does not belong.
+/// Both ends of a pair in one message: no temporary name, no moment in which an end is where it does not belong. Neither is up: the kernel
+/// refuses to raise an end before it has its other (`ENOTCONN`), and a port that is up before it is attached gets addresses of its own.
 pub(super) fn new_pair(end: &NewEnd<'_>, peer: &NewEnd<'_>) -> Message {
     let mut message = end.message();
     let info = vec![
@@ -76,19 +73,26 @@ pub(super) fn new_bridge(name: &str, mac: Mac) -> Message {
     Message::NewLink(message)
 }
 
-/// Sets the alias, and the bridge if one is given; on the host no IPv6 address either.
-pub(super) fn set_alias(index: u32, purpose: &Purpose, master: Option<u32>, on_host: bool) -> Message {
+/// Names the purpose of an interface of the host, sets the bridge if one is given, and has the kernel give it no IPv6 address.
+pub(super) fn set_outer(index: u32, purpose: &Purpose, master: Option<u32>) -> Message {
     let mut message = LinkMessage::default();
     message.header.index = index;
     message.attributes.push(LinkAttribute::IfAlias(purpose.to_string()));
     if let Some(master) = master {
         message.attributes.push(LinkAttribute::Controller(master));
     }
-    if on_host {
-        let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
-        let no_address = AfSpecUnspec::Inet6(vec![none]);
-        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![no_address]));
-    }
+    let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+    let no_address = AfSpecUnspec::Inet6(vec![none]);
+    message.attributes.push(LinkAttribute::AfSpecUnspec(vec![no_address]));
+    Message::SetLink(message)
+}
+
+/// Names the purpose of an interface inside a container and brings it up.
+pub(super) fn set_inner(index: u32, purpose: &Purpose) -> Message {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes.push(LinkAttribute::IfAlias(purpose.to_string()));
+    bring_up(&mut message);
     Message::SetLink(message)
 }
 

@@ -43,7 +43,9 @@ impl Netlink {
         let watch = match Watch::new() {
             Ok(watch) => Some(watch),
             Err(error) => {
-                tracing::warn!("changes of interfaces are noticed late: cannot listen to the kernel: {error}");
+                tracing::warn!(
+                    "changes of interfaces are noticed late: cannot listen to the kernel: {error}"
+                );
                 None
             }
         };
@@ -144,7 +146,11 @@ struct Space {
 }
 
 impl Kernel {
-    fn look(id: String, resolved: Resolved, writes: &Arc<AtomicU64>) -> Result<(Self, Seen), Error> {
+    fn look(
+        id: String,
+        resolved: Resolved,
+        writes: &Arc<AtomicU64>,
+    ) -> Result<(Self, Seen), Error> {
         let cannot = |error| Error::internal(format!("cannot open a netlink socket: {error}"));
         let host = Rtnl::open(writes.clone()).map_err(cannot)?;
         let (inside, failed) = enter(resolved.found, writes)?;
@@ -188,7 +194,8 @@ fn enter(
         }
         (entered, failed)
     });
-    let thread = thread.map_err(|error| Error::internal(format!("cannot start a thread: {error}")))?;
+    let thread =
+        thread.map_err(|error| Error::internal(format!("cannot start a thread: {error}")))?;
     thread.join().map_err(|_| Error::internal("a thread that enters namespaces panicked"))
 }
 

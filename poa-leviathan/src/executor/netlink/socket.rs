@@ -47,7 +47,11 @@ impl Rtnl {
     }
 
     /// Asks for a change.
-    pub(super) fn change(&mut self, message: RouteNetlinkMessage, exists: Exists) -> io::Result<()> {
+    pub(super) fn change(
+        &mut self,
+        message: RouteNetlinkMessage,
+        exists: Exists,
+    ) -> io::Result<()> {
         self.writes.fetch_add(1, Ordering::Relaxed);
         let flags = match exists {
             Exists::Change => 0,
@@ -59,7 +63,10 @@ impl Rtnl {
     }
 
     /// Asks for one thing; `None` when it is not there.
-    pub(super) fn get(&mut self, message: RouteNetlinkMessage) -> io::Result<Option<RouteNetlinkMessage>> {
+    pub(super) fn get(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> io::Result<Option<RouteNetlinkMessage>> {
         self.send(message, NLM_F_REQUEST | NLM_F_ACK)?;
         let mut found = None;
         match self.collect(&mut |message| found = Some(message)) {
@@ -70,7 +77,10 @@ impl Rtnl {
     }
 
     /// Asks for a list.
-    pub(super) fn dump(&mut self, message: &RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(super) fn dump(
+        &mut self,
+        message: &RouteNetlinkMessage,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
         for _ in 0..RETRIES {
             self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
             let mut list = Vec::new();
