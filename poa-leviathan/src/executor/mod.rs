@@ -12,7 +12,7 @@ use async_trait::async_trait;
 
 pub use fault::{Fault, Faults};
 #[cfg(target_os = "linux")]
-pub use netlink::{Netlink, Preflight, Warning};
+pub use netlink::{Claim, Netlink, Preflight, Warning};
 pub use record::Recorder;
 
 use crate::operation::Operation;

@@ -133,12 +133,12 @@ impl Attributes {
 }
 
 fn kind(infos: &[LinkInfo]) -> LinkKind {
-    let kinds = infos.iter().filter_map(|info| match info {
+    let kind = infos.iter().find_map(|info| match info {
         LinkInfo::Kind(InfoKind::Bridge) => Some(LinkKind::Bridge),
         LinkInfo::Kind(InfoKind::Veth) => Some(LinkKind::Veth),
         _ => None,
     });
-    kinds.last().unwrap_or(LinkKind::Other)
+    kind.unwrap_or(LinkKind::Other)
 }
 
 fn local(message: &AddressMessage) -> Option<Ipv4Addr> {

@@ -2,6 +2,7 @@
 //! returns. They run on the blocking threads of tokio.
 
 mod apply;
+mod claim;
 mod look;
 mod message;
 mod preflight;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+pub use claim::Claim;
 pub use preflight::{Preflight, Warning};
 
 use self::socket::Rtnl;
