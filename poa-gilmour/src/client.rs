@@ -86,7 +86,10 @@ impl Gilmour {
     ///
     /// # Errors
     /// See [`SubscribeError`].
-    pub async fn register(&self, registration: Registration) -> Result<Subscription, SubscribeError> {
+    pub async fn register(
+        &self,
+        registration: Registration,
+    ) -> Result<Subscription, SubscribeError> {
         self.engine.subscribe(registration).await
     }
 

@@ -263,7 +263,10 @@ mod tests {
         assert_eq!(shape(" {}"), Shape::Object);
         assert_eq!(shape("[1]"), Shape::Array);
         assert_eq!(shape(r#""a""#), Shape::Text);
-        assert_eq!((shape("-1"), shape("true"), shape("null")), (Shape::Number, Shape::Boolean, Shape::Null));
+        assert_eq!(
+            (shape("-1"), shape("true"), shape("null")),
+            (Shape::Number, Shape::Boolean, Shape::Null)
+        );
         assert_eq!(Data::text("a\"b").json(), r#""a\"b""#);
         assert_eq!(Data::array(&[Data::null(), Data::text("x")]).json(), r#"[null,"x"]"#);
     }

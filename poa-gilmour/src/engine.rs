@@ -142,6 +142,26 @@ pub struct Call {
     pub timeout: Duration,
 }
 
+impl Call {
+    /// Reads a call as the gateway sends it to a node over HTTP: `{topic, sender, data, timeout}`.
+    ///
+    /// # Errors
+    /// When it is not such an object.
+    pub fn read(kind: Kind, json: &[u8]) -> Result<Self, serde_json::Error> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            topic: String,
+            sender: String,
+            data: Data,
+            timeout: u64,
+        }
+        let Body { topic, sender, data, timeout } = serde_json::from_slice(json)?;
+        let channel = format!("{}{topic}", kind.prefix()).into();
+        let (topic, sender, timeout) = (topic.into(), sender.into(), Duration::from_secs(timeout));
+        Ok(Self { kind, topic, channel, sender, data, timeout })
+    }
+}
+
 /// Answers requests or takes signals.
 ///
 /// A closure `|call: Call| async { … }` is one.

@@ -29,6 +29,7 @@ impl Handler for Heartbeat {
         channels.retain(|channel| !channel.starts_with("gilmour.health."));
         channels.sort_unstable();
         let names: Vec<&str> = channels.iter().map(AsRef::as_ref).collect();
-        Data::new(&names).map_or_else(|error| Message::failure(500, &error.to_string()), Message::ok)
+        Data::new(&names)
+            .map_or_else(|error| Message::failure(500, &error.to_string()), Message::ok)
     }
 }

@@ -17,6 +17,8 @@ mod redis;
 mod report;
 mod topic;
 
+#[cfg(feature = "redis")]
+pub use crate::redis::{InvalidUrl, RedisEngine};
 pub use client::Gilmour;
 pub use compose::Composition;
 pub use data::{Data, Object, Shape};
@@ -28,7 +30,5 @@ pub use message::{
     BAD_ANSWER, BAD_REQUEST, FAILED, Message, NO_SUBSCRIBER, OK, Response, TIMED_OUT, TIMEOUT_TEXT,
     UNAVAILABLE,
 };
-#[cfg(feature = "redis")]
-pub use crate::redis::{InvalidUrl, RedisEngine};
 pub use report::{ERROR, ERROR_QUEUE, ERRORS, ErrorPolicy, ErrorReport};
 pub use topic::{InvalidTopic, Kind, SlotTopic, Topic};

@@ -73,7 +73,13 @@ impl Release for Inner {
 
 impl Inner {
     /// Calls a handler, and reports what failed.
-    async fn run(&self, entry: &Entry, channel: &Arc<str>, sender: &Arc<str>, data: &Data) -> Message {
+    async fn run(
+        &self,
+        entry: &Entry,
+        channel: &Arc<str>,
+        sender: &Arc<str>,
+        data: &Data,
+    ) -> Message {
         let reply = self.local.execute(entry, call(entry, channel, sender, data)).await;
         if let Some(report) = report_of(channel, sender, data, &reply) {
             self.report(&report);

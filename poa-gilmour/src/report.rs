@@ -192,9 +192,15 @@ mod tests {
         assert_eq!(ErrorReport::read(report().wrapped("x").as_bytes()).unwrap(), report());
         let bare: Value = serde_json::from_str(&report().bare()).unwrap();
         assert_eq!(bare["request_data"], r#"{"a":1}"#);
-        assert_eq!((&bare["user_data"], &bare["userdata"]), (&bare["userdata"], &bare["user_data"]));
+        assert_eq!(
+            (&bare["user_data"], &bare["userdata"]),
+            (&bare["userdata"], &bare["user_data"])
+        );
         let wrapped: Value = serde_json::from_str(&report().wrapped("x")).unwrap();
-        assert_eq!((&wrapped["code"], &wrapped["data"]["request_data"]["a"]), (&0.into(), &1.into()));
+        assert_eq!(
+            (&wrapped["code"], &wrapped["data"]["request_data"]["a"]),
+            (&0.into(), &1.into())
+        );
     }
 
     #[test]

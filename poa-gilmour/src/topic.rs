@@ -211,9 +211,8 @@ mod tests {
 
     #[test]
     fn slots_match_as_the_broker_would() {
-        let matches = |slot, topic| {
-            SlotTopic::new(slot).unwrap().matches(&Topic::new(topic).unwrap())
-        };
+        let matches =
+            |slot, topic| SlotTopic::new(slot).unwrap().matches(&Topic::new(topic).unwrap());
         assert!(matches("x.*", "x.a.b") && matches("x", "x") && matches("a?c[1]*", "abc1x"));
         assert!(!matches("x.*", "x") && !matches("a?c", "abc"));
     }

@@ -59,7 +59,8 @@ impl Refusal {
     }
 
     pub(crate) fn answer(&self) -> Answer {
-        let mut answer = json_answer(self.status, &json!({"error": self.text, "status": self.text}));
+        let mut answer =
+            json_answer(self.status, &json!({"error": self.text, "status": self.text}));
         let headers = answer.headers_mut();
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -178,7 +179,10 @@ impl Api {
         let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
         let state = if up { "up" } else { "down" };
         let engine = self.gateway.engine.name();
-        json_answer(status, &json!({"status": if up { "ok" } else { "unavailable" }, engine: state}))
+        json_answer(
+            status,
+            &json!({"status": if up { "ok" } else { "unavailable" }, engine: state}),
+        )
     }
 
     /// What the first proxy said to a node that asked whether it lives.

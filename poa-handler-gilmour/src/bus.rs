@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use poa_core::telemetry::Counter;
-use poa_core::{AgentId, BuildError, DataType, DataTypes, Draft, HandlerContext, Payload, async_trait};
-use poa_gilmour::{Call, Data, FAILED, Handler, Message, Object, Registration, Shape, SlotTopic, Topic, UNAVAILABLE};
+use poa_core::{
+    AgentId, BuildError, DataType, DataTypes, Draft, HandlerContext, Payload, async_trait,
+};
+use poa_gilmour::{
+    Call, Data, FAILED, Handler, Message, Object, Registration, Shape, SlotTopic, Topic,
+    UNAVAILABLE,
+};
 use serde_json::Value;
 
 use crate::config::{AgentSource, SignalRule};
@@ -55,17 +60,26 @@ impl NotTaken {
     }
 }
 
+/// Refuses rules whose data types the host does not accept. Outside of a host there are none to compare with.
+pub(crate) fn check(rules: &[SignalRule], types: &DataTypes) -> Result<(), BuildError> {
+    if types.iter().next().is_none() {
+        return Ok(());
+    }
+    let checked = rules.iter().try_for_each(|rule| Rule::new(rule, types).map(drop));
+    checked.map_err(BuildError::failed)
+}
+
 impl Bus {
-    pub(crate) fn new(
-        rules: &[SignalRule],
-        types: &DataTypes,
-        cx: &poa_core::BuildContext,
-    ) -> Result<Self, BuildError> {
+    pub(crate) fn new(rules: &[SignalRule], cx: &HandlerContext) -> Result<Self, String> {
+        let types = cx.data_types();
         let count = |name, help| cx.telemetry().counter(name, help, &[("handler", cx.name())]);
         Ok(Self {
             rules: rules.iter().map(|rule| Rule::new(rule, types)).collect::<Result<_, _>>()?,
             taken: count("gilmour_bus_signals", "Signals that became messages"),
-            lost: count("gilmour_bus_signals_lost", "Signals over a broker that could not become messages"),
+            lost: count(
+                "gilmour_bus_signals_lost",
+                "Signals over a broker that could not become messages",
+            ),
         })
     }
 
@@ -115,18 +129,23 @@ impl Bus {
 }
 
 impl Rule {
-    fn new(rule: &SignalRule, types: &DataTypes) -> Result<Self, BuildError> {
-        let topic = SlotTopic::new(&rule.topic).map_err(|why| BuildError::failed(why.to_string()))?;
+    fn new(rule: &SignalRule, types: &DataTypes) -> Result<Self, String> {
+        let topic = SlotTopic::new(&rule.topic).map_err(|why| why.to_string())?;
         let data_type = types.get(&rule.data_type).cloned().ok_or_else(|| {
-            BuildError::failed(format!(
+            format!(
                 "signals of `{}` are to become messages of type `{}`, which `metrics` does not list; add it there",
                 rule.topic, rule.data_type
-            ))
+            )
         })?;
         Ok(Self { topic, group: rule.group.as_str().into(), data_type, agent: rule.agent.clone() })
     }
 
-    fn draft(&self, cx: &HandlerContext, data: &Data, node: Option<&Node>) -> Result<Draft, NotTaken> {
+    fn draft(
+        &self,
+        cx: &HandlerContext,
+        data: &Data,
+        node: Option<&Node>,
+    ) -> Result<Draft, NotTaken> {
         let agent = match (&self.agent, node) {
             (AgentSource::Field(pointer), _) => agent_at(data, pointer)?,
             (AgentSource::Node, Some(node)) => {

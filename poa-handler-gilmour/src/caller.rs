@@ -63,7 +63,10 @@ impl Caller {
     /// Calls the handler at a path. Dropped, it closes the connection.
     async fn call(&self, path: &str, body: Body<'_>) -> Message {
         let Ok(_permit) = self.calls.try_acquire() else {
-            return Message::failure(UNAVAILABLE, "too many calls of this node are under way; try again later");
+            return Message::failure(
+                UNAVAILABLE,
+                "too many calls of this node are under way; try again later",
+            );
         };
         // Texts, numbers and JSON have a JSON form.
         let body = serde_json::to_string(&body).unwrap_or_default();
@@ -81,7 +84,13 @@ impl Caller {
 
     /// A lambda of a composition: `topic` is empty, since nothing was published.
     pub(crate) async fn lambda(&self, path: &str, data: &Data, timeout: Duration) -> Message {
-        let body = Body { topic: "", sender: "", data, timeout: timeout.as_secs(), handler_path: Some(path) };
+        let body = Body {
+            topic: "",
+            sender: "",
+            data,
+            timeout: timeout.as_secs(),
+            handler_path: Some(path),
+        };
         let called = tokio::time::timeout(timeout, self.call(path, body)).await;
         called.unwrap_or_else(|_| Message::timeout(TIMED_OUT))
     }
@@ -92,7 +101,9 @@ impl Caller {
             200..=299 => 200,
             code @ 400..=599 => code,
             other => {
-                let text = format!("the node answered with status {other}, which is neither a result nor an error");
+                let text = format!(
+                    "the node answered with status {other}, which is neither a result nor an error"
+                );
                 return Message::failure(BAD_ANSWER, &text);
             }
         };
@@ -168,6 +179,9 @@ mod tests {
     async fn a_node_that_is_not_there_is_502_without_a_trace() {
         let message = caller(false).lambda("/x", &Data::null(), Duration::from_secs(60)).await;
         assert_eq!(message.code, 502);
-        assert!(message.data.json().starts_with("\"the node refused the connection"), "{message:?}");
+        assert!(
+            message.data.json().starts_with("\"the node refused the connection"),
+            "{message:?}"
+        );
     }
 }

@@ -235,7 +235,7 @@ impl Config {
         for (index, rule) in self.signals.iter().enumerate() {
             let of_rule = rule.problems().into_iter();
             problems.extend(of_rule.map(|(key, text)| {
-                Problem::new(&format!("{key}"), text).under(&index.to_string()).under("signals")
+                Problem::new(key, text).under(&index.to_string()).under("signals")
             }));
         }
         problems
@@ -365,8 +365,16 @@ mod tests {
         );
         let keys: Vec<_> = found.iter().map(|text| text.split(':').next().unwrap()).collect();
         let expected = [
-            "url", "token", "health_interval", "dirty_after", "timeout_code", "path", "nodes.max",
-            "signals.0.topic", "signals.0.group", "signals.0.agent",
+            "url",
+            "token",
+            "health_interval",
+            "dirty_after",
+            "timeout_code",
+            "path",
+            "nodes.max",
+            "signals.0.topic",
+            "signals.0.group",
+            "signals.0.agent",
         ];
         assert_eq!(keys, expected, "{found:?}");
     }

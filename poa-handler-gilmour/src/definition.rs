@@ -93,13 +93,18 @@ impl Definition {
         let mut alone = Self { services: Vec::new(), slots: Vec::new(), ..self.clone() };
         for kind in [Kind::Request, Kind::Slot] {
             let added = alone.add(kind, self.entries(kind), rules);
-            added.map_err(|refusal| Refusal { status: StatusCode::BAD_REQUEST, ..refusal })?;
+            added.map_err(|refusal| Refusal::bad(&refusal.text))?;
         }
         Ok(())
     }
 
     /// Puts these in as well, all or none.
-    pub(crate) fn add(&mut self, kind: Kind, entries: &[Entry], rules: Rules) -> Result<(), Refusal> {
+    pub(crate) fn add(
+        &mut self,
+        kind: Kind,
+        entries: &[Entry],
+        rules: Rules,
+    ) -> Result<(), Refusal> {
         let known = self.entries(kind).len();
         for entry in entries {
             if self.services.len() + self.slots.len() >= rules.handlers {
@@ -107,7 +112,9 @@ impl Definition {
                 let text = format!("a node has at most {} services and slots", rules.handlers);
                 return Err(bad(&text));
             }
-            if let Some(duplicate) = self.entries(kind).iter().find(|other| entry.doubles(other, kind)) {
+            if let Some(duplicate) =
+                self.entries(kind).iter().find(|other| entry.doubles(other, kind))
+            {
                 let text = duplicate.is_there_already(kind);
                 self.entries_mut(kind).truncate(known);
                 return Err(Refusal::new(StatusCode::CONFLICT, text));
@@ -152,7 +159,11 @@ impl Entry {
             Kind::Request => "a service",
             Kind::Slot => "a slot",
         };
-        let group = if self.group.is_empty() { String::new() } else { format!(" in group `{}`", self.group) };
+        let group = if self.group.is_empty() {
+            String::new()
+        } else {
+            format!(" in group `{}`", self.group)
+        };
         format!("the node has {what} for `{}`{group} already", self.topic)
     }
 }
@@ -185,13 +196,15 @@ pub(crate) fn entries(kind: Kind, value: Option<&Value>) -> Result<Vec<Entry>, R
 
 fn entry(kind: Kind, key: Option<&str>, value: &Value) -> Result<Entry, Refusal> {
     let object = value.as_object();
-    let object = object.ok_or_else(|| bad(&format!("each of {} must be an object", plural(kind))))?;
+    let object =
+        object.ok_or_else(|| bad(&format!("each of {} must be an object", plural(kind))))?;
     let topic = match key {
         Some(topic) => topic.to_owned(),
         None => text(object, "topic")?.ok_or_else(|| bad("`topic` is missing"))?,
     };
     check_topic(kind, &topic)?;
-    let path = text(object, "path")?.ok_or_else(|| bad(&format!("`path` of `{topic}` is missing")))?;
+    let path =
+        text(object, "path")?.ok_or_else(|| bad(&format!("`path` of `{topic}` is missing")))?;
     let group = text(object, "group")?.unwrap_or_default();
     let group = match kind {
         Kind::Request if group.is_empty() => DEFAULT_GROUP.to_owned(),
@@ -221,7 +234,9 @@ pub(crate) fn seconds(value: &Value) -> Result<Option<u64>, Refusal> {
     match value.as_u64() {
         Some(0) => Ok(None),
         Some(seconds) if seconds <= MAX_TIMEOUT => Ok(Some(seconds)),
-        _ => Err(bad(&format!("`timeout` must be a whole number of seconds from 0 to {MAX_TIMEOUT}"))),
+        _ => Err(bad(&format!(
+            "`timeout` must be a whole number of seconds from 0 to {MAX_TIMEOUT}"
+        ))),
     }
 }
 
@@ -262,8 +277,12 @@ fn host(body: &Map<String, Value>, rules: Rules) -> Result<String, Refusal> {
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     match (rules.allow_remote, address) {
-        (false, _) => Err(bad(&format!("`host` {host} is on another machine, which `allow_remote_nodes` does not allow"))),
-        (true, None) if host.is_empty() || !host.bytes().all(plain) => Err(bad("`host` must be a name or an address")),
+        (false, _) => Err(bad(&format!(
+            "`host` {host} is on another machine, which `allow_remote_nodes` does not allow"
+        ))),
+        (true, None) if host.is_empty() || !host.bytes().all(plain) => {
+            Err(bad("`host` must be a name or an address"))
+        }
         (true, _) => Ok(host),
     }
 }
@@ -312,7 +331,8 @@ mod tests {
     const RULES: Rules = Rules { allow_remote: false, handlers: 3 };
 
     fn read(body: Value) -> Result<Definition, String> {
-        Definition::read(&body, RULES).map_err(|refusal| format!("{} {}", refusal.status.as_u16(), refusal.text))
+        Definition::read(&body, RULES)
+            .map_err(|refusal| format!("{} {}", refusal.status.as_u16(), refusal.text))
     }
 
     fn entry(topic: &str, group: &str, path: &str, timeout: u64) -> Entry {
@@ -335,9 +355,12 @@ mod tests {
         ] {
             assert_eq!(read(json!({"port": 1, "services": services})).unwrap().services, expected);
         }
-        let bare = read(json!({"port": 1, "services": [{"topic": "a", "path": "p", "timeout": 0}], "slots": null}));
+        let bare = read(
+            json!({"port": 1, "services": [{"topic": "a", "path": "p", "timeout": 0}], "slots": null}),
+        );
         assert_eq!(bare.unwrap().services, [entry("a", "_default", "/p", 600)]);
-        let unix = read(json!({"listen_sock": "/run/node.sock", "health_check": "/health_check"})).unwrap();
+        let unix = read(json!({"listen_sock": "/run/node.sock", "health_check": "/health_check"}))
+            .unwrap();
         assert!(unix.legacy_body && unix.target == Target::Unix("/run/node.sock".into()));
     }
 
@@ -357,16 +380,37 @@ mod tests {
             (json!({"port": 1, "services": [1]}), "400 each of services must be an object"),
             (json!({"port": 1, "services": [service("w*")]}), "400 topic `w*`"),
             (json!({"port": 1, "services": [service("")]}), "400 topic ``"),
-            (json!({"port": 1, "services": [service("gilmour.response.x")]}), "400 `gilmour.response.x` is reserved"),
+            (
+                json!({"port": 1, "services": [service("gilmour.response.x")]}),
+                "400 `gilmour.response.x` is reserved",
+            ),
             (json!({"port": 1, "slots": [service("gilmour.*")]}), "400 `gilmour.*` is reserved"),
             (json!({"port": 1, "services": [{"topic": "a"}]}), "400 `path` of `a` is missing"),
             (json!({"port": 1, "services": [{"path": "a"}]}), "400"),
-            (json!({"port": 1, "services": [service("a"), service("a")]}), "400 the node has a service for `a` in group `_default` already"),
-            (json!({"port": 1, "slots": [service("a"), service("a")]}), "400 the node has a slot for `a` already"),
-            (json!({"port": 1, "slots": [service("a"), service("b"), service("c"), service("d")]}), "400 a node has at most 3"),
-            (json!({"port": 1, "slots": [{"topic": "a", "path": "p", "timeout": -1}]}), "400 `timeout` must be"),
-            (json!({"port": 1, "slots": [{"topic": "a", "path": "p", "timeout": 86401}]}), "400 `timeout` must be"),
-            (json!({"port": 1, "slots": [{"topic": "a", "path": "p q"}]}), "400 `path` must be the path of a URL"),
+            (
+                json!({"port": 1, "services": [service("a"), service("a")]}),
+                "400 the node has a service for `a` in group `_default` already",
+            ),
+            (
+                json!({"port": 1, "slots": [service("a"), service("a")]}),
+                "400 the node has a slot for `a` already",
+            ),
+            (
+                json!({"port": 1, "slots": [service("a"), service("b"), service("c"), service("d")]}),
+                "400 a node has at most 3",
+            ),
+            (
+                json!({"port": 1, "slots": [{"topic": "a", "path": "p", "timeout": -1}]}),
+                "400 `timeout` must be",
+            ),
+            (
+                json!({"port": 1, "slots": [{"topic": "a", "path": "p", "timeout": 86401}]}),
+                "400 `timeout` must be",
+            ),
+            (
+                json!({"port": 1, "slots": [{"topic": "a", "path": "p q"}]}),
+                "400 `path` must be the path of a URL",
+            ),
             (json!({"port": 1, "name": "\n"}), "400 `name` must be"),
         ] {
             let refused = read(body.clone()).unwrap_err();

@@ -1,7 +1,9 @@
 //! Which engine carries what, made once for a handler and the receivers that share it.
 
-use std::sync::{Arc, OnceLock};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
 
+use parking_lot::Mutex;
 use poa_core::config::{Problem, Secret};
 use poa_core::{BuildContext, BuildError};
 use poa_gilmour::{Engine, MemoryEngine, Options};
@@ -32,7 +34,10 @@ impl EngineSettings {
     pub(crate) fn problems(&self) -> Vec<Problem> {
         match (self.kind, &self.url) {
             (EngineKind::Redis, None) => {
-                vec![Problem::new("url", "is needed with engine = \"redis\"; write one such as \"redis://127.0.0.1:6379\"")]
+                vec![Problem::new(
+                    "url",
+                    "is needed with engine = \"redis\"; write one such as \"redis://127.0.0.1:6379\"",
+                )]
             }
             (EngineKind::Redis, Some(url)) => redis(url.expose(), self.options)
                 .err()
@@ -44,11 +49,12 @@ impl EngineSettings {
     }
 
     /// The engine of a gateway, which decides its options. It connects when it is first used.
-    pub(crate) fn engine(&self, cx: &BuildContext) -> Result<Arc<dyn Engine>, BuildError> {
-        Ok(match self.shared(cx)? {
-            Shared::Own(engine) => engine,
-            Shared::OfHost(memory) => memory.get(self.options),
-        })
+    pub(crate) fn engine(&self, cx: &BuildContext) -> Result<Shared, BuildError> {
+        let shared = self.shared(cx)?;
+        if let Shared::OfHost(memory) = &shared {
+            memory.get(self.options);
+        }
+        Ok(shared)
     }
 
     /// The engine of a receiver.
@@ -91,7 +97,16 @@ impl HostMemory {
 }
 
 fn memory_of_host(cx: &BuildContext) -> Arc<HostMemory> {
-    cx.shared(HostMemory::default)
+    static HOSTS: Mutex<Vec<(PathBuf, Weak<HostMemory>)>> = Mutex::new(Vec::new());
+    let mut hosts = HOSTS.lock();
+    hosts.retain(|(_, memory)| memory.strong_count() > 0);
+    let known = hosts.iter().find(|(data_dir, _)| data_dir == cx.data_dir());
+    if let Some(memory) = known.and_then(|(_, memory)| memory.upgrade()) {
+        return memory;
+    }
+    let memory = Arc::new(HostMemory::default());
+    hosts.push((cx.data_dir().to_owned(), Arc::downgrade(&memory)));
+    memory
 }
 
 #[cfg(feature = "redis")]

@@ -106,7 +106,12 @@ impl Exchange {
     }
 
     /// Sends JSON, and waits for the answer. Dropped, it closes the connection.
-    pub(crate) async fn post(&self, path: &str, body: String, room: &Room) -> Result<Answer, ExchangeError> {
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        body: String,
+        room: &Room,
+    ) -> Result<Answer, ExchangeError> {
         let mut request = self.request(Method::POST, path, body.into());
         request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let connection = match self.take_idle() {
@@ -149,7 +154,9 @@ impl Exchange {
         let connecting = tokio::time::timeout(CONNECT, self.stream()).await;
         let stream = connecting.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = stream.map_err(|error| match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => ExchangeError::Refused(error),
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
+                ExchangeError::Refused(error)
+            }
             _ => ExchangeError::Unreachable(error),
         })?;
         let handshake = http1::handshake(TokioIo::new(stream)).await;
@@ -197,7 +204,10 @@ impl Exchange {
 }
 
 impl Connection {
-    async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, ExchangeError> {
+    async fn send(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, ExchangeError> {
         let answer = self.sender.send_request(request);
         drive(&mut self.wire, &mut self.over, answer).await?.map_err(ExchangeError::Broken)
     }
@@ -326,7 +336,10 @@ mod tests {
         let large = "HTTP/1.1 200 OK\r\ncontent-length: 1001\r\n\r\n";
         let large = format!("{large}{}", "x".repeat(1001));
         let large: &'static str = Box::leak(large.into_boxed_str());
-        assert!(matches!(failed(Box::leak(Box::new([large]))).await, ExchangeError::TooLarge(1000)));
+        assert!(matches!(
+            failed(Box::leak(Box::new([large]))).await,
+            ExchangeError::TooLarge(1000)
+        ));
         let none = Exchange::new(Target::Tcp { host: "127.0.0.1".into(), port: 1 });
         assert!(none.is_healthy("/").await.unwrap_err().is_refusal());
     }

@@ -46,14 +46,21 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    pub(crate) fn new(config: Config, engine: Arc<dyn Engine>, cx: HandlerContext, store: Store, bus: Bus) -> Arc<Self> {
+    pub(crate) fn new(
+        config: Config,
+        engine: Arc<dyn Engine>,
+        cx: HandlerContext,
+        store: Store,
+        bus: Bus,
+    ) -> Arc<Self> {
         let most = usize::try_from(config.nodes.answer.get()).unwrap_or(usize::MAX);
         let call_rules = CallRules {
             keep_success_codes: config.keep_success_codes,
             room: Room { most, memory: Some(cx.memory().clone()) },
             calls: config.nodes.calls,
         };
-        let rules = Rules { allow_remote: config.allow_remote_nodes, handlers: config.nodes.handlers };
+        let rules =
+            Rules { allow_remote: config.allow_remote_nodes, handlers: config.nodes.handlers };
         Arc::new(Self {
             engine,
             cx,
@@ -130,7 +137,10 @@ impl Gateway {
             match subscribe().await {
                 Ok(subscription) => return subscription,
                 Err(error) if !told => {
-                    tracing::warn!(handler = self.cx.name(), "cannot subscribe {what}, trying again: {error}");
+                    tracing::warn!(
+                        handler = self.cx.name(),
+                        "cannot subscribe {what}, trying again: {error}"
+                    );
                     told = true;
                 }
                 Err(_) => {}
@@ -171,20 +181,28 @@ impl Gateway {
     /// How many nodes are in each state.
     pub(crate) fn counted(&self) -> [(Status, usize); 3] {
         let nodes = self.nodes.read();
-        Status::ALL.map(|status| (status, nodes.values().filter(|node| node.status() == status).count()))
+        Status::ALL
+            .map(|status| (status, nodes.values().filter(|node| node.status() == status).count()))
     }
 
     /// Registers a node: healthy first, then everything subscribed, then it is there.
-    pub(crate) async fn register(self: &Arc<Self>, definition: Definition) -> Result<Arc<Node>, Refusal> {
+    pub(crate) async fn register(
+        self: &Arc<Self>,
+        definition: Definition,
+    ) -> Result<Arc<Node>, Refusal> {
         if self.nodes.read().len() >= self.config.nodes.max {
-            let text = format!("there are {} nodes already, which is the limit", self.config.nodes.max);
+            let text =
+                format!("there are {} nodes already, which is the limit", self.config.nodes.max);
             return Err(Refusal::unavailable(&text));
         }
         let node = self.node(Uuid::new_v4().to_string(), definition);
         match self.check(&node).await {
             Health::Good => {}
             Health::Bad(why) | Health::Refused(why) => {
-                return Err(Refusal::new(StatusCode::BAD_GATEWAY, format!("the node is not healthy: {why}")));
+                return Err(Refusal::new(
+                    StatusCode::BAD_GATEWAY,
+                    format!("the node is not healthy: {why}"),
+                ));
             }
         }
         self.replace(&node).await;
@@ -219,7 +237,10 @@ impl Gateway {
         match self.check(node).await {
             Health::Good => {}
             Health::Bad(why) | Health::Refused(why) => {
-                return Err(Refusal::new(StatusCode::BAD_GATEWAY, format!("the node is not healthy: {why}")));
+                return Err(Refusal::new(
+                    StatusCode::BAD_GATEWAY,
+                    format!("the node is not healthy: {why}"),
+                ));
             }
         }
         node.open(&*self.engine).await?;

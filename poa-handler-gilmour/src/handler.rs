@@ -4,15 +4,16 @@ use std::sync::Arc;
 use hyper::service::service_fn;
 use poa_core::config::Problem;
 use poa_core::{
-    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError, async_trait,
+    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
+    async_trait,
 };
-use poa_gilmour::Engine;
 use poa_http::Server;
 
 use crate::Config;
 use crate::api::{Access, Api};
-use crate::bus::Bus;
+use crate::bus::{Bus, check};
 use crate::definition::Definition;
+use crate::engine::Shared;
 use crate::gateway::Gateway;
 use crate::metrics;
 use crate::store::Store;
@@ -21,7 +22,7 @@ use crate::store::Store;
 #[derive(Debug)]
 pub struct GilmourGateway {
     config: Config,
-    engine: Arc<dyn Engine>,
+    engine: Shared,
     endpoint: String,
     parts: Option<Parts>,
 }
@@ -32,7 +33,6 @@ struct Parts {
     server: Server,
     store: Store,
     known: Vec<(String, Definition)>,
-    bus: Bus,
 }
 
 #[async_trait]
@@ -48,16 +48,18 @@ impl HandlerPlugin for GilmourGateway {
         if let Some(problem) = config.problems().first() {
             return Err(BuildError::failed(problem.to_string()));
         }
-        let bus = Bus::new(&config.signals, cx.data_types(), cx)?;
-        let server = Server::bind(config.listen, config.tls.as_ref(), config.listener_limits(), cx)?;
+        check(&config.signals, cx.data_types())?;
+        let server =
+            Server::bind(config.listen, config.tls.as_ref(), config.listener_limits(), cx)?;
         let path = cx.data_dir().join(&config.path);
         let opened = tokio::task::spawn_blocking(move || open(&path)).await;
-        let opened = opened
-            .map_err(|error| BuildError::failed("cannot open the registered nodes").because(error))?;
+        let opened = opened.map_err(|error| {
+            BuildError::failed("cannot open the registered nodes").because(error)
+        })?;
         let (store, known) = opened.map_err(BuildError::failed)?;
         let engine = config.engine_settings().engine(cx)?;
         let endpoint = server.endpoint();
-        Ok(Self { config, engine, endpoint, parts: Some(Parts { server, store, known, bus }) })
+        Ok(Self { config, engine, endpoint, parts: Some(Parts { server, store, known }) })
     }
 }
 
@@ -80,11 +82,12 @@ impl Drop for Ending {
 #[async_trait]
 impl CustomHandler for GilmourGateway {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
-        let Parts { server, store, known, bus } =
+        let Parts { server, store, known } =
             self.parts.take().ok_or_else(|| PluginError::new("was run already"))?;
         let shutdown = cx.shutdown().clone();
+        let bus = Bus::new(&self.config.signals, &cx).map_err(PluginError::new)?;
         let access = Access::new(self.config.token.clone());
-        let gateway = Gateway::new(self.config.clone(), self.engine.clone(), cx, store, bus);
+        let gateway = Gateway::new(self.config.clone(), self.engine.get(), cx, store, bus);
         let _ending = Ending(gateway.clone());
         metrics::include(&gateway);
         gateway.start(known);

@@ -214,7 +214,8 @@ impl Node {
         topic: &str,
         path: Option<&str>,
     ) -> Result<Definition, Refusal> {
-        let matches = |entry: &Entry| entry.topic == topic && path.is_none_or(|path| entry.path == path);
+        let matches =
+            |entry: &Entry| entry.topic == topic && path.is_none_or(|path| entry.path == path);
         let mut held = self.held.lock().await;
         let definition = {
             let mut inside = self.inside.lock();
@@ -223,11 +224,14 @@ impl Node {
             entries.retain(|entry| !matches(entry));
             if entries.len() == before {
                 let what = crate::definition::plural(kind);
-                return Err(Refusal::not_found(&format!("none of the {what} of the node is for `{topic}` at that path")));
+                return Err(Refusal::not_found(&format!(
+                    "none of the {what} of the node is for `{topic}` at that path"
+                )));
             }
             inside.definition.clone()
         };
-        let (ended, kept) = held.drain(..).partition(|held| held.kind == kind && matches(&held.entry));
+        let (ended, kept) =
+            held.drain(..).partition(|held| held.kind == kind && matches(&held.entry));
         *held = kept;
         let ended: Vec<Held> = ended;
         join_all(ended.into_iter().map(|held| held.subscription.end())).await;

@@ -1,14 +1,14 @@
 //! The receiver: messages become signals, or requests that confirm them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use poa_core::config::{Duration, Problem, Secret};
 use poa_core::{
-    AgentId, BoxError, BuildContext, BuildError, DeliveryError, Message, MessageId, Receiver, ReceiverPlugin,
-    async_trait,
+    AgentId, BoxError, BuildContext, BuildError, DeliveryError, Message, MessageId, Receiver,
+    ReceiverPlugin, async_trait,
 };
 use poa_gilmour::engine::Signal;
 use poa_gilmour::{Data, Engine, Options, RequestError, Topic};
@@ -154,17 +154,8 @@ impl Receiver for GilmourReceiver {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         self.settled.retain(|id, _| batch.iter().any(|message| message.id() == *id));
         let engine = self.engine.get();
-        let delivery =
-            Delivery { config: &self.config, timeout: self.timeout, engine: &*engine };
-        let settled = &self.settled;
-        let agents = by_agent(batch);
-        let delivered = agents.iter().map(|messages| delivery.of_agent(messages, settled));
-        let mut outcomes = stream::iter(delivered).buffer_unordered(self.config.concurrency);
-        let mut new = Vec::new();
-        while let Some(of_agent) = outcomes.next().await {
-            new.extend(of_agent);
-        }
-        drop(outcomes);
+        let delivery = Delivery { config: &self.config, timeout: self.timeout, engine: &*engine };
+        let new = delivery.of_all(by_agent(batch), &self.settled).await;
         self.settled.extend(new);
         self.verdict(batch)
     }
@@ -178,13 +169,18 @@ impl GilmourReceiver {
                 Some(Outcome::Confirmed) => {}
                 // One at a time, so that each dead letter has its own reason. The others come again, and are known then.
                 Some(Outcome::Rejected(why)) => {
-                    return Err(DeliveryError::permanent_for(vec![index], BoxError::from(why.clone())));
+                    return Err(DeliveryError::permanent_for(
+                        vec![index],
+                        BoxError::from(why.clone()),
+                    ));
                 }
                 Some(Outcome::Delayed(why)) => {
                     delayed.get_or_insert_with(|| why.clone());
                 }
                 None => {
-                    delayed.get_or_insert_with(|| "an earlier message of the agent is not delivered".to_owned());
+                    delayed.get_or_insert_with(|| {
+                        "an earlier message of the agent is not delivered".to_owned()
+                    });
                 }
             }
         }
@@ -231,13 +227,33 @@ struct Delivery<'a> {
     engine: &'a dyn Engine,
 }
 
+type Outcomes = Vec<(MessageId, Outcome)>;
+
 impl Delivery<'_> {
+    /// So many agents at once.
+    async fn of_all(
+        &self,
+        agents: Vec<Vec<&Message>>,
+        settled: &HashMap<MessageId, Outcome>,
+    ) -> Outcomes {
+        let mut deliveries: Vec<BoxFuture<'_, Outcomes>> = Vec::with_capacity(agents.len());
+        for messages in agents {
+            deliveries.push(Box::pin(self.of_agent(messages, settled)));
+        }
+        let mut delivered = stream::iter(deliveries).buffer_unordered(self.config.concurrency);
+        let mut outcomes = Vec::new();
+        while let Some(of_agent) = delivered.next().await {
+            outcomes.extend(of_agent);
+        }
+        outcomes
+    }
+
     /// Delivers until one has to wait. Those that are settled already are passed over.
     async fn of_agent(
         &self,
-        messages: &[&Message],
+        messages: Vec<&Message>,
         settled: &HashMap<MessageId, Outcome>,
-    ) -> Vec<(MessageId, Outcome)> {
+    ) -> Outcomes {
         let mut outcomes = Vec::new();
         for message in messages.iter().filter(|message| !settled.contains_key(&message.id())) {
             let outcome = self.deliver(message).await;

@@ -65,7 +65,8 @@ impl Store {
     pub(crate) async fn save(&self, id: &str, definition: &Definition) -> Result<(), String> {
         let text = serde_json::to_string(definition).map_err(|error| error.to_string())?;
         let id = id.to_owned();
-        let insert = "INSERT INTO nodes VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET definition = ?2";
+        let insert =
+            "INSERT INTO nodes VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET definition = ?2";
         self.write(move |connection| connection.execute(insert, (id, text)).map(drop)).await
     }
 
@@ -99,7 +100,8 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
 /// Configures the connection and makes the table; false when the file is not ours.
 fn prepare(connection: &Connection) -> rusqlite::Result<bool> {
     connection.busy_timeout(BUSY)?;
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let application: i64 =
+        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let tables = "SELECT count(*) FROM sqlite_schema";
     let empty = connection.query_row(tables, [], |row| row.get::<_, i64>(0))? == 0;
     match (application, empty) {
@@ -109,7 +111,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<bool> {
     }
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "normal")?;
-    let table = "CREATE TABLE IF NOT EXISTS nodes (id TEXT NOT NULL UNIQUE, definition TEXT NOT NULL)";
+    let table =
+        "CREATE TABLE IF NOT EXISTS nodes (id TEXT NOT NULL UNIQUE, definition TEXT NOT NULL)";
     connection.execute(table, []).map(|_| true)
 }
 

@@ -30,10 +30,15 @@ impl Gateway {
         let asked = tokio::time::timeout(patience, node.caller.exchange().is_healthy(&path)).await;
         match asked {
             Ok(Ok(status)) if status.is_success() => Health::Good,
-            Ok(Ok(status)) => Health::Bad(format!("`{path}` answered with status {}", status.as_u16())),
+            Ok(Ok(status)) => {
+                Health::Bad(format!("`{path}` answered with status {}", status.as_u16()))
+            }
             Ok(Err(error)) if error.is_refusal() => Health::Refused(error.to_string()),
             Ok(Err(error)) => Health::Bad(error.to_string()),
-            Err(_) => Health::Bad(format!("`{path}` did not answer within {}", self.config.health_timeout)),
+            Err(_) => Health::Bad(format!(
+                "`{path}` did not answer within {}",
+                self.config.health_timeout
+            )),
         }
     }
 

@@ -72,7 +72,9 @@ enum Problem {
     Json(String),
     #[error("must be an object with one operator, this is {0}")]
     NotAStep(Shape),
-    #[error("is not known; a step has one of requests, lambda, pipe, andand, oror, batch, parallel")]
+    #[error(
+        "is not known; a step has one of requests, lambda, pipe, andand, oror, batch, parallel"
+    )]
     UnknownKey,
     #[error("has no operator; write one of requests, lambda, pipe, andand, oror, batch, parallel")]
     NoOperator,
@@ -189,9 +191,7 @@ impl Reader {
             Operator::Pipe => reader.list(value, depth).map(Step::Pipe),
             Operator::AndAnd => reader.list(value, depth).map(Step::AndAnd),
             Operator::OrOr => reader.list(value, depth).map(Step::OrOr),
-            Operator::Batch => {
-                reader.list(value, depth).map(|steps| Step::Batch { steps, record })
-            }
+            Operator::Batch => reader.list(value, depth).map(|steps| Step::Batch { steps, record }),
             Operator::Parallel => reader.list(value, depth).map(Step::Parallel),
         })
     }
@@ -223,7 +223,11 @@ impl Reader {
     }
 
     /// 0 is the same as none.
-    fn timeout(&mut self, value: Option<&RawValue>, operator: Operator) -> Parsed<Option<Duration>> {
+    fn timeout(
+        &mut self,
+        value: Option<&RawValue>,
+        operator: Operator,
+    ) -> Parsed<Option<Duration>> {
         let Some(value) = value else { return Ok(None) };
         let most = self.bounds.timeout.as_secs();
         match serde_json::from_str::<u64>(value.get()) {

@@ -107,7 +107,8 @@ async fn pipes_are_those_of_the_vectors() {
     (all["m1"], all["m2"]) = (json!(1), json!(1));
     assert_eq!((messages, code, length), (vec![(all, 200)], 200, 1));
 
-    let (messages, code, length, called) = run(json!({"pipe": [r("one"), r("503"), r("two")]})).await;
+    let (messages, code, length, called) =
+        run(json!({"pipe": [r("one"), r("503"), r("two")]})).await;
     assert_eq!((messages, code, length), (vec![(acks(&["one", "503"]), 503)], 503, 1));
     assert_eq!(called, ["one", "503"]);
 
@@ -169,7 +170,8 @@ async fn conditions_and_batches_are_those_of_the_vectors() {
 
 #[tokio::test(start_paused = true)]
 async fn parallel_steps_are_those_of_the_vectors_in_their_order() {
-    let (messages, code, length, _) = run(json!({"parallel": [r("one"), r("503"), r("404")]})).await;
+    let (messages, code, length, _) =
+        run(json!({"parallel": [r("one"), r("503"), r("404")]})).await;
     let codes: Vec<_> = messages.iter().map(|message| message.1).collect();
     assert_eq!((codes, code, length), (vec![200, 503, 404], 503, 3));
 
@@ -246,9 +248,8 @@ async fn what_is_not_done_in_time_is_499() {
 
 #[test]
 fn what_is_wrong_is_named_with_its_place() {
-    let deep = |depth: usize| {
-        (0..depth).fold(r("one"), |inner, _| json!({"pipe": [inner]})).to_string()
-    };
+    let deep =
+        |depth: usize| (0..depth).fold(r("one"), |inner, _| json!({"pipe": [inner]})).to_string();
     let many = json!({"parallel": vec![r("one"); 256]}).to_string();
     for (text, pointer, says) in [
         ("", "", "not well-formed JSON"),
@@ -278,9 +279,13 @@ fn what_is_wrong_is_named_with_its_place() {
     }
     assert!(Composition::parse(&deep(32)).is_ok());
     let error = Composition::parse(r#"{"pipe":[]}"#).unwrap_err().under("/composition");
-    assert_eq!(error.to_string(), "`/composition/pipe`: has no steps; an operator needs at least one");
+    assert_eq!(
+        error.to_string(),
+        "`/composition/pipe`: has no steps; an operator needs at least one"
+    );
     // As the Ruby client writes them, in every place.
-    let ruby = r#"{"pipe17": [{"requests3": {"a": ""}}, {"oror9": [{"batch1": [{"lambda": "x"}]}]}]}"#;
+    let ruby =
+        r#"{"pipe17": [{"requests3": {"a": ""}}, {"oror9": [{"batch1": [{"lambda": "x"}]}]}]}"#;
     assert!(Composition::parse(ruby).is_ok());
 }
 
@@ -341,14 +346,18 @@ fn reference_request(topic: &str, merge: &Value, input: &Value) -> (Value, i64) 
 
 fn any_step() -> impl Strategy<Value = Value> {
     let topic = prop::sample::select(vec!["one", "two", "201", "404", "503", "null", "nobody"]);
-    let merge = prop::sample::select(vec![json!(""), json!({}), json!({"m": 1}), json!({"input": 2})]);
+    let merge =
+        prop::sample::select(vec![json!(""), json!({}), json!({"m": 1}), json!({"input": 2})]);
     let leaf = (topic, merge).prop_map(|(topic, merge)| m(topic, merge));
     leaf.prop_recursive(4, 24, 4, |inner| {
-        let operator = prop::sample::select(vec!["pipe", "andand", "oror", "batch", "record", "parallel"]);
-        (operator, prop::collection::vec(inner, 1..4)).prop_map(|(operator, steps)| match operator {
-            "record" => json!({"batch": steps, "record": true}),
-            operator => json!({operator: steps}),
-        })
+        let operator =
+            prop::sample::select(vec!["pipe", "andand", "oror", "batch", "record", "parallel"]);
+        (operator, prop::collection::vec(inner, 1..4)).prop_map(
+            |(operator, steps)| match operator {
+                "record" => json!({"batch": steps, "record": true}),
+                operator => json!({operator: steps}),
+            },
+        )
     })
 }
 

@@ -135,7 +135,14 @@ impl Local {
 pub(crate) fn call(entry: &Entry, channel: &Arc<str>, sender: &Arc<str>, data: &Data) -> Call {
     let Registration { kind, timeout, .. } = entry.registration;
     let topic = kind.topic_of(channel).into();
-    Call { kind, topic, channel: channel.clone(), sender: sender.clone(), data: data.clone(), timeout }
+    Call {
+        kind,
+        topic,
+        channel: channel.clone(),
+        sender: sender.clone(),
+        data: data.clone(),
+        timeout,
+    }
 }
 
 /// The report of a call that failed; none of one that did not.

@@ -98,11 +98,12 @@ impl Table {
                 chosen.push(entry);
                 continue;
             };
-            let of_group = |other: &&mut Arc<Entry>| other.registration.group.as_deref() == Some(group);
+            let of_group =
+                |other: &&mut Arc<Entry>| other.registration.group.as_deref() == Some(group);
             match chosen.iter_mut().find(of_group) {
                 _ if taken_by.iter().any(|taken| **taken == *group) => {}
                 // Overlapping subscriptions of a group take turns as well.
-                Some(other) if (turn + nth) % 2 == 0 => *other = entry,
+                Some(other) if (turn + nth).is_multiple_of(2) => *other = entry,
                 Some(_) => {}
                 None => chosen.push(entry),
             }
@@ -202,7 +203,8 @@ mod tests {
         let mut table = Table::default();
         assert_eq!(table.add(slot("x.*", "")), (0, true));
         assert_eq!(table.add(slot("x.*", "")), (1, false));
-        let removed = |last| Some(Removed { channel: "gilmour.slot.x.*".into(), pattern: true, last });
+        let removed =
+            |last| Some(Removed { channel: "gilmour.slot.x.*".into(), pattern: true, last });
         assert_eq!(table.remove(0), removed(false));
         assert_eq!(table.remove(1), removed(true));
         assert_eq!(table.remove(1), None);

@@ -76,7 +76,10 @@ impl Inner {
                 return cause;
             }
             if self.link.up() {
-                tracing::info!("connected to redis at {}", self.client.get_connection_info().addr());
+                tracing::info!(
+                    "connected to redis at {}",
+                    self.client.get_connection_info().addr()
+                );
                 self.announce_again().await;
             }
             tokio::select! {

@@ -46,13 +46,16 @@ pub struct RedisEngine {
     _stop: DropGuard,
 }
 
+/// What a request comes to.
+type Reply = Result<Message, Unreachable>;
+
 #[derive(Debug)]
 pub(crate) struct Inner {
     local: Arc<Local>,
     client: redis::Client,
     senders: Senders,
     /// Requests that wait for their replies, by sender.
-    pending: Mutex<HashMap<Arc<str>, oneshot::Sender<Result<Message, Unreachable>>>>,
+    pending: Mutex<HashMap<Arc<str>, oneshot::Sender<Reply>>>,
     link: Link,
     commands: Commands,
     idents: Mutex<Vec<Ident>>,
@@ -63,7 +66,9 @@ pub(crate) struct Inner {
 
 /// The address of a Redis server cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("`{url}` is not a URL of a Redis server; write one such as \"redis://127.0.0.1:6379\" or \"redis://:password@host:6379/0\"")]
+#[error(
+    "`{url}` is not a URL of a Redis server; write one such as \"redis://127.0.0.1:6379\" or \"redis://:password@host:6379/0\""
+)]
 pub struct InvalidUrl {
     url: String,
     #[source]
@@ -144,7 +149,9 @@ impl Inner {
     /// The connection for commands, if there is one.
     ///
     /// The first use of an engine waits for its first attempt to connect.
-    async fn connection(self: &Arc<Self>) -> Result<redis::aio::MultiplexedConnection, Unreachable> {
+    async fn connection(
+        self: &Arc<Self>,
+    ) -> Result<redis::aio::MultiplexedConnection, Unreachable> {
         self.start();
         self.link.tried().await;
         self.commands.connection().ok_or_else(|| self.unreachable())
@@ -158,16 +165,17 @@ impl Inner {
         Unreachable::new("redis", error.to_string())
     }
 
-    async fn ask(
-        self: &Arc<Self>,
-        topic: &Topic,
-        data: &Data,
-    ) -> Result<Message, RequestError> {
+    async fn ask(self: &Arc<Self>, topic: &Topic, data: &Data) -> Result<Message, RequestError> {
         let channel = topic.channel(Kind::Request);
         let connection = self.connection().await?;
         let none = || RequestError::NoSubscriber(topic.clone());
         let own = self.link.stands(&Key::exact(channel.clone()));
-        let listens = own || self.commands.has_subscriber(connection.clone(), &channel).await.map_err(|e| self.failed(&e))?;
+        let listens = own
+            || self
+                .commands
+                .has_subscriber(connection.clone(), &channel)
+                .await
+                .map_err(|e| self.failed(&e))?;
         if !listens {
             return Err(none());
         }
@@ -186,7 +194,7 @@ impl Inner {
 struct Waiting<'a> {
     inner: &'a Inner,
     sender: Arc<str>,
-    reply: oneshot::Receiver<Result<Message, Unreachable>>,
+    reply: oneshot::Receiver<Reply>,
 }
 
 impl<'a> Waiting<'a> {
@@ -197,7 +205,7 @@ impl<'a> Waiting<'a> {
         Self { inner, sender, reply }
     }
 
-    async fn reply(mut self) -> Result<Message, Unreachable> {
+    async fn reply(mut self) -> Reply {
         let reply = (&mut self.reply).await;
         reply.unwrap_or_else(|_| Err(self.inner.unreachable()))
     }
@@ -215,7 +223,8 @@ impl Release for Inner {
         if !removed.last {
             return None;
         }
-        let settled = self.link.changed(Key { channel: removed.channel, pattern: removed.pattern })?;
+        let settled =
+            self.link.changed(Key { channel: removed.channel, pattern: removed.pattern })?;
         Some(Box::pin(async move {
             // Whatever became of it, it does not stand.
             let _ = settled.await;
@@ -327,7 +336,9 @@ impl Engine for RedisEngine {
 
 impl Inner {
     fn report(&self, report: ErrorReport) {
-        if self.local.options.errors != ErrorPolicy::Ignore && self.reports.try_send(report).is_err() {
+        if self.local.options.errors != ErrorPolicy::Ignore
+            && self.reports.try_send(report).is_err()
+        {
             self.local.counts.lost_reports.add();
         }
     }

@@ -105,7 +105,11 @@ impl Inner {
             }
             Err(error) => {
                 self.failed(&error);
-                tracing::debug!(sender, group, "left a message, because it could not be locked: {error}");
+                tracing::debug!(
+                    sender,
+                    group,
+                    "left a message, because it could not be locked: {error}"
+                );
                 false
             }
         }

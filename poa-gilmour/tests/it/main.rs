@@ -1,5 +1,7 @@
 //! The library as programs and peers see it.
 
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
 mod memory;
 mod outage;
 mod recorded;

@@ -68,7 +68,10 @@ async fn every_group_runs_and_the_first_reply_counts() {
         }
     });
     let _slow = gilmour.register(slow.group("two")).await.unwrap();
-    assert_eq!(gilmour.request(&topic("t"), &Data::null()).await.unwrap().data.json(), r#""quick""#);
+    assert_eq!(
+        gilmour.request(&topic("t"), &Data::null()).await.unwrap().data.json(),
+        r#""quick""#
+    );
     held.notify_one();
     assert_eq!((runs.recv().await, runs.recv().await), (Some("quick"), Some("slow")));
 }
@@ -194,10 +197,8 @@ async fn failures_are_reported_to_both_channels() {
         })
         .await
         .unwrap();
-    let _service = gilmour
-        .reply(&topic("bad"), async |_: Call| Message::failure(503, "busy"))
-        .await
-        .unwrap();
+    let _service =
+        gilmour.reply(&topic("bad"), async |_: Call| Message::failure(503, "busy")).await.unwrap();
     gilmour.request(&topic("bad"), &Data::text("x")).await.unwrap();
     for _ in 0..2 {
         let report = hears.recv().await.unwrap();
@@ -229,7 +230,8 @@ async fn groups_of_slots_can_be_ignored_as_go_does() {
     {
         let gilmour = Gilmour::new(MemoryEngine::new(options));
         let slot = || Registration::slot(&slot_topic("t"), named("x")).group("g");
-        let _both = (gilmour.register(slot()).await.unwrap(), gilmour.register(slot()).await.unwrap());
+        let _both =
+            (gilmour.register(slot()).await.unwrap(), gilmour.register(slot()).await.unwrap());
         let sent = gilmour.signal(&topic("t"), &Data::null()).await.unwrap();
         assert_eq!(sent.receivers, Some(receivers));
     }

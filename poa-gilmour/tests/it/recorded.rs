@@ -19,12 +19,13 @@ pub(crate) fn scenarios() -> Vec<Value> {
 fn commands(scenario: &Value) -> Vec<(String, Vec<String>)> {
     let word = |word: &Value| word.as_str().map_or_else(|| word.to_string(), str::to_owned);
     let command = |one: &Value| {
-        let from = one["from"].as_str().unwrap().to_owned();
+        let from = one["from"].as_str().unwrap_or("?").to_owned();
         let mut words: Vec<_> = one["cmd"].as_array().unwrap().iter().map(word).collect();
         words[0].make_ascii_uppercase();
         (from, words)
     };
-    scenario["redis"].as_array().unwrap().iter().map(command).collect()
+    let all = scenario["redis"].as_array().unwrap().iter();
+    all.filter(|one| one["cmd"].is_array()).map(command).collect()
 }
 
 /// A request and what became of it.
@@ -44,7 +45,8 @@ fn exchanges(scenario: &Value) -> BTreeMap<String, Exchange> {
             ["PUBLISH", channel, text] if channel.starts_with("gilmour.request.") => {
                 let Ok(envelope) = Envelope::read(text.as_bytes()) else { continue };
                 let topic = channel["gilmour.request.".len()..].to_owned();
-                let exchange = Exchange { topic, request: (*text).to_owned(), group: None, reply: None };
+                let exchange =
+                    Exchange { topic, request: (*text).to_owned(), group: None, reply: None };
                 found.insert(envelope.sender, exchange);
             }
             ["SET", key, ..] => {
@@ -66,7 +68,8 @@ fn exchanges(scenario: &Value) -> BTreeMap<String, Exchange> {
 }
 
 /// Scenarios in which a reply is made by the client for itself, which is not to be repeated.
-const OWN_TIMEOUTS: [&str; 2] = ["compose_pipe_request_timeout", "compose_parallel_request_timeout"];
+const OWN_TIMEOUTS: [&str; 2] =
+    ["compose_pipe_request_timeout", "compose_parallel_request_timeout"];
 
 #[tokio::test]
 async fn recorded_clients_get_their_replies_on_the_wire() {
@@ -156,14 +159,18 @@ async fn recorded_signals_reach_the_slots_they_reached() {
     let server = Server::new();
     for scenario in scenarios() {
         let name = scenario["scenario"].as_str().unwrap().to_owned();
-        if !["signal", "mid_wildcard_slot", "ruby_slot_wildcard", "request_and_signal_same_topic"].contains(&&*name) {
+        if !["signal", "mid_wildcard_slot", "ruby_slot_wildcard", "request_and_signal_same_topic"]
+            .contains(&&*name)
+        {
             continue;
         }
         let gilmour = gilmour(&server, Options::default()).await;
         let (told, mut hears) = tokio::sync::mpsc::channel(100);
         let mut slots: Vec<(String, _)> = Vec::new();
         let commands = commands(&scenario);
-        let channels = commands.iter().filter(|(_, words)| words[0].ends_with("SUBSCRIBE") && !words[0].contains("UN"));
+        let channels = commands
+            .iter()
+            .filter(|(_, words)| words[0].ends_with("SUBSCRIBE") && !words[0].contains("UN"));
         for channel in channels.filter_map(|(_, words)| words[1].strip_prefix("gilmour.slot.")) {
             let told = told.clone();
             let slot = SlotTopic::new(channel).unwrap();
@@ -176,18 +183,32 @@ async fn recorded_signals_reach_the_slots_they_reached() {
             };
             slots.push((channel.to_owned(), gilmour.slot(&slot, handler).await.unwrap()));
         }
-        let signals = commands.iter().filter(|(_, words)| words[0] == "PUBLISH" && words[1].starts_with("gilmour.slot."));
+        let signals = commands
+            .iter()
+            .filter(|(_, words)| words[0] == "PUBLISH" && words[1].starts_with("gilmour.slot."));
         for (_, words) in signals {
             let (port, sent) = (server.port(), words.clone());
-            let reached = peer(move || Peer::connect(port).say(&["PUBLISH", &sent[1], &sent[2]])).await;
+            let reached =
+                peer(move || Peer::connect(port).say(&["PUBLISH", &sent[1], &sent[2]])).await;
             // A `*` anywhere makes a pattern here, as in Ruby; in Go only at the end.
-            let matches = |slot: &str| poa_gilmour::glob::matches(&format!("gilmour.slot.{slot}"), &words[1]);
+            let matches =
+                |slot: &str| poa_gilmour::glob::matches(&format!("gilmour.slot.{slot}"), &words[1]);
             let expected = slots.iter().filter(|(slot, _)| matches(slot)).count();
-            assert_eq!(reached, poa_test_redis::Reply::Number(expected as i64), "{name}: {words:?}");
+            assert_eq!(
+                reached,
+                poa_test_redis::Reply::Number(expected as i64),
+                "{name}: {words:?}"
+            );
             let envelope = Envelope::read(words[2].as_bytes()).unwrap();
             for _ in 0..expected {
-                let call = tokio::time::timeout(Duration::from_secs(60), hears.recv()).await.unwrap().unwrap();
-                assert_eq!((&*call.channel, &*call.sender, &call.data), (&*words[1], &*envelope.sender, &envelope.data));
+                let call = tokio::time::timeout(Duration::from_secs(60), hears.recv())
+                    .await
+                    .unwrap()
+                    .unwrap();
+                assert_eq!(
+                    (&*call.channel, &*call.sender, &call.data),
+                    (&*words[1], &*envelope.sender, &envelope.data)
+                );
             }
         }
     }
@@ -197,12 +218,17 @@ async fn recorded_signals_reach_the_slots_they_reached() {
 fn recorded_error_packets_are_read() {
     let mut read = 0;
     for scenario in scenarios() {
-        let Some(got) = scenario.get("error_channel_got").and_then(Value::as_array) else { continue };
+        let Some(got) = scenario.get("error_channel_got").and_then(Value::as_array) else {
+            continue;
+        };
         for packet in got {
             let report = ErrorReport::read(packet["message"].to_string().as_bytes()).unwrap();
             assert!(report.code >= 300, "{report:?}");
             assert!(report.topic.starts_with("gilmour."), "{report:?}");
-            assert!(!report.sender.is_empty() && !report.sender.starts_with("gilmour."), "{report:?}");
+            assert!(
+                !report.sender.is_empty() && !report.sender.starts_with("gilmour."),
+                "{report:?}"
+            );
             read += 1;
         }
     }

@@ -83,7 +83,9 @@ fn composition(mut value: Value) -> Value {
             }
             members.iter_mut().for_each(|(_, inner)| *inner = composition(inner.take()));
         }
-        Value::Array(items) => items.iter_mut().for_each(|inner| *inner = composition(inner.take())),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|inner| *inner = composition(inner.take()))
+        }
         _ => {}
     }
     value
@@ -97,7 +99,9 @@ fn sorted(value: &Value) -> Value {
             items.sort_by_key(ToString::to_string);
             Value::Array(items)
         }
-        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), sorted(value))).collect(),
+        Value::Object(members) => {
+            members.iter().map(|(key, value)| (key.clone(), sorted(value))).collect()
+        }
         other => other.clone(),
     }
 }
@@ -123,7 +127,8 @@ fn recorded(process: &Value) -> Option<Value> {
 /// What the specification says where the peer gave nothing.
 fn specified() -> BTreeMap<&'static str, Value> {
     let nobody = json!({"data": "no active subscriber for `nobody`", "code": 404});
-    let cannot = |what: &str| json!([{"data": format!("cannot merge an object into {what}"), "code": 400}]);
+    let cannot =
+        |what: &str| json!([{"data": format!("cannot merge an object into {what}"), "code": 400}]);
     let two = json!({"data": {"input": 1, "m2": 1, "ack-two": "two"}, "code": 200});
     let one = json!({"data": {"input": 1, "m1": 1, "ack-one": "one"}, "code": 200});
     let after_null = json!([{"data": {"m2": 1, "ack-two": "two"}, "code": 200}]);
@@ -150,9 +155,11 @@ async fn every_recorded_composition_comes_to_what_it_should() {
         }
         let processes = scenario["processes"].as_array().unwrap();
         let client = processes.iter().find(|process| process["label"] == "client").unwrap();
-        let args: Vec<&str> = client["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let args: Vec<&str> =
+            client["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let after = |flag: &str| args.iter().position(|arg| *arg == flag).map(|at| args[at + 1]);
-        let text = composition(serde_json::from_str(after("-composition").unwrap()).unwrap()).to_string();
+        let text =
+            composition(serde_json::from_str(after("-composition").unwrap()).unwrap()).to_string();
         let parsed = Composition::parse(&text);
         if name == "compose_pipe_empty" {
             assert_eq!(parsed.unwrap_err().pointer(), "/pipe");
@@ -180,14 +187,21 @@ async fn the_compositions_of_the_ruby_client_are_evaluated_by_the_same_rules() {
         if !name.starts_with("ruby_compose_") {
             continue;
         }
-        let client = scenario["processes"].as_array().unwrap().iter().find(|process| process["label"] == "client");
-        let args: Vec<&str> = client.unwrap()["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let client = scenario["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|process| process["label"] == "client");
+        let args: Vec<&str> =
+            client.unwrap()["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let text = composition(serde_json::from_str(args[2]).unwrap()).to_string();
         let Ok(composition) = Composition::parse(&text) else {
             assert_eq!(name, "ruby_compose_pipe_empty");
             continue;
         };
-        let response = composition.evaluate(&Services, Data::parse(args[3]).unwrap(), Duration::from_secs(600)).await;
+        let response = composition
+            .evaluate(&Services, Data::parse(args[3]).unwrap(), Duration::from_secs(600))
+            .await;
         // Its own library ignores the input of some steps and merges into texts; here neither happens.
         let code = if name.contains("nonobject") {
             400

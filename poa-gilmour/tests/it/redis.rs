@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use poa_gilmour::engine::{Engine as _, Registration, RequestError, Signal};
+use poa_gilmour::engine::{Registration, RequestError, Signal};
 use poa_gilmour::{
-    Call, Data, Envelope, ErrorPolicy, Gilmour, Ident, Message, Options, RedisEngine, SlotTopic, Topic,
+    Call, Data, Envelope, ErrorPolicy, Gilmour, Ident, Message, Options, RedisEngine, SlotTopic,
+    Topic,
 };
 use poa_test_redis::{Peer, Reply, Server};
 use tokio::sync::mpsc;
@@ -43,7 +44,8 @@ pub(crate) async fn peer<T: Send + 'static>(work: impl FnOnce() -> T + Send + 's
 #[tokio::test]
 async fn payloads_of_every_shape_come_back() {
     let server = Server::new();
-    let (one, two) = (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
+    let (one, two) =
+        (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
     let _echo = one.reply(&topic("echo"), async |call: Call| Message::ok(call.data)).await.unwrap();
     for json in [r#"{"a":12345678901234567890.10}"#, r#""<&>é""#, "[1,null]", "null", "0.1"] {
         let reply = two.request(&topic("echo"), &Data::parse(json).unwrap()).await.unwrap();
@@ -112,7 +114,8 @@ async fn a_handler_that_is_too_slow_is_499_and_its_result_dropped() {
 #[tokio::test]
 async fn a_thousand_requests_lose_no_reply() {
     let server = Server::new();
-    let (one, two) = (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
+    let (one, two) =
+        (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
     let _echo = one.reply(&topic("echo"), async |call: Call| Message::ok(call.data)).await.unwrap();
     let requests = (0..1000).map(|n| {
         let two = two.clone();
@@ -175,14 +178,17 @@ async fn of_a_group_over_processes_each_sender_is_handled_once() {
 #[tokio::test]
 async fn slots_hear_what_their_patterns_match() {
     let server = Server::new();
-    let (hearing, sending) = (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
+    let (hearing, sending) =
+        (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
     let (told, mut hears) = mpsc::channel(10);
     let mut slots = Vec::new();
     for pattern in ["x.*", "x.a", "a?c[12]*", "y.*.z"] {
         let slot = SlotTopic::new(pattern).unwrap();
         slots.push(hearing.slot(&slot, telling(&told)).await.unwrap());
     }
-    for (signal, expected) in [("x.a", 2), ("x.a.b", 1), ("x", 0), ("abc2tail", 1), ("abc3", 0), ("y.1.2.z", 1)] {
+    for (signal, expected) in
+        [("x.a", 2), ("x.a.b", 1), ("x", 0), ("abc2tail", 1), ("abc3", 0), ("y.1.2.z", 1)]
+    {
         let sent = sending.signal(&topic(signal), &Data::text(signal)).await.unwrap();
         assert_eq!(sent.receivers, Some(expected), "{signal}");
         for _ in 0..expected {
@@ -195,7 +201,8 @@ async fn slots_hear_what_their_patterns_match() {
 #[tokio::test]
 async fn groups_of_slots_are_enforced_between_peers_and_topics_do_not_count() {
     let server = Server::new();
-    let (one, two) = (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
+    let (one, two) =
+        (gilmour(&server, Options::default()).await, gilmour(&server, Options::default()).await);
     let (told, mut hears) = mpsc::channel(10);
     let slot = |pattern: &str| {
         Registration::slot(&SlotTopic::new(pattern).unwrap(), telling(&told)).group("g")
@@ -225,7 +232,17 @@ async fn malformed_packets_are_dropped_and_answered_by_nobody() {
     let grouped = Registration::slot(&SlotTopic::new("g").unwrap(), telling(&told)).group("g");
     let _grouped = gilmour.register(grouped).await.unwrap();
     let port = server.port();
-    let bad = ["x", "", "[]", "\"{}\"", "{", "null", r#"{"data":1}"#, r#"{"data":1,"sender":""}"#, r#"{"sender":7}"#];
+    let bad = [
+        "x",
+        "",
+        "[]",
+        "\"{}\"",
+        "{",
+        "null",
+        r#"{"data":1}"#,
+        r#"{"data":1,"sender":""}"#,
+        r#"{"sender":7}"#,
+    ];
     peer(move || {
         let mut raw = Peer::connect(port);
         for text in bad {
@@ -235,10 +252,14 @@ async fn malformed_packets_are_dropped_and_answered_by_nobody() {
         raw.say(&["PUBLISH", "gilmour.slot.s", "x"]);
         // Without a sender, a slot without a group runs; a code that is not an integer reads as 0.
         raw.say(&["PUBLISH", "gilmour.slot.s", r#"{"data":{"a":1},"code":"200"}"#]);
-        raw.say(&["PUBLISH", "gilmour.request.t", r#"{"data":2,"code":"x","sender":"s1","more":[]}"#]);
+        raw.say(&[
+            "PUBLISH",
+            "gilmour.request.t",
+            r#"{"data":2,"code":"x","sender":"s1","more":[]}"#,
+        ]);
     })
     .await;
-    let mut heard = vec![hears.recv().await.unwrap(), hears.recv().await.unwrap()];
+    let mut heard = [hears.recv().await.unwrap(), hears.recv().await.unwrap()];
     heard.sort_by_key(|call| call.channel.clone());
     assert_eq!((&*heard[0].sender, heard[0].data.json()), ("s1", "2"));
     assert_eq!(heard[1].data.json(), r#"{"a":1}"#);
@@ -257,14 +278,18 @@ async fn a_sender_that_comes_again_is_handled_once() {
     peer(move || {
         let mut raw = Peer::connect(port);
         for n in [1, 2] {
-            raw.say(&["PUBLISH", "gilmour.request.t", &format!(r#"{{"data":{n},"sender":"same"}}"#)]);
+            raw.say(&[
+                "PUBLISH",
+                "gilmour.request.t",
+                &format!(r#"{{"data":{n},"sender":"same"}}"#),
+            ]);
         }
         raw.say(&["PUBLISH", "gilmour.request.t", r#"{"data":3,"sender":"other"}"#]);
     })
     .await;
     let mut heard = [hears.recv().await.unwrap().sender, hears.recv().await.unwrap().sender];
     heard.sort();
-    assert_eq!(heard, ["other".into(), "same".into()]);
+    assert_eq!(heard.map(|sender| sender.to_string()), ["other", "same"]);
     while gilmour.engine().counts().taken_elsewhere.get() == 0 {
         tokio::task::yield_now().await;
     }
@@ -274,7 +299,8 @@ async fn a_sender_that_comes_again_is_handled_once() {
 async fn an_ident_is_known_answers_heartbeats_and_goes() {
     let server = Server::new();
     let gilmour = gilmour(&server, Options::default()).await;
-    let _service = gilmour.reply(&topic("echo"), async |call: Call| Message::ok(call.data)).await.unwrap();
+    let _service =
+        gilmour.reply(&topic("echo"), async |call: Call| Message::ok(call.data)).await.unwrap();
     let ident = Ident::of_this_process();
     let (port, own) = (server.port(), ident.to_string());
     // One of this host that is gone, and one of another host.
@@ -348,7 +374,9 @@ async fn failures_are_published_on_both_channels_or_kept_in_the_list() {
 async fn a_subscription_that_ends_is_not_counted_any_more() {
     let server = Server::new();
     let gilmour = gilmour(&server, Options::default()).await;
-    let service = async || gilmour.reply(&topic("t"), async |call: Call| Message::ok(call.data)).await.unwrap();
+    let service = async || {
+        gilmour.reply(&topic("t"), async |call: Call| Message::ok(call.data)).await.unwrap()
+    };
     for _ in 0..50 {
         let first = service().await;
         first.end().await;
@@ -379,29 +407,10 @@ async fn what_is_dropped_at_any_await_leaves_no_subscription() {
         let _ = tokio::time::timeout(Duration::from_millis(20), cut).await;
         drop(subscribing);
     }
-    let mark = gilmour.reply(&topic("mark"), async |call: Call| Message::ok(call.data)).await.unwrap();
+    let mark =
+        gilmour.reply(&topic("mark"), async |call: Call| Message::ok(call.data)).await.unwrap();
     mark.end().await;
     let port = server.port();
     let channels = peer(move || Peer::connect(port).say(&["PUBSUB", "CHANNELS"])).await;
     assert_eq!(channels, Reply::List(vec![]));
-}
-
-#[tokio::test]
-async fn a_channel_that_the_server_refuses_is_told_and_the_others_stand() {
-    let server = Server::new();
-    let port = server.port();
-    peer(move || {
-        let acl = ["ACL", "SETUSER", "some", "on", ">pass", "~*", "+@all", "resetchannels", "&gilmour.request.good", "&gilmour.response.*"];
-        assert_eq!(Peer::connect(port).say(&acl).text(), "OK");
-    })
-    .await;
-    let url = format!("redis://some:pass@127.0.0.1:{port}");
-    let engine = RedisEngine::new(&url, Options::default()).unwrap();
-    engine.connect(PATIENCE).await.unwrap();
-    let gilmour = Gilmour::new(engine);
-    let echo = async |call: Call| Message::ok(call.data);
-    let refused = gilmour.reply(&topic("bad"), echo).await.unwrap_err();
-    assert!(refused.to_string().contains("gilmour.request.bad"), "{refused}");
-    let _good = gilmour.reply(&topic("good"), echo).await.unwrap();
-    assert_eq!(gilmour.request(&topic("good"), &Data::null()).await.unwrap().code, 200);
 }

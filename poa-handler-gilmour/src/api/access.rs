@@ -22,7 +22,8 @@ impl Access {
         let offered = bearer(headers).ok_or_else(|| {
             Refusal::unauthorized("this needs the token of the gateway: `Authorization: Bearer …`")
         })?;
-        let same = constant_time::verify_slices_are_equal(offered.as_bytes(), token.expose().as_bytes());
+        let same =
+            constant_time::verify_slices_are_equal(offered.as_bytes(), token.expose().as_bytes());
         same.map_err(|_| Refusal::unauthorized("the token is wrong"))
     }
 }

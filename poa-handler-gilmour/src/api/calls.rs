@@ -71,7 +71,9 @@ fn topic(text: Option<&str>, kind: Kind) -> Result<Topic, Refusal> {
     let text = text.ok_or_else(|| Refusal::bad("`topic` is missing"))?;
     let topic = Topic::new(text).map_err(|why| Refusal::bad(&format!("topic `{text}`: {why}")))?;
     if topic.is_foreign_to(kind) {
-        return Err(Refusal::bad(&format!("`{topic}` is reserved: it names a channel of another kind")));
+        return Err(Refusal::bad(&format!(
+            "`{topic}` is reserved: it names a channel of another kind"
+        )));
     }
     Ok(topic)
 }
@@ -89,7 +91,11 @@ impl Api {
         }
     }
 
-    pub(super) async fn request(&self, id: &str, request: Request<Body>) -> Result<Answer, Refusal> {
+    pub(super) async fn request(
+        &self,
+        id: &str,
+        request: Request<Body>,
+    ) -> Result<Answer, Refusal> {
         let node = self.asking(id)?;
         let bytes = self.read(request).await?;
         let body = Asked::read(&bytes)?;
@@ -106,12 +112,18 @@ impl Api {
                 let response = self.evaluate(&node, &composition, body.input(), timeout).await;
                 Ok(documented(&response))
             }
-            (Some(_), Some(_)) => Err(Refusal::bad("only one of `topic` and `composition` can be asked for")),
+            (Some(_), Some(_)) => {
+                Err(Refusal::bad("only one of `topic` and `composition` can be asked for"))
+            }
             (None, None) => Err(Refusal::bad("one of `topic` and `composition` is needed")),
         }
     }
 
-    pub(super) async fn composition(&self, id: &str, request: Request<Body>) -> Result<Answer, Refusal> {
+    pub(super) async fn composition(
+        &self,
+        id: &str,
+        request: Request<Body>,
+    ) -> Result<Answer, Refusal> {
         let node = self.asking(id)?;
         let format = match request.uri().query() {
             Some(query) if query.contains("format=data") => CompositionAnswer::Data,
@@ -161,7 +173,8 @@ impl Api {
         let data = body.input();
         let gateway = &self.gateway;
         let groups = gateway.bus.groups(&topic);
-        if let Err(error) = gateway.bus.take(&gateway.cx, &groups, &topic, &data, Some(&node)).await {
+        if let Err(error) = gateway.bus.take(&gateway.cx, &groups, &topic, &data, Some(&node)).await
+        {
             return match error.is_for_now() {
                 true => Ok(not_sent(&error.to_string())),
                 false => Err(Refusal::bad(&error.to_string())),
@@ -177,7 +190,10 @@ impl Api {
             }
             // What the bus has, it has: sent again, it would be there twice.
             Err(error) if !groups.is_empty() => {
-                tracing::warn!(topic = topic.as_str(), "a signal reached the bus, but no other slot: {error}");
+                tracing::warn!(
+                    topic = topic.as_str(),
+                    "a signal reached the bus, but no other slot: {error}"
+                );
                 Ok(json_answer(StatusCode::OK, &json!({"status": 0, "error": error.to_string()})))
             }
             Err(error) => Ok(not_sent(&error.to_string())),
@@ -186,7 +202,8 @@ impl Api {
 }
 
 fn not_sent(error: &str) -> Answer {
-    let mut answer = json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": 1, "error": error}));
+    let mut answer =
+        json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({"status": 1, "error": error}));
     answer.headers_mut().insert(http::header::RETRY_AFTER, http::HeaderValue::from_static("1"));
     answer
 }
@@ -204,7 +221,10 @@ fn status_of(code: i64) -> StatusCode {
         600.. => 500,
         code => code,
     };
-    u16::try_from(code).ok().and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or(StatusCode::BAD_GATEWAY)
+    u16::try_from(code)
+        .ok()
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .unwrap_or(StatusCode::BAD_GATEWAY)
 }
 
 /// Evaluates a composition for a node: its lambdas are its own.
@@ -235,8 +255,20 @@ mod tests {
     #[test]
     fn codes_become_statuses() {
         for (code, status) in [
-            (200, 200), (0, 200), (204, 200), (205, 200), (304, 200), (201, 201), (404, 404), (499, 499),
-            (599, 599), (600, 500), (i64::MAX, 500), (199, 502), (-1, 502), (100, 502),
+            (200, 200),
+            (0, 200),
+            (204, 200),
+            (205, 200),
+            (304, 200),
+            (201, 201),
+            (404, 404),
+            (499, 499),
+            (599, 599),
+            (600, 500),
+            (i64::MAX, 500),
+            (199, 502),
+            (-1, 502),
+            (100, 502),
         ] {
             assert_eq!(status_of(code).as_u16(), status, "{code}");
         }
@@ -246,7 +278,10 @@ mod tests {
     fn the_time_stands_in_one_of_two_places() {
         let timeout = |json: &str| {
             let default = Duration::from_secs(600);
-            Asked::read(json.as_bytes()).and_then(|body| body.timeout(default)).map(|time| time.as_secs()).ok()
+            Asked::read(json.as_bytes())
+                .and_then(|body| body.timeout(default))
+                .map(|time| time.as_secs())
+                .ok()
         };
         assert_eq!(timeout(r#"{"timeout": 3}"#), Some(3));
         assert_eq!(timeout(r#"{"opts": {"timeout": 4}}"#), Some(4));

@@ -57,7 +57,10 @@ impl Api {
         let body = self.json(request).await?;
         let entries = definition::entries(kind, Some(&body))?;
         if entries.is_empty() {
-            return Err(Refusal::bad(&format!("the body names none of the {} to add", plural(kind))));
+            return Err(Refusal::bad(&format!(
+                "the body names none of the {} to add",
+                plural(kind)
+            )));
         }
         let gateway = &self.gateway;
         let definition = node.add(&*gateway.engine, kind, &entries, gateway.rules).await?;

@@ -100,7 +100,11 @@ impl Peer {
             "$" => self.bulk(rest.parse().expect("a length")),
             "*" => {
                 let length: i64 = rest.parse().expect("a length");
-                if length < 0 { Reply::Nil } else { Reply::List((0..length).map(|_| self.read()).collect()) }
+                if length < 0 {
+                    Reply::Nil
+                } else {
+                    Reply::List((0..length).map(|_| self.read()).collect())
+                }
             }
             _ => panic!("not RESP: {line}"),
         }

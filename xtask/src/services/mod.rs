@@ -10,6 +10,7 @@ mod nats;
 mod plugins;
 mod postgres;
 mod python;
+mod redis;
 mod websocket;
 
 use std::any::Any;
@@ -44,6 +45,7 @@ const ALL: &[Need] = &[
     Need { name: "the example plugins", variable: plugins::VARIABLE, start: plugins::start },
     Need { name: "NATS", variable: nats::VARIABLE, start: nats::start },
     Need { name: "PostgreSQL", variable: postgres::VARIABLE, start: postgres::start },
+    Need { name: "Redis", variable: redis::VARIABLE, start: redis::start },
     Need { name: "Autobahn", variable: websocket::AUTOBAHN, start: websocket::autobahn },
     Need { name: "ws for Node.js", variable: websocket::NODE, start: websocket::node },
     Need { name: "websockets for Python", variable: websocket::PYTHON, start: websocket::python },

@@ -1,0 +1,1 @@
+//! The programs of examples/gilmour, as they are.
