@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use crate::json::Json;
+use crate::json::{self, Json};
 use crate::msgpack::MessagePack;
 use crate::scan::{Kind, Node, Scan, Shape, pick};
 use crate::{Format, Limits, Malformed, Problem, Refusal};
@@ -117,7 +117,7 @@ pub struct Bye<'b> {
 /// # Errors
 ///
 /// [`Refusal::Malformed`] when the body is not one well-formed value within the limits, whatever else is
-/// wrong with it. Then the refusals of status 422; those of an item of a batch are in [`Batch::refusal`].
+/// wrong with it; [`Refusal::TooManyItems`], at the first item beyond the limit. Then the refusals of status 422; those of an item of a batch are in [`Batch::refusal`].
 pub fn decode<'b>(
     kind: CallKind,
     format: Format,
@@ -125,20 +125,24 @@ pub fn decode<'b>(
     limits: &Limits,
 ) -> Result<Call<'b>, Refusal> {
     match format {
-        Format::Json if body.is_empty() => Err(Refusal::MissingField { field: "id" }),
-        Format::Json => scan_call(kind, Json::new(body, limits)?),
-        Format::MessagePack => scan_call(kind, MessagePack::new(body, limits)),
+        Format::Json if json::is_empty(body) => Err(Refusal::MissingField { field: "id" }),
+        Format::Json => scan_call(kind, Json::new(body, limits)?, limits.max_items),
+        Format::MessagePack => scan_call(kind, MessagePack::new(body, limits), limits.max_items),
     }
 }
 
-fn scan_call<'b>(kind: CallKind, mut scan: impl Scan<'b>) -> Result<Call<'b>, Refusal> {
+fn scan_call<'b>(
+    kind: CallKind,
+    mut scan: impl Scan<'b>,
+    max_items: usize,
+) -> Result<Call<'b>, Refusal> {
     let call = match (scan.shape(), kind) {
         (Some(Shape::Object), CallKind::Data) => scan_data(&mut scan)?.map(Call::Data),
         (Some(Shape::Object), CallKind::Ping) => {
             scan_id(&mut scan)?.map(|id| Call::Ping(Ping { id }))
         }
         (Some(Shape::Object), CallKind::Bye) => scan_id(&mut scan)?.map(|id| Call::Bye(Bye { id })),
-        (Some(Shape::Array), CallKind::Data) => Ok(Call::Batch(scan_batch(&mut scan)?)),
+        (Some(Shape::Array), CallKind::Data) => return scan_batch(scan, max_items).map(Call::Batch),
         (Some(Shape::Array), call) => scan.value().map(|_| Err(Refusal::NoBatch { call }))?,
         _ => scan_not_an_object(&mut scan)?,
     };
@@ -164,9 +168,14 @@ pub(crate) fn scan_not_an_object<'b, T>(scan: &mut impl Scan<'b>) -> Scanned<T> 
     Ok(Err(Refusal::NotAnObject { found }))
 }
 
-fn scan_batch<'b>(scan: &mut impl Scan<'b>) -> Result<Batch<'b>, Malformed> {
+fn scan_batch<'b>(mut scan: impl Scan<'b>, max_items: usize) -> Result<Batch<'b>, Refusal> {
     let mut batch = Batch::default();
+    let mut count = 0;
     scan.array(|scan| {
+        if count == max_items {
+            return Err(Stop::TooManyItems);
+        }
+        count += 1;
         let item = match scan.shape() {
             Some(Shape::Object) => scan_data(scan)?,
             _ => scan_not_an_object(scan)?,
@@ -178,8 +187,25 @@ fn scan_batch<'b>(scan: &mut impl Scan<'b>) -> Result<Batch<'b>, Malformed> {
             Err(refusal) => batch.refusal = Some(refusal.in_batch(batch.items.len())),
         }
         Ok(())
+    })
+    .map_err(|stop| match stop {
+        Stop::Malformed(malformed) => malformed.into(),
+        Stop::TooManyItems => Refusal::TooManyItems { limit: max_items },
     })?;
+    scan.finish()?;
     Ok(batch)
+}
+
+/// Why the scan of a batch ends before its end.
+enum Stop {
+    Malformed(Malformed),
+    TooManyItems,
+}
+
+impl From<Malformed> for Stop {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
 }
 
 /// Reads the fields `id`, `type` and `data`.

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 
 use crate::call::{scan_not_an_object, wrong_type};
-use crate::json::Json;
+use crate::json::{self, Json};
 use crate::msgpack::MessagePack;
 use crate::scan::{Kind, Node, Scan, Shape, pick};
 use crate::{Format, Limits, Refusal};
@@ -80,7 +80,7 @@ pub fn decode_fields<'b, const N: usize>(
     names: [&'static str; N],
 ) -> Result<[Field<'b>; N], Refusal> {
     match format {
-        Format::Json if body.is_empty() => {
+        Format::Json if json::is_empty(body) => {
             Ok(names.map(|name| Field { name, value: FieldValue::Missing }))
         }
         Format::Json => scan_fields(Json::new(body, limits)?, names),

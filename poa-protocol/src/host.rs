@@ -17,6 +17,12 @@ impl Refusal {
         Self::Unavailable { why, retry_after: RETRY_AFTER }
     }
 
+    /// 429, because the sender's own share is used up.
+    #[must_use]
+    pub const fn over_share(what: &'static str) -> Self {
+        Self::OverShare { what, retry_after: RETRY_AFTER }
+    }
+
     /// 503, because the answer was not there in time.
     #[must_use]
     pub const fn overdue() -> Self {

@@ -204,10 +204,10 @@ impl<'b> Scan<'b> for MessagePack<'b> {
         Ok(())
     }
 
-    fn array(
+    fn array<E: From<Malformed>>(
         &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
+        mut item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         for _ in 0..self.open()? {
             item(self)?;
         }

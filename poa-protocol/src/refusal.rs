@@ -51,9 +51,21 @@ pub enum Refusal {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// 413: a batch holds more items than the limit.
+    #[error("a batch may hold at most {limit} items; split it")]
+    TooManyItems {
+        /// The limit.
+        limit: usize,
+    },
     /// 415.
     #[error("content-type must be application/json or application/msgpack")]
     UnsupportedMediaType,
+    /// 415: the body has a content coding that is not supported; the HTTP answer also needs an `Accept-Encoding` header.
+    #[error("content-encoding `{found}` is not supported; send gzip or none")]
+    UnsupportedEncoding {
+        /// The value of the header, cut to 32 characters, control characters and quotes left out.
+        found: String,
+    },
     /// 422: the body, or an item of a batch, is not an object.
     #[error("expected an object, found {found}")]
     NotAnObject {
@@ -115,6 +127,14 @@ pub enum Refusal {
         /// What is wrong with it.
         cause: Box<Refusal>,
     },
+    /// 429: the sender's own share of a resource is used up, whatever others use; the HTTP answer also needs a `Retry-After` header.
+    #[error("{what}; wait for earlier calls to be answered")]
+    OverShare {
+        /// Which share: `the bodies that this user is sending exceed its share of memory`.
+        what: &'static str,
+        /// Seconds to wait.
+        retry_after: u32,
+    },
     /// 500: a fault of this server.
     #[error("internal error; the server's log says more")]
     Internal,
@@ -153,6 +173,13 @@ impl Refusal {
         Self::InBatch { index, cause: Box::new(self) }
     }
 
+    /// Refuses a `Content-Encoding`, naming it.
+    #[must_use]
+    pub fn unsupported_encoding(found: &str) -> Self {
+        let shown = |c: &char| !c.is_control() && *c != '"';
+        Self::UnsupportedEncoding { found: found.chars().filter(shown).take(32).collect() }
+    }
+
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -164,8 +191,8 @@ impl Refusal {
             Self::MethodNotAllowed { .. } => 405,
             Self::BodyTimeout => 408,
             Self::NameTaken => 409,
-            Self::TooLarge { .. } => 413,
-            Self::UnsupportedMediaType => 415,
+            Self::TooLarge { .. } | Self::TooManyItems { .. } => 413,
+            Self::UnsupportedMediaType | Self::UnsupportedEncoding { .. } => 415,
             Self::NotAnObject { .. }
             | Self::NoBatch { .. }
             | Self::MissingField { .. }
@@ -175,6 +202,7 @@ impl Refusal {
             | Self::UnknownCall { .. }
             | Self::KeyReused => 422,
             Self::InBatch { cause, .. } => cause.status(),
+            Self::OverShare { .. } => 429,
             Self::Internal => 500,
             Self::Unavailable { .. } | Self::Overdue { .. } | Self::BacklogFull { .. } => 503,
         }
@@ -194,7 +222,10 @@ impl Refusal {
             Self::BodyTimeout => "body_timeout",
             Self::NameTaken => "name_taken",
             Self::TooLarge { .. } => "too_large",
+            Self::TooManyItems { .. } => "too_many_items",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UnsupportedEncoding { .. } => "unsupported_encoding",
+            Self::OverShare { .. } => "share_exceeded",
             Self::NotAnObject { .. } => "not_an_object",
             Self::NoBatch { .. } => "no_batch",
             Self::MissingField { .. } => "missing_field",
@@ -211,12 +242,13 @@ impl Refusal {
         }
     }
 
-    /// Seconds for the `Retry-After` header; every 503 has them.
+    /// Seconds for the `Retry-After` header; every 429 and 503 has them.
     #[must_use]
     pub const fn retry_after(&self) -> Option<u32> {
         match self {
             Self::BacklogFull { retry_after }
             | Self::Overdue { retry_after }
+            | Self::OverShare { retry_after, .. }
             | Self::Unavailable { retry_after, .. } => Some(*retry_after),
             _ => None,
         }

@@ -63,10 +63,11 @@ pub(crate) trait Scan<'b>: Sized {
     fn object(&mut self, member: impl FnMut(&[u8], Node)) -> Result<(), Malformed>;
 
     /// Steps over the array that [`Scan::shape`] announced; `item` must step over one value each time.
-    fn array(
+    /// An error of `item` ends the scan.
+    fn array<E: From<Malformed>>(
         &mut self,
-        item: impl FnMut(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed>;
+        item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E>;
 
     /// Steps over one value of any kind.
     fn value(&mut self) -> Result<Node, Malformed>;

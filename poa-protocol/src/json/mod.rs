@@ -31,13 +31,22 @@ pub(crate) const fn malformed(offset: usize, problem: Problem) -> Malformed {
     Malformed { format: Format::Json, offset, problem }
 }
 
+/// U+FEFF in UTF-8. RFC 8259, section 8.1, lets a parser ignore one at the beginning.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Whether nothing is there to be parsed.
+pub(crate) fn is_empty(body: &[u8]) -> bool {
+    body.is_empty() || body == BYTE_ORDER_MARK
+}
+
 impl<'b> Json<'b> {
     /// Checking UTF-8 for the whole body first is cheaper than string by string, and lets every
     /// string be borrowed without a second check.
     pub(crate) fn new(body: &'b [u8], limits: &Limits) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(body)
             .map_err(|error| malformed(error.valid_up_to(), Problem::Utf8))?;
-        Ok(Self { text, at: 0, depth: 0, max_depth: limits.max_depth })
+        let at = if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
+        Ok(Self { text, at, depth: 0, max_depth: limits.max_depth })
     }
 
     #[inline]
@@ -201,10 +210,10 @@ impl<'b> Scan<'b> for Json<'b> {
         Ok(())
     }
 
-    fn array(
+    fn array<E: From<Malformed>>(
         &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
+        mut item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         self.descend()?;
         let mut first = true;
         while !self.closes(false, first)? {

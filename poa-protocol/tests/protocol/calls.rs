@@ -249,3 +249,36 @@ fn batches(value: &serde_json::Value) -> Vec<(usize, Option<Refusal>)> {
         })
         .collect()
 }
+
+/// RFC 8259, section 8.1: Windows clients put U+FEFF before their JSON.
+#[test]
+fn a_byte_order_mark_before_json_is_ignored() {
+    let body = "\u{feff}{\"id\":\"a\",\"type\":\"t\",\"data\":{\"n\":1}}".as_bytes();
+    let call = decode(CallKind::Data, Format::Json, body, &Limits::default()).unwrap();
+    let Call::Data(data) = call else { panic!("{call:?}") };
+    assert_eq!((data.data, &body[data.range()]), (&b"{\"n\":1}"[..], &b"{\"n\":1}"[..]));
+    let alone = decode(CallKind::Ping, Format::Json, "\u{feff}".as_bytes(), &Limits::default());
+    assert_eq!(alone, Err(Refusal::MissingField { field: "id" }));
+    let within = "{\u{feff}\"id\":\"a\"}".as_bytes();
+    let refused = decode(CallKind::Ping, Format::Json, within, &Limits::default()).unwrap_err();
+    assert_eq!(refused.status(), 400);
+}
+
+/// The memory of a batch grows with its items, not with its bytes.
+#[test]
+fn a_batch_ends_at_the_first_item_beyond_the_limit() {
+    let limits = Limits { max_items: 3, ..Limits::default() };
+    let item = r#"{"id":"a","type":"t","data":{}}"#;
+    let batch = |count: usize| format!("[{}]", vec![item; count].join(","));
+    fn decoded<'b>(body: &'b str, limits: &Limits) -> Result<Call<'b>, Refusal> {
+        decode(CallKind::Data, Format::Json, body.as_bytes(), limits)
+    }
+    assert!(matches!(decoded(&batch(3), &limits), Ok(Call::Batch(batch)) if batch.items.len() == 3));
+    let refused = Err(Refusal::TooManyItems { limit: 3 });
+    assert_eq!(decoded(&batch(4), &limits), refused);
+    // The rest is not looked at.
+    assert_eq!(decoded(&format!("[{item},{item},{item},{item},!"), &limits), refused);
+    let packed = [&b"\xdc\x00\x64"[..], &[0x80; 100]].concat();
+    let decoded = decode(CallKind::Data, Format::MessagePack, &packed, &limits);
+    assert_eq!(decoded, refused);
+}

@@ -188,15 +188,15 @@ fn counts_depth_from_the_outermost() {
 #[test]
 fn depth_is_counted_anew_after_a_container_ends() {
     let wide = format!("{{\"x\":[{}]}}", vec!["[[{}]]"; 1000].join(","));
-    let limits = Limits { max_depth: 5 };
+    let limits = Limits { max_depth: 5, ..Limits::default() };
     assert!(decode_fields(Format::Json, wide.as_bytes(), &limits, []).is_ok());
-    let limits = Limits { max_depth: 4 };
+    let limits = Limits { max_depth: 4, ..Limits::default() };
     assert!(decode_fields(Format::Json, wide.as_bytes(), &limits, []).is_err());
 }
 
 #[test]
 fn the_deepest_limit_holds_mixed_containers() {
-    let limits = Limits { max_depth: u8::MAX };
+    let limits = Limits { max_depth: u8::MAX, ..Limits::default() };
     let body = format!("{}0{}", r#"{"k":["#.repeat(127), "]}".repeat(127));
     assert!(decode_fields(Format::Json, body.as_bytes(), &limits, []).is_ok());
     let wrong = format!("{}0{}", r#"{"k":["#.repeat(127), "}]".repeat(127));

@@ -1,0 +1,254 @@
+//! What one user or one address may take of the memory that all share.
+//!
+//! The bodies of all requests share one budget. Without shares, one client that sends large bodies and never ends them holds all of it,
+//! and everybody else is refused. A share is not a fixed part: whoever sends may hold as much as is still free (dynamic thresholds,
+//! Choudhury and Hahne, 1998). One sender alone gets half of the pool, two get a third each, and a part always stays free.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use poa_core::config::Size;
+use poa_core::{BuildContext, MemoryBudget, Reservation};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The memory that bodies of more than a few kilobytes may take together, where nothing else is said.
+const POOL: u64 = 128 << 20;
+
+/// Limits on what one user or one address may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct ShareLimits {
+    /// The most memory for bodies that are being received or decoded. Also without it, one sender never gets more than is
+    /// still free, so at most half of the pool of all.
+    pub memory: Option<Size>,
+}
+
+/// Divides the memory for bodies among users and addresses. A resource of a host; clones share the accounts.
+///
+/// A request counts for its user once that is known, and for its address until then. Bodies of at most 4 KiB that arrive whole cost
+/// no account.
+#[derive(Clone, Debug)]
+pub struct Shares(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    pool: u64,
+    user: ShareLimits,
+    address: ShareLimits,
+    accounts: Mutex<Accounts>,
+}
+
+#[derive(Debug, Default)]
+struct Accounts {
+    held: HashMap<Owner, u64>,
+    total: u64,
+}
+
+/// Whom memory is charged to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Owner {
+    User(Arc<str>),
+    Address(IpAddr),
+}
+
+impl Owner {
+    /// The owner of what comes from this address. Whoever has one IPv6 address usually has all of its /64.
+    pub(crate) fn of(peer: IpAddr) -> Self {
+        Self::Address(network(peer))
+    }
+}
+
+/// The address that clients are told apart by: of IPv6 the first 64 bits.
+#[must_use]
+pub fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => {
+            let prefix = u128::from(v6) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(prefix))
+        }
+        v4 => v4,
+    }
+}
+
+impl Default for Shares {
+    /// A pool of 128 MiB, no further limits.
+    fn default() -> Self {
+        Self::new(POOL, ShareLimits::default(), ShareLimits::default())
+    }
+}
+
+impl Shares {
+    /// A pool of so many bytes, with these limits for each user and each address.
+    #[must_use]
+    pub fn new(pool: u64, user: ShareLimits, address: ShareLimits) -> Self {
+        Self(Arc::new(Inner { pool, user, address, accounts: Mutex::default() }))
+    }
+
+    /// Those of the host that builds a plugin, or new ones.
+    pub(crate) fn of(cx: &BuildContext) -> Self {
+        cx.resource::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Bytes in all accounts now.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        self.0.accounts.lock().total
+    }
+
+    /// Charges the owner; false when that exceeds its share.
+    fn charge(&self, owner: &Owner, bytes: u64) -> bool {
+        let limits = match owner {
+            Owner::User(_) => &self.0.user,
+            Owner::Address(_) => &self.0.address,
+        };
+        let most = limits.memory.map_or(u64::MAX, Size::get);
+        let mut accounts = self.0.accounts.lock();
+        let free = self.0.pool.saturating_sub(accounts.total);
+        let held = accounts.held.get(owner).copied().unwrap_or(0).saturating_add(bytes);
+        if held > free.min(most) {
+            return false;
+        }
+        accounts.total += bytes;
+        accounts.held.insert(owner.clone(), held);
+        true
+    }
+
+    fn give_back(&self, owner: &Owner, bytes: u64) {
+        let mut accounts = self.0.accounts.lock();
+        accounts.total -= bytes;
+        if let Entry::Occupied(mut entry) = accounts.held.entry(owner.clone()) {
+            *entry.get_mut() -= bytes;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// Why there is no memory for a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// All together hold as much as they may.
+    Host,
+    /// The owner holds more than its share.
+    Share,
+}
+
+/// The memory of one body: what it takes of the budget of the host, and of the share of its owner.
+#[derive(Debug)]
+pub(crate) struct Room {
+    reservation: Reservation,
+    account: Option<(Shares, Owner, u64)>,
+}
+
+impl Room {
+    /// Memory that counts for all only.
+    pub(crate) fn new(memory: &MemoryBudget) -> Self {
+        Self { reservation: memory.reservation(), account: None }
+    }
+
+    /// From now on, what is taken is charged to this owner as well, and `bytes` that were taken before.
+    pub(crate) fn charge_to(
+        &mut self,
+        shares: &Shares,
+        owner: Owner,
+        bytes: u64,
+    ) -> Result<(), NoRoom> {
+        if !shares.charge(&owner, bytes) {
+            return Err(NoRoom::Share);
+        }
+        self.account = Some((shares.clone(), owner, bytes));
+        Ok(())
+    }
+
+    /// Takes so much more, or nothing.
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        if let Some((shares, owner, held)) = &mut self.account {
+            if !shares.charge(owner, bytes) {
+                return Err(NoRoom::Share);
+            }
+            // Given back on drop, also when the budget of the host has no more.
+            *held += bytes;
+        }
+        if self.reservation.grow(bytes) { Ok(()) } else { Err(NoRoom::Host) }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some((shares, owner, bytes)) = self.account.take() {
+            shares.give_back(&owner, bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> Owner {
+        Owner::User(name.into())
+    }
+
+    fn room(shares: &Shares, owner: Owner) -> Room {
+        let mut room = Room::new(&MemoryBudget::new(1 << 40));
+        room.charge_to(shares, owner, 0).unwrap();
+        room
+    }
+
+    /// What an owner gets that takes as much as it can, in steps of one byte.
+    fn greed(room: &mut Room) -> u64 {
+        (0..).take_while(|_| room.grow(1).is_ok()).count() as u64
+    }
+
+    #[test]
+    fn one_gets_half_and_each_further_one_a_part_of_the_rest() {
+        let shares = Shares::new(1200, ShareLimits::default(), ShareLimits::default());
+        let mut one = room(&shares, user("one"));
+        assert_eq!(greed(&mut one), 600);
+        let mut two = room(&shares, user("two"));
+        assert_eq!(greed(&mut two), 300);
+        let mut again = room(&shares, user("one"));
+        assert_eq!(again.grow(1), Err(NoRoom::Share));
+        drop(one);
+        assert!(again.grow(300).is_ok());
+        drop((two, again));
+        assert_eq!(shares.held(), 0);
+        assert!(shares.0.accounts.lock().held.is_empty());
+    }
+
+    #[test]
+    fn a_limit_holds_for_its_kind_alone() {
+        let limits = ShareLimits { memory: Some(Size::bytes(10)) };
+        let shares = Shares::new(1200, limits, ShareLimits::default());
+        assert_eq!(greed(&mut room(&shares, user("one"))), 10);
+        let address = Owner::of([127, 0, 0, 1].into());
+        assert_eq!(greed(&mut room(&shares, address)), 600);
+    }
+
+    #[test]
+    fn the_budget_of_the_host_holds_as_well_and_nothing_is_lost() {
+        let shares = Shares::default();
+        let memory = MemoryBudget::new(100);
+        let mut room = Room::new(&memory);
+        room.charge_to(&shares, user("one"), 0).unwrap();
+        assert!(room.grow(60).is_ok());
+        assert_eq!(room.grow(60), Err(NoRoom::Host));
+        drop(room);
+        assert_eq!((shares.held(), memory.used()), (0, 0));
+    }
+
+    #[test]
+    fn addresses_are_told_apart_as_they_are_given_out() {
+        let ip = |text: &str| network(text.parse().unwrap());
+        assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
+        assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));
+        assert_eq!(ip("2001:db8::1"), ip("2001:db8::ffff:1"));
+        assert_ne!(ip("2001:db8::1"), ip("2001:db8:0:1::1"));
+    }
+}
