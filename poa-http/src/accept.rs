@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::descriptors::{Places, Slot};
 use crate::listeners::Listening;
 use crate::metrics::Metrics;
-use crate::pool::{Pool, Slot};
+use crate::pool::Pool;
 
-/// How long to wait for a file descriptor, or for a connection that was asked to give way.
+/// How long to wait for a file descriptor, or for a connection that was asked to end.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// How often it is said that there are too many connections, at most.
@@ -23,15 +23,19 @@ const QUIET: Duration = Duration::from_secs(60);
 pub(crate) struct Acceptor {
     name: Arc<str>,
     listener: Listening,
-    slots: Arc<Semaphore>,
+    places: Places,
     metrics: Metrics,
     said: Option<Instant>,
 }
 
 impl Acceptor {
-    pub(crate) fn new(name: Arc<str>, listener: Listening, max: usize, metrics: Metrics) -> Self {
-        let slots = Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        Self { name, listener, slots, metrics, said: None }
+    pub(crate) fn new(
+        name: Arc<str>,
+        listener: Listening,
+        places: Places,
+        metrics: Metrics,
+    ) -> Self {
+        Self { name, listener, places, metrics, said: None }
     }
 
     /// The next connection and its slot. While there is none, the pool is kept in order. Not cancel safe: a connection that
@@ -51,13 +55,11 @@ impl Acceptor {
     async fn slot(&mut self, pool: &mut Pool) -> Slot {
         self.metrics.accepted.inc();
         loop {
-            if let Ok(permit) = self.slots.clone().try_acquire_owned() {
-                return Slot::new(permit, self.metrics.open.clone());
+            if let Some(slot) = self.places.take(&self.metrics.open) {
+                return slot;
             }
-            self.say("all connections are in use; raise `max_connections` if this goes on");
-            if pool.close_idlest() {
-                self.metrics.gave_way.inc();
-            }
+            self.say("all connections are in use; raise `max_connections` or the limit of open files if this goes on");
+            self.make_room(pool);
             let _ = tokio::time::timeout(PAUSE, pool.ended()).await;
         }
     }
@@ -71,10 +73,13 @@ impl Acceptor {
         self.say(&format!(
             "cannot accept connections: {error}; is the limit of open files too low?"
         ));
-        if pool.close_idlest() {
-            self.metrics.gave_way.inc();
-        }
+        self.places.settle();
+        self.make_room(pool);
         let _ = tokio::time::timeout(PAUSE, pool.ended()).await;
+    }
+
+    fn make_room(&self, pool: &mut Pool) {
+        self.metrics.gave_way.inc_by(pool.make_room() as u64);
     }
 
     fn say(&mut self, what: &str) {

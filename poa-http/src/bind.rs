@@ -1,8 +1,10 @@
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use poa_core::BuildError;
 use tokio::net::{TcpListener, TcpSocket};
+
+use crate::{Listen, descriptors};
 
 /// Connections the system takes in while the accepting task is busy.
 const PENDING: u32 = 1024;
@@ -12,17 +14,55 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart must not wait for the connections of the last run to leave TIME_WAIT.
     socket.set_reuseaddr(true)?;
+    #[cfg(unix)]
+    if addr.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        // All addresses are those of IPv4 as well. Where the system cannot do that, it serves IPv6 alone.
+        let _ = rustix::net::sockopt::set_ipv6_v6only(&socket, false);
+    }
     socket.bind(addr)?;
     socket.listen(PENDING)
 }
 
-/// Why there is no listening on an address, for people.
-pub(crate) fn refused(addr: SocketAddr, error: io::Error) -> BuildError {
+/// Listens on the first address that this machine has.
+pub(crate) fn first_of<T>(
+    listen: &Listen,
+    mut bind: impl FnMut(SocketAddr) -> io::Result<T>,
+) -> Result<(SocketAddr, T), BuildError> {
+    let candidates = listen.candidates().map_err(|error| unknown(listen, error))?;
+    let mut missing = None;
+    for addr in candidates {
+        match bind(addr) {
+            Ok(bound) => return Ok((addr, bound)),
+            Err(error) if is_not_there(&error) => missing = Some(error),
+            Err(error) => return Err(refused(listen, error)),
+        }
+    }
+    let none = || io::Error::from(ErrorKind::AddrNotAvailable);
+    Err(refused(listen, missing.unwrap_or_else(none)))
+}
+
+/// Whether the machine has no such address, or nothing of its family.
+fn is_not_there(error: &io::Error) -> bool {
+    let no_family = matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported);
+    #[cfg(unix)]
+    let no_family = no_family
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    no_family
+}
+
+fn unknown(listen: &Listen, error: io::Error) -> BuildError {
+    let name = listen.name().unwrap_or_default();
+    let text = format!("cannot resolve the host name `{name}` to listen on {listen}; write an IP address, or add the name to the hosts file");
+    BuildError::failed(text).because(error)
+}
+
+/// Why an address cannot be listened on, for people.
+fn refused(listen: &Listen, error: io::Error) -> BuildError {
     let (cause, cure) = explain(&error);
     if cause.is_empty() {
-        BuildError::failed(format!("cannot listen on {addr}; {cure}")).because(error)
+        BuildError::failed(format!("cannot listen on {listen}; {cure}")).because(error)
     } else {
-        BuildError::failed(format!("cannot listen on {addr}: {cause}; {cure}"))
+        BuildError::failed(format!("cannot listen on {listen}: {cause}; {cure}"))
     }
 }
 
@@ -45,18 +85,14 @@ fn explain(error: &io::Error) -> (&'static str, &'static str) {
     }
 }
 
-/// Warns when the process may open fewer files than there may be connections.
-pub(crate) fn check_file_limit(handler: &str, max_connections: usize) {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit};
-        let limit = getrlimit(Resource::Nofile).current;
-        if let Some(limit) = limit.filter(|limit| *limit < max_connections as u64) {
-            tracing::warn!(
-                handler,
-                "`max_connections` is {max_connections}, but this process may only open {limit} files; raise its limit \
-                 (`ulimit -Hn`, or `LimitNOFILE` of systemd), or lower `max_connections`"
-            );
-        }
+/// Warns when fewer connections can be had than are configured.
+pub(crate) fn warn_of_few_files(handler: &str, max_connections: usize, allowed: usize) {
+    if allowed < max_connections {
+        let limit = descriptors::limit().unwrap_or(usize::MAX);
+        tracing::warn!(
+            handler,
+            "`max_connections` is {max_connections}, but of the {limit} files that this process may open, {allowed} are left for \
+             connections here; raise its limit (`ulimit -Hn`, or `LimitNOFILE` of systemd), or lower `max_connections`"
+        );
     }
 }

@@ -10,7 +10,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::state::Conn;
 
-/// A rest of a body that hyper reads by itself, if it is there, to keep the connection.
+/// A rest of a body that is read although nobody asked for it, to keep the connection.
 const LITTLE: u64 = 4 << 10;
 
 /// The body of a request, within the [`Limits`](crate::Limits) of its listener.
@@ -22,7 +22,8 @@ const LITTLE: u64 = 4 << 10;
 /// Dropping a body before its end is fine at any time. The answer still reaches a client that is busy sending: the
 /// connection is closed after it, in a way that does not destroy it.
 pub struct Body {
-    incoming: Incoming,
+    /// Absent only while it is dropped.
+    incoming: Option<Incoming>,
     conn: Arc<Conn>,
     received: u64,
     ended: bool,
@@ -44,27 +45,35 @@ pub enum BodyError {
     /// The bodies of all requests together take all the memory they may.
     #[error("too much is being received at once; try again later")]
     Busy,
+    /// The bodies that this user, or this address, is sending take all the memory of its share.
+    #[error("too much is being received from you at once; wait for earlier requests to be answered")]
+    OverShare,
+    /// The body is not what its `Content-Encoding` says.
+    #[error("the body is not valid gzip")]
+    Encoding(#[source] std::io::Error),
     /// The connection ended in the middle of the body, or its chunks are malformed.
     #[error("the body is not complete")]
     Incomplete(#[source] hyper::Error),
 }
 
 impl BodyError {
-    /// The status that tells a client: 413, 408, 503 or 400.
+    /// The status that tells a client: 413, 408, 429, 503 or 400.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Timeout(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Incomplete(_) => StatusCode::BAD_REQUEST,
+            Self::OverShare => StatusCode::TOO_MANY_REQUESTS,
+            Self::Incomplete(_) | Self::Encoding(_) => StatusCode::BAD_REQUEST,
         }
     }
 }
 
 impl Body {
+    /// The body of a request over this connection.
     pub(crate) fn new(incoming: Incoming, conn: Arc<Conn>) -> Self {
-        Self { incoming, conn, received: 0, ended: false }
+        Self { incoming: Some(incoming), conn, received: 0, ended: false }
     }
 
     /// Who sends it.
@@ -79,9 +88,25 @@ impl Body {
         self.conn.follow_with(following);
     }
 
+    /// Charges the body, and those of later requests over the same connection, to this user instead of its address.
+    ///
+    /// For handlers, once they know who calls and before they read.
+    pub fn charge_to(&self, user: &Arc<str>) {
+        self.conn.set_user(user);
+    }
+
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
+        &self.conn
+    }
+
+    /// What hyper knows of what is still to come.
+    fn rest(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint())
+    }
+
     fn too_large(&self) -> Option<BodyError> {
         let limit = self.conn.limits.body.get();
-        let at_least = self.received.saturating_add(self.incoming.size_hint().lower());
+        let at_least = self.received.saturating_add(self.rest().lower());
         (at_least > limit).then_some(BodyError::TooLarge { limit })
     }
 
@@ -89,13 +114,14 @@ impl Body {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.incoming).poll_frame(cx)) else {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let Some(frame) = ready!(Pin::new(&mut *incoming).poll_frame(cx)) else {
             self.ended = true;
             return Poll::Ready(None);
         };
         let frame = frame.map_err(BodyError::Incomplete)?;
         self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
-        self.ended = self.incoming.is_end_stream();
+        self.ended = incoming.is_end_stream();
         Poll::Ready(Some(match self.too_large() {
             Some(error) => Err(error),
             None => Ok(frame),
@@ -123,20 +149,27 @@ impl hyper::body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
+        self.ended || self.incoming.as_ref().is_none_or(hyper::body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        self.rest()
     }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
         self.conn.await_body(false);
-        if !self.is_end_stream() {
-            let little = self.incoming.size_hint().upper().is_some_and(|left| left <= LITTLE);
-            self.conn.leave_body_unread(!little || self.conn.body_expired());
+        if self.is_end_stream() {
+            return;
+        }
+        let little = self.rest().upper().is_some_and(|left| left <= LITTLE);
+        // A client that waits to be told to go on has not sent it, and will not.
+        let comes = !self.conn.body_expired() && !self.conn.expects_continue();
+        let keep = little && comes;
+        self.conn.leave_body_unread(!keep);
+        if let Some(rest) = self.incoming.take().filter(|_| keep) {
+            self.conn.keep_leftover(rest);
         }
     }
 }

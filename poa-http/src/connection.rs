@@ -72,6 +72,9 @@ where
     let mut finishing = false;
     poll_fn(|cx| {
         if !finishing && conn.poll_finish(cx).is_ready() {
+            if conn.is_evicted() {
+                return Poll::Ready(());
+            }
             finishing = true;
             deadlines.call_last();
             http.as_mut().graceful_shutdown();

@@ -83,7 +83,7 @@ mod tests {
     use crate::state::InFlight;
 
     fn conn() -> Arc<Conn> {
-        Conn::new(([127, 0, 0, 1], 1).into(), Arc::new(Limits::default()))
+        Conn::new(([127, 0, 0, 1], 1).into(), Arc::new(Limits::default()), crate::Shares::default())
     }
 
     async fn over(deadlines: &mut Deadlines) -> (Phase, Duration) {
@@ -96,7 +96,7 @@ mod tests {
     async fn each_phase_has_its_time() {
         let conn = conn();
         let mut deadlines = Deadlines::new(conn.clone());
-        assert_eq!(over(&mut deadlines).await, (Phase::Idle, Duration::from_secs(60)));
+        assert_eq!(over(&mut deadlines).await, (Phase::Idle, Duration::from_secs(75)));
         conn.note_bytes();
         assert_eq!(over(&mut deadlines).await, (Phase::Header, Duration::from_secs(10)));
         let _in_flight = InFlight::begin(&conn);
@@ -116,7 +116,7 @@ mod tests {
         let mut deadlines = Deadlines::new(conn.clone());
         for _ in 0..100 {
             drop(InFlight::begin(&conn));
-            let busy = tokio::time::timeout(Duration::from_secs(59), over(&mut deadlines));
+            let busy = tokio::time::timeout(Duration::from_secs(74), over(&mut deadlines));
             assert!(busy.await.is_err());
         }
     }

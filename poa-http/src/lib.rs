@@ -5,13 +5,18 @@ mod bind;
 mod body;
 mod connection;
 mod deadlines;
+mod descriptors;
+mod encoding;
+mod head;
 mod limits;
+mod listen;
 mod listeners;
 mod metrics;
 mod pool;
 mod received;
 mod server;
 mod service;
+mod shares;
 mod state;
 mod tls;
 #[cfg(feature = "websocket")]
@@ -19,11 +24,14 @@ pub mod websocket;
 mod wire;
 
 pub use body::{Body, BodyError};
+pub use encoding::{ACCEPTED_ENCODINGS, Encoding, UnsupportedEncoding};
 pub use limits::Limits;
+pub use listen::{InvalidListen, Listen};
 pub use listeners::Listeners;
 pub use received::Received;
 pub use server::Server;
 pub use service::HttpService;
+pub use shares::{ShareLimits, Shares, network};
 pub use tls::{CertificateFiles, Tls};
 
 /// Makes a tower service, such as an axum router, fit for [`Server::serve`].

@@ -2,9 +2,9 @@ use poa_core::config::{Duration, Problem, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a client may cost a listener.
+/// Limits of a listener.
 ///
-/// A client that exceeds a limit is refused or cut off; others never notice.
+/// A client that exceeds one is refused or disconnected; other clients are not affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -17,11 +17,12 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a client may take to send a whole body.
     pub body_timeout: Duration,
-    /// How long the answer to a request that has arrived may take, until its last byte is handed over; 503 when longer.
+    /// How long a request may take from the end of its body to the last byte of the answer; 503 after that.
     pub request_timeout: Duration,
     /// How long a connection stays open between requests.
     pub idle_timeout: Duration,
-    /// The most connections at once. Further ones wait, and the connection that is idle longest gives way.
+    /// The most connections at once, as far as the limit of open files allows. When all are in use, a connection on which no request
+    /// has succeeded is closed to admit a new one, then the one that has been idle longest.
     #[schemars(range(min = 1))]
     pub max_connections: usize,
 }
@@ -34,7 +35,8 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(60),
+            // Balancers keep idle connections for 60 s; whoever closes first must not be the server.
+            idle_timeout: Duration::from_secs(75),
             max_connections: 10_000,
         }
     }

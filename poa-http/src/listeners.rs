@@ -4,19 +4,22 @@ use std::net::{SocketAddr, TcpListener as Socket};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use poa_core::BuildError;
 use tokio::net::TcpListener;
 
 use crate::bind;
+use crate::descriptors::Descriptors;
 
-/// Addresses that stay open while the host that listens there is replaced.
+/// Keeps listening sockets open while the host that serves them is replaced.
 ///
-/// In the [resources](poa_core::BuildContext::resource) of both hosts, it keeps the sockets that a [`Server`](crate::Server) listens on
-/// from the stop of the one to the start of the other, which gets those it asks for. So nobody is refused meanwhile, and port 0 stays the
-/// port that it was. Clients that connect while nobody serves wait in the queue of the system. At any other time an address is closed
-/// when who listens there ends.
+/// In the [resources](poa_core::BuildContext::resource) of both hosts, it holds the socket of each [`Server`](crate::Server)
+/// between the stop of the first and the start of the second, which takes over the sockets it asks for. No client is refused
+/// meanwhile, and port 0 keeps the port it was given. Clients that connect while no server runs wait in the queue of the
+/// system. At any other time, a socket is closed when its server ends.
 ///
-/// Clones share the sockets.
+/// All servers that share it also divide among themselves the connections that the limit of open files allows, so that a
+/// flood at one of them leaves the others their part, and the log its files.
+///
+/// Clones share sockets and limits.
 ///
 /// ```
 /// use poa_core::{Host, Engine};
@@ -38,14 +41,17 @@ use crate::bind;
 /// # }
 /// ```
 #[derive(Clone, Default)]
-pub struct Listeners(Arc<Mutex<State>>);
+pub struct Listeners {
+    sockets: Arc<Mutex<State>>,
+    descriptors: Descriptors,
+}
 
 #[derive(Default)]
 struct State {
     all: Vec<Known>,
     /// The number of the last one.
     last: u64,
-    /// Whether sockets stay that nobody has.
+    /// Whether a socket stays open that no server has.
     keeps: bool,
 }
 
@@ -55,18 +61,18 @@ struct Known {
     asked: SocketAddr,
     name: String,
     socket: Socket,
-    /// Whether somebody has it.
+    /// Whether a server has it.
     lent: bool,
 }
 
-/// A socket that somebody listens on.
+/// A socket that a server listens on.
 pub(crate) struct Listening {
     pub(crate) tcp: TcpListener,
     _lent: Option<Lent>,
 }
 
 impl Listening {
-    /// One that is nobody else's business.
+    /// A socket that ends with its server.
     pub(crate) fn alone(tcp: TcpListener) -> Self {
         Self { tcp, _lent: None }
     }
@@ -80,34 +86,38 @@ struct Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.listeners.0.lock().give_back(self.number);
+        self.listeners.sockets.lock().give_back(self.number);
     }
 }
 
 impl Listeners {
-    /// From now on, addresses stay open when who listens there ends: before a host stops that is to be replaced.
+    /// From now on, a socket stays open when its server ends. Call it before stopping a host that is to be replaced.
     pub fn keep_open(&self) {
-        self.0.lock().keeps = true;
+        self.sockets.lock().keeps = true;
     }
 
-    /// Closes the addresses that nobody has asked for again, and keeps none any more: once the other host has started.
+    /// Closes the sockets that no server has asked for again, and keeps no more of them. Call it once the other host has started.
     pub fn close_unused(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.sockets.lock();
         state.keeps = false;
         state.all.retain(|known| known.lent);
     }
 
     /// Listens on an address for the plugin of this name.
-    pub(crate) fn listen(&self, name: &str, addr: SocketAddr) -> Result<Listening, BuildError> {
-        let listening = self.0.lock().listen(name, addr);
-        let (tcp, number) = listening.map_err(|error| bind::refused(addr, error))?;
+    pub(crate) fn listen(&self, name: &str, addr: SocketAddr) -> io::Result<Listening> {
+        let (tcp, number) = self.sockets.lock().listen(name, addr)?;
         Ok(Listening { tcp, _lent: Some(Lent { listeners: self.clone(), number }) })
+    }
+
+    /// What its listeners share of the files that the process may open.
+    pub(crate) fn descriptors(&self) -> Descriptors {
+        self.descriptors.clone()
     }
 }
 
 impl State {
     fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<(TcpListener, u64)> {
-        // What nobody has belonged to the host before, which is gone. Any port may be asked for by several.
+        // A socket that no server has belonged to the previous host. Several may ask for port 0.
         let own = |known: &Known| known.name == name || addr.port() != 0;
         let fits = |known: &Known| known.asked == addr && !known.lent && own(known);
         if let Some(known) = self.all.iter_mut().find(|known| fits(known)) {
@@ -148,7 +158,7 @@ impl State {
 
 impl fmt::Debug for Listeners {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.lock();
+        let state = self.sockets.lock();
         f.debug_list().entries(state.all.iter().map(|known| known.asked)).finish()
     }
 }

@@ -19,7 +19,7 @@ impl Metrics {
             accepted: counter("http_connections_accepted", "Connections accepted"),
             gave_way: counter(
                 "http_connections_gave_way",
-                "Idle connections closed to make room for others",
+                "Connections closed to admit others",
             ),
             timeouts: counter(
                 "http_timeouts",

@@ -1,39 +1,41 @@
 //! The connections of a listener.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use poa_core::telemetry::Gauge;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use crate::state::{Conn, Session};
+use crate::shares::{Owner, network};
+use crate::state::{Claim, Conn, Session};
 
-/// A place among the connections that may be open at once, held as long as the socket.
-pub(crate) struct Slot {
-    _permit: OwnedSemaphorePermit,
-    open: Gauge,
-}
+/// Of the connections on which no request has succeeded, this part is closed at once when a place is needed: to look through all of
+/// them for each new one would be what a flood wants.
+const AT_ONCE: usize = 16;
 
-impl Slot {
-    pub(crate) fn new(permit: OwnedSemaphorePermit, open: Gauge) -> Self {
-        open.inc();
-        Self { _permit: permit, open }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.open.dec();
-    }
-}
+/// How long a client may take in the middle of a request before others come first.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// The task of every connection. Dropping it aborts them.
 #[derive(Default)]
 pub(crate) struct Pool {
     tasks: JoinSet<Option<Session>>,
     conns: HashMap<Id, Arc<Conn>>,
+    /// How many there are of each network.
+    networks: HashMap<IpAddr, usize>,
+    /// When a session was asked to end last.
+    session_closed: Option<Instant>,
+}
+
+/// A connection that could end, what it could say for itself, and how many its network has.
+struct Candidate<'p> {
+    conn: &'p Conn,
+    claim: Claim,
+    since: Duration,
+    siblings: usize,
 }
 
 impl Pool {
@@ -43,10 +45,11 @@ impl Pool {
         task: impl Future<Output = Option<Session>> + Send + 'static,
     ) {
         let id = self.tasks.spawn(task).id();
+        *self.networks.entry(network(conn.peer.ip())).or_default() += 1;
         self.conns.insert(id, conn);
     }
 
-    /// Waits for the end of a connection; for ever when there is none. Cancel safe.
+    /// Waits for the end of a connection; forever when there is none. Cancel safe.
     pub(crate) async fn ended(&mut self) {
         match self.tasks.join_next_with_id().await {
             Some(ended) => self.forget(ended),
@@ -61,6 +64,7 @@ impl Pool {
             Err(error) => error.id(),
         };
         let Some(conn) = self.conns.remove(&id) else { return };
+        self.leave(network(conn.peer.ip()));
         match ended {
             Ok((_, None)) => {}
             Ok((_, Some(session))) => self.spawn(conn, async {
@@ -71,17 +75,70 @@ impl Pool {
         }
     }
 
-    /// Asks the connection that is idle longest to end; false when none is idle.
-    pub(crate) fn close_idlest(&self) -> bool {
-        let now = Instant::now();
-        let idle = self.conns.values().filter_map(|conn| Some((conn.idle_for(now)?, conn)));
-        match idle.max_by_key(|(idle, _)| *idle) {
-            Some((_, conn)) => {
-                conn.finish();
-                true
+    fn leave(&mut self, network: IpAddr) {
+        if let Some(count) = self.networks.get_mut(&network) {
+            *count -= 1;
+            if *count == 0 {
+                self.networks.remove(&network);
             }
-            None => false,
         }
+    }
+
+    /// Closes connections to admit another one, and returns how many.
+    ///
+    /// First those on which no request has succeeded, then the one that has been idle longest; of these, always those whose
+    /// network has the most. Where one user or network has more than half of all, then one of its slow or upgraded ones.
+    pub(crate) fn make_room(&mut self) -> usize {
+        let now = Instant::now();
+        let closed = {
+            let all: Vec<_> = self.candidates(now).collect();
+            match close_unproven(&all, self.conns.len()) {
+                0 => close_idlest(&all),
+                closed => closed,
+            }
+        };
+        if closed == 0 { self.close_of_the_greediest(now) } else { closed }
+    }
+
+    fn candidates(&self, now: Instant) -> impl Iterator<Item = Candidate<'_>> {
+        self.conns.values().filter_map(move |conn| {
+            let (claim, since) = conn.claim(now)?;
+            let siblings = self.networks.get(&network(conn.peer.ip())).copied().unwrap_or(0);
+            Some(Candidate { conn, claim, since, siblings })
+        })
+    }
+
+    fn close_of_the_greediest(&mut self, now: Instant) -> usize {
+        let mut owners: HashMap<Owner, usize> = HashMap::new();
+        for conn in self.conns.values() {
+            *owners.entry(conn.owner()).or_default() += 1;
+        }
+        let Some((greediest, held)) = owners.into_iter().max_by_key(|(_, held)| *held) else {
+            return 0;
+        };
+        let all = self.conns.len();
+        if held <= all / 2 || held == all {
+            return 0;
+        }
+        let may_close_session =
+            self.session_closed.is_none_or(|closed| now - closed >= Duration::from_secs(1));
+        let of_it = self.candidates(now).filter(|one| one.conn.owner() == greediest);
+        let slow = of_it.filter_map(|one| match one.claim {
+            Claim::Sending if one.since >= SLOW => Some((true, Reverse(one.since), one.conn)),
+            // The youngest: whoever takes more and more loses what it took last.
+            Claim::Session if may_close_session => Some((false, Reverse(one.since), one.conn)),
+            _ => None,
+        });
+        let Some((sending, _, conn)) = slow.max_by_key(|(sending, age, _)| (*sending, *age)) else {
+            return 0;
+        };
+        if sending {
+            conn.evict();
+        } else {
+            conn.finish();
+            self.session_closed = Some(now);
+        }
+        1
     }
 
     /// Asks all connections to end, and waits until they have.
@@ -93,4 +150,20 @@ impl Pool {
             self.ended().await;
         }
     }
+}
+
+/// Closes the oldest of those on which no request has succeeded.
+fn close_unproven(all: &[Candidate<'_>], open: usize) -> usize {
+    let mut unproven: Vec<_> = all.iter().filter(|one| one.claim == Claim::Unproven).collect();
+    unproven.sort_by_key(|one| Reverse((one.siblings, one.since)));
+    unproven.truncate((open / AT_ONCE).max(1));
+    unproven.iter().for_each(|one| one.conn.evict());
+    unproven.len()
+}
+
+fn close_idlest(all: &[Candidate<'_>]) -> usize {
+    let idle = all.iter().filter(|one| one.claim == Claim::Idle);
+    let Some(idlest) = idle.max_by_key(|one| (one.siblings, one.since)) else { return 0 };
+    idlest.conn.finish();
+    1
 }

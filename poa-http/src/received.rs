@@ -4,22 +4,53 @@ use std::ops::{Deref, Range};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
-use poa_core::{MemoryBudget, Reservation};
+use poa_core::MemoryBudget;
 
-use crate::{Body, BodyError};
+use crate::shares::{NoRoom, Room};
+use crate::{Body, BodyError, Encoding, encoding};
 
 /// What is set aside at once for a body that comes in pieces, at least.
 const FIRST_PIECES: usize = 64 << 10;
 
-/// A body that has arrived as a whole, and the share of the memory budget it holds until it is dropped.
+/// A body of at most this size that arrives whole is charged to nobody: it is answered before it could pile up.
+const SMALL: usize = 4 << 10;
+
+/// A body that has arrived as a whole, and the memory it holds of the budget and of its sender's share until it is dropped.
 pub struct Received {
     bytes: Bytes,
     /// The bytes lie in memory of their own, not in a buffer of the connection.
     own: bool,
-    _reservation: Reservation,
+    room: Room,
+}
+
+impl From<NoRoom> for BodyError {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::Host => Self::Busy,
+            NoRoom::Share => Self::OverShare,
+        }
+    }
 }
 
 impl Received {
+    /// Bytes that lie in memory of their own.
+    pub(crate) fn owned(bytes: Vec<u8>, room: Room) -> Self {
+        Self { bytes: bytes.into(), own: true, room }
+    }
+
+    /// Gives up the bytes and keeps their memory reserved.
+    pub(crate) fn into_parts(self) -> (Bytes, Room) {
+        (self.bytes, self.room)
+    }
+
+    /// Reserves memory for what is made of the body, such as the items of a batch, for as long as the body is held.
+    ///
+    /// # Errors
+    /// [`BodyError::Busy`] or [`BodyError::OverShare`].
+    pub fn charge(&mut self, bytes: u64) -> Result<(), BodyError> {
+        Ok(self.room.grow(bytes)?)
+    }
+
     /// The bytes of this range, for as long as they are needed.
     ///
     /// Shares the memory of the body where most of it is wanted, and copies where a small part would keep much more
@@ -52,29 +83,49 @@ impl fmt::Debug for Received {
 }
 
 impl Body {
-    /// Waits for the whole body. Its memory is reserved as it arrives.
+    /// Waits for the whole body. Its memory is reserved as it arrives, and charged to the sender's [share](crate::Shares).
     ///
     /// Cancel safe in the sense that dropping the future drops the body.
     ///
     /// # Errors
     /// See [`BodyError`].
     pub async fn read(mut self, memory: &MemoryBudget) -> Result<Received, BodyError> {
-        let mut reservation = memory.reservation();
-        let first = self.next(&mut reservation).await?.unwrap_or_default();
-        if !self.is_end_stream()
-            && let Some(second) = self.next(&mut reservation).await?
-        {
-            return self.join(first, second, reservation).await;
+        let mut room = Room::new(memory);
+        let first = self.next(&mut room).await?.unwrap_or_default();
+        let whole = self.is_end_stream();
+        if !whole || first.len() > SMALL {
+            let conn = self.conn();
+            room.charge_to(&conn.shares, conn.owner(), first.len() as u64)?;
         }
-        Ok(Received { bytes: first, own: false, _reservation: reservation })
+        if !whole && let Some(second) = self.next(&mut room).await? {
+            return self.join(first, second, room).await;
+        }
+        Ok(Received { bytes: first, own: false, room })
+    }
+
+    /// As [`read`](Self::read), and decodes the body. What comes out is held to the same limits as what came in.
+    ///
+    /// # Errors
+    /// See [`BodyError`].
+    pub async fn read_as(
+        self,
+        encoding: Encoding,
+        memory: &MemoryBudget,
+    ) -> Result<Received, BodyError> {
+        let limit = self.conn().limits.body.get();
+        let received = self.read(memory).await?;
+        match encoding {
+            Encoding::Gzip if !received.is_empty() => encoding::gunzip(received, limit).await,
+            _ => Ok(received),
+        }
     }
 
     /// The next piece, paid for.
-    async fn next(&mut self, reservation: &mut Reservation) -> Result<Option<Bytes>, BodyError> {
+    async fn next(&mut self, room: &mut Room) -> Result<Option<Bytes>, BodyError> {
         while let Some(frame) = self.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
-            let paid = reservation.grow(data.len() as u64);
-            return if paid { Ok(Some(data)) } else { Err(BodyError::Busy) };
+            room.grow(data.len() as u64)?;
+            return Ok(Some(data));
         }
         Ok(None)
     }
@@ -83,18 +134,18 @@ impl Body {
         mut self,
         first: Bytes,
         second: Bytes,
-        mut reservation: Reservation,
+        mut room: Room,
     ) -> Result<Received, BodyError> {
         let mut bytes = Vec::new();
         self.append(&mut bytes, &first);
         self.append(&mut bytes, &second);
         drop((first, second));
         while !self.is_end_stream() {
-            let Some(piece) = self.next(&mut reservation).await? else { break };
+            let Some(piece) = self.next(&mut room).await? else { break };
             self.append(&mut bytes, &piece);
         }
         bytes.shrink_to(bytes.len() + bytes.len() / 2);
-        Ok(Received { bytes: bytes.into(), own: true, _reservation: reservation })
+        Ok(Received::owned(bytes, room))
     }
 
     /// Grows by doubling, but not beyond what was announced, nor all at once up to it.

@@ -8,12 +8,13 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::accept::Acceptor;
+use crate::descriptors::{Places, Slot};
 use crate::listeners::Listening;
 use crate::metrics::Metrics;
-use crate::pool::{Pool, Slot};
+use crate::pool::Pool;
 use crate::state::Conn;
 use crate::wire::Wire;
-use crate::{HttpService, Limits, Listeners, Tls, bind, connection};
+use crate::{HttpService, Limits, Listen, Listeners, Shares, Tls, bind, connection};
 
 /// An HTTP/1.1 listener: bound, and ready to serve.
 pub struct Server {
@@ -22,6 +23,8 @@ pub struct Server {
     addr: SocketAddr,
     tls: Option<TlsAcceptor>,
     limits: Arc<Limits>,
+    places: Places,
+    shares: Shares,
     metrics: Metrics,
 }
 
@@ -29,7 +32,8 @@ impl Server {
     /// Listens on `addr`, over TLS if that is given. Clients that connect wait until [`serve`](Self::serve) is called.
     ///
     /// Spawns nothing. Reads the certificate, or makes it on the first start. With [`Listeners`] among the resources of the host,
-    /// the address stays open while that is replaced.
+    /// the address stays open while that is replaced, and its listeners divide the limit of open files. With [`Shares`], they divide the
+    /// memory for bodies among those who send.
     ///
     /// # Errors
     /// When the address is taken or not this machine's, or the certificate cannot be used. The text names the cure.
@@ -37,22 +41,22 @@ impl Server {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn bind(
-        addr: SocketAddr,
+        listen: impl Into<Listen>,
         tls: Option<&Tls>,
         limits: Limits,
         cx: &BuildContext,
     ) -> Result<Self, BuildError> {
-        let tls = tls.map(|tls| tls.acceptor(addr, cx)).transpose()?;
-        let listener = match cx.resource::<Listeners>() {
-            Some(listeners) => listeners.listen(cx.name(), addr)?,
-            None => match bind::listen(addr) {
-                Ok(tcp) => Listening::alone(tcp),
-                Err(error) => return Err(bind::refused(addr, error)),
-            },
-        };
-        bind::check_file_limit(cx.name(), limits.max_connections);
+        let listen = listen.into();
+        let listeners = cx.resource::<Listeners>();
+        let (asked, listener) = bind::first_of(&listen, |addr| match listeners {
+            Some(listeners) => listeners.listen(cx.name(), addr),
+            None => bind::listen(addr).map(Listening::alone),
+        })?;
+        // Only what can be listened on gets a certificate.
+        let tls = tls.map(|tls| tls.acceptor(asked, listen.name(), cx)).transpose()?;
         let addr = listener.tcp.local_addr().map_err(|error| {
-            BuildError::failed(format!("cannot tell the port listened on at {addr}")).because(error)
+            BuildError::failed(format!("cannot tell the port listened on at {listen}"))
+                .because(error)
         })?;
         if tls.is_none() && !addr.ip().is_loopback() {
             tracing::warn!(
@@ -60,8 +64,17 @@ impl Server {
                 "{addr} is served without TLS: what is sent can be read on the way; set `tls`, or listen on 127.0.0.1"
             );
         }
-        let metrics = Metrics::new(cx.telemetry(), cx.name());
-        Ok(Self { name: cx.name().into(), listener, addr, tls, limits: Arc::new(limits), metrics })
+        let descriptors = listeners.map(Listeners::descriptors).unwrap_or_default();
+        Ok(Self {
+            name: cx.name().into(),
+            listener,
+            addr,
+            tls,
+            places: descriptors.places(limits.max_connections),
+            limits: Arc::new(limits),
+            shares: Shares::of(cx),
+            metrics: Metrics::new(cx.telemetry(), cx.name()),
+        })
     }
 
     /// The address listened on, with the port that the system chose when it was asked for port 0.
@@ -83,19 +96,19 @@ impl Server {
     ///
     /// Every connection is a task that ends with this future, at the latest when it is dropped. One that was upgraded to
     /// WebSocket with `websocket::upgrade` is waited for as well: it must watch `shutdown` itself. It counts as a connection
-    /// as long as it is open, and never gives way to others.
+    /// as long as it is open.
     pub async fn serve<S: HttpService>(self, service: S, shutdown: CancellationToken) {
         let mut pool = Pool::default();
         let metrics = &self.metrics;
-        let max = self.limits.max_connections;
-        let mut acceptor = Acceptor::new(self.name, self.listener, max, metrics.clone());
+        bind::warn_of_few_files(&self.name, self.limits.max_connections, self.places.settle());
+        let mut acceptor = Acceptor::new(self.name, self.listener, self.places, metrics.clone());
         loop {
             let (tcp, peer, slot) = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 accepted = acceptor.next(&mut pool) => accepted,
             };
-            let (wire, conn) = wire(tcp, peer, slot, self.limits.clone());
+            let (wire, conn) = wire(tcp, slot, Conn::new(peer, self.limits.clone(), self.shares.clone()));
             let task = connection::run(
                 wire,
                 self.tls.clone(),
@@ -110,10 +123,9 @@ impl Server {
     }
 }
 
-fn wire(tcp: TcpStream, peer: SocketAddr, slot: Slot, limits: Arc<Limits>) -> (Wire, Arc<Conn>) {
+fn wire(tcp: TcpStream, slot: Slot, conn: Arc<Conn>) -> (Wire, Arc<Conn>) {
     // Without it, the system holds back an answer until the last one is confirmed. It only fails on a dead socket.
     let _ = tcp.set_nodelay(true);
-    let conn = Conn::new(peer, limits);
     (Wire::new(tcp, conn.clone(), slot), conn)
 }
 

@@ -6,18 +6,22 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::header::{CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, EXPECT, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use poa_core::BoxError;
 
-use crate::Body;
 use crate::state::{Conn, InFlight};
+use crate::{Body, head};
+
+/// How long a small body that nobody reads is waited for, so that the connection can be kept.
+const LEFTOVER: Duration = Duration::from_millis(250);
 
 /// What a [`Server`](crate::Server) can serve: any [`hyper::service::Service`] from a request with a [`Body`] to a
 /// response, such as a [`service_fn`](hyper::service::service_fn), or a tower service inside
@@ -68,15 +72,28 @@ pub(crate) fn call<S: HttpService>(
 + use<S> {
     let in_flight = InFlight::begin(conn);
     let conn = conn.clone();
-    let answer = service.call(request.map(|body| Body::new(body, conn.clone())));
+    conn.expect_continue(request.headers().contains_key(EXPECT));
+    let problem = head::problem(&request);
+    let request = request.map(|body| Body::new(body, conn.clone()));
+    // A request that is refused for its head is dropped here, body and all.
+    let answer = match problem {
+        None => Ok(service.call(request)),
+        Some(problem) => Err(problem),
+    };
     async move {
-        let mut answer = match in_time(AssertUnwindSafe(answer).catch_unwind(), &conn).await {
-            Some(Ok(answer)) => answer.map_err(Into::into)?.map(Either::Left),
-            Some(Err(panic)) => internal_error(&*panic, &conn).map(Either::Right),
-            None => overdue().map(Either::Right),
+        let mut answer = match answer {
+            Err(problem) => bad_request(problem).map(Either::Right),
+            Ok(answer) => match in_time(AssertUnwindSafe(answer).catch_unwind(), &conn).await {
+                Some(Ok(answer)) => answer.map_err(Into::into)?.map(Either::Left),
+                Some(Err(panic)) => internal_error(&*panic, &conn).map(Either::Right),
+                None => overdue().map(Either::Right),
+            },
         };
-        if conn.is_spoilt() {
+        if conn.is_spoilt() || problem.is_some() || !leftover_read(&conn).await {
             announce_close(&mut answer);
+        }
+        if !answer.status().is_client_error() && !answer.status().is_server_error() {
+            conn.prove();
         }
         // Dropped together with the body: the request is under way until all of the answer was taken.
         Ok(answer.map(|body| {
@@ -86,6 +103,19 @@ pub(crate) fn call<S: HttpService>(
             })
         }))
     }
+}
+
+/// Reads the small rest of a body that the service left. False when it does not come soon: the connection cannot be used again.
+///
+/// hyper would read it only if it were here already, and close the connection otherwise, of which the client hears nothing.
+async fn leftover_read(conn: &Conn) -> bool {
+    let Some(rest) = conn.take_leftover() else { return true };
+    let read = rest.collect();
+    let read = tokio::time::timeout(LEFTOVER, read).await.is_ok_and(|read| read.is_ok());
+    if read {
+        conn.note_body_read();
+    }
+    read
 }
 
 /// What `future` gives; nothing when it is not ready while the request has had its time.
@@ -99,7 +129,7 @@ async fn in_time<F: Future>(future: F, conn: &Conn) -> Option<F::Output> {
     .await
 }
 
-/// Tells the client not to send another request: hyper closes a connection with so much unread.
+/// Tells the client not to send another request over this connection.
 fn announce_close<B>(answer: &mut Response<B>) {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
 }
@@ -114,6 +144,12 @@ fn internal_error(panic: &(dyn Any + Send), conn: &Conn) -> Response<Full<Bytes>
     );
     let body = r#"{"error":"internal","message":"internal error; the server's log says more"}"#;
     json(StatusCode::INTERNAL_SERVER_ERROR, body)
+}
+
+fn bad_request(problem: &str) -> Response<Full<Bytes>> {
+    let mut answer = json(StatusCode::BAD_REQUEST, "");
+    *answer.body_mut() = format!(r#"{{"error":"bad_request","message":"{problem}"}}"#).into();
+    answer
 }
 
 fn overdue() -> Response<Full<Bytes>> {

@@ -102,6 +102,9 @@ impl Shares {
 
     /// Charges the owner; false when that exceeds its share.
     fn charge(&self, owner: &Owner, bytes: u64) -> bool {
+        if bytes == 0 {
+            return true;
+        }
         let limits = match owner {
             Owner::User(_) => &self.0.user,
             Owner::Address(_) => &self.0.address,
@@ -119,6 +122,9 @@ impl Shares {
     }
 
     fn give_back(&self, owner: &Owner, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
         let mut accounts = self.0.accounts.lock();
         accounts.total -= bytes;
         if let Entry::Occupied(mut entry) = accounts.held.entry(owner.clone()) {

@@ -3,19 +3,39 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use hyper::body::Incoming;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::Limits;
+use crate::shares::Owner;
+use crate::{Limits, Shares};
 
 /// What is said over a connection that was upgraded.
 pub(crate) type Session = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Waits for the upgrade, and takes over the socket.
 pub(crate) type Following = Pin<Box<dyn Future<Output = Option<Session>> + Send>>;
+
+/// How long a new connection may take before it can be closed in favour of others: a client that is there at all needs less.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// How a connection would be missed, if another one needs its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// No request of it has succeeded yet, and none is being answered.
+    Unproven,
+    /// It is between requests.
+    Idle,
+    /// It is in the middle of a request that the client has not sent completely.
+    Sending,
+    /// It was upgraded.
+    Session,
+}
 
 /// Where a connection is in the life of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +61,15 @@ pub(crate) enum Phase {
 pub(crate) struct Conn {
     pub(crate) peer: SocketAddr,
     pub(crate) limits: Arc<Limits>,
+    pub(crate) shares: Shares,
+    /// On whose behalf requests are made, once that is known.
+    user: Mutex<Option<Arc<str>>>,
+    /// A request was answered with success.
+    proven: AtomicBool,
+    /// The client waits for 100 before it sends the body.
+    expects_continue: AtomicBool,
+    /// The rest of a small body that the service did not read.
+    leftover: Mutex<Option<Incoming>>,
     /// Bytes came since the last request was answered.
     received: AtomicBool,
     in_flight: AtomicBool,
@@ -60,15 +89,21 @@ pub(crate) struct Conn {
     /// When the phase changed last, in microseconds since `created`.
     idle_since: AtomicU64,
     finish: AtomicBool,
+    evicted: AtomicBool,
     waker: AtomicWaker,
     following: Mutex<Option<Following>>,
 }
 
 impl Conn {
-    pub(crate) fn new(peer: SocketAddr, limits: Arc<Limits>) -> Arc<Self> {
+    pub(crate) fn new(peer: SocketAddr, limits: Arc<Limits>, shares: Shares) -> Arc<Self> {
         Arc::new(Self {
             peer,
             limits,
+            shares,
+            user: Mutex::default(),
+            proven: AtomicBool::new(false),
+            expects_continue: AtomicBool::new(false),
+            leftover: Mutex::default(),
             received: AtomicBool::new(false),
             in_flight: AtomicBool::new(false),
             awaits_body: AtomicBool::new(false),
@@ -83,6 +118,7 @@ impl Conn {
             created: Instant::now(),
             idle_since: AtomicU64::new(0),
             finish: AtomicBool::new(false),
+            evicted: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             following: Mutex::default(),
         })
@@ -130,11 +166,54 @@ impl Conn {
 
     #[cfg(feature = "websocket")]
     pub(crate) fn follow_with(&self, following: Following) {
-        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(following);
+        *self.following.lock() = Some(following);
     }
 
     pub(crate) fn take_following(&self) -> Option<Following> {
-        self.following.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.following.lock().take()
+    }
+
+    /// From now on, requests are made on behalf of this user.
+    pub(crate) fn set_user(&self, user: &Arc<str>) {
+        let mut known = self.user.lock();
+        if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, user)) {
+            *known = Some(user.clone());
+        }
+    }
+
+    /// Whom the memory of a request is charged to.
+    pub(crate) fn owner(&self) -> Owner {
+        match &*self.user.lock() {
+            Some(user) => Owner::User(user.clone()),
+            None => Owner::of(self.peer.ip()),
+        }
+    }
+
+    /// A request was answered with success.
+    pub(crate) fn prove(&self) {
+        self.proven.store(true, Relaxed);
+    }
+
+    pub(crate) fn expect_continue(&self, expects: bool) {
+        self.expects_continue.store(expects, Relaxed);
+    }
+
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.expects_continue.load(Relaxed)
+    }
+
+    /// Keeps the small rest of a body, to be read before the answer is sent.
+    pub(crate) fn keep_leftover(&self, rest: Incoming) {
+        *self.leftover.lock() = Some(rest);
+    }
+
+    pub(crate) fn take_leftover(&self) -> Option<Incoming> {
+        self.leftover.lock().take()
+    }
+
+    /// Nothing is left of the body.
+    pub(crate) fn note_body_read(&self) {
+        self.body_left_unread.store(false, Relaxed);
     }
 
     pub(crate) fn note_upgrade(&self) {
@@ -187,11 +266,24 @@ impl Conn {
         self.idle_since.store(self.micros(now), Relaxed);
     }
 
-    /// How long this connection has been idle, in microseconds, if it is.
-    pub(crate) fn idle_for(&self, now: Instant) -> Option<u64> {
-        let ending = self.finish.load(Relaxed) || self.upgraded.load(Relaxed);
-        let idle = self.phase() == Phase::Idle && !ending;
-        idle.then(|| self.micros(now).saturating_sub(self.idle_since.load(Relaxed)))
+    /// What this connection could say for itself if its place is needed, and how long it has been so. Nothing while it is being
+    /// answered, is very new, or ends anyway.
+    pub(crate) fn claim(&self, now: Instant) -> Option<(Claim, Duration)> {
+        if self.finish.load(Relaxed) || self.evicted.load(Relaxed) {
+            return None;
+        }
+        let age = now - self.created;
+        if self.upgraded.load(Relaxed) {
+            return Some((Claim::Session, age));
+        }
+        let unchanged = age.saturating_sub(Duration::from_micros(self.idle_since.load(Relaxed)));
+        match (self.phase(), self.proven.load(Relaxed)) {
+            (Phase::Serving | Phase::Overdue, _) => None,
+            (Phase::Lingering, _) => Some((Claim::Unproven, age)),
+            (_, false) => (age >= GRACE).then_some((Claim::Unproven, age)),
+            (Phase::Idle, true) => Some((Claim::Idle, unchanged)),
+            (Phase::Header | Phase::Body, true) => Some((Claim::Sending, unchanged)),
+        }
     }
 
     fn micros(&self, now: Instant) -> u64 {
@@ -204,10 +296,23 @@ impl Conn {
         self.waker.wake();
     }
 
+    /// Ends the connection at once, unless a request is being answered.
+    pub(crate) fn evict(&self) {
+        self.evicted.store(true, Relaxed);
+        self.waker.wake();
+    }
+
+    /// Whether the connection is to end at once.
+    pub(crate) fn is_evicted(&self) -> bool {
+        self.evicted.load(Relaxed)
+            && !matches!(self.phase(), Phase::Serving | Phase::Overdue)
+    }
+
     /// Ready once [`finish`](Self::finish) was called.
     pub(crate) fn poll_finish(&self, cx: &Context<'_>) -> Poll<()> {
         self.waker.register(cx.waker());
-        if self.finish.load(Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+        let ends = self.finish.load(Relaxed) || self.evicted.load(Relaxed);
+        if ends { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -221,6 +326,7 @@ impl InFlight {
         conn.request_expired.store(false, Relaxed);
         conn.body_left_unread.store(false, Relaxed);
         conn.spoilt.store(false, Relaxed);
+        *conn.leftover.lock() = None;
         conn.in_flight.store(true, Relaxed);
         Self(conn.clone())
     }

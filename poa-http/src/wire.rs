@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::pool::Slot;
+use crate::descriptors::Slot;
 use crate::state::Conn;
 
 /// How often the largest body is thrown away, at most, before a client that does not stop sending is cut off.
@@ -26,6 +26,11 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn new(tcp: TcpStream, conn: Arc<Conn>, slot: Slot) -> Self {
         Self { tcp, conn, _slot: slot, ended: false, discarded: 0 }
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn conn(&self) -> &Arc<Conn> {
+        &self.conn
     }
 
     /// Throws away what arrives until the client is done.

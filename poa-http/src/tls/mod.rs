@@ -46,13 +46,14 @@ impl Tls {
     pub(crate) fn acceptor(
         &self,
         listen: SocketAddr,
+        name: Option<&str>,
         cx: &BuildContext,
     ) -> Result<TlsAcceptor, BuildError> {
         let made;
         let files = match self {
             Self::Files(files) => files,
             Self::SelfSigned => {
-                made = self_signed::in_data_dir(listen, cx)?;
+                made = self_signed::in_data_dir(listen, name, cx)?;
                 &made
             }
         };

@@ -13,12 +13,13 @@ const YEARS: i32 = 10;
 /// The certificate in the data directory, made if it is not there.
 pub(super) fn in_data_dir(
     listen: SocketAddr,
+    name: Option<&str>,
     cx: &BuildContext,
 ) -> Result<CertificateFiles, BuildError> {
     let file = |what| cx.data_dir().join(format!("{}.{what}.pem", cx.name()));
     let files = CertificateFiles { cert: file("cert"), key: file("key") };
     if !(files.cert.exists() && files.key.exists()) {
-        let (cert, key) = make(listen).map_err(|error| {
+        let (cert, key) = make(listen, name).map_err(|error| {
             BuildError::failed("tls: cannot make a self-signed certificate").because(error)
         })?;
         // The certificate comes last: without it, a start that was cut short is begun anew.
@@ -29,11 +30,13 @@ pub(super) fn in_data_dir(
 }
 
 /// A certificate for this machine and its key, in PEM.
-fn make(listen: SocketAddr) -> Result<(String, String), rcgen::Error> {
+fn make(listen: SocketAddr, name: Option<&str>) -> Result<(String, String), rcgen::Error> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
-    let host = listen.ip().to_string();
-    if !listen.ip().is_unspecified() && !names.contains(&host) {
-        names.push(host);
+    let address = (!listen.ip().is_unspecified()).then(|| listen.ip().to_string());
+    for own in address.into_iter().chain(name.map(str::to_owned)) {
+        if !names.contains(&own) {
+            names.push(own);
+        }
     }
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, "poa, self-signed");

@@ -18,7 +18,7 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// The messages of all connections together take all the memory they may; close code 1013.
+    /// The messages of all connections together, or of this user, take all the memory they may; close code 1013.
     #[error("too much is being received at once; try again later")]
     Busy,
     /// The connection is closed already.

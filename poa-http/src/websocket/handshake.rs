@@ -41,7 +41,7 @@ impl Options {
     }
 
     /// Reserves the memory of large messages from this budget, as they arrive: of whatever has come of a message that is not
-    /// finished, once that is more than 16 KiB.
+    /// finished, once that is more than 4 KiB. It is charged to the sender's [share](crate::Shares) as well.
     #[must_use]
     pub fn memory(mut self, budget: MemoryBudget) -> Self {
         self.memory = Some(budget);

@@ -5,14 +5,16 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use poa_core::{MemoryBudget, Reservation};
+use poa_core::MemoryBudget;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
+use crate::shares::Room;
+use crate::state::Conn;
 use crate::wire::Wire;
 
 /// What every connection may hold of an unfinished message without paying for it.
-const FREE: u64 = 16 << 10;
+const FREE: u64 = 4 << 10;
 
 /// The socket below the frames. Reserves memory for a message while it arrives.
 pub(super) struct Metered {
@@ -24,19 +26,28 @@ pub(super) struct Metered {
     /// Of `received`, what belongs to no message that still arrives.
     finished: u64,
     paid: Option<Paid>,
-    /// The budget had no more. Nothing is read any more.
+    /// The budget, or the share of the sender, had no more. Nothing is read any more.
     busy: bool,
 }
 
 /// What is reserved for the message that arrives.
 struct Paid {
-    reservation: Reservation,
+    room: Room,
     bytes: u64,
 }
 
 enum Stream {
     Plain(Wire),
     Tls(Box<TlsStream<Wire>>),
+}
+
+impl Stream {
+    fn conn(&self) -> &Conn {
+        match self {
+            Self::Plain(wire) => wire.conn(),
+            Self::Tls(stream) => stream.get_ref().0.conn(),
+        }
+    }
 }
 
 impl Metered {
@@ -93,15 +104,29 @@ impl Metered {
         self.received += bytes;
         let unfinished = self.unfinished();
         let Some(memory) = self.memory.as_ref().filter(|_| unfinished > FREE) else { return };
-        let none = || Paid { reservation: memory.reservation(), bytes: 0 };
-        let paid = self.paid.get_or_insert_with(none);
+        let paid = match &mut self.paid {
+            Some(paid) => paid,
+            none => {
+                let conn = self.stream.conn();
+                let mut room = Room::new(memory);
+                if room.charge_to(&conn.shares, conn.owner(), 0).is_err() {
+                    self.busy = true;
+                    return;
+                }
+                none.insert(Paid { room, bytes: 0 })
+            }
+        };
         // The first time, for all that came before as well.
         let due = unfinished.saturating_sub(paid.bytes);
-        if paid.reservation.grow(due) {
+        if paid.room.grow(due).is_ok() {
             paid.bytes += due;
         } else {
             self.busy = true;
         }
+    }
+
+    pub(super) fn conn(&self) -> &Conn {
+        self.stream.conn()
     }
 
     fn stream(&mut self) -> Pin<&mut (dyn Duplex + '_)> {

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -59,6 +60,19 @@ impl WebSocket {
     #[must_use]
     pub fn is_receiving(&self) -> bool {
         !self.handed_over && self.frames.socket().unfinished() > 0
+    }
+
+    /// Charges messages to this user instead of its address.
+    pub fn charge_to(&self, user: &Arc<str>) {
+        self.frames.socket().conn().set_user(user);
+    }
+
+    /// Ready once the server needs the place of this connection for others. The conversation should end then, with
+    /// [`CloseCode::TRY_AGAIN_LATER`]; one that goes on keeps its place.
+    ///
+    /// It happens where all places are taken and one user or network has more than half of them.
+    pub fn poll_unwanted(&self, cx: &Context<'_>) -> Poll<()> {
+        self.frames.socket().conn().poll_finish(cx)
     }
 
     /// Changes the largest message that is taken, in bytes.

@@ -6,7 +6,7 @@ use crate::support::{any_port, soon, start};
 
 fn bind(addr: &str) -> Result<Server, String> {
     let cx = BuildContext::detached("test", std::env::temp_dir());
-    let addr = addr.parse().unwrap();
+    let addr: std::net::SocketAddr = addr.parse().unwrap();
     Server::bind(addr, None, Limits::default(), &cx).map_err(|error| error.to_string())
 }
 

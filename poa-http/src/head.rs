@@ -1,0 +1,99 @@
+//! What the head of a request must be, beyond what hyper checks: where RFC 9112 leaves two readings, the request is refused.
+
+use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Request, Version};
+
+/// What is wrong with the head of a request, if anything is.
+pub(crate) fn problem<B>(request: &Request<B>) -> Option<&'static str> {
+    let headers = request.headers();
+    host(headers, request.version())
+        .or_else(|| authorization(headers))
+        .or_else(|| transfer_encoding(headers, request.version()))
+}
+
+/// RFC 9112, section 3.2: exactly one `Host` in HTTP/1.1, at most one before, and a valid one.
+fn host(headers: &HeaderMap, version: Version) -> Option<&'static str> {
+    let mut hosts = headers.get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => Some("the header `Host` is missing"),
+        (Some(_), Some(_)) => Some("the header `Host` must not be repeated"),
+        (Some(host), None) if !is_authority(host) => Some("the header `Host` is not valid"),
+        _ => None,
+    }
+}
+
+/// A client whose target has no authority sends an empty `Host`.
+fn is_authority(host: &HeaderValue) -> bool {
+    host.is_empty()
+        || Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'))
+}
+
+/// Two would be two different callers. RFC 9110, section 5.3: only fields that are lists may be repeated.
+fn authorization(headers: &HeaderMap) -> Option<&'static str> {
+    let repeated = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
+    repeated.then_some("the header `Authorization` must not be repeated")
+}
+
+/// RFC 9112, sections 6.1 and 7: `chunked`, once and alone, is all that is understood; HTTP/1.0 has none.
+fn transfer_encoding(headers: &HeaderMap, version: Version) -> Option<&'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let first = codings.next()?;
+    if version != Version::HTTP_11 {
+        return Some("HTTP/1.0 has no `Transfer-Encoding`");
+    }
+    let chunked = first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let alone = chunked && codings.next().is_none();
+    (!alone).then_some("the only `Transfer-Encoding` supported is `chunked`, once")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(version: Version, headers: &[(&str, &str)]) -> Option<&'static str> {
+        let request = Request::builder().version(version);
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
+        problem(&request.body(()).unwrap())
+    }
+
+    const HOST: (&str, &str) = ("host", "x:1");
+
+    #[test]
+    fn what_has_one_reading_is_taken() {
+        let fine = [
+            (Version::HTTP_11, vec![HOST]),
+            (Version::HTTP_11, vec![("host", "")]),
+            (Version::HTTP_11, vec![("host", "[::1]:4002")]),
+            (Version::HTTP_10, vec![]),
+            (Version::HTTP_11, vec![HOST, ("authorization", "Bearer a")]),
+            (Version::HTTP_11, vec![HOST, ("transfer-encoding", "Chunked")]),
+        ];
+        for (version, headers) in fine {
+            assert_eq!(of(version, &headers), None, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_two_readings_is_not() {
+        let te = |value| vec![HOST, ("transfer-encoding", value)];
+        let refused = [
+            (Version::HTTP_11, vec![]),
+            (Version::HTTP_11, vec![HOST, HOST]),
+            (Version::HTTP_10, vec![HOST, HOST]),
+            (Version::HTTP_11, vec![("host", "a b")]),
+            (Version::HTTP_11, vec![("host", "a@b")]),
+            (Version::HTTP_11, vec![HOST, ("authorization", "a"), ("authorization", "b")]),
+            (Version::HTTP_11, te("gzip, chunked")),
+            (Version::HTTP_11, te("chunked, chunked")),
+            (Version::HTTP_11, te("identity")),
+            (Version::HTTP_11, [te("chunked"), te("chunked")].concat()[1..].to_vec()),
+            (Version::HTTP_10, te("chunked")),
+        ];
+        for (version, headers) in refused {
+            assert!(of(version, &headers).is_some(), "{headers:?}");
+        }
+    }
+}
