@@ -9,13 +9,16 @@ use serde_json::Value;
 
 fuzz_target!(|body: &[u8]| {
     check(Format::Json, body);
-    if let (Some(expected), false) = (reference(body), body.is_empty()) {
+    let empty = body.is_empty() || body == b"\xef\xbb\xbf";
+    if let (Some(expected), false) = (reference(body), empty) {
         assert_eq!(well_formed(Format::Json, body), expected);
     }
 });
 
 /// No verdict where `serde_json` has narrower limits: numbers beyond an f64, depth.
 fn reference(body: &[u8]) -> Option<bool> {
+    // serde_json knows no byte order mark.
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     match serde_json::from_slice::<Value>(body) {
         Ok(_) => Some(std::str::from_utf8(body).is_ok()),
         Err(error) => {

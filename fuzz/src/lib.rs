@@ -1,4 +1,6 @@
-//! Properties that must hold for every body in every format.
+//! Properties that must hold for every body in every format; and a server to send anything to.
+
+pub mod server;
 
 use poa_protocol::{
     Call, CallKind, Data, Format, Limits, MAX_ID_BYTES, Outcome, Refusal, Request, SocketCall,
@@ -47,6 +49,8 @@ fn check_id(id: &str) {
 fn check_refusal(refusal: &Refusal, body: &[u8]) {
     if let Refusal::Malformed(malformed) = refusal {
         assert!(malformed.offset <= body.len());
+    } else if let Refusal::TooManyItems { limit } = refusal {
+        assert!(body.len() > *limit);
     } else {
         assert_eq!(refusal.status(), 422);
     }

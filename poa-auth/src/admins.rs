@@ -1,4 +1,4 @@
-//! Those who may manage users.
+//! Admins: who may manage users.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,7 +10,7 @@ use crate::config::AdminConfig;
 use crate::mac::{Mac, Tag};
 use crate::name::generate_password;
 use crate::open::OpenError;
-use crate::password;
+use crate::password::{self, dummy_like};
 use crate::secret_file::read_or_generate;
 
 const GENERATED_NAME: &str = "admin";
@@ -28,7 +28,7 @@ pub struct GeneratedAdmin {
     pub file: PathBuf,
 }
 
-/// What shows that somebody is the admin.
+/// What proves that a password is the admin's.
 enum Proof {
     Tag(Tag),
     Hash(Secret),
@@ -36,13 +36,20 @@ enum Proof {
 
 pub(crate) struct Admins {
     proofs: HashMap<String, Proof>,
+    /// One hash that no password is known for, of each cost that occurs.
+    dummies: Vec<String>,
     mac: Mac,
     generated: Option<GeneratedAdmin>,
 }
 
 impl Admins {
     /// Reads password files; makes an admin when there is none.
-    pub(crate) fn open(admins: &[AdminConfig], data_dir: &Path) -> Result<Self, OpenError> {
+    /// `dummy` has the cost of an ordinary hash.
+    pub(crate) fn open(
+        admins: &[AdminConfig],
+        data_dir: &Path,
+        dummy: String,
+    ) -> Result<Self, OpenError> {
         let mac = Mac::new();
         let generated = admins.is_empty().then(|| generated(data_dir)).transpose()?;
         let mut proofs = HashMap::new();
@@ -52,25 +59,43 @@ impl Admins {
         if let Some(admin) = &generated {
             proofs.insert(admin.name.clone(), Proof::Tag(mac.tag(admin.password.expose())));
         }
-        Ok(Self { proofs, mac, generated })
+        let mut dummies = vec![dummy];
+        dummies.extend(proofs.values().filter_map(Proof::hash).filter_map(dummy_like));
+        dummies.sort();
+        dummies.dedup();
+        Ok(Self { proofs, dummies, mac, generated })
     }
 
     pub(crate) fn generated(&self) -> Option<&GeneratedAdmin> {
         self.generated.as_ref()
     }
 
-    /// Whether these are an admin's credentials. `verify` compares with a hash; whoever is refused has waited for it,
-    /// so that the time tells nobody which admins exist.
-    pub(crate) fn check(
-        &self,
-        name: &str,
-        password: &str,
-        verify: impl FnOnce(Option<&str>) -> bool,
-    ) -> bool {
-        match self.proofs.get(name) {
-            Some(Proof::Tag(tag)) if self.mac.matches(tag, password) => true,
-            Some(Proof::Hash(hash)) => verify(Some(hash.expose())),
-            _ => verify(None),
+    /// Whether these are the credentials of an admin whose password is known as text.
+    pub(crate) fn knows(&self, name: &str, password: &str) -> bool {
+        matches!(self.proofs.get(name), Some(Proof::Tag(tag)) if self.mac.matches(tag, password))
+    }
+
+    /// What a password for this name is compared with: one hash of each cost, among them that of the admin, if there is one.
+    pub(crate) fn hashes_to_check(&self, name: &str) -> impl Iterator<Item = &str> {
+        let own = self.proofs.get(name).and_then(Proof::hash);
+        let like = own.and_then(dummy_like);
+        self.dummies.iter().map(move |dummy| match own {
+            Some(own) if like.as_ref() == Some(dummy) => own,
+            _ => dummy,
+        })
+    }
+
+    /// Whether this is the hash of the password of this admin.
+    pub(crate) fn is_hash_of(&self, name: &str, hash: &str) -> bool {
+        self.proofs.get(name).and_then(Proof::hash) == Some(hash)
+    }
+}
+
+impl Proof {
+    fn hash(&self) -> Option<&str> {
+        match self {
+            Self::Hash(hash) => Some(hash.expose()),
+            Self::Tag(_) => None,
         }
     }
 }
@@ -106,4 +131,43 @@ fn first_line(path: &Path) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     Ok(line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(memory_kib: u32, admin: char) -> String {
+        let hash = admin.to_string().repeat(43);
+        format!("$argon2id$v=19$m={memory_kib},t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA${hash}")
+    }
+
+    /// A costlier hash takes longer. If only its owner's name did, the time would tell that the name exists.
+    #[test]
+    fn every_name_costs_the_same_hashes() {
+        let dir = tempfile::tempdir().unwrap();
+        let hashed = |name: &str, hash: String| AdminConfig {
+            name: name.to_owned(),
+            password_hash: Some(Secret::new(hash)),
+            ..AdminConfig::default()
+        };
+        let admins = [
+            hashed("costly", hash(64, 'B')),
+            hashed("cheap", hash(8, 'C')),
+            AdminConfig::new("text", "password"),
+        ];
+        let admins = Admins::open(&admins, dir.path(), hash(16, 'A')).unwrap();
+        let costs = |name: &str| {
+            let hashes = admins.hashes_to_check(name);
+            let costs = hashes.map(|hash| hash.split('$').nth(3).unwrap().to_owned());
+            costs.collect::<Vec<_>>()
+        };
+        let all = costs("nobody");
+        assert_eq!(all.len(), 3);
+        for name in ["costly", "cheap", "text"] {
+            assert_eq!(costs(name), all, "{name}");
+        }
+        assert!(admins.hashes_to_check("costly").any(|one| admins.is_hash_of("costly", one)));
+        assert!(!admins.hashes_to_check("nobody").any(|one| admins.is_hash_of("costly", one)));
+    }
 }

@@ -1,30 +1,31 @@
 //! The one thing that knows who may do what.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant as StdInstant};
+use std::time::Instant as StdInstant;
 
 use parking_lot::{Mutex, MutexGuard};
 use poa_core::auth::{AuthError, Authenticator, Principal};
 use poa_core::telemetry::Telemetry;
 use poa_core::{BoxError, Timestamp};
 use quick_cache::sync::Cache;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::Instant;
+use tokio::sync::watch;
 
 use crate::GeneratedAdmin;
 use crate::admins::Admins;
 use crate::directory::Directory;
 use crate::metrics::{Metrics, Outcome};
 use crate::name::check_name;
-use crate::password::{self, HashCost};
+use crate::password::Hasher;
+use crate::queue::{Crowded, Permit, Queue};
 use crate::store::{Store, Stored};
-use crate::throttle::{Crowded, LONGEST, Throttle};
 use crate::token::Tokens;
+use crate::trusted::Trusted;
 use crate::verdict::Verdict;
 
-/// How long a login waits for its turn to be hashed.
-const QUEUED: Duration = Duration::from_secs(5);
+/// Where an attempt comes from when that is not known.
+const ANYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
 /// Users, admins and tokens of one data directory. Cloning is cheap: clones share everything.
 ///
@@ -38,9 +39,9 @@ pub(crate) struct Inner {
     pub(crate) verified: Cache<Box<str>, Arc<Verdict>>,
     pub(crate) store: Mutex<Store>,
     pub(crate) admins: Admins,
-    pub(crate) throttle: Throttle,
-    pub(crate) hashing: Arc<Semaphore>,
-    pub(crate) hash_cost: HashCost,
+    pub(crate) queue: Queue,
+    pub(crate) trusted: Trusted,
+    pub(crate) hasher: Hasher,
     pub(crate) dummy_hash: String,
     pub(crate) metrics: OnceLock<Metrics>,
 }
@@ -67,25 +68,67 @@ impl Who {
     }
 }
 
-/// A password that was presented and waits for no more.
+/// A password that was presented.
 struct Attempt {
     who: Who,
     key: String,
     name: String,
     password: String,
-    _permit: OwnedSemaphorePermit,
+    from: IpAddr,
+}
+
+impl Attempt {
+    fn new(who: Who, name: &str, password: &str, from: IpAddr) -> Self {
+        let (name, password) = (name.to_owned(), password.to_owned());
+        Self { who, key: who.key(&name), name, password, from: poa_http::network(from) }
+    }
 }
 
 impl Auth {
-    /// Checks the credentials of an admin.
+    /// As [`login`](Authenticator::login), for a password that was presented from this address: addresses from which nothing failed lately
+    /// come first.
     ///
-    /// Waits for its turn, and longer after repeated failures. Cancel safe: a dropped call counts as an attempt or not at all.
+    /// A password that was right before, in this process, is not hashed again and does not wait.
+    ///
+    /// # Errors
+    /// When name or password are wrong, the user is inactive, or too many are asking.
+    pub async fn login_from(
+        &self,
+        user: &str,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<String, AuthError> {
+        let attempt = Arc::new(Attempt::new(Who::User, user, password, from));
+        if self.0.trusted.find(&attempt.key, password).is_some() {
+            let known = attempt.clone();
+            if let Some(token) = self.blocking(move |inner| inner.login_again(&known)).await?? {
+                return Ok(token);
+            }
+        }
+        let permit = self.turn(&attempt).await?;
+        self.hashing(permit, move |inner| inner.login(&attempt)).await?
+    }
+
+    /// Checks the credentials of an admin, presented from this address.
+    ///
+    /// A password that is written in the configuration, or was right before, is not hashed and does not wait. Others wait for their
+    /// turn, and longer after repeated failures. Cancel safe: a dropped call counts as an attempt or not at all.
     ///
     /// # Errors
     /// When name or password are wrong, or too many are asking.
-    pub async fn authenticate_admin(&self, name: &str, password: &str) -> Result<(), AuthError> {
-        let attempt = self.attempt(Who::Admin, name, password).await?;
-        self.blocking(move |inner| inner.check_admin(&attempt)).await?
+    pub async fn authenticate_admin(
+        &self,
+        name: &str,
+        password: &str,
+        from: IpAddr,
+    ) -> Result<(), AuthError> {
+        let attempt = Attempt::new(Who::Admin, name, password, from);
+        if self.0.knows_admin(&attempt) {
+            self.0.settle(&attempt, true);
+            return Ok(());
+        }
+        let permit = self.turn(&attempt).await?;
+        self.hashing(permit, move |inner| inner.check_admin(&attempt)).await?
     }
 
     /// The admin that was made because the configuration names none.
@@ -102,43 +145,27 @@ impl Auth {
     }
 
     /// Waits for the turn of an attempt.
-    async fn attempt(&self, who: Who, name: &str, password: &str) -> Result<Attempt, AuthError> {
-        let key = who.key(name);
-        match self.turn(&key, password).await {
-            Ok(permit) => Ok(Attempt {
-                who,
-                key,
-                name: name.to_owned(),
-                password: password.to_owned(),
-                _permit: permit,
-            }),
-            Err(error) => {
-                self.0.count(who, Outcome::Busy);
-                Err(error)
-            }
-        }
+    async fn turn(&self, attempt: &Attempt) -> Result<Permit, AuthError> {
+        self.0.queue.enter(&attempt.key, attempt.from).await.map_err(|Crowded| {
+            self.0.count(attempt.who, Outcome::Busy);
+            AuthError::Busy
+        })
     }
 
-    async fn turn(&self, key: &str, password: &str) -> Result<OwnedSemaphorePermit, AuthError> {
-        let throttle = &self.0.throttle;
-        let latest = Instant::now() + LONGEST;
-        loop {
-            throttle.wait(key, password, latest).await.map_err(|Crowded| AuthError::Busy)?;
-            let permit = self.permit().await.ok_or(AuthError::Busy)?;
-            // Others may have failed while this one waited for its permit.
-            if throttle.due(key, password).is_none() || Instant::now() >= latest {
-                return Ok(permit);
-            }
-        }
+    /// Does work that blocks and computes hashes.
+    pub(crate) async fn hashing<T: Send + 'static>(
+        &self,
+        permit: Permit,
+        work: impl FnOnce(&Inner) -> T + Send + 'static,
+    ) -> Result<T, Interrupted> {
+        self.blocking(move |inner| {
+            let _permit = permit;
+            work(inner)
+        })
+        .await
     }
 
-    /// Leave to compute one hash.
-    pub(crate) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        let permit = self.0.hashing.clone().acquire_owned();
-        tokio::time::timeout(QUEUED, permit).await.ok()?.ok()
-    }
-
-    /// Does work that blocks. It is finished even when nobody waits for it any more.
+    /// Does work that blocks. It is completed even if the caller is dropped.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> T + Send + 'static,
@@ -150,7 +177,7 @@ impl Auth {
     }
 }
 
-/// Work that blocks came to no end: it panicked, or the runtime is shutting down.
+/// Blocking work was not completed: it panicked, or the runtime is shutting down.
 pub(crate) struct Interrupted(pub(crate) BoxError);
 
 impl From<Interrupted> for AuthError {
@@ -170,13 +197,40 @@ impl Inner {
     }
 
     fn login(&self, attempt: &Attempt) -> Result<String, AuthError> {
+        // While it waited, the same password may have been found right for another attempt.
+        if self.trusted.find(&attempt.key, &attempt.password).is_some()
+            && let Some(token) = self.login_again(attempt)?
+        {
+            return Ok(token);
+        }
         let stored = self.find(&attempt.name)?;
-        let right =
-            self.matches(stored.as_ref().map(|user| &*user.password_hash), &attempt.password);
-        let active = stored.filter(|user| right && user.member.active);
-        self.settle(attempt, active.is_some())?;
-        let user = active.ok_or(AuthError::Unauthorized)?;
-        Ok(self.tokens.issue(&user.name, Timestamp::now(), user.member.tokens_since))
+        let hash = stored.as_ref().map(|user| &*user.password_hash);
+        let right = self.matches(hash.unwrap_or(&self.dummy_hash), &attempt.password);
+        let right = hash.filter(|_| right);
+        if let Some(hash) = right {
+            self.trusted.remember(&attempt.key, &attempt.password, hash);
+        }
+        let active = right.is_some() && stored.as_ref().is_some_and(|user| user.member.active);
+        self.settle(attempt, active);
+        match stored.filter(|_| active) {
+            Some(user) => Ok(self.token(&user)),
+            None => Err(AuthError::Unauthorized),
+        }
+    }
+
+    /// A token for a user whose password was found right before; nothing when it has been changed since.
+    fn login_again(&self, attempt: &Attempt) -> Result<Option<String>, AuthError> {
+        let Some(user) = self.find(&attempt.name)? else { return Ok(None) };
+        let right = self.trusted.find(&attempt.key, &attempt.password);
+        if right.is_none_or(|right| right.hash != user.password_hash) {
+            return Ok(None);
+        }
+        self.settle(attempt, user.member.active);
+        if user.member.active { Ok(Some(self.token(&user))) } else { Err(AuthError::Unauthorized) }
+    }
+
+    fn token(&self, user: &Stored) -> String {
+        self.tokens.issue(&user.name, Timestamp::now(), user.member.tokens_since)
     }
 
     fn find(&self, name: &str) -> Result<Option<Stored>, AuthError> {
@@ -186,33 +240,43 @@ impl Inner {
         })
     }
 
-    fn check_admin(&self, attempt: &Attempt) -> Result<(), AuthError> {
-        let right = self
-            .admins
-            .check(&attempt.name, &attempt.password, |hash| self.matches(hash, &attempt.password));
-        self.settle(attempt, right)
+    /// Whether these are an admin's credentials, as far as that can be told without a hash.
+    fn knows_admin(&self, attempt: &Attempt) -> bool {
+        self.admins.knows(&attempt.name, &attempt.password)
+            || self.trusted.find(&attempt.key, &attempt.password).is_some()
     }
 
-    /// Compares with a hash; without one it takes as long, and is false.
-    fn matches(&self, hash: Option<&str>, password: &str) -> bool {
+    /// Every name costs the same hashes: one of each cost that occurs among the admins, so that the time does not tell which names exist.
+    fn check_admin(&self, attempt: &Attempt) -> Result<(), AuthError> {
+        let mut right = self.knows_admin(attempt);
+        for hash in self.admins.hashes_to_check(&attempt.name) {
+            if self.matches(hash, &attempt.password) && self.admins.is_hash_of(&attempt.name, hash)
+            {
+                self.trusted.remember(&attempt.key, &attempt.password, hash);
+                right = true;
+            }
+        }
+        self.settle(attempt, right);
+        if right { Ok(()) } else { Err(AuthError::Unauthorized) }
+    }
+
+    fn matches(&self, hash: &str, password: &str) -> bool {
         let begin = StdInstant::now();
-        let right = password::matches(hash.unwrap_or(&self.dummy_hash), password);
+        let right = self.hasher.matches(hash, password);
         if let Some(metrics) = self.metrics.get() {
             metrics.hash.observe(begin.elapsed().as_secs_f64());
         }
-        right && hash.is_some()
+        right
     }
 
-    fn settle(&self, attempt: &Attempt, right: bool) -> Result<(), AuthError> {
+    fn settle(&self, attempt: &Attempt, right: bool) {
+        let Attempt { who, key, from, .. } = attempt;
         if right {
-            self.throttle.succeeded(&attempt.key, &attempt.password);
-            self.count(attempt.who, Outcome::Accepted);
-            Ok(())
+            self.queue.succeeded(key, *from);
         } else {
-            self.throttle.failed(&attempt.key);
-            self.count(attempt.who, Outcome::Refused);
-            Err(AuthError::Unauthorized)
+            self.queue.failed(key, *from);
         }
+        self.count(*who, if right { Outcome::Accepted } else { Outcome::Refused });
     }
 
     fn count(&self, who: Who, outcome: Outcome) {
@@ -229,8 +293,7 @@ impl Authenticator for Auth {
     }
 
     async fn login(&self, user: &str, password: &str) -> Result<String, AuthError> {
-        let attempt = self.attempt(Who::User, user, password).await?;
-        self.blocking(move |inner| inner.login(&attempt)).await?
+        self.login_from(user, password, ANYWHERE).await
     }
 
     fn revocations(&self) -> watch::Receiver<u64> {
@@ -248,8 +311,11 @@ impl fmt::Debug for Auth {
 mod tests {
     use tempfile::TempDir;
 
+    use tokio::time::Instant;
+
     use super::*;
-    use crate::{AuthConfig, NewUser, UserError};
+    use crate::queue::PATIENCE;
+    use crate::{AuthConfig, HashCost, NewUser, UserError};
 
     fn open() -> (TempDir, Auth) {
         let dir = tempfile::tempdir().unwrap();
@@ -261,15 +327,47 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn when_every_core_hashes_the_next_waits_a_while_and_is_sent_away() {
         let (_dir, auth) = open();
-        let all = u32::try_from(auth.0.hashing.available_permits()).unwrap();
-        let held = auth.0.hashing.clone().acquire_many_owned(all).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..crate::open::concurrent_hashes() {
+            held.push(auth.0.queue.enter("x", ANYWHERE).await.unwrap());
+        }
         let begin = Instant::now();
         assert!(matches!(auth.login("alice", "password").await, Err(AuthError::Busy)));
-        assert_eq!(begin.elapsed(), QUEUED);
+        assert_eq!(begin.elapsed(), PATIENCE);
         let added = auth.add_user(NewUser::default()).await;
         assert!(matches!(added, Err(UserError::Busy)));
         drop(held);
         assert!(matches!(auth.login("alice", "password").await, Err(AuthError::Unauthorized)));
+    }
+
+    /// All cores are busy with the guesses of strangers; whoever was let in before does not need one.
+    #[tokio::test(start_paused = true)]
+    async fn who_was_let_in_since_the_start_does_not_wait() {
+        let (_dir, auth) = open();
+        let alice = NewUser { name: Some("alice".to_owned()), ..NewUser::default() };
+        let made = auth.add_user(alice).await.unwrap();
+        let password = made.password.expose();
+        auth.login("alice", password).await.unwrap();
+        let mut held = Vec::new();
+        for _ in 0..crate::open::concurrent_hashes() {
+            held.push(auth.0.queue.enter("x", ANYWHERE).await.unwrap());
+        }
+        let begin = Instant::now();
+        auth.login("alice", password).await.unwrap();
+        let admin = auth.generated_admin().unwrap();
+        auth.authenticate_admin(&admin.name, admin.password.expose(), ANYWHERE).await.unwrap();
+        assert_eq!(begin.elapsed(), std::time::Duration::ZERO);
+        // A password that was changed since is a guess as any other.
+        auth.set_password("alice", &poa_core::config::Secret::new("another one"))
+            .await
+            .unwrap_err();
+        drop(held);
+        auth.set_password("alice", &poa_core::config::Secret::new("another one")).await.unwrap();
+        assert!(matches!(auth.login("alice", password).await, Err(AuthError::Unauthorized)));
+        auth.login("alice", "another one").await.unwrap();
+        auth.set_active("alice", false).await.unwrap();
+        let inactive = auth.login("alice", "another one").await;
+        assert!(matches!(inactive, Err(AuthError::Unauthorized)));
     }
 
     #[test]

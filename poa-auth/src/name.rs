@@ -11,13 +11,15 @@ const GENERATED_NAME: usize = 8;
 /// The length of generated passwords: 90 random bits.
 const GENERATED_PASSWORD: usize = 15;
 
-/// Why a text is no user name. The text reads on after "the name".
+/// Why a text is not a valid user name. The text reads on after "the name".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.rule())]
 #[non_exhaustive]
 pub enum InvalidName {
     /// The name is empty.
     Empty,
+    /// The name consists of white space only.
+    Blank,
     /// The name has more than 255 bytes.
     TooLong,
     /// The name holds a colon, which ends the name in Basic credentials.
@@ -32,6 +34,7 @@ impl InvalidName {
     pub const fn rule(self) -> &'static str {
         match self {
             Self::Empty => "must not be empty",
+            Self::Blank => "must not consist of white space only",
             Self::TooLong => "must have at most 255 bytes",
             Self::Colon => "must not hold a colon",
             Self::ControlCharacter => "must not hold control characters",
@@ -45,6 +48,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), InvalidName> {
         Err(InvalidName::Empty)
     } else if name.len() > MAX_NAME {
         Err(InvalidName::TooLong)
+    } else if name.trim().is_empty() {
+        Err(InvalidName::Blank)
     } else if name.contains(':') {
         Err(InvalidName::Colon)
     } else if name.chars().any(char::is_control) {

@@ -8,16 +8,17 @@ use parking_lot::Mutex;
 use poa_core::BoxError;
 use poa_core::config::Problem;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
 
 use crate::admins::Admins;
 use crate::auth::{Auth, Inner};
 use crate::directory::Directory;
 use crate::name::url_safe;
+use crate::password::Hasher;
+use crate::queue::Queue;
 use crate::secret_file::{make_directory, read_or_generate};
 use crate::store::{Store, StoreError};
-use crate::throttle::Throttle;
 use crate::token::Tokens;
+use crate::trusted::Trusted;
 use crate::{AuthConfig, verdict};
 
 const DATABASE_FILE: &str = "auth.db";
@@ -75,8 +76,19 @@ pub enum OpenError {
         /// The newest version this program knows.
         known: i64,
     },
+    /// The database is damaged, or not a database.
+    #[error(
+        "the database of users {path} is damaged; restore it from a backup, or move it away to start without users"
+    )]
+    Damaged {
+        /// The database.
+        path: String,
+        /// What was found.
+        #[source]
+        source: BoxError,
+    },
     /// The database cannot be opened.
-    #[error("cannot open the database {path}; is the disk full, or the file damaged or not yours?")]
+    #[error("cannot open the database of users {path}; is the disk full, or the file not yours?")]
     Database {
         /// The database.
         path: String,
@@ -110,27 +122,53 @@ impl Auth {
             path: data_dir.display().to_string(),
             source,
         })?;
+        let path = data_dir.join(DATABASE_FILE);
+        if let Some(lost) = lost_users(&path, data_dir) {
+            tracing::error!("{lost}");
+        }
         let key = secret_key(&config, data_dir)?;
-        let admins = Admins::open(&config.admins, data_dir)?;
-        let (store, directory) = open_store(&data_dir.join(DATABASE_FILE))?;
+        let dummy_hash = config.hash_cost.dummy();
+        let admins = Admins::open(&config.admins, data_dir, dummy_hash.clone())?;
+        let (store, directory) = open_store(&path)?;
         Ok(Self(Arc::new(Inner {
             tokens: Tokens::new(&config.issuer, &key, config.token_ttl.get()),
             directory,
             verified: Cache::new(verdict::CACHED),
             store: Mutex::new(store),
             admins,
-            throttle: Throttle::new(),
-            hashing: Arc::new(Semaphore::new(concurrent_hashes())),
-            hash_cost: config.hash_cost,
-            dummy_hash: config.hash_cost.dummy(),
+            queue: Queue::new(concurrent_hashes()),
+            trusted: Trusted::new(),
+            hasher: Hasher::new(config.hash_cost),
+            dummy_hash,
             metrics: OnceLock::new(),
         })))
     }
 }
 
-/// One hash keeps one core busy, and 19 MiB.
-fn concurrent_hashes() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// One hash keeps one core busy, and 19 MiB. Half of the cores are left to everything else.
+pub(crate) fn concurrent_hashes() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
+}
+
+/// Whether the users of a directory that was in use are gone, and what that means.
+fn lost_users(database: &Path, data_dir: &Path) -> Option<String> {
+    let size = std::fs::metadata(database).map(|file| file.len());
+    let found = match size {
+        Ok(0) => "is empty",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is missing",
+        _ => return None,
+    };
+    // Each of these is made after the database, or together with it.
+    let in_use =
+        ["log", "admin_password", KEY_FILE].iter().any(|name| data_dir.join(name).exists());
+    in_use.then(|| {
+        format!(
+            "{} {found}, although {} was in use before: there are no users, and no agent with a token is let in; \
+             stop, restore the file from a backup, or add the users again",
+            database.display(),
+            data_dir.display(),
+        )
+    })
 }
 
 fn secret_key(config: &AuthConfig, data_dir: &Path) -> Result<String, OpenError> {
@@ -147,16 +185,68 @@ fn secret_key(config: &AuthConfig, data_dir: &Path) -> Result<String, OpenError>
     Ok(key.expose().to_owned())
 }
 
+fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+}
+
 fn open_store(path: &Path) -> Result<(Store, Directory), OpenError> {
     let failed = |error| {
         let path = path.display().to_string();
         match error {
             StoreError::Newer { found, known } => OpenError::NewerDatabase { path, found, known },
             StoreError::File(source) => OpenError::Database { path, source: source.into() },
+            StoreError::Database(source) if is_damage(&source) => {
+                OpenError::Damaged { path, source: source.into() }
+            }
             StoreError::Database(source) => OpenError::Database { path, source: source.into() },
+            StoreError::Damaged(found) => OpenError::Damaged { path, source: found.into() },
         }
     };
     let store = Store::open(path).map_err(failed)?;
     let members = store.members().map_err(|error| failed(error.into()))?;
     Ok((store, Directory::new(members)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_that_are_gone_are_missed_and_a_first_start_is_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join(DATABASE_FILE);
+        let lost = || lost_users(&database, dir.path());
+        assert_eq!(lost(), None);
+        std::fs::write(dir.path().join(KEY_FILE), "x").unwrap();
+        assert!(lost().unwrap().contains("is missing, although"));
+        std::fs::write(&database, "").unwrap();
+        assert!(lost().unwrap().contains("is empty, although"));
+        std::fs::write(&database, "SQLite").unwrap();
+        assert_eq!(lost(), None);
+    }
+
+    #[test]
+    fn a_damaged_database_is_named_with_the_cure() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = || Auth::open(AuthConfig::default(), dir.path()).map(|_| ());
+        opened().unwrap();
+        let path = dir.path().join(DATABASE_FILE);
+        for name in ["auth.db-wal", "auth.db-shm"] {
+            let _ = std::fs::remove_file(dir.path().join(name));
+        }
+        let mut bytes = std::fs::read(&path).unwrap();
+        let whole = bytes.clone();
+        bytes[..16].fill(b'x');
+        std::fs::write(&path, &bytes).unwrap();
+        assert!(matches!(opened(), Err(OpenError::Damaged { .. })));
+        // The head is right, and a page of the tables is not.
+        let mut bytes = whole;
+        let page = bytes.len() - 4096;
+        bytes[page..].fill(0xff);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = opened().unwrap_err();
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
+        assert!(error.to_string().contains("move it away"), "{error}");
+    }
 }

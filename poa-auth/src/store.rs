@@ -23,6 +23,8 @@ const REMEMBERED: i64 = 24 * 3600;
 pub(crate) enum StoreError {
     #[error("it has version {found}, and this program knows versions up to {known}")]
     Newer { found: i64, known: i64 },
+    #[error("{0}")]
+    Damaged(String),
     #[error(transparent)]
     File(#[from] std::io::Error),
     #[error(transparent)]
@@ -52,6 +54,7 @@ impl Store {
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "journal_mode", "wal")?;
         connection.pragma_update(None, "synchronous", "full")?;
+        check(&connection)?;
         migrate(&mut connection)?;
         let store = Self { seen: data_version(&connection)?, connection };
         store.purge(Timestamp::now())?;
@@ -119,6 +122,17 @@ impl Store {
         Ok((added == 1).then_some(Member { active: true, tokens_since, agent }))
     }
 
+    /// Gives a user another password, and the first second whose tokens count from now on. False when there is no such user.
+    pub(crate) fn set_password(
+        &self,
+        name: &str,
+        password_hash: &str,
+        tokens_since: i64,
+    ) -> rusqlite::Result<bool> {
+        let changed = "UPDATE users SET password_hash = ?2, tokens_since = max(tokens_since, ?3) WHERE name = ?1";
+        Ok(self.connection.execute(changed, params![name, password_hash, tokens_since])? == 1)
+    }
+
     /// False when there is no such user.
     pub(crate) fn set_active(&self, name: &str, active: bool) -> rusqlite::Result<bool> {
         let changed = "UPDATE users SET active = ?2 WHERE name = ?1";
@@ -163,6 +177,12 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path)?;
     owner_only(path)
+}
+
+/// Looks for damage now, where it can be told with its cure, and not at some later login.
+fn check(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Damaged(found)) }
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {

@@ -108,17 +108,19 @@ impl Tokens {
 
     /// A token for `user`, valid from now on. `since` is the first second whose tokens count for that user.
     pub(crate) fn issue(&self, user: &str, now: Timestamp, since: i64) -> String {
-        // A user made anew within the second of its deletion gets tokens of the next second, which are valid
-        // already, because `nbf` is one less. So no token of the old user can pass for one of the new.
-        let iat = second_of(signed(now)).max(since);
+        // A user added again within the second of its deletion gets tokens of the next second, so that no token of the old user can
+        // pass for one of the new. `since` is even later when the clock stepped back after the user was added. Valid they are by the
+        // clock of now.
+        let now = second_of(signed(now));
+        let iat = now.max(since);
         let jti = Uuid::new_v4().to_string();
         let claims = Issued {
             aud: &self.issuer,
-            exp: iat.saturating_add(self.life),
+            exp: now.saturating_add(self.life),
             iat,
             iss: &self.issuer,
             jti: &jti,
-            nbf: iat - 1,
+            nbf: now - 1,
             sub: user,
             typ: "access",
         };
@@ -285,6 +287,17 @@ mod tests {
         assert!(at(1_799_999_999_000_000).is_ok());
         assert!(at(1_800_003_599_999_999).is_ok());
         assert!(matches!(at(1_800_003_600_000_000), Err(AuthError::Expired)));
+    }
+
+    /// A user was added while the clock was two hours ahead.
+    #[test]
+    fn a_token_that_was_just_given_is_valid_although_the_clock_stepped_back() {
+        let since = 1_800_007_200;
+        let facts = tokens().read(&tokens().issue("alice", NOW, since)).unwrap();
+        assert!(second_of(facts.issued_at) >= since);
+        assert!(facts.check_time(NOW).is_ok());
+        // It lives as long as any other.
+        assert_eq!(facts.expires_at, 1_800_003_600 * SECOND);
     }
 
     #[test]

@@ -8,12 +8,14 @@ use poa_core::{AgentId, BoxError, Timestamp};
 use crate::auth::{Auth, Inner, Interrupted};
 use crate::name::{InvalidName, check_name, generate_name, generate_password};
 use crate::password::check_length;
+use crate::queue::{Crowded, Permit};
 use crate::store::Stored;
+use crate::token::{second_of, signed};
 
-/// A user to be added. What is left out is made up.
+/// A user to be added. What is left out is generated.
 #[derive(Clone, Debug, Default)]
 pub struct NewUser {
-    /// The name: 1 to 255 bytes, no colon, no control characters.
+    /// The name: 1 to 255 bytes, not only blanks, no colon, no control characters.
     pub name: Option<String>,
     /// The password: at least 8 characters.
     pub password: Option<Secret>,
@@ -62,7 +64,7 @@ pub enum UserError {
     #[error("the password must have at least 8 characters")]
     PasswordTooShort,
     /// The token is not valid, expired, or banned already.
-    #[error("this is no valid token")]
+    #[error("this is not a valid token")]
     InvalidToken,
     /// Too many passwords are being hashed; try again later.
     #[error("too many logins at once; try again later")]
@@ -106,12 +108,25 @@ impl Auth {
         if user.password.as_ref().is_some_and(|given| check_length(given.expose()).is_err()) {
             return Err(UserError::PasswordTooShort);
         }
-        let permit = self.permit().await.ok_or(UserError::Busy)?;
-        self.blocking(move |inner| {
-            let _permit = permit;
-            inner.add_user(user)
-        })
-        .await?
+        let permit = self.leave_to_hash().await?;
+        self.hashing(permit, move |inner| inner.add_user(user)).await?
+    }
+
+    /// Gives a user another password. Tokens made before are no longer valid.
+    ///
+    /// # Errors
+    /// When the password is too short, there is no such user, or the database fails.
+    pub async fn set_password(&self, name: &str, password: &Secret) -> Result<(), UserError> {
+        if check_length(password.expose()).is_err() {
+            return Err(UserError::PasswordTooShort);
+        }
+        let permit = self.leave_to_hash().await?;
+        let (name, password) = (name.to_owned(), password.clone());
+        self.hashing(permit, move |inner| inner.set_password(&name, &password)).await?
+    }
+
+    async fn leave_to_hash(&self) -> Result<Permit, UserError> {
+        self.0.queue.enter_first().await.map_err(|Crowded| UserError::Busy)
     }
 
     /// All users, by name.
@@ -155,7 +170,7 @@ impl Inner {
     fn add_user(&self, user: NewUser) -> Result<Credentials, UserError> {
         let password = user.password.unwrap_or_else(|| Secret::new(generate_password()));
         let hash = self
-            .hash_cost
+            .hasher
             .hash(password.expose())
             .map_err(|error| UserError::Unavailable(error.into()))?;
         let chosen = user.name.is_some();
@@ -179,6 +194,20 @@ impl Inner {
             members.users.insert(name.into(), member);
         });
         Ok(true)
+    }
+
+    fn set_password(&self, name: &str, password: &Secret) -> Result<(), UserError> {
+        let hash = self.hasher.hash(password.expose());
+        let hash = hash.map_err(|error| UserError::Unavailable(error.into()))?;
+        // Tokens of this second were made with the old password.
+        let since = second_of(signed(Timestamp::now())) + 1;
+        let store = self.store()?;
+        if !store.set_password(name, &hash, since)? {
+            return Err(UserError::NotFound);
+        }
+        let members = store.members()?;
+        self.directory.revoke(|mirror| *mirror = members);
+        Ok(())
     }
 
     fn set_active(&self, name: &str, active: bool) -> Result<(), UserError> {

@@ -15,7 +15,7 @@ const PURGE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 impl Auth {
     /// Looks for changes made by other processes, such as the command line, about once a second, and deletes expired
-    /// bans daily, until `shutdown` fires.
+    /// bans daily, and frees the memory of password hashes when there were none for a while, until `shutdown` fires.
     ///
     /// [`AuthHandler`](crate::AuthHandler) does this while it runs; a host without one must run it beside. Two at once do no harm.
     ///
@@ -59,6 +59,7 @@ impl Inner {
             self.directory.grant(|mirror| *mirror = members);
             tracing::debug!(purged, "deleted expired bans");
         }
+        self.hasher.free_idle();
         if let Some(metrics) = self.metrics.get() {
             metrics.cached.set(i64::try_from(self.verified.len()).unwrap_or(i64::MAX));
         }

@@ -1,9 +1,10 @@
 //! Outcomes as HTTP answers.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use poa_http::ACCEPTED_ENCODINGS;
 use poa_protocol::{Refusal, SUCCESS, accepted};
 
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -36,13 +37,16 @@ pub(crate) fn negative(refused: &Refusal) -> Answer {
     answer
 }
 
-/// Adds what HTTP wants said with some statuses (RFC 9110, sections 11.6.1, 15.5.6 and 10.2.3).
+/// Adds the headers that HTTP requires with some statuses (RFC 9110, sections 11.6.1, 15.5.6, 12.5.3 and 10.2.3).
 fn explain(refused: &Refusal, headers: &mut HeaderMap) {
     if refused.status() == 401 {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if let Some(allow) = refused.allow() {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
+    if let Refusal::UnsupportedEncoding { .. } = refused {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED_ENCODINGS));
     }
     if let Some(seconds) = refused.retry_after() {
         headers.insert(RETRY_AFTER, seconds.into());

@@ -1,24 +1,24 @@
-use std::net::SocketAddr;
-
 use poa_core::config::Problem;
-use poa_http::{Limits, Tls};
+use poa_http::{Limits, Listen, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an operator writes in the section of a REST handler.
+/// The section of a handler of kind `rest`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen.
-    #[schemars(with = "String")]
-    pub listen: SocketAddr,
+    /// Address and port, such as `127.0.0.1:4002`, `localhost:4002` or `:4002` for all addresses.
+    pub listen: Listen,
     /// The certificate for HTTPS; plain HTTP when absent.
     pub tls: Option<Tls>,
-    /// What a client may cost.
+    /// Limits of this listener.
     pub limits: Limits,
-    /// Lets everybody speak for every agent, without a token. Only on a loopback address.
+    /// Accepts calls for every agent without a token. Only on a loopback address.
     pub anonymous: bool,
+    /// The most items of a batch; 413 above it.
+    #[schemars(range(min = 1))]
+    pub max_items: usize,
 }
 
 impl Default for Config {
@@ -28,6 +28,7 @@ impl Default for Config {
             tls: None,
             limits: Limits::default(),
             anonymous: false,
+            max_items: poa_protocol::Limits::default().max_items,
         }
     }
 }
@@ -35,21 +36,24 @@ impl Default for Config {
 impl Config {
     /// The defaults, on this address.
     #[must_use]
-    pub fn listen(addr: impl Into<SocketAddr>) -> Self {
+    pub fn listen(addr: impl Into<Listen>) -> Self {
         Self { listen: addr.into(), ..Self::default() }
     }
 
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let limits = self.limits.validate().into_iter();
         let mut problems: Vec<_> = limits.map(|problem| problem.under("limits")).collect();
-        if self.anonymous && !self.listen.ip().is_loopback() {
+        if self.anonymous && !self.listen.is_loopback() {
             problems.push(Problem::new(
                 "anonymous",
                 format!(
-                    "would let anybody who reaches {} write; listen on 127.0.0.1, or remove it and use tokens",
+                    "would let everyone who can connect to {} send data; listen on 127.0.0.1, or remove it and use tokens",
                     self.listen
                 ),
             ));
+        }
+        if self.max_items == 0 {
+            problems.push(Problem::new("max_items", "must be at least 1"));
         }
         problems
     }
@@ -78,7 +82,7 @@ mod tests {
         let problems = read("anonymous = true\nlisten = \"0.0.0.0:4002\"").problems();
         assert_eq!(
             problems[0].to_string(),
-            "anonymous: would let anybody who reaches 0.0.0.0:4002 write; \
+            "anonymous: would let everyone who can connect to 0.0.0.0:4002 send data; \
              listen on 127.0.0.1, or remove it and use tokens"
         );
     }

@@ -18,6 +18,7 @@ pub struct Rest {
     server: Option<Server>,
     endpoint: String,
     anonymous: bool,
+    max_items: usize,
 }
 
 #[async_trait]
@@ -34,11 +35,12 @@ impl HandlerPlugin for Rest {
             return Err(BuildError::failed(problem.to_string()));
         }
         if !config.anonymous && !cx.has_authenticator() {
-            return Err(BuildError::failed(NOBODY_DECIDES));
+            return Err(BuildError::failed(NO_AUTHENTICATOR));
         }
-        let server = Server::bind(config.listen, config.tls.as_ref(), config.limits, cx)?;
+        let server = Server::bind(config.listen.clone(), config.tls.as_ref(), config.limits, cx)?;
         let endpoint = server.endpoint();
-        Ok(Self { server: Some(server), endpoint, anonymous: config.anonymous })
+        let Config { anonymous, max_items, .. } = config;
+        Ok(Self { server: Some(server), endpoint, anonymous, max_items })
     }
 }
 
@@ -48,11 +50,11 @@ impl CustomHandler for Rest {
         let authenticator = match (cx.authenticator(), self.anonymous) {
             (_, true) => None,
             (Some(authenticator), false) => Some(authenticator.clone()),
-            (None, false) => return Err(PluginError::new(NOBODY_DECIDES)),
+            (None, false) => return Err(PluginError::new(NO_AUTHENTICATOR)),
         };
-        let server = self.server.take().ok_or_else(|| PluginError::new("was run already"))?;
+        let server = self.server.take().ok_or_else(|| PluginError::new("cannot run twice"))?;
         let shutdown = cx.shutdown().clone();
-        let service = Arc::new(Service::new(cx, authenticator));
+        let service = Arc::new(Service::new(cx, authenticator, self.max_items));
         let answer = service_fn(move |request| {
             let service = service.clone();
             async move { Ok::<_, Infallible>(service.answer(request).await) }
@@ -66,5 +68,5 @@ impl CustomHandler for Rest {
     }
 }
 
-const NOBODY_DECIDES: &str = "nobody decides who may speak: give the host an authenticator, \
-    or set `anonymous = true` to take messages without tokens, on loopback";
+const NO_AUTHENTICATOR: &str = "there is no authenticator to check tokens: give the host one, \
+    or set `anonymous = true` to accept messages without tokens, on loopback";

@@ -5,7 +5,7 @@ use poa_core::telemetry::{Counter, Histogram, Telemetry};
 use poa_protocol::CallKind;
 
 /// The statuses this handler answers with, in the order of their counters.
-const STATUSES: [u16; 12] = [200, 400, 401, 403, 404, 405, 408, 413, 415, 422, 500, 503];
+const STATUSES: [u16; 13] = [200, 400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503];
 
 /// The calls that are told apart.
 const CALLS: [CallKind; 3] = [CallKind::Ping, CallKind::Data, CallKind::Bye];

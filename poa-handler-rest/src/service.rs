@@ -7,8 +7,9 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, Method, Request};
 use poa_core::HandlerContext;
 use poa_core::auth::{Authenticator, Principal};
-use poa_http::{Body, BodyError};
+use poa_http::{Body, BodyError, Encoding, Received};
 use poa_protocol::{CallKind, Format, Limits, Refusal, decode};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::answer::{self, Accepted, Answer};
 use crate::metrics::Metrics;
@@ -16,18 +17,37 @@ use crate::take::Taking;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// Bodies larger than this take turns to be decoded. It takes milliseconds, which small calls must not wait for on all cores.
+const LARGE: usize = 128 << 10;
+
+/// What an item of a batch takes while the batch is decoded and handed over, besides its data.
+const ITEM: usize = 256;
+
+/// The least that an item can be written in.
+const SMALLEST_ITEM: usize = 16;
+
 /// What all requests share.
 pub(crate) struct Service {
     cx: HandlerContext,
-    /// When absent, everybody may speak.
+    /// Without one, no token is needed.
     authenticator: Option<Arc<dyn Authenticator>>,
+    limits: Limits,
+    /// Turns to decode a large body.
+    large: Semaphore,
     metrics: Metrics,
 }
 
 impl Service {
-    pub(crate) fn new(cx: HandlerContext, authenticator: Option<Arc<dyn Authenticator>>) -> Self {
+    pub(crate) fn new(
+        cx: HandlerContext,
+        authenticator: Option<Arc<dyn Authenticator>>,
+        max_items: usize,
+    ) -> Self {
         let metrics = Metrics::new(cx.telemetry(), cx.name());
-        Self { cx, authenticator, metrics }
+        let limits = Limits { max_items, ..Limits::default() };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let large = Semaphore::new(cores.div_ceil(2));
+        Self { cx, authenticator, limits, large, metrics }
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
@@ -53,15 +73,21 @@ impl Service {
         let caller = self.caller(request.headers())?;
         let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
         let format = Format::from_content_type(content_type)?;
+        let encoding = Encoding::of(request.headers())
+            .map_err(|unsupported| Refusal::unsupported_encoding(&unsupported.0))?;
         let (head, body) = request.into_parts();
-        let body = body.read(self.cx.memory()).await.map_err(unread)?;
+        if let Some(caller) = &caller {
+            body.charge_to(&caller.user);
+        }
+        let mut body = body.read_as(encoding, self.cx.memory()).await.map_err(unread)?;
         let (accepted, receipt) = {
-            let call = decode(kind, format, &body, &Limits::default())?;
+            let _turn = self.turn(&mut body).await?;
+            let call = decode(kind, format, &body, &self.limits)?;
             let (cx, caller) = (&self.cx, caller.as_ref());
             let key = idempotency_key(&head.headers)?;
             Taking { cx, caller, format, body: &body, key }.take(call)?
         };
-        // A receipt may take long. What the message needs of the body, it has.
+        // A receipt may take long. The message holds what it needs of the body.
         drop(body);
         if let Some(receipt) = receipt {
             receipt.await?;
@@ -69,7 +95,20 @@ impl Service {
         Ok(accepted)
     }
 
-    /// Who calls; nobody in particular when everybody may.
+    /// Waits for the turn of a large body, and reserves what decoding it takes.
+    async fn turn(&self, body: &mut Received) -> Result<Option<SemaphorePermit<'_>>, Refusal> {
+        if body.len() <= LARGE {
+            return Ok(None);
+        }
+        if is_batch(body) {
+            // Each item is copied out of the body.
+            let items = self.limits.max_items.min(body.len() / SMALLEST_ITEM);
+            body.charge((body.len() + items * ITEM) as u64).map_err(unread)?;
+        }
+        Ok(self.large.acquire().await.ok())
+    }
+
+    /// Who calls; none when no token is needed.
     fn caller(&self, headers: &HeaderMap) -> Result<Option<Principal>, Refusal> {
         let Some(authenticator) = &self.authenticator else {
             // Browsers ask before they send JSON elsewhere, unless a name was made to point here after the page was loaded.
@@ -86,8 +125,18 @@ fn unread(error: BodyError) -> Refusal {
         BodyError::TooLarge { limit } => Refusal::TooLarge { limit },
         BodyError::Timeout(_) => Refusal::BodyTimeout,
         BodyError::Busy => Refusal::not_now("too much is being received at once"),
+        BodyError::OverShare => {
+            Refusal::over_share("the bodies you are sending take all the memory of your share")
+        }
+        BodyError::Encoding(_) => Refusal::InvalidEncoding,
         _ => Refusal::Incomplete,
     }
+}
+
+/// Whether a body begins as an array, in either format.
+fn is_batch(body: &[u8]) -> bool {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    matches!(first, Some(b'[' | 0x90..=0x9f | 0xdc | 0xdd))
 }
 
 /// The key that tells a call from the same call sent again, if the agent gave one.

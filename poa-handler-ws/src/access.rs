@@ -90,6 +90,14 @@ impl Access {
         matches!(self.standing, Standing::Nobody { over: true, .. })
     }
 
+    /// On whose behalf calls are made, once that is known.
+    pub(crate) fn user(&self) -> Option<&Arc<str>> {
+        match &self.standing {
+            Standing::Known { caller, .. } => Some(&caller.user),
+            _ => None,
+        }
+    }
+
     /// Moves whenever a token may have been revoked.
     pub(crate) fn revocations(&self) -> Option<watch::Receiver<u64>> {
         self.revocations.clone()

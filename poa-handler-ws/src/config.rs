@@ -1,25 +1,22 @@
-use std::net::SocketAddr;
-
 use poa_core::config::{Duration, Problem};
-use poa_http::{Limits, Tls};
+use poa_http::{Limits, Listen, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an operator writes in the section of a WebSocket handler.
+/// The section of a handler of kind `ws`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen.
-    #[schemars(with = "String")]
-    pub listen: SocketAddr,
+    /// Address and port, such as `127.0.0.1:4004`, `localhost:4004` or `:4004` for all addresses.
+    pub listen: Listen,
     /// The path that speaks WebSocket; others are 404.
     pub path: String,
     /// The certificate for `wss`; plain `ws` when absent.
     pub tls: Option<Tls>,
-    /// What a client may cost; `body` is the largest message, `body_timeout` the time for it to arrive.
+    /// Limits of this listener; `body` is the largest message, `body_timeout` the time for it to arrive.
     pub limits: Limits,
-    /// Lets everybody speak for every agent, without a token. Only on a loopback address.
+    /// Accepts calls for every agent without a token. Only on a loopback address.
     pub anonymous: bool,
     /// How long a client without a valid token may take to open a session; it is closed with 4401 after that.
     pub auth_timeout: Duration,
@@ -48,7 +45,7 @@ impl Default for Config {
 impl Config {
     /// The defaults, on this address.
     #[must_use]
-    pub fn listen(addr: impl Into<SocketAddr>) -> Self {
+    pub fn listen(addr: impl Into<Listen>) -> Self {
         Self { listen: addr.into(), ..Self::default() }
     }
 
@@ -58,9 +55,9 @@ impl Config {
         if !self.path.starts_with('/') {
             problems.push(Problem::new("path", "must begin with `/`, as in \"/ws\""));
         }
-        if self.anonymous && !self.listen.ip().is_loopback() {
+        if self.anonymous && !self.listen.is_loopback() {
             let what = format!(
-                "would let anybody who reaches {} write; listen on 127.0.0.1, or remove it and use tokens",
+                "would let everyone who can connect to {} send data; listen on 127.0.0.1, or remove it and use tokens",
                 self.listen
             );
             problems.push(Problem::new("anonymous", what));

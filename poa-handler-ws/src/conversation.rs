@@ -65,6 +65,9 @@ impl Conversation {
         let config = &service.config;
         let presence = Presence::new(config.ping_interval.get(), config.limits.body_timeout.get());
         let unanswered = Queue::new(config.limits.request_timeout.get());
+        if let Some(user) = access.user() {
+            socket.charge_to(user);
+        }
         Self {
             link: service.cx.activity().link(),
             presence,
@@ -106,7 +109,7 @@ impl Conversation {
                     Event::Time => timer.as_mut().reset(self.look_at()),
                 },
                 () = shutdown.cancelled(), if self.last_words.is_none() => {
-                    self.stop(CloseCode::GOING_AWAY, "the server stops");
+                    self.stop(CloseCode::GOING_AWAY, STOPS);
                 }
                 () = changed(&mut revocations) => self.review(),
             }
@@ -114,6 +117,9 @@ impl Conversation {
     }
 
     fn poll_event(&mut self, mut timer: Pin<&mut Sleep>, cx: &mut Context<'_>) -> Poll<Event> {
+        if self.last_words.is_none() && self.socket.poll_unwanted(cx).is_ready() {
+            self.make_room();
+        }
         if let Poll::Ready(end) = self.poll_traffic(cx) {
             return Poll::Ready(Event::End(end));
         }
@@ -193,6 +199,9 @@ impl Conversation {
         match self.access.grant(&token) {
             Ok(()) => {
                 self.socket.set_max_message(self.service.max_message());
+                if let Some(user) = self.access.user() {
+                    self.socket.charge_to(user);
+                }
                 Outcome::Token(token)
             }
             Err(refusal) => Outcome::Refused(refusal),
@@ -294,6 +303,18 @@ impl Conversation {
         self.last_words.get_or_insert((code, reason));
     }
 
+    /// Ends a connection that the listener wants back. When the server stops, it wants all of them.
+    fn make_room(&mut self) {
+        if self.service.cx.shutdown().is_cancelled() {
+            self.stop(CloseCode::GOING_AWAY, STOPS);
+        } else {
+            self.stop(
+                CloseCode::TRY_AGAIN_LATER,
+                "all connections are in use, most of them by you",
+            );
+        }
+    }
+
     /// Closes a connection whose token was revoked. What cannot be told now is asked again soon.
     fn review(&mut self) {
         if self.access.verify_again().is_ok() && self.access.is_revoked() {
@@ -363,6 +384,8 @@ impl Conversation {
     }
 }
 
+const STOPS: &str = "the server stops";
+
 const REVOKED: &str = "the token is no longer valid";
 
 const TOO_LATE: &str = "no session was opened in time";
@@ -379,7 +402,7 @@ fn end_of(error: &Error) -> End {
     error.close().unwrap_or((CloseCode::NORMAL, ""))
 }
 
-/// Waits for a revocation; for ever when there will be none.
+/// Waits for a revocation; forever when there will be none.
 async fn changed(revocations: &mut Option<watch::Receiver<u64>>) {
     if let Some(revocations) = revocations
         && revocations.changed().await.is_ok()

@@ -34,9 +34,9 @@ impl HandlerPlugin for Ws {
             return Err(BuildError::failed(problem.to_string()));
         }
         if !config.anonymous && !cx.has_authenticator() {
-            return Err(BuildError::failed(NOBODY_DECIDES));
+            return Err(BuildError::failed(NO_AUTHENTICATOR));
         }
-        let server = Server::bind(config.listen, config.tls.as_ref(), config.limits, cx)?;
+        let server = Server::bind(config.listen.clone(), config.tls.as_ref(), config.limits, cx)?;
         // `http` and `https` become `ws` and `wss`.
         let endpoint = format!("{}{}", server.endpoint().replacen("http", "ws", 1), config.path);
         Ok(Self { server: Some(server), endpoint, config })
@@ -49,9 +49,9 @@ impl CustomHandler for Ws {
         let authenticator = match (cx.authenticator(), self.config.anonymous) {
             (_, true) => None,
             (Some(authenticator), false) => Some(authenticator.clone()),
-            (None, false) => return Err(PluginError::new(NOBODY_DECIDES)),
+            (None, false) => return Err(PluginError::new(NO_AUTHENTICATOR)),
         };
-        let server = self.server.take().ok_or_else(|| PluginError::new("was run already"))?;
+        let server = self.server.take().ok_or_else(|| PluginError::new("cannot run twice"))?;
         let shutdown = cx.shutdown().clone();
         let service = Arc::new(Service::new(cx, authenticator, self.config.clone()));
         let answer = service_fn(move |request| {
@@ -67,5 +67,5 @@ impl CustomHandler for Ws {
     }
 }
 
-const NOBODY_DECIDES: &str = "nobody decides who may speak: give the host an authenticator, \
-    or set `anonymous = true` to take messages without tokens, on loopback";
+const NO_AUTHENTICATOR: &str = "there is no authenticator to check tokens: give the host one, \
+    or set `anonymous = true` to accept messages without tokens, on loopback";

@@ -48,8 +48,9 @@ impl Server {
     pub async fn start(source: Source, registry: Registry) -> Result<Self, ServerError> {
         let config = source.load(&registry).map_err(ServerError::Config)?;
         let view = View { phase: Phase::Starting, host: None, warnings: Vec::new() };
-        let admin = Admin::start(config.admin(), view).map_err(ServerError::Admin)?;
         let listeners = Listeners::default();
+        let admin = Admin::start(config.admin_settings(), config.data_dir(), &listeners, view)
+            .map_err(ServerError::Admin)?;
         let running = Running::start(config, &listeners).await?;
         let server = Self { source, registry, admin, listeners, running };
         server.show_ready(None);
@@ -121,7 +122,7 @@ impl Server {
         admin.show(|view| view.phase = Phase::Reloading);
         listeners.keep_open();
         let old = running.hand_over().await;
-        let moved = config.admin() != admin.listen();
+        let moved = !admin.is_as_in(config.admin_settings());
         let (running, failed) = start_either(config, old, &listeners).await?;
         listeners.close_unused();
         let failed = failed.or_else(|| moved.then(|| ADMIN_STAYS.to_owned()));
@@ -139,7 +140,7 @@ impl Server {
 }
 
 const ADMIN_STAYS: &str =
-    "[admin] listen has changed; that needs a restart, until then the admin listener stays";
+    "[admin] has changed; that needs a restart, until then the admin listener stays as it is";
 
 /// Starts a host of the new configuration, or of the old one; then with what went wrong.
 async fn start_either(

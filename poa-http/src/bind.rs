@@ -45,14 +45,16 @@ pub(crate) fn first_of<T>(
 fn is_not_there(error: &io::Error) -> bool {
     let no_family = matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported);
     #[cfg(unix)]
-    let no_family = no_family
-        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
+    let no_family =
+        no_family || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error());
     no_family
 }
 
 fn unknown(listen: &Listen, error: io::Error) -> BuildError {
     let name = listen.name().unwrap_or_default();
-    let text = format!("cannot resolve the host name `{name}` to listen on {listen}; write an IP address, or add the name to the hosts file");
+    let text = format!(
+        "cannot resolve the host name `{name}` to listen on {listen}; write an IP address, or add the name to the hosts file"
+    );
     BuildError::failed(text).because(error)
 }
 

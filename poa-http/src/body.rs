@@ -46,7 +46,9 @@ pub enum BodyError {
     #[error("too much is being received at once; try again later")]
     Busy,
     /// The bodies that this user, or this address, is sending take all the memory of its share.
-    #[error("too much is being received from you at once; wait for earlier requests to be answered")]
+    #[error(
+        "too much is being received from you at once; wait for earlier requests to be answered"
+    )]
     OverShare,
     /// The body is not what its `Content-Encoding` says.
     #[error("the body is not valid gzip")]

@@ -42,11 +42,8 @@ pub(crate) struct Places {
 impl Descriptors {
     /// A part for a listener that wants to hold this many connections.
     pub(crate) fn places(&self, wanted: usize) -> Places {
-        let part = Arc::new(Part {
-            wanted,
-            allowed: AtomicUsize::new(wanted),
-            open: AtomicUsize::new(0),
-        });
+        let part =
+            Arc::new(Part { wanted, allowed: AtomicUsize::new(wanted), open: AtomicUsize::new(0) });
         self.0.lock().parts.push(part.clone());
         Places { part, descriptors: self.clone() }
     }

@@ -53,9 +53,8 @@ mod tests {
 
     fn of(version: Version, headers: &[(&str, &str)]) -> Option<&'static str> {
         let request = Request::builder().version(version);
-        let request = headers.iter().fold(request, |request, (name, value)| {
-            request.header(*name, *value)
-        });
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         problem(&request.body(()).unwrap())
     }
 

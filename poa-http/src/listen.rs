@@ -131,7 +131,10 @@ fn wrong(text: &str, cure: String) -> InvalidListen {
 fn split(text: &str) -> Result<(&str, &str), InvalidListen> {
     if let Some((_, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or(rest);
-        return Err(wrong(text, format!("it is a URL; write host and port only, as in \"{host}\"")));
+        return Err(wrong(
+            text,
+            format!("it is a URL; write host and port only, as in \"{host}\""),
+        ));
     }
     if let Ok(ip) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
         let example = SocketAddr::new(ip, 4002);
@@ -140,12 +143,18 @@ fn split(text: &str) -> Result<(&str, &str), InvalidListen> {
     let Some((host, port)) = text.rsplit_once(':') else {
         let example = if text.parse::<u16>().is_ok() { "127.0.0.1:" } else { "" };
         let port = if example.is_empty() { ":4002" } else { "" };
-        return Err(wrong(text, format!("it has no port or no host; write \"{example}{text}{port}\"")));
+        return Err(wrong(
+            text,
+            format!("it has no port or no host; write \"{example}{text}{port}\""),
+        ));
     };
     if host.contains(':') {
         return Err(wrong(
             text,
-            format!("an IPv6 address stands in brackets; write \"[{}]:{port}\"", host.trim_matches(['[', ']'])),
+            format!(
+                "an IPv6 address stands in brackets; write \"[{}]:{port}\"",
+                host.trim_matches(['[', ']'])
+            ),
         ));
     }
     Ok((host, port))

@@ -17,10 +17,7 @@ impl Metrics {
         Self {
             open: telemetry.gauge("http_connections", "Connections open", &labels),
             accepted: counter("http_connections_accepted", "Connections accepted"),
-            gave_way: counter(
-                "http_connections_gave_way",
-                "Connections closed to admit others",
-            ),
+            gave_way: counter("http_connections_gave_way", "Connections closed to admit others"),
             timeouts: counter(
                 "http_timeouts",
                 "Requests cut off because the client, or the answer, took too long",

@@ -108,7 +108,8 @@ impl Server {
                 () = shutdown.cancelled() => break,
                 accepted = acceptor.next(&mut pool) => accepted,
             };
-            let (wire, conn) = wire(tcp, slot, Conn::new(peer, self.limits.clone(), self.shares.clone()));
+            let (wire, conn) =
+                wire(tcp, slot, Conn::new(peer, self.limits.clone(), self.shares.clone()));
             let task = connection::run(
                 wire,
                 self.tls.clone(),

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -304,8 +304,7 @@ impl Conn {
 
     /// Whether the connection is to end at once.
     pub(crate) fn is_evicted(&self) -> bool {
-        self.evicted.load(Relaxed)
-            && !matches!(self.phase(), Phase::Serving | Phase::Overdue)
+        self.evicted.load(Relaxed) && !matches!(self.phase(), Phase::Serving | Phase::Overdue)
     }
 
     /// Ready once [`finish`](Self::finish) was called.

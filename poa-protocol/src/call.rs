@@ -142,7 +142,9 @@ fn scan_call<'b>(
             scan_id(&mut scan)?.map(|id| Call::Ping(Ping { id }))
         }
         (Some(Shape::Object), CallKind::Bye) => scan_id(&mut scan)?.map(|id| Call::Bye(Bye { id })),
-        (Some(Shape::Array), CallKind::Data) => return scan_batch(scan, max_items).map(Call::Batch),
+        (Some(Shape::Array), CallKind::Data) => {
+            return scan_batch(scan, max_items).map(Call::Batch);
+        }
         (Some(Shape::Array), call) => scan.value().map(|_| Err(Refusal::NoBatch { call }))?,
         _ => scan_not_an_object(&mut scan)?,
     };

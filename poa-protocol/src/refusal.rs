@@ -13,6 +13,9 @@ pub enum Refusal {
     /// 400: the body ended before all of it was there.
     #[error("the body is not complete")]
     Incomplete,
+    /// 400: the body is not what its `Content-Encoding` says.
+    #[error("the body is not valid gzip, although its content-encoding says so")]
+    InvalidEncoding,
     /// 401: no valid credentials. Nothing more is said.
     #[error("unauthorized")]
     Unauthorized,
@@ -24,7 +27,7 @@ pub enum Refusal {
     AgentMismatch,
     /// 403: nobody is asked for a token here, and a browser says that a web page wants to speak.
     #[error(
-        "web pages may not speak here, where nobody needs a token; a client that is no browser must not send `Origin`"
+        "requests with an `Origin` header are refused in anonymous mode; a client that is not a browser must not send one"
     )]
     FromPage,
     /// 404.
@@ -184,7 +187,7 @@ impl Refusal {
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
-            Self::Malformed(_) | Self::Incomplete => 400,
+            Self::Malformed(_) | Self::Incomplete | Self::InvalidEncoding => 400,
             Self::Unauthorized | Self::TokenExpired => 401,
             Self::AgentMismatch | Self::FromPage => 403,
             Self::NotFound { .. } => 404,
@@ -212,7 +215,7 @@ impl Refusal {
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) | Self::Incomplete => "malformed_body",
+            Self::Malformed(_) | Self::Incomplete | Self::InvalidEncoding => "malformed_body",
             Self::Unauthorized => "unauthorized",
             Self::TokenExpired => "token_expired",
             Self::AgentMismatch => "agent_mismatch",

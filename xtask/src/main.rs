@@ -4,6 +4,7 @@
 
 mod arrows;
 mod checks;
+mod fuzz;
 mod libraries;
 mod run;
 mod sanitize;
@@ -62,11 +63,14 @@ enum Task {
     },
     /// Runs the tests of the shared library interface under sanitizers. Needs Linux, `cc` and cargo-nextest.
     Sanitize,
-    /// Runs the fuzz targets for a while. Needs a nightly toolchain and cargo-fuzz.
+    /// Runs the fuzz targets, each for a while. What they found is kept in fuzz/corpus, and the next run goes on from there.
     Fuzz {
         /// Seconds for each target.
         #[arg(default_value_t = 60)]
         seconds: u32,
+        /// Only this target.
+        #[arg(long)]
+        target: Option<String>,
     },
     /// Regenerates the generated documentation.
     Docs,
@@ -84,7 +88,7 @@ fn main() -> ExitCode {
         Task::Features => checks::features(),
         Task::Semver { since } => checks::semver(&since),
         Task::Sanitize => sanitize::sanitize(),
-        Task::Fuzz { seconds } => fuzz(seconds),
+        Task::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
         Task::Docs => docs(),
         Task::Package => checks::package(),
     };
@@ -153,14 +157,6 @@ fn bench(which: Option<&str>) -> Result<(), Failure> {
         "docs/benchmarks.svg",
     ];
     cargo_with(&environment, run.iter().chain(which.as_slice()))
-}
-
-fn fuzz(seconds: u32) -> Result<(), Failure> {
-    for target in ["json_calls", "msgpack_calls"] {
-        let time = format!("-max_total_time={seconds}");
-        cargo(["+nightly", "fuzz", "run", target, "--", &time])?;
-    }
-    Ok(())
 }
 
 fn docs() -> Result<(), Failure> {

@@ -2,12 +2,14 @@ use std::borrow::Cow;
 use std::error::Error;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use poa_core::InvalidAgentId;
 use poa_core::auth::AuthError;
-use poa_http::BodyError;
+use poa_http::{ACCEPTED_ENCODINGS, BodyError};
 use poa_protocol::Refusal;
 use serde::Serialize;
 
@@ -63,7 +65,8 @@ impl Refused {
             Self::Other { status, code, message } => {
                 let body = serde_json::json!({"error": code, "message": message});
                 let mut answer = json(status, body.to_string().into());
-                if status == StatusCode::SERVICE_UNAVAILABLE {
+                if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS)
+                {
                     answer.headers_mut().insert(RETRY_AFTER, RETRY.into());
                 }
                 answer
@@ -101,6 +104,7 @@ fn refusal_answer(refusal: &Refusal) -> Answer {
 fn header_of(refusal: &Refusal) -> Option<(HeaderName, &'static str)> {
     match refusal {
         Refusal::Unauthorized => Some((WWW_AUTHENTICATE, r#"Basic realm="poa", charset="UTF-8""#)),
+        Refusal::UnsupportedEncoding { .. } => Some((ACCEPT_ENCODING, ACCEPTED_ENCODINGS)),
         _ => Some((ALLOW, refusal.allow()?)),
     }
 }
@@ -117,6 +121,7 @@ impl From<BodyError> for Refused {
         match error {
             BodyError::TooLarge { limit } => Refusal::TooLarge { limit }.into(),
             BodyError::Busy => Self::busy(message),
+            BodyError::OverShare => Self::Other { status, code: "share_exceeded", message },
             BodyError::Timeout(_) => Self::Other { status, code: "timeout", message },
             _ => Self::Other { status, code: "malformed_body", message },
         }

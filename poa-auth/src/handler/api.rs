@@ -2,10 +2,9 @@ use std::borrow::Cow;
 
 use http::Request;
 use http::header::CONTENT_TYPE;
-use poa_core::auth::Authenticator as _;
 use poa_core::config::Secret;
 use poa_core::{AgentId, MemoryBudget, Timestamp};
-use poa_http::Body;
+use poa_http::{Body, Encoding};
 use poa_protocol::{Field, Format, Limits, Refusal, decode_fields};
 use serde::Serialize;
 
@@ -59,13 +58,14 @@ impl Api {
     async fn call(&self, request: Request<Body>) -> Result<Answer, Refused> {
         let route = Route::find(request.method(), request.uri().path())?;
         let basic = Basic::read(request.headers()).ok_or(Refusal::Unauthorized)?;
+        let from = request.body().peer().ip();
         match route {
             Route::Session => {
-                let token = self.auth.login(basic.user(), basic.password()).await?;
+                let token = self.auth.login_from(basic.user(), basic.password(), from).await?;
                 self.session(request, token).await
             }
             Route::Admin(task) => {
-                self.auth.authenticate_admin(basic.user(), basic.password()).await?;
+                self.auth.authenticate_admin(basic.user(), basic.password(), from).await?;
                 self.administer(request, task).await
             }
         }
@@ -136,7 +136,9 @@ impl Api {
     ) -> Result<T, Refused> {
         let content_type = request.headers().get(CONTENT_TYPE).map(|value| value.as_bytes());
         let format = Format::from_content_type(content_type)?;
-        let body = request.into_body().read(&self.memory).await?;
+        let encoding = Encoding::of(request.headers())
+            .map_err(|unsupported| Refusal::unsupported_encoding(&unsupported.0))?;
+        let body = request.into_body().read_as(encoding, &self.memory).await?;
         read(decode_fields(format, &body, &Limits::default(), names)?)
     }
 }

@@ -7,7 +7,6 @@ mod route;
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::net::{Ipv4Addr, SocketAddr};
 
 use hyper::service::service_fn;
 use poa_core::config::Problem;
@@ -15,7 +14,7 @@ use poa_core::{
     BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
     async_trait,
 };
-use poa_http::{Limits, Server, Tls};
+use poa_http::{Limits, Listen, Server, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,21 +26,17 @@ use api::Api;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct AuthHandlerConfig {
-    /// The address to listen on; any but a loopback address needs `tls`.
-    pub listen: SocketAddr,
+    /// Address and port, such as `127.0.0.1:4003`, `localhost:4003` or `:4003` for all addresses. Other than loopback needs `tls`.
+    pub listen: Listen,
     /// The certificate. Without one it is plain HTTP, on a loopback address only.
     pub tls: Option<Tls>,
-    /// What a client may cost.
+    /// Limits of this listener.
     pub limits: Limits,
 }
 
 impl Default for AuthHandlerConfig {
     fn default() -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 4003)),
-            tls: None,
-            limits: Limits::default(),
-        }
+        Self { listen: Listen::from(([127, 0, 0, 1], 4003)), tls: None, limits: Limits::default() }
     }
 }
 
@@ -65,7 +60,7 @@ impl HandlerPlugin for AuthHandler {
         let limits = config.limits.validate();
         let mut problems: Vec<_> =
             limits.into_iter().map(|problem| problem.under("limits")).collect();
-        if config.tls.is_none() && !config.listen.ip().is_loopback() {
+        if config.tls.is_none() && !config.listen.is_loopback() {
             let message = format!(
                 "passwords would cross the network in the clear from {}; set `tls`, such as tls = \"self-signed\", or listen on 127.0.0.1",
                 config.listen
@@ -85,7 +80,7 @@ impl HandlerPlugin for AuthHandler {
             return Err(BuildError::failed(problem.to_string()));
         }
         auth.observe(cx.telemetry());
-        let server = Server::bind(config.listen, config.tls.as_ref(), config.limits, cx)?;
+        let server = Server::bind(config.listen.clone(), config.tls.as_ref(), config.limits, cx)?;
         let endpoint = server.endpoint();
         if config.tls.is_none() {
             tracing::warn!(

@@ -6,7 +6,7 @@ use poa_auth::{AdminConfig, Auth, AuthConfig, HashCost, OpenError};
 use poa_core::auth::Authenticator as _;
 use rusqlite::Connection;
 
-use crate::support::{add, config, empty, open};
+use crate::support::{HERE, add, config, empty, open};
 
 fn generated() -> AuthConfig {
     let mut config = AuthConfig::default();
@@ -48,8 +48,8 @@ async fn key_and_admin_are_made_once() {
 
     let auth = Auth::open(generated(), dir.path()).unwrap();
     assert!(auth.verify(&token).is_ok());
-    assert!(auth.authenticate_admin("admin", admin.password.expose()).await.is_ok());
-    assert!(auth.authenticate_admin("admin", "something else").await.is_err());
+    assert!(auth.authenticate_admin("admin", admin.password.expose(), HERE).await.is_ok());
+    assert!(auth.authenticate_admin("admin", "something else", HERE).await.is_err());
 }
 
 #[test]

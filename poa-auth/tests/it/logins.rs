@@ -7,7 +7,7 @@ use poa_core::auth::{AuthError, Authenticator as _};
 use poa_core::config::Secret;
 use tokio::time::Instant;
 
-use crate::support::{ADMIN, add, config, empty, user};
+use crate::support::{ADMIN, HERE, add, config, empty, user};
 
 async fn refused(auth: &Auth, user: &str, password: &str) -> bool {
     matches!(auth.login(user, password).await, Err(AuthError::Unauthorized))
@@ -28,8 +28,8 @@ async fn only_name_and_password_together_open() {
 async fn admins_and_users_are_different_people() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
-    assert!(auth.authenticate_admin(ADMIN.0, ADMIN.1).await.is_ok());
-    assert!(auth.authenticate_admin("alice", "alicepassword").await.is_err());
+    assert!(auth.authenticate_admin(ADMIN.0, ADMIN.1, HERE).await.is_ok());
+    assert!(auth.authenticate_admin("alice", "alicepassword", HERE).await.is_err());
     assert!(refused(&auth, ADMIN.0, ADMIN.1).await);
 }
 
@@ -58,10 +58,10 @@ async fn an_admin_may_have_a_hash_or_a_file() {
     let mut config = config();
     config.admins = vec![hashed, filed];
     let auth = Auth::open(config, dir.path()).unwrap();
-    assert!(auth.authenticate_admin("hashed", "password12345678").await.is_ok());
-    assert!(auth.authenticate_admin("hashed", &hash).await.is_err());
-    assert!(auth.authenticate_admin("filed", "from a file").await.is_ok());
-    assert!(auth.authenticate_admin("filed", "with a second line").await.is_err());
+    assert!(auth.authenticate_admin("hashed", "password12345678", HERE).await.is_ok());
+    assert!(auth.authenticate_admin("hashed", &hash, HERE).await.is_err());
+    assert!(auth.authenticate_admin("filed", "from a file", HERE).await.is_ok());
+    assert!(auth.authenticate_admin("filed", "with a second line", HERE).await.is_err());
     assert!(auth.generated_admin().is_none());
 }
 
@@ -76,6 +76,12 @@ async fn users_follow_the_rules() {
         add("b:b", "12345678").await,
         Err(UserError::InvalidName(InvalidName::Colon))
     ));
+    for blank in [" ", "\u{2003}\u{a0}"] {
+        assert!(matches!(
+            add(blank, "12345678").await,
+            Err(UserError::InvalidName(InvalidName::Blank))
+        ));
+    }
     assert!(matches!(auth.set_active("bob", true).await, Err(UserError::NotFound)));
     assert!(matches!(auth.delete_user("bob").await, Err(UserError::NotFound)));
     let names: Vec<_> = auth.users().await.unwrap().into_iter().map(|user| user.name).collect();
@@ -140,7 +146,7 @@ async fn unknown_names_and_admins_are_guarded_in_the_same_way() {
     let unknown = begin.elapsed();
     let begin = Instant::now();
     for _ in 0..10 {
-        assert!(auth.authenticate_admin(ADMIN.0, "a guess").await.is_err());
+        assert!(auth.authenticate_admin(ADMIN.0, "a guess", HERE).await.is_err());
     }
     assert_eq!(unknown, begin.elapsed());
     assert!(unknown > Duration::from_secs(5), "{unknown:?}");
@@ -168,4 +174,50 @@ async fn nothing_secret_shows() {
     let auth = Auth::open(AuthConfig::default(), dir.path()).unwrap();
     let admin = auth.generated_admin().unwrap();
     assert!(!format!("{admin:?}").contains(admin.password.expose()));
+}
+
+/// Strangers at eight addresses keep guessing at a name. Its owner, who has not logged in since the start, gets in all the same.
+#[tokio::test(start_paused = true)]
+async fn guessers_elsewhere_do_not_lock_an_owner_out() {
+    let (_dir, auth) = empty();
+    add(&auth, "alice", "alicepassword").await;
+    let mut guessers = tokio::task::JoinSet::new();
+    for number in 0..32u8 {
+        let auth = auth.clone();
+        guessers.spawn(async move {
+            let from = std::net::IpAddr::from([192, 0, 2, number % 8]);
+            loop {
+                let _ = auth.login_from("alice", "a guess", from).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let begin = Instant::now();
+    assert!(auth.login_from("alice", "alicepassword", HERE).await.is_ok());
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    guessers.abort_all();
+}
+
+/// The buffer of a hash is used for the next one: what 100 logins leave is what one leaves.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_memory_of_hashes_is_not_kept_many_times() {
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() >> 10
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let auth = Auth::open(AuthConfig::default(), dir.path()).unwrap();
+    let before = resident();
+    let mut guesses = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let auth = auth.clone();
+        guesses.spawn(async move { auth.login(&format!("stranger{number}"), "a guess").await });
+    }
+    while guesses.join_next().await.is_some() {}
+    let at_once = std::thread::available_parallelism().unwrap().get().div_ceil(2) as u64;
+    let after = resident();
+    assert!(after < before + 20 * at_once + 30, "{before} MiB before, {after} MiB after");
 }

@@ -1,3 +1,5 @@
+use std::io::Write as _;
+
 use poa_core::Ack;
 
 use crate::support::{Client, Heard, any_port, metric, request, soon, start, start_with};
@@ -296,4 +298,70 @@ async fn a_call_sent_again_with_its_idempotency_key_is_taken_once() {
     let refused = client.answer().await;
     assert_eq!(refused.status, 422);
     assert!(refused.body.contains("Idempotency-Key"), "{}", refused.body);
+}
+
+/// 250,000 items of 32 bytes are 8 MB of body, and fifty times as much once each is a message.
+#[tokio::test]
+async fn a_batch_of_too_many_items_is_refused() {
+    let mut config = any_port();
+    config.max_items = 3;
+    let mut server = start_with(config, |host| host, 64 << 20).await;
+    let mut client = server.client().await;
+    let item = metric("a", r#"{"n":1}"#);
+    let (status, body) = post_batch(&mut client, &vec![item.clone(); 4]).await;
+    assert_eq!(status, 413);
+    assert!(body.contains("at most 3 items"), "{body}");
+    assert_eq!(post_batch(&mut client, &vec![item; 3]).await.0, 200);
+    assert_eq!(server.message().await.payload().bytes(), r#"{"n":1}"#);
+}
+
+#[tokio::test]
+async fn compressed_bodies_are_read_and_other_codings_named() {
+    let mut server = start().await;
+    let mut client = server.client().await;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(metric("a", r#"{"n":1}"#).as_bytes()).unwrap();
+    let packed = encoder.finish().unwrap();
+    let coded = |coding: &str| {
+        let plain = request("valid", "/data", "application/json", &packed);
+        let end = plain.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+        let header = format!("\r\ncontent-encoding: {coding}");
+        [&plain[..end], header.as_bytes(), &plain[end..]].concat()
+    };
+    client.send(coded("gzip")).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(server.message().await.payload().bytes(), r#"{"n":1}"#);
+    client.send(coded("deflate")).await;
+    let refused = client.answer().await;
+    assert_eq!((refused.status, refused.code().as_str()), (415, "unsupported_encoding"));
+    assert!(refused.body.contains("`deflate`") && refused.has("accept-encoding: gzip"));
+    assert_eq!(client.post("/data", &format!("\u{feff}{}", metric("a", "{}"))).await.status, 200);
+}
+
+/// One user holds all it can with bodies that never end. Another is served, and so are its own small calls.
+#[tokio::test]
+async fn what_one_user_holds_costs_no_other_user() {
+    let shares = poa_http::Shares::new(400_000, Default::default(), Default::default());
+    let resource = shares.clone();
+    let server = start_with(any_port(), |host| host.resource(resource), 64 << 20).await;
+    let whole = request("bound", "/data", "application/json", &vec![b' '; 60_000]);
+    let mut held = Vec::new();
+    while shares.held() + 50_000 < 200_000 {
+        let mut hostage = server.client().await;
+        let before = shares.held();
+        hostage.send(&whole[..whole.len() - 1]).await;
+        while shares.held() < before + 50_000 {
+            tokio::task::yield_now().await;
+        }
+        held.push(hostage);
+    }
+    let mut mallory = server.client().await;
+    mallory.send(&whole).await;
+    let refused = mallory.answer().await;
+    assert_eq!((refused.status, refused.code().as_str()), (429, "share_exceeded"));
+    assert!(refused.has("retry-after: 5"), "{}", refused.head);
+    let mut client = server.client().await;
+    let large = metric("a", &format!(r#"{{"x":"{}"}}"#, "y".repeat(50_000)));
+    assert_eq!(client.post("/data", &large).await.status, 200);
+    assert_eq!(client.post_as("bound", "/ping", r#"{"id":"agent1"}"#).await.status, 200);
 }

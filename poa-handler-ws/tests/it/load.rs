@@ -6,7 +6,7 @@ use poa_core::{Ack, Engine, HostBuilder};
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::client::{Frame, data, frame, success};
+use crate::client::{Client, Frame, data, frame, success};
 use crate::support::{config, start, start_with};
 
 #[tokio::test]
@@ -69,4 +69,23 @@ async fn a_client_that_takes_no_answers_is_not_read_any_more() {
     for _ in 0..asked {
         assert!(matches!(client.frame().await, Frame::Text(_)));
     }
+}
+
+/// One user has nearly all connections of the listener; another one is admitted all the same.
+#[tokio::test]
+async fn a_user_with_most_of_the_connections_makes_room_for_others() {
+    let config = config(|config| config.limits.max_connections = 8);
+    let server = start_with(config, |host| host, 64 << 20).await;
+    let mut other = Client::open(server.addr, Some("bound")).await;
+    let mut greedy = Vec::new();
+    for _ in 0..7 {
+        greedy.push(Client::open(server.addr, Some("valid")).await);
+    }
+    let mut newcomer = Client::open(server.addr, Some("bound")).await;
+    newcomer.text(r#"{"call":"ping","id":"agent1"}"#).await;
+    assert_eq!(newcomer.answer().await, success(&json!(null)));
+    other.text(r#"{"call":"ping","id":"agent1"}"#).await;
+    assert_eq!(other.answer().await, success(&json!(null)));
+    // The youngest of the greedy user's was told why.
+    assert_eq!(greedy.pop().unwrap().next().await, Frame::Close(1013));
 }

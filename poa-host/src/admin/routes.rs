@@ -81,6 +81,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
-fn refusal(status: StatusCode, error: &str, message: String) -> Response {
+pub(super) fn refusal(status: StatusCode, error: &str, message: String) -> Response {
     (status, Json(json!({ "error": error, "message": message }))).into_response()
 }

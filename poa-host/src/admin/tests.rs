@@ -1,12 +1,17 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use poa_http::Listeners;
+
 use super::{Admin, Phase, View};
+use crate::config::AdminSettings;
 
 #[tokio::test]
 async fn is_alive_but_not_ready_while_starting() {
+    let settings = AdminSettings { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
+    let dir = tempfile::tempdir().unwrap();
     let view = View { phase: Phase::Starting, host: None, warnings: Vec::new() };
-    let admin = Admin::start("127.0.0.1:0".parse().unwrap(), view).unwrap();
+    let admin = Admin::start(&settings, dir.path(), &Listeners::default(), view).unwrap();
     let expected = [
         ("/health/live", "HTTP/1.1 200", "true"),
         ("/health/ready", "HTTP/1.1 503", "starting: the plugins are being built"),
@@ -16,7 +21,7 @@ async fn is_alive_but_not_ready_while_starting() {
     for (path, status, part) in expected {
         let mut stream =
             TcpStream::connect(admin.endpoint().trim_start_matches("http://")).await.unwrap();
-        let head = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

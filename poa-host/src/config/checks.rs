@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use poa_core::{Ack, DataTypes, Engine, InvalidDataType};
+use poa_http::Listen;
 use serde_json::Value;
 
 use super::document::Part;
@@ -26,11 +27,14 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
             say(place, problem.message);
         }
     }
+    for problem in top.admin.problems().into_iter().map(|problem| problem.under("admin")) {
+        say(normal(&problem.path), problem.message);
+    }
     acks(&top.bus, written, &mut say);
     data_types(written, &mut say);
     presence(written, &mut say);
     subscriptions(written, &mut say);
-    listeners(top.admin.listen, written, &mut say);
+    listeners(&top.admin.listen, written, &mut say);
     walk.found.extend(found);
 }
 
@@ -157,8 +161,9 @@ fn unsubscribed(written: &Value, known: &[&str], say: &mut Say<'_>) {
 }
 
 /// Two listeners cannot share a port.
-fn listeners(admin: SocketAddr, written: &Value, say: &mut Say<'_>) {
-    let mut taken: Vec<(SocketAddr, String)> = vec![(admin, "admin.listen".to_owned())];
+fn listeners(admin: &Listen, written: &Value, say: &mut Say<'_>) {
+    let mut taken: Vec<(SocketAddr, String)> = Vec::new();
+    taken.extend(admin.to_string().parse().map(|admin| (admin, "admin.listen".to_owned())));
     for role in ["handlers", "receivers"] {
         for (name, section) in sections(written, role) {
             let Some(address) = section["listen"].as_str().and_then(|text| text.parse().ok())

@@ -13,7 +13,6 @@ mod top;
 mod walk;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,12 +21,13 @@ use poa_core::{
     Engine, HandlerFactory, Host, HostBuilder, ReceiverFactory, ReceiverOptions, Registry,
 };
 use poa_dead_letters::DeadLetterStore;
+use poa_http::{Listen, Shares};
 
 pub(crate) use document::Part;
 pub use position::Position;
 pub use problems::{Located, Problems};
 use substitute::Sources;
-pub(crate) use top::Top;
+pub(crate) use top::{Admin as AdminSettings, Top};
 pub(crate) use walk::Found;
 
 use crate::plugins::Kinds;
@@ -112,8 +112,19 @@ impl Config {
 
     /// Where the admin listener is to listen.
     #[must_use]
-    pub fn admin(&self) -> SocketAddr {
-        self.top.admin.listen
+    pub fn admin(&self) -> &Listen {
+        &self.top.admin.listen
+    }
+
+    /// All about the admin listener.
+    pub(crate) fn admin_settings(&self) -> &AdminSettings {
+        &self.top.admin
+    }
+
+    /// How the memory for bodies is divided among those who send. The rest of the memory is for small bodies and for what is queued.
+    fn shares(&self) -> Shares {
+        let limits = self.top.limits;
+        Shares::new(self.top.memory_limit.get() / 2, limits.user, limits.address)
     }
 
     /// Who may send, and who manages them.
@@ -153,6 +164,7 @@ impl Config {
             .stop_timeouts(top.stop.handlers.get(), top.stop.drain.get())
             .authenticator(Arc::new(auth.clone()))
             .resource(auth.clone())
+            .resource(self.shares())
             .dead_letters(Arc::new(dead_letters.clone()));
         let acks = top.bus.ack_for.iter();
         let host = acks.fold(host, |host, (name, ack)| host.ack_for(name, *ack));

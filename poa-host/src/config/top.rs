@@ -1,12 +1,12 @@
 //! What stands outside the sections of the plugins. Their schemas come from the registry.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use poa_auth::AuthConfig;
-use poa_core::config::{Duration, Size};
+use poa_core::config::{Duration, Problem, Secret, Size};
 use poa_core::{Ack, Engine, KeyWindow};
+use poa_http::{Listen, ShareLimits, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +32,12 @@ pub(crate) struct Top {
     /// How long the server may take to stop.
     #[serde(default)]
     pub(crate) stop: Stop,
-    /// The listener for those who run the server: health, metrics, status.
+    /// The listener for operators: health, metrics, status.
     #[serde(default)]
     pub(crate) admin: Admin,
+    /// Limits on what one user or one address may take from others.
+    #[serde(default)]
+    pub(crate) limits: Limits,
     /// How messages get from handlers to receivers.
     #[serde(default)]
     pub(crate) bus: Bus,
@@ -65,18 +68,60 @@ const fn start_timeout() -> Duration {
     Duration::from_secs(15)
 }
 
-/// The listener for those who run the server: health, metrics, status.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// The listener for operators: health, metrics, status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
-    /// Address and port. Whoever reaches it may read it, so keep it on loopback or in a private network.
-    pub(crate) listen: SocketAddr,
+    /// Address and port. Other than loopback needs `token`.
+    pub(crate) listen: Listen,
+    /// What requests present as `Authorization: Bearer TOKEN`; at least 16 characters. `/health/live` and `/health/ready` need none.
+    pub(crate) token: Option<Secret>,
+    /// The certificate for HTTPS; plain HTTP when absent.
+    pub(crate) tls: Option<Tls>,
+    /// Further names that the `Host` header of a request may have. IP addresses, `localhost` and the name in `listen` are always
+    /// accepted; with `token`, every name is.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 4000)) }
+        let listen = Listen::from(([127, 0, 0, 1], 4000));
+        Self { listen, token: None, tls: None, hosts: Vec::new() }
     }
+}
+
+/// The shortest token that is accepted, in characters.
+const SHORTEST_TOKEN: usize = 16;
+
+impl Admin {
+    /// What cannot work, by its key.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        match &self.token {
+            None if !self.listen.is_loopback() => {
+                let message = format!(
+                    "is missing: everyone who can connect to {} would read metrics and status; set a token, or listen on 127.0.0.1",
+                    self.listen
+                );
+                vec![Problem::new("token", message)]
+            }
+            Some(token) if token.expose().chars().count() < SHORTEST_TOKEN => {
+                let message =
+                    format!("must have at least {SHORTEST_TOKEN} characters; use random ones");
+                vec![Problem::new("token", message)]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Limits on what one user or one address may take from others.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// For each user that presents a token.
+    pub(crate) user: ShareLimits,
+    /// For each address, while no user is known. Of IPv6, the first 64 bits tell addresses apart.
+    pub(crate) address: ShareLimits,
 }
 
 /// How long the server may take to stop.

@@ -5,9 +5,11 @@
 mod bind;
 mod capacity;
 mod exchange;
+mod fairness;
 mod linger;
 mod listeners;
 mod memory;
+mod refusals;
 mod slow;
 mod stop;
 mod support;

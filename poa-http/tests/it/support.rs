@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use poa_core::telemetry::Telemetry;
 use poa_core::{BuildContext, MemoryBudget};
-use poa_http::{Body, BodyError, Limits, Server, Tls};
+use poa_http::{Body, BodyError, Encoding, Limits, Server, Shares, Tls};
 use tokio::io::BufReader;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _,
@@ -54,8 +54,17 @@ pub(crate) fn start(limits: Limits) -> Running {
 }
 
 pub(crate) fn start_with(limits: Limits, tls: Option<&Tls>, memory: MemoryBudget) -> Running {
+    start_sharing(limits, tls, memory, Shares::default())
+}
+
+pub(crate) fn start_sharing(
+    limits: Limits,
+    tls: Option<&Tls>,
+    memory: MemoryBudget,
+    shares: Shares,
+) -> Running {
     let dir = tempfile::tempdir().unwrap();
-    let cx = BuildContext::detached("test", dir.path());
+    let cx = BuildContext::detached("test", dir.path()).with_resource(shares);
     let server = Server::bind(any_port(), tls, limits, &cx).unwrap();
     let addr = server.local_addr();
     let shared = Shared { memory, arrived: Arc::default(), gate: Arc::default() };
@@ -97,6 +106,17 @@ async fn answer(
             shared.arrived.notify_one();
             shared.gate.notified().await;
             text(StatusCode::OK, "passed".into())
+        }
+        "/gzip" => match request.into_body().read_as(Encoding::Gzip, &shared.memory).await {
+            Ok(body) => text(StatusCode::OK, body.keep(0..body.len())),
+            Err(error) => text(error.status(), error.to_string().into()),
+        },
+        "/as-mallory" => {
+            request.body().charge_to(&"mallory".into());
+            match request.into_body().read(&shared.memory).await {
+                Ok(_) => text(StatusCode::OK, Bytes::new()),
+                Err(error) => text(error.status(), error.to_string().into()),
+            }
         }
         "/refuse" => text(StatusCode::UNAUTHORIZED, "no".into()),
         "/peer" => text(StatusCode::OK, request.body().peer().to_string().into()),

@@ -273,7 +273,9 @@ fn a_batch_ends_at_the_first_item_beyond_the_limit() {
     fn decoded<'b>(body: &'b str, limits: &Limits) -> Result<Call<'b>, Refusal> {
         decode(CallKind::Data, Format::Json, body.as_bytes(), limits)
     }
-    assert!(matches!(decoded(&batch(3), &limits), Ok(Call::Batch(batch)) if batch.items.len() == 3));
+    assert!(
+        matches!(decoded(&batch(3), &limits), Ok(Call::Batch(batch)) if batch.items.len() == 3)
+    );
     let refused = Err(Refusal::TooManyItems { limit: 3 });
     assert_eq!(decoded(&batch(4), &limits), refused);
     // The rest is not looked at.

@@ -1,0 +1,16 @@
+//! Anything sent to a listener is answered as HTTP, or not at all.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use poa_fuzz::server::exchange;
+
+fuzz_target!(|bytes: &[u8]| {
+    let said = exchange(&[bytes]);
+    // What speaks WebSocket goes on in frames.
+    assert!(
+        said.is_empty() || said.starts_with(b"HTTP/1."),
+        "{:?}",
+        String::from_utf8_lossy(&said)
+    );
+});

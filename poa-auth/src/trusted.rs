@@ -1,0 +1,42 @@
+//! Passwords that were right since the start, so that whoever was let in does not wait behind those who guess.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use crate::mac::{Mac, Tag};
+
+/// How many names are remembered.
+const REMEMBERED: usize = 8192;
+
+/// What was compared when a password was right last.
+pub(crate) struct Right {
+    tag: Tag,
+    /// The hash in the database, or of the configuration, at that time. A password that was changed since does not count.
+    pub(crate) hash: String,
+}
+
+/// By name, the fingerprint of the password that was right last. In memory only: at rest, it would be a fast hash to guess at.
+pub(crate) struct Trusted {
+    right: Cache<String, Arc<Right>>,
+    mac: Mac,
+}
+
+impl Trusted {
+    pub(crate) fn new() -> Self {
+        Self { right: Cache::new(REMEMBERED), mac: Mac::new() }
+    }
+
+    /// What is remembered of this name, if this is the password that was right.
+    pub(crate) fn find(&self, key: &str, password: &str) -> Option<Arc<Right>> {
+        self.right.get(key).filter(|right| self.mac.matches(&right.tag, password))
+    }
+
+    pub(crate) fn remember(&self, key: &str, password: &str, hash: &str) {
+        let known = self.find(key, password).is_some_and(|right| right.hash == hash);
+        if !known {
+            let right = Right { tag: self.mac.tag(password), hash: hash.to_owned() };
+            self.right.insert(key.to_owned(), Arc::new(right));
+        }
+    }
+}
