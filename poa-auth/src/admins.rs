@@ -152,8 +152,8 @@ mod tests {
             ..AdminConfig::default()
         };
         let admins = [
-            hashed("costly", hash(64, 'B')),
-            hashed("cheap", hash(8, 'C')),
+            hashed("costly", hash(64, 'E')),
+            hashed("cheap", hash(8, 'I')),
             AdminConfig::new("text", "password"),
         ];
         let admins = Admins::open(&admins, dir.path(), hash(16, 'A')).unwrap();

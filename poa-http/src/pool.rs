@@ -16,6 +16,9 @@ use crate::state::{Claim, Conn, Session};
 /// them for each new one would be what a flood wants.
 const AT_ONCE: usize = 16;
 
+/// How long a new connection may take to prove itself: a client that is there at all needs less.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// How long a client may take in the middle of a request before others come first.
 const SLOW: Duration = Duration::from_secs(1);
 
@@ -90,14 +93,16 @@ impl Pool {
     /// network has the most. Where one user or network has more than half of all, then one of its slow or upgraded ones.
     pub(crate) fn make_room(&mut self) -> usize {
         let now = Instant::now();
-        let closed = {
-            let all: Vec<_> = self.candidates(now).collect();
-            match close_unproven(&all, self.conns.len()) {
-                0 => close_idlest(&all),
-                closed => closed,
-            }
-        };
-        if closed == 0 { self.close_of_the_greediest(now) } else { closed }
+        let (unproven, others): (Vec<_>, Vec<_>) =
+            self.candidates(now).partition(|one| one.claim == Claim::Unproven);
+        if !unproven.is_empty() {
+            // If all are very new, one of them soon is not: nobody else has to go for them.
+            return close_unproven(unproven, self.conns.len());
+        }
+        match close_idlest(&others) {
+            0 => self.close_of_the_greediest(now),
+            closed => closed,
+        }
     }
 
     fn candidates(&self, now: Instant) -> impl Iterator<Item = Candidate<'_>> {
@@ -152,9 +157,9 @@ impl Pool {
     }
 }
 
-/// Closes the oldest of those on which no request has succeeded.
-fn close_unproven(all: &[Candidate<'_>], open: usize) -> usize {
-    let mut unproven: Vec<_> = all.iter().filter(|one| one.claim == Claim::Unproven).collect();
+/// Closes the oldest of those on which no request has succeeded, unless they are very new.
+fn close_unproven(mut unproven: Vec<Candidate<'_>>, open: usize) -> usize {
+    unproven.retain(|one| one.since >= GRACE);
     unproven.sort_by_key(|one| Reverse((one.siblings, one.since)));
     unproven.truncate((open / AT_ONCE).max(1));
     unproven.iter().for_each(|one| one.conn.evict());

@@ -21,9 +21,6 @@ pub(crate) type Session = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Waits for the upgrade, and takes over the socket.
 pub(crate) type Following = Pin<Box<dyn Future<Output = Option<Session>> + Send>>;
 
-/// How long a new connection may take before it can be closed in favour of others: a client that is there at all needs less.
-const GRACE: Duration = Duration::from_millis(100);
-
 /// How a connection would be missed, if another one needs its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
@@ -267,7 +264,7 @@ impl Conn {
     }
 
     /// What this connection could say for itself if its place is needed, and how long it has been so. Nothing while it is being
-    /// answered, is very new, or ends anyway.
+    /// answered, or ends anyway.
     pub(crate) fn claim(&self, now: Instant) -> Option<(Claim, Duration)> {
         if self.finish.load(Relaxed) || self.evicted.load(Relaxed) {
             return None;
@@ -280,7 +277,7 @@ impl Conn {
         match (self.phase(), self.proven.load(Relaxed)) {
             (Phase::Serving | Phase::Overdue, _) => None,
             (Phase::Lingering, _) => Some((Claim::Unproven, age)),
-            (_, false) => (age >= GRACE).then_some((Claim::Unproven, age)),
+            (_, false) => Some((Claim::Unproven, age)),
             (Phase::Idle, true) => Some((Claim::Idle, unchanged)),
             (Phase::Header | Phase::Body, true) => Some((Claim::Sending, unchanged)),
         }

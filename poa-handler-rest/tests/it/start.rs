@@ -40,7 +40,10 @@ async fn an_embedder_cannot_be_anonymous_in_public() {
     let mut config = Config::listen(([0, 0, 0, 0], 0));
     config.anonymous = true;
     let error = refused(config).await;
-    assert!(error.contains("anonymous: would let anybody who reaches 0.0.0.0:0 write"), "{error}");
+    assert!(
+        error.contains("anonymous: would let everyone who can connect to 0.0.0.0:0 send data"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -84,7 +87,7 @@ async fn without_an_authenticator_nobody_is_served() {
     let host = Host::builder().data_dir(dir.path()).handler::<Rest>("rest", any_port());
     let error = chain(&host.start().await.unwrap_err());
     assert!(
-        error.contains("nobody decides who may speak: give the host an authenticator"),
+        error.contains("there is no authenticator to check tokens: give the host one"),
         "{error}"
     );
 }
