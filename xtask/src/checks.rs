@@ -1,4 +1,4 @@
-//! Checks that run nothing: words, arrows between crates, format, lints, documentation, licences, packages, features, compatibility.
+//! Checks that run nothing: words, arrows between crates, listings of the public API, format, lints, documentation, licences, packages, features, compatibility.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::libraries::libraries;
 use crate::run::{Failure, cargo, cargo_with, has};
 use crate::services::PLUGINS;
 
-/// Where the example plugins, a workspace of their own, are built.
+/// The target directory of the example plugins, which are a workspace of their own.
 const PLUGINS_TARGET: &str = "target/plugins";
 
 /// The directory of the workspace.
@@ -19,6 +19,7 @@ pub(crate) fn root() -> &'static Path {
 pub(crate) fn lint() -> Result<(), Failure> {
     crate::words::check(root())?;
     crate::arrows::check(root())?;
+    crate::api::check(root())?;
     cargo(["fmt", "--all", "--check"])?;
     cargo(["fmt", "--all", "--check", "--manifest-path", PLUGINS])?;
     let clippy = ["clippy", "--all-targets", "--locked"];

@@ -2,6 +2,7 @@
 //!
 //! Servers and tools that tests need are found or installed here; one that is not available fails the run with an explanation.
 
+mod api;
 mod arrows;
 mod checks;
 mod fuzz;
@@ -56,6 +57,11 @@ enum Task {
     },
     /// Builds each library by itself, with each of its features alone.
     Features,
+    /// Writes docs/api, the listings of the public interfaces.
+    Api {
+        /// Print the changes since this commit or tag, too.
+        since: Option<String>,
+    },
     /// Compares the public interface of each library with that of a commit or tag. Needs cargo-semver-checks.
     Semver {
         /// The commit or tag.
@@ -86,6 +92,7 @@ fn main() -> ExitCode {
         Task::Lint => checks::lint(),
         Task::Words { prefix } => words::show(checks::root(), &prefix),
         Task::Features => checks::features(),
+        Task::Api { since } => api::write_and_compare(checks::root(), since.as_deref()),
         Task::Semver { since } => checks::semver(&since),
         Task::Sanitize => sanitize::sanitize(),
         Task::Fuzz { seconds, target } => fuzz::fuzz(seconds, target.as_deref()),
@@ -166,5 +173,6 @@ fn docs() -> Result<(), Failure> {
     let write = ["test", "--quiet", "--package", "xtask", "page_of_dependencies"];
     cargo_with(&[("POA_WRITE_DOCS", OsStr::new("1"))], write)?;
     let write = ["test", "--quiet", "--package", "poa-plugin", "--test", "header"];
-    cargo_with(&[("POA_WRITE_HEADER", OsStr::new("1"))], write)
+    cargo_with(&[("POA_WRITE_HEADER", OsStr::new("1"))], write)?;
+    api::write(checks::root())
 }

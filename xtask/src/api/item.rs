@@ -1,7 +1,8 @@
 //! Items without everything that is not part of the API: bodies, private fields, comments.
 
 use syn::{
-    Attribute, Block, Fields, ImplItem, Item, ItemImpl, TraitItem, Type, Visibility, parse_quote,
+    Attribute, Block, Field, Fields, ImplItem, Item, ItemImpl, TraitItem, Type, Visibility,
+    parse_quote,
 };
 
 /// Attributes that belong to the API.
@@ -114,7 +115,8 @@ fn hide_private(fields: &mut Fields) {
             }
         }
         Fields::Unnamed(unnamed) if private => {
-            unnamed.unnamed = [parse_quote!(_)].into_iter().collect()
+            let hidden: Field = parse_quote!(_);
+            unnamed.unnamed = [hidden].into_iter().collect();
         }
         _ => {}
     }

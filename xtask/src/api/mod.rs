@@ -7,9 +7,10 @@ mod source;
 mod surface;
 
 use std::path::Path;
+use std::process::Command;
 
 use crate::libraries::{Library, libraries};
-use crate::run::Failure;
+use crate::run::{Failure, output};
 use source::Module;
 
 /// The directory of the listings.
@@ -24,6 +25,16 @@ pub(crate) fn write(root: &Path) -> Result<(), Failure> {
         };
         std::fs::create_dir_all(root.join(LISTINGS)).map_err(unwritable)?;
         std::fs::write(&file, listing(root, &library)?).map_err(unwritable)?;
+    }
+    Ok(())
+}
+
+/// Writes the listings, and prints their changes since a commit or tag.
+pub(crate) fn write_and_compare(root: &Path, since: Option<&str>) -> Result<(), Failure> {
+    write(root)?;
+    if let Some(since) = since {
+        let mut git = Command::new("git");
+        print!("{}", output(git.args(["diff", since, "--", LISTINGS]).current_dir(root))?);
     }
     Ok(())
 }
