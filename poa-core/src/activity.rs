@@ -124,7 +124,7 @@ impl fmt::Debug for ActivityMonitor {
 
 /// Notices silence.
 pub(crate) struct Watcher {
-    bus: Arc<Bus>,
+    bus: Bus,
     timeout: Duration,
     begin: Instant,
     table: Table,
@@ -137,7 +137,7 @@ pub(crate) struct Watcher {
 
 impl Watcher {
     /// Calls an agent inactive `timeout` after its last sign of life.
-    pub(crate) fn new(bus: Arc<Bus>, timeout: Duration) -> Self {
+    pub(crate) fn new(bus: Bus, timeout: Duration) -> Self {
         Self {
             bus,
             timeout,
@@ -263,5 +263,7 @@ impl Watcher {
     }
 }
 
+#[cfg(test)]
+mod fake;
 #[cfg(test)]
 mod tests;

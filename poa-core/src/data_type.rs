@@ -20,7 +20,9 @@ impl DataType {
     }
 
     /// The place of this type in the host's list.
-    pub(crate) fn index(&self) -> usize {
+    /// The place of the type among those of its host.
+    #[must_use]
+    pub fn index(&self) -> usize {
         usize::from(self.index)
     }
 }
@@ -78,7 +80,9 @@ impl DataTypes {
     }
 
     /// Whether this is one of these very types, and not only one of the same name.
-    pub(crate) fn is_own(&self, data_type: &DataType) -> bool {
+    /// Whether a type is one of these, and not one of the same name of another host.
+    #[must_use]
+    pub fn is_own(&self, data_type: &DataType) -> bool {
         let own = self.0.get(data_type.index());
         own.is_some_and(|own| Arc::ptr_eq(&own.name, &data_type.name))
     }
@@ -127,23 +131,44 @@ pub enum InvalidDataType {
 
 /// A set of data types of one host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TypeSet(u128);
+pub struct TypeSet(u128);
 
 impl TypeSet {
-    pub(crate) fn insert(&mut self, data_type: &DataType) {
+    /// Adds a type.
+    pub fn insert(&mut self, data_type: &DataType) {
         self.0 |= 1 << data_type.index();
     }
 
-    pub(crate) fn contains(self, data_type: &DataType) -> bool {
+    /// Whether the type is in the set.
+    #[must_use]
+    pub fn contains(self, data_type: &DataType) -> bool {
         self.0 >> data_type.index() & 1 == 1
     }
 
-    pub(crate) fn is_empty(self) -> bool {
+    /// Whether the set has no type.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    pub(crate) fn intersects(self, other: Self) -> bool {
+    /// Whether the sets have a type in common.
+    #[must_use]
+    pub fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
+    }
+
+    /// The types of both sets.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl<'a> FromIterator<&'a DataType> for TypeSet {
+    fn from_iter<I: IntoIterator<Item = &'a DataType>>(types: I) -> Self {
+        let mut set = Self::default();
+        types.into_iter().for_each(|data_type| set.insert(data_type));
+        set
     }
 }
 

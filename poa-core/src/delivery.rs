@@ -1,4 +1,4 @@
-//! Brings what a reader reads to its receiver: at least once, in order, whatever the receiver does.
+//! Brings what a subscription hands out to its receiver: at least once, in order, whatever the receiver does.
 
 mod attempt;
 mod in_hand;
@@ -8,28 +8,30 @@ mod set_aside;
 mod shed;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Batch, Event, Reader, ReaderCounts};
+use crate::engine::{Batch, Event, Subscription, SubscriptionCounts};
+use crate::error::{chain, guarded, or_default};
+use crate::host::HAND_OVER;
 use crate::restart::Restarts;
 use crate::status::{Phase, StatusCell};
 use crate::telemetry::{Counter, Histogram, Telemetry};
 use crate::{
     Activity, BuildContext, ControlMessage, DeadLetters, Message, MessageId, Receiver,
-    ReceiverFactory, ReceiverOptions,
+    ReceiverContext, ReceiverFactory, ReceiverOptions,
 };
 use attempt::{Failure, attempt};
-pub(crate) use attempt::{chain, endpoints, panic_message};
 pub(crate) use in_hand::{InHand, Turns};
 pub(crate) use recall::Recall;
 pub(crate) use shed::Shedding;
 
 /// One receiver and everything needed to keep it going.
 pub(crate) struct Delivery {
-    pub(crate) reader: Arc<Reader>,
+    pub(crate) subscription: Arc<dyn Subscription>,
     pub(crate) factory: ReceiverFactory,
     pub(crate) build: BuildContext,
     pub(crate) options: ReceiverOptions,
@@ -39,6 +41,10 @@ pub(crate) struct Delivery {
     /// The running instance; none while it is down.
     pub(crate) receiver: Option<Box<dyn Receiver>>,
     pub(crate) stopping: CancellationToken,
+    /// Fires when another delivery takes over, or the receiver is removed.
+    pub(crate) retired: CancellationToken,
+    /// What the receiver is started with.
+    pub(crate) context: ReceiverContext,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) in_hand: InHand,
     pub(crate) recall: Recall,
@@ -60,23 +66,12 @@ pub(crate) struct Counts {
     pub(crate) delivered: Counter,
     pub(crate) retried: Counter,
     pub(crate) dead_lettered: Counter,
-    pub(crate) skipped: Counter,
-    damaged: Counter,
-    undeclared: Counter,
+    pub(crate) subscription: SubscriptionCounts,
     restarts: Counter,
     seconds: Histogram,
 }
 
 impl Counts {
-    /// What the reader of the bus counts of it.
-    pub(crate) fn of_reader(&self) -> ReaderCounts {
-        ReaderCounts {
-            skipped: self.skipped.clone(),
-            damaged: self.damaged.clone(),
-            undeclared: self.undeclared.clone(),
-        }
-    }
-
     pub(crate) fn new(telemetry: &Telemetry, name: &str) -> Arc<Self> {
         let labels = [("receiver", name)];
         let counter = |name, help| telemetry.counter(name, help, &labels);
@@ -87,19 +82,8 @@ impl Counts {
                 "receiver_dead_lettered_messages",
                 "Messages set aside: they can never be delivered, or the backlog was full",
             ),
-            skipped: counter(
-                "receiver_skipped_messages",
-                "Messages skipped because the backlog was full",
-            ),
-            damaged: counter(
-                "receiver_damaged_log_bytes",
-                "Bytes of the log that could not be read, and are lost to this receiver",
-            ),
-            undeclared: counter(
-                "receiver_undeclared_messages",
-                "Messages in the log of types that are no longer declared, passed over by this receiver",
-            ),
-            restarts: counter("receiver_restarts", "Times the receiver was started anew"),
+            subscription: SubscriptionCounts::new(telemetry, name),
+            restarts: counter("receiver_restarts", "Times the receiver was restarted"),
             seconds: telemetry.histogram(
                 "receiver_attempt_seconds",
                 "How long the receiver took for a batch",
@@ -108,6 +92,9 @@ impl Counts {
         })
     }
 }
+
+/// A receiver's other side may ask for a longer wait; no longer than this is granted.
+const MOST_ASKED: Duration = Duration::from_secs(300);
 
 /// What a receiver is given to do.
 enum Work {
@@ -123,22 +110,47 @@ enum Run {
 }
 
 impl Delivery {
-    /// Delivers until the bus is closed and everything was delivered, then terminates the receiver.
+    /// Delivers until the engine is closed and everything was delivered, then terminates the receiver. Ends sooner when it is retired:
+    /// what is in hand is then given back.
     pub(crate) async fn run(mut self) {
-        if self.receiver.is_none() {
-            self.ensure_running().await;
+        let retired = self.retired.clone();
+        let out_of_time = async {
+            retired.cancelled().await;
+            tokio::time::sleep(HAND_OVER).await;
+        };
+        let cut_off = tokio::select! {
+            biased;
+            () = self.deliver_all() => false,
+            () = out_of_time => true,
+        };
+        if cut_off {
+            self.subscription.give_back();
+            // A call was dropped in its middle, so the instance may be in any state.
+            let broken = self.receiver.take();
+            self.discard(broken);
         }
+        self.status.enter(Phase::Stopping);
+        self.terminate().await;
+        self.context.shutdown.cancel();
+        self.status.enter(Phase::Stopped);
+    }
+
+    async fn deliver_all(&mut self) {
+        self.start_built().await;
+        self.ensure_running().await;
         let mut told = false;
         while let Some(work) = self.next(&mut told).await {
             match work {
                 Work::Batch(batch) => {
                     let failed = self.deliver(batch).await;
-                    self.reader.confirm(failed);
+                    self.subscription.confirm(&failed);
                 }
                 Work::Replay(replay) => self.replay(replay).await,
             }
         }
-        self.status.enter(Phase::Stopping);
+    }
+
+    async fn terminate(&mut self) {
         if let Some(mut receiver) = self.receiver.take() {
             let ended = async {
                 receiver.terminate().await;
@@ -148,7 +160,6 @@ impl Delivery {
                 self.note(&failure);
             }
         }
-        self.status.enter(Phase::Stopped);
     }
 
     /// What comes next; tells the receiver once that the host is stopping, which it may have been too busy to hear at once. It may also
@@ -157,16 +168,21 @@ impl Delivery {
         if !*told {
             tokio::select! {
                 biased;
+                () = self.retired.cancelled() => return None,
                 () = self.stopping.cancelled() => {}
                 Some(replay) = self.replays.recv() => return Some(Work::Replay(replay)),
-                batch = self.reader.next_batch(&self.options.batch) => if let Some(batch) = batch {
+                batch = self.subscription.next_batch(&self.options.batch) => if let Some(batch) = batch {
                     return Some(Work::Batch(batch));
                 },
             }
             *told = true;
             self.tell(ControlMessage::Stopping).await;
         }
-        self.reader.next_batch(&self.options.batch).await.map(Work::Batch)
+        tokio::select! {
+            biased;
+            () = self.retired.cancelled() => None,
+            batch = self.subscription.next_batch(&self.options.batch) => batch.map(Work::Batch),
+        }
     }
 
     /// Delivers dead letters again.
@@ -212,15 +228,15 @@ impl Delivery {
             } else {
                 attempt(timeout, async { receiver.handle_inactive(changes).await }).await
             };
-            let Err(failure) = result else { return self.succeeded(attempts) };
+            let Err(failure) = result else { return self.succeeded() };
             let last_try = matches!(failure, Failure::Panicked(_)) && attempts >= narrow::PANICS;
             self.note(&failure);
             self.drop_if_broken(&failure);
-            if last_try || matches!(failure, Failure::Permanent { .. }) {
+            if last_try || failure.is_permanent() {
                 self.give_up_changes(changes, &failure);
                 return;
             }
-            self.wait_before_retry(attempts).await;
+            self.wait_before_retry(&failure, attempts).await;
             attempts += 1;
         }
     }
@@ -250,19 +266,26 @@ impl Delivery {
         result
     }
 
-    fn succeeded(&mut self, attempts: u32) {
+    fn succeeded(&mut self) {
         self.restarts.succeeded();
-        if attempts > 0 {
-            self.status.enter(Phase::Running);
-        }
+        self.status.enter(Phase::Running);
     }
 
-    async fn wait_before_retry(&mut self, attempts: u32) {
+    async fn wait_before_retry(&mut self, failure: &Failure, attempts: u32) {
         self.counts.retried.inc();
-        if self.receiver.is_some() {
-            self.status.enter(Phase::Retrying);
-            tokio::time::sleep(self.options.retry.wait(attempts)).await;
+        if self.receiver.is_none() {
+            return;
         }
+        let retry = &self.options.retry;
+        let (phase, wait) = match failure {
+            Failure::Misconfigured(_) => (Phase::Misconfigured, retry.max.get()),
+            Failure::Transient { retry_after: Some(asked), .. } => {
+                (Phase::Retrying, (*asked).min(MOST_ASKED).max(retry.wait(attempts)))
+            }
+            _ => (Phase::Retrying, retry.wait(attempts)),
+        };
+        self.status.enter(phase);
+        tokio::time::sleep(wait).await;
     }
 
     fn note(&self, failure: &Failure) {
@@ -293,20 +316,54 @@ impl Delivery {
             tokio::time::sleep(self.restarts.next_wait(Instant::now())).await;
             self.status.restarted();
             self.counts.restarts.inc();
-            let build = async { (self.factory)(&self.build).await };
-            let timeout = self.options.timeout.get();
-            match attempt::build(timeout, build).await {
-                Ok(receiver) => self.receiver = self.recall_active(receiver).await,
-                Err(failure) => self.note(&failure),
+            if let Some(receiver) = self.build_again().await {
+                self.receiver = self.recall_active(receiver).await;
             }
         }
         self.receiver.as_deref_mut().expect("the loop ends with a receiver")
+    }
+
+    async fn build_again(&mut self) -> Option<Box<dyn Receiver>> {
+        let build = async { (self.factory)(&self.build).await };
+        let failure = match guarded(self.options.timeout.get(), build).await {
+            Ok(Ok(receiver)) => return self.start(receiver).await,
+            Ok(Err(error)) => Failure::Transient { reason: chain(&error), retry_after: None },
+            Err(interrupted) => interrupted.into(),
+        };
+        self.note(&failure);
+        None
+    }
+
+    /// Starts the instance that was built with the host.
+    async fn start_built(&mut self) {
+        if let Some(receiver) = self.receiver.take() {
+            self.receiver = self.start(receiver).await;
+            if let Some(receiver) = &self.receiver {
+                self.status.running(or_default(|| receiver.endpoints()));
+            }
+        }
+    }
+
+    /// Starts an instance, and gives it back unless that failed.
+    async fn start(&mut self, mut receiver: Box<dyn Receiver>) -> Option<Box<dyn Receiver>> {
+        let (timeout, context) = (self.options.timeout.get(), self.context.clone());
+        match attempt(timeout, async { receiver.start(context).await }).await {
+            Ok(()) => Some(receiver),
+            Err(failure) => {
+                self.note(&failure);
+                self.discard(Some(receiver));
+                None
+            }
+        }
     }
 }
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        self.reader.abandon();
+        // Another delivery that took over answers for what is left.
+        if !self.retired.is_cancelled() {
+            self.subscription.abandon();
+        }
     }
 }
 

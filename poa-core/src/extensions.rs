@@ -23,6 +23,11 @@ impl Extensions {
         self.0.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
+    /// Adds every value of the others, in place of one of the same type.
+    pub fn extend(&mut self, others: &Self) {
+        self.0.extend(others.0.iter().map(|(id, value)| (*id, value.clone())));
+    }
+
     /// The value of this type, if there is one.
     #[must_use]
     pub fn get<T: Any>(&self) -> Option<&T> {

@@ -1,4 +1,4 @@
-//! The inward side: what speaks a protocol to the outside and makes Messages of it.
+//! The inward side: handlers speak a protocol to the outside and turn what they hear into messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,9 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
-use crate::relay::Way;
+use crate::bus::{Bus, check_types};
+use crate::engine::{Drafts, Receipt, SendError};
+use crate::relay::Relay;
 use crate::telemetry::Telemetry;
-use crate::{AgentId, DataTypes, Draft, MemoryBudget, PluginError, Receipt, Refused};
+use crate::{AgentId, DataTypes, Draft, MemoryBudget, PluginError};
 
 /// Brings messages into the host.
 #[async_trait]
@@ -62,22 +64,34 @@ impl HandlerContext {
         &self.services.data_types
     }
 
-    /// Gives a message to every receiver that subscribed to its data type.
+    /// Sends a message to every receiver that subscribes to its data type.
     ///
-    /// Returns at once. The message is accepted; what that is worth, the [`Receipt`] tells when awaited.
+    /// Returns at once. Await the [`Receipt`] to learn when the message is as safe as `ack` promises; it tells the id that the message
+    /// got, too.
     ///
     /// # Errors
-    /// When a backlog is full or the host is stopping. The message was then given to nobody.
-    pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, Refused> {
-        self.services.way.send([message], &self.services.data_types)
+    /// When a backlog is full, no receiver subscribes, or the host is stopping. The message comes back in the error, and went to no
+    /// receiver.
+    pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, SendError> {
+        self.services.way.send(message.into(), &self.services.data_types)
     }
 
-    /// Gives several messages to the receivers: all of them, or none.
+    /// Sends several messages to the receivers: all of them, or none.
     ///
     /// # Errors
     /// As [`send_to_receivers`](Self::send_to_receivers).
-    pub fn send_all_to_receivers(&self, messages: Vec<Draft>) -> Result<Receipt, Refused> {
-        self.services.way.send(messages, &self.services.data_types)
+    pub fn send_all_to_receivers(&self, messages: Vec<Draft>) -> Result<Receipt, SendError> {
+        self.services.way.send(messages.into(), &self.services.data_types)
+    }
+
+    /// Sends messages as [`send_all_to_receivers`](Self::send_all_to_receivers), but waits while they are refused for lack of room.
+    ///
+    /// Cancel safe: a call that is dropped has sent nothing.
+    ///
+    /// # Errors
+    /// When waiting does not help, or the host is stopping.
+    pub async fn send_when_ready(&self, messages: Vec<Draft>) -> Result<Receipt, SendError> {
+        self.services.way.send_when_ready(messages.into(), &self.services.data_types).await
     }
 
     /// Tells every receiver that an agent is inactive, unless that is known already.
@@ -91,7 +105,7 @@ impl HandlerContext {
         &self.services.activity
     }
 
-    /// Who decides who may speak, when the host was given somebody.
+    /// The authenticator, if the host has one.
     #[must_use]
     pub fn authenticator(&self) -> Option<&Arc<dyn Authenticator>> {
         self.services.authenticator.as_ref()
@@ -113,6 +127,39 @@ impl HandlerContext {
     #[must_use]
     pub fn shutdown(&self) -> &CancellationToken {
         &self.shutdown
+    }
+}
+
+/// Where a plugin's messages go.
+pub(crate) enum Way {
+    /// To the bus of this host.
+    Here(Bus),
+    /// To the host that this plugin belongs to.
+    There(Arc<dyn Relay>),
+}
+
+impl Way {
+    pub(crate) fn send(&self, messages: Drafts, types: &DataTypes) -> Result<Receipt, SendError> {
+        match self {
+            Self::Here(bus) => bus.publish(messages),
+            Self::There(relay) => {
+                let sent = check_types(types, messages.as_slice())
+                    .and_then(|()| relay.send(messages.as_slice()));
+                sent.map_err(|reason| SendError::new(reason, messages))
+            }
+        }
+    }
+
+    async fn send_when_ready(
+        &self,
+        messages: Drafts,
+        types: &DataTypes,
+    ) -> Result<Receipt, SendError> {
+        match self {
+            Self::Here(bus) => bus.publish_when_ready(messages).await,
+            // The host on the other side bounds what it queues; the plugin's own runtime must not wait for it.
+            Self::There(_) => self.send(messages, types),
+        }
     }
 }
 

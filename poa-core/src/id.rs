@@ -128,7 +128,7 @@ impl fmt::Debug for MessageId {
 /// The 74 bits a UUID version 7 leaves free hold the microsecond (10 bits), a counter restarted each microsecond (20 bits) and a
 /// random number drawn once per bus (44 bits).
 #[derive(Debug)]
-pub(crate) struct IdGenerator {
+pub struct IdGenerator {
     micros: u64,
     counter: u32,
     node: u64,
@@ -138,24 +138,28 @@ const COUNTER_BITS: u32 = 20;
 const NODE_BITS: u32 = 44;
 
 impl IdGenerator {
-    pub(crate) fn new() -> Self {
+    /// Makes ids from now on.
+    #[must_use]
+    pub fn new() -> Self {
         let random = uuid::Uuid::new_v4().as_u128();
         Self { micros: 0, counter: 0, node: (random as u64) & ((1 << NODE_BITS) - 1) }
     }
 
     /// Makes ids that come after every id of this time: those that were made before a restart, if the clock has stepped back
     /// since.
-    pub(crate) fn after(time: Timestamp) -> Self {
+    #[must_use]
+    pub fn after(time: Timestamp) -> Self {
         Self { micros: time.as_micros().saturating_add(1), ..Self::new() }
     }
 
     /// The time of the last id.
-    pub(crate) fn time(&self) -> Timestamp {
+    #[must_use]
+    pub fn time(&self) -> Timestamp {
         Timestamp::from_micros(self.micros)
     }
 
     /// The next id, for a message received at `now`.
-    pub(crate) fn next(&mut self, now: Timestamp) -> MessageId {
+    pub fn next(&mut self, now: Timestamp) -> MessageId {
         // A clock that stands or steps back must not break the order.
         if now.as_micros() > self.micros {
             self.micros = now.as_micros();
@@ -179,6 +183,12 @@ impl IdGenerator {
         bytes[..2].copy_from_slice(&high.to_be_bytes());
         bytes[2..].copy_from_slice(&low.to_be_bytes());
         uuid::Builder::from_unix_timestamp_millis(self.micros / 1000, &bytes).into_uuid()
+    }
+}
+
+impl Default for IdGenerator {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

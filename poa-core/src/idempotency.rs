@@ -1,6 +1,8 @@
 //! Telling a message that is sent again from a new one.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::Hasher as _;
+
+use siphasher::sip::SipHasher13;
 
 use crate::AgentId;
 
@@ -39,7 +41,9 @@ impl IdempotencyKey {
         Self(uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes()).into_bytes())
     }
 
-    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Self {
+    /// A key from its bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
@@ -54,16 +58,28 @@ impl IdempotencyKey {
 ///
 /// It lives in memory only: after a restart it is made anew of what the log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fingerprint(u64);
+pub struct Fingerprint(u64);
 
 impl Fingerprint {
     /// Of a message without a key, which needs none.
-    pub(crate) const NONE: Self = Self(0);
+    /// That of messages without an idempotency key.
+    pub const NONE: Self = Self(0);
 
-    pub(crate) fn of(data_type: &str, payload: &[u8]) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (data_type, payload).hash(&mut hasher);
+    /// That of a message with this data type and payload. The same in every process and version: nodes of an engine compare them.
+    #[must_use]
+    pub fn of(data_type: &str, payload: &[u8]) -> Self {
+        let mut hasher = SipHasher13::new();
+        hasher.write(data_type.as_bytes());
+        // No name has this byte, so the two parts cannot run into each other.
+        hasher.write_u8(0xff);
+        hasher.write(payload);
         Self(hasher.finish())
+    }
+
+    /// The fingerprint as a number.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
     }
 }
 
@@ -75,6 +91,13 @@ pub struct InvalidKey;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nodes of different builds compare fingerprints.
+    #[test]
+    fn fingerprints_never_change() {
+        assert_eq!(Fingerprint::of("a", b"{}").get(), Fingerprint::of("a", b"{}").get());
+        assert_ne!(Fingerprint::of("a", b"{}"), Fingerprint::of("b", b"{}"));
+    }
 
     #[test]
     fn keys_belong_to_their_agent_and_place() {

@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
 pub mod activity;
+mod assigns;
 pub mod auth;
+mod backlog;
 mod budget;
 mod bus;
 pub mod config;
 mod data_type;
 mod dead_letter;
 mod delivery;
+pub mod engine;
+mod error;
 mod extensions;
+pub mod files;
 mod handler;
 mod host;
 mod id;
@@ -20,37 +25,43 @@ mod receiver;
 mod registry;
 mod relay;
 mod restart;
+mod shared;
 pub mod status;
 mod supervise;
 pub mod telemetry;
 mod timestamp;
 
-pub use budget::{MemoryBudget, Reservation};
-pub use bus::{
-    Backlog, BatchLimits, KeyWindow, LogOpenError, Receipt, ReceiptError, Refused, WhenFull,
-    left_behind,
-};
+// What messages are made of.
+pub use assigns::{Assigns, AssignsTooLarge, InvalidAssigns};
 pub use data_type::{DataType, DataTypes, InvalidDataType};
-pub use dead_letter::{DeadLetter, DeadLetters};
 pub use extensions::Extensions;
-pub use handler::{CustomHandler, HandlerContext};
-pub use host::{
-    Ack, Engine, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError, StartError,
-    StopReport,
-};
 pub use id::{AgentId, InvalidAgentId, MessageId};
 pub use idempotency::{IdempotencyKey, InvalidKey};
 pub use message::{Draft, Message, MessageType};
 pub use payload::{Format, Payload, PayloadError};
-pub use plugin::{
-    BoxError, BuildContext, BuildError, HandlerFactory, HandlerPlugin, PluginError,
-    ReceiverFactory, ReceiverPlugin,
-};
-pub use receiver::{Activity, ControlMessage, DeliveryError, Receiver};
-pub use registry::{DuplicateKind, HandlerKind, ReceiverKind, Registry};
-pub use relay::{Relay, Relayed, Sign};
-pub use restart::{RestartPolicy, Retry};
 pub use timestamp::Timestamp;
+
+// For authors of handlers, receivers and engines.
+pub use budget::{MemoryBudget, Reservation};
+pub use dead_letter::{DeadLetter, DeadLetters};
+pub use engine::{Receipt, ReceiptError, Refused, SendError};
+pub use error::{chain as error_chain, panic_message};
+pub use handler::{CustomHandler, HandlerContext};
+pub use plugin::{
+    BoxError, BuildContext, BuildError, Building, EngineFactory, Factory, HandlerFactory, Plugin,
+    PluginError, ReceiverFactory,
+};
+pub use receiver::{Activity, ControlMessage, DeliveryError, Receiver, ReceiverContext, Rejected};
+pub use relay::{Relay, Relayed, Sign};
 
 /// Re-exported so that a plugin implements the traits with the same version of the macro.
 pub use async_trait::async_trait;
+
+// For embedders and hosts.
+pub use backlog::{Backlog, BatchLimits, WhenFull};
+pub use host::{
+    Ack, ChangeError, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError,
+    StartError, StopReport,
+};
+pub use registry::{DuplicateKind, EngineKind, HandlerKind, Kind, Kinds, ReceiverKind, Registry};
+pub use restart::Retry;

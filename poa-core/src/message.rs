@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::idempotency::Fingerprint;
-use crate::{AgentId, DataType, Extensions, IdempotencyKey, MessageId, Payload, Timestamp};
+use crate::{
+    AgentId, Assigns, DataType, Extensions, IdempotencyKey, MessageId, Payload, Timestamp,
+};
 
 /// What a message says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -27,7 +29,8 @@ pub struct Draft {
     pub(crate) key: Option<IdempotencyKey>,
     /// Of what was said, if there is a key.
     pub(crate) fingerprint: Fingerprint,
-    assigns: Option<Box<Extensions>>,
+    assigns: Assigns,
+    extensions: Option<Box<Extensions>>,
 }
 
 impl Draft {
@@ -36,7 +39,16 @@ impl Draft {
     pub fn new(agent_id: AgentId, data_type: DataType, payload: Payload) -> Self {
         let message_type = MessageType::Data;
         let (key, fingerprint) = (None, Fingerprint::NONE);
-        Self { agent_id, data_type, message_type, payload, key, fingerprint, assigns: None }
+        Self {
+            agent_id,
+            data_type,
+            message_type,
+            payload,
+            key,
+            fingerprint,
+            assigns: Assigns::new(),
+            extensions: None,
+        }
     }
 
     /// The same message with another type.
@@ -55,12 +67,20 @@ impl Draft {
         self
     }
 
-    /// The same message with a value for plugins that know `T`.
-    ///
-    /// Assigns live in memory only: a message read back from disk has none.
+    /// The same message with these assigns, which are kept with it.
     #[must_use]
-    pub fn with_assign<T: std::any::Any + Send + Sync>(mut self, value: T) -> Self {
-        self.assigns.get_or_insert_default().insert(value);
+    pub fn with_assigns(mut self, assigns: Assigns) -> Self {
+        self.assigns = assigns;
+        self
+    }
+
+    /// The same message with a value for plugins of this process that know `T`.
+    ///
+    /// Extensions live in memory only: a message read back from the engine has none. What must survive is an
+    /// [assign](Self::with_assigns).
+    #[must_use]
+    pub fn with_extension<T: std::any::Any + Send + Sync>(mut self, value: T) -> Self {
+        self.extensions.get_or_insert_default().insert(value);
         self
     }
 
@@ -94,10 +114,23 @@ impl Draft {
         self.key
     }
 
-    /// The memory this message will hold, in bytes, roughly.
-    pub(crate) fn footprint(&self) -> usize {
+    /// Tells this message from another one with the same idempotency key; the same for all messages without a key.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Values that plugins add to the message, kept with it.
+    #[must_use]
+    pub fn assigns(&self) -> &Assigns {
+        &self.assigns
+    }
+
+    /// About how many bytes of memory the message will take.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
         const OVERHEAD: usize = size_of::<Stamped>() + 64;
-        OVERHEAD + self.agent_id.as_str().len() + self.payload.bytes().len()
+        OVERHEAD + self.agent_id.as_str().len() + self.payload.bytes().len() + self.assigns.size()
     }
 }
 
@@ -158,8 +191,9 @@ impl Message {
         self.0.draft.key
     }
 
-    /// Tells it from another message of the same key.
-    pub(crate) fn fingerprint(&self) -> Fingerprint {
+    /// As [`Draft::fingerprint`].
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
         self.0.draft.fingerprint
     }
 
@@ -169,10 +203,16 @@ impl Message {
         &self.0.draft.payload
     }
 
-    /// The value of type `T` that a plugin attached, if any.
+    /// Values that plugins added to the message.
     #[must_use]
-    pub fn assign<T: std::any::Any>(&self) -> Option<&T> {
-        self.0.draft.assigns.as_ref()?.get()
+    pub fn assigns(&self) -> &Assigns {
+        &self.0.draft.assigns
+    }
+
+    /// The value of type `T` that a plugin of this process attached, if any.
+    #[must_use]
+    pub fn extension<T: std::any::Any>(&self) -> Option<&T> {
+        self.0.draft.extensions.as_ref()?.get()
     }
 
     /// The memory this message holds, in bytes, roughly.

@@ -1,30 +1,33 @@
-//! How plugins come to life: from a typed configuration, through validation and building, to a running thing.
+//! How plugins come to life: from a typed configuration, through validation and building, to a running part of a host.
 
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::config::Problem;
+use crate::engine::{BusSettings, Engine};
+use crate::shared::Shared;
 use crate::telemetry::Telemetry;
 use crate::{CustomHandler, DataTypes, Extensions, Receiver};
 
 /// Any error that can cross threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A handler that can be built from a configuration, and so be named in a registry.
+/// A handler, receiver or engine that can be built from a configuration, and so be named in a [`Registry`](crate::Registry).
 #[async_trait]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be registered as a handler",
-    note = "implement `poa_core::CustomHandler`, then `poa_core::HandlerPlugin` with its `Config`"
+    message = "`{Self}` cannot be registered",
+    note = "implement `poa_core::Plugin` with its `Config`, besides `CustomHandler`, `Receiver` or `Engine`"
 )]
-pub trait HandlerPlugin: CustomHandler + Sized {
-    /// What an operator writes in this plugin's section; deny unknown fields and document every one.
+pub trait Plugin: Sized + Send + 'static {
+    /// The section of the configuration that operators write; deny unknown fields and document every one.
     type Config: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static;
 
     /// Every problem in a configuration that its types let pass. Pure: no file, no network.
@@ -33,34 +36,9 @@ pub trait HandlerPlugin: CustomHandler + Sized {
         Vec::new()
     }
 
-    /// Makes the handler. It may bind and connect, but must not spawn: what was built may be dropped and never run.
+    /// Builds the plugin. It may bind, connect and migrate, but must not spawn: what was built may be dropped and never run.
     ///
-    /// Called again when a failed handler is restarted.
-    ///
-    /// # Errors
-    /// See [`BuildError`].
-    async fn build(config: Self::Config, cx: &BuildContext) -> Result<Self, BuildError>;
-}
-
-/// A receiver that can be built from a configuration, and so be named in a registry.
-#[async_trait]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be registered as a receiver",
-    note = "implement `poa_core::Receiver`, then `poa_core::ReceiverPlugin` with its `Config`"
-)]
-pub trait ReceiverPlugin: Receiver + Sized {
-    /// What an operator writes in this plugin's section, besides the keys common to all receivers.
-    type Config: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static;
-
-    /// Every problem in a configuration that its types let pass. Pure: no file, no network.
-    fn validate(config: &Self::Config) -> Vec<Problem> {
-        let _ = config;
-        Vec::new()
-    }
-
-    /// Makes the receiver. It may connect and migrate, but must not spawn: what was built may be dropped and never run.
-    ///
-    /// Called again when a failed receiver is restarted.
+    /// Called again when a failed handler or receiver is restarted.
     ///
     /// # Errors
     /// See [`BuildError`].
@@ -74,9 +52,11 @@ pub struct BuildContext {
     pub(crate) data_dir: Arc<Path>,
     pub(crate) data_types: DataTypes,
     pub(crate) resources: Arc<Extensions>,
+    pub(crate) shared: Shared,
+    pub(crate) bus: Arc<BusSettings>,
     pub(crate) telemetry: Telemetry,
     pub(crate) has_authenticator: bool,
-    pub(crate) call_timeout: Option<std::time::Duration>,
+    pub(crate) call_timeout: Option<Duration>,
 }
 
 impl BuildContext {
@@ -88,37 +68,51 @@ impl BuildContext {
             data_dir: data_dir.into().into(),
             data_types: DataTypes::default(),
             resources: Arc::default(),
+            shared: Shared::default(),
+            bus: Arc::default(),
             telemetry: Telemetry::default(),
             has_authenticator: false,
             call_timeout: None,
         }
     }
 
-    /// The same context with these data types.
+    /// The same context for a plugin of another name.
+    #[must_use]
+    pub fn with_name(self, name: &str) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
+    /// Sets the data types.
     #[must_use]
     pub fn with_data_types(self, data_types: DataTypes) -> Self {
         Self { data_types, ..self }
     }
 
-    /// The same context, which counts here.
+    /// Sets what the host asks of its engine.
+    #[must_use]
+    pub fn with_bus(self, bus: BusSettings) -> Self {
+        Self { bus: Arc::new(bus), ..self }
+    }
+
+    /// Sets the telemetry registry.
     #[must_use]
     pub fn with_telemetry(self, telemetry: Telemetry) -> Self {
         Self { telemetry, ..self }
     }
 
-    /// The same context, whose host does or does not have somebody who decides who may speak.
+    /// Sets whether the host has an authenticator.
     #[must_use]
     pub fn with_authenticator(self, has_authenticator: bool) -> Self {
         Self { has_authenticator, ..self }
     }
 
-    /// The same context, whose host gives each call of a receiver this long.
+    /// Sets how long the host waits for a call of a receiver.
     #[must_use]
-    pub fn with_call_timeout(self, timeout: std::time::Duration) -> Self {
+    pub fn with_call_timeout(self, timeout: Duration) -> Self {
         Self { call_timeout: Some(timeout), ..self }
     }
 
-    /// The same context, whose host offers this to plugins that know `T`.
+    /// Adds a resource for plugins that know `T`.
     #[must_use]
     pub fn with_resource<T: std::any::Any + Send + Sync>(self, resource: T) -> Self {
         let mut resources = (*self.resources).clone();
@@ -126,7 +120,7 @@ impl BuildContext {
         Self { resources: Arc::new(resources), ..self }
     }
 
-    /// The name of the plugin, the `x` of `[receivers.x]`.
+    /// The name of the plugin, the `x` of `[receivers.x]`; for an engine its kind.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -144,22 +138,38 @@ impl BuildContext {
         &self.data_types
     }
 
-    /// Something the embedder offers to plugins that know `T`.
+    /// A resource of the embedder or of the registry, for plugins that know `T`.
     #[must_use]
     pub fn resource<T: std::any::Any>(&self) -> Option<&T> {
         self.resources.get()
     }
 
-    /// Whether handlers of the host will find somebody who decides who may speak.
+    /// State that the plugins of one host share, made by the first that asks for it: a connection pool, or an engine that a handler
+    /// and a receiver of one crate both use. Each host has its own.
+    ///
+    /// It lives as long as the host, also while the plugins that use it restart; state that must end with its last user is held as a
+    /// [`Weak`](std::sync::Weak) in it.
+    #[must_use]
+    pub fn shared<T: std::any::Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.shared.get(make)
+    }
+
+    /// What the host asks of its engine.
+    #[must_use]
+    pub fn bus(&self) -> &BusSettings {
+        &self.bus
+    }
+
+    /// Whether the host has an authenticator for its handlers.
     #[must_use]
     pub fn has_authenticator(&self) -> bool {
         self.has_authenticator
     }
 
-    /// How long the host waits for a call of the receiver that is built; a receiver that needs longer is dropped, and its batch
-    /// begins anew. Unknown for a handler, and outside of a host.
+    /// How long the host waits for a call of the receiver that is built; a receiver that takes longer is dropped, and its batch
+    /// is delivered again. Unknown for a handler, and outside of a host.
     #[must_use]
-    pub fn call_timeout(&self) -> Option<std::time::Duration> {
+    pub fn call_timeout(&self) -> Option<Duration> {
         self.call_timeout
     }
 
@@ -185,7 +195,7 @@ pub enum BuildError {
     /// A receiver that is not `required` is then retried in the background. The text names the thing and the cure.
     #[error("{0}")]
     Unavailable(String, #[source] Option<BoxError>),
-    /// It will not work until somebody changes something: a port taken, a file unreadable.
+    /// It will not work until the configuration or the environment changes: a port taken, a file unreadable.
     #[error("{0}")]
     Failed(String, #[source] Option<BoxError>),
 }
@@ -196,14 +206,14 @@ impl BuildError {
         Self::Unavailable(message.into(), None)
     }
 
-    /// It will not work until somebody changes something. `message` names the thing, the cause and the cure.
+    /// It will not work until the configuration or the environment changes. `message` names the thing, the cause and the cure.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into(), None)
     }
 
-    /// The same error with what caused it.
+    /// Adds the cause.
     #[must_use]
-    pub fn because(self, source: impl Into<BoxError>) -> Self {
+    pub fn with_source(self, source: impl Into<BoxError>) -> Self {
         match self {
             Self::Unavailable(message, _) => Self::Unavailable(message, Some(source.into())),
             Self::Failed(message, _) => Self::Failed(message, Some(source.into())),
@@ -225,36 +235,36 @@ impl PluginError {
         Self { message: message.into(), source: None }
     }
 
-    /// The same error with what caused it.
+    /// Adds the cause.
     #[must_use]
-    pub fn because(mut self, source: impl Into<BoxError>) -> Self {
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }
 }
 
-type Building<'a, T> = Pin<Box<dyn Future<Output = Result<T, BuildError>> + Send + 'a>>;
+/// A plugin that is being built.
+pub type Building<'a, T> = Pin<Box<dyn Future<Output = Result<T, BuildError>> + Send + 'a>>;
 
-/// Makes a handler, as often as it has to be started.
-pub type HandlerFactory =
-    Arc<dyn Fn(&BuildContext) -> Building<'_, Box<dyn CustomHandler>> + Send + Sync>;
+/// Builds a plugin of one role, as often as it has to be started.
+pub type Factory<T> = Arc<dyn Fn(&BuildContext) -> Building<'_, Box<T>> + Send + Sync>;
 
-/// Makes a receiver, as often as it has to be started.
-pub type ReceiverFactory =
-    Arc<dyn Fn(&BuildContext) -> Building<'_, Box<dyn Receiver>> + Send + Sync>;
+/// Builds a handler, as often as it has to be started.
+pub type HandlerFactory = Factory<dyn CustomHandler>;
 
-/// A factory of `P` with this configuration.
-pub(crate) fn handler_factory<P: HandlerPlugin>(config: P::Config) -> HandlerFactory {
+/// Builds a receiver, as often as it has to be started.
+pub type ReceiverFactory = Factory<dyn Receiver>;
+
+/// Builds an engine.
+pub type EngineFactory = Factory<dyn Engine>;
+
+/// A factory of `P` with this configuration; `erase` forgets its type.
+pub(crate) fn factory<P: Plugin, T: ?Sized + 'static>(
+    config: P::Config,
+    erase: fn(P) -> Box<T>,
+) -> Factory<T> {
     Arc::new(move |cx| {
         let config = config.clone();
-        Box::pin(async move { Ok(Box::new(P::build(config, cx).await?) as Box<dyn CustomHandler>) })
-    })
-}
-
-/// A factory of `P` with this configuration.
-pub(crate) fn receiver_factory<P: ReceiverPlugin>(config: P::Config) -> ReceiverFactory {
-    Arc::new(move |cx| {
-        let config = config.clone();
-        Box::pin(async move { Ok(Box::new(P::build(config, cx).await?) as Box<dyn Receiver>) })
+        Box::pin(async move { Ok(erase(P::build(config, cx).await?)) })
     })
 }

@@ -1,46 +1,49 @@
 //! Which kinds of plugins a host knows.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::config::Problem;
-use crate::plugin::{handler_factory, receiver_factory};
-use crate::{HandlerFactory, HandlerPlugin, ReceiverFactory, ReceiverPlugin};
+use crate::engine::Engine;
+use crate::plugin::{Factory, Plugin, factory};
+use crate::{CustomHandler, Extensions, Receiver};
 
-/// A kind of handler: what `kind = "…"` names in a section of the configuration.
-pub trait HandlerKind: Send + Sync {
-    /// The JSON Schema of the section, without `kind`.
+/// A kind of plugin: what `kind = "…"` (for engines `engine = "…"`) names in the configuration. `T` is the role: `dyn CustomHandler`,
+/// `dyn Receiver` or `dyn Engine`.
+pub trait Kind<T: ?Sized>: Send + Sync {
+    /// The JSON Schema of the section, without `kind` and without the keys common to all sections of the role.
     fn schema(&self) -> Value;
 
-    /// A factory for this configuration, or everything that is wrong with it. Pure.
+    /// A factory for this configuration. Pure.
     ///
     /// # Errors
     /// Every problem that can be found without building.
-    fn configure(&self, config: Value) -> Result<HandlerFactory, Vec<Problem>>;
+    fn configure(&self, config: Value) -> Result<Factory<T>, Vec<Problem>>;
 }
 
-/// A kind of receiver: what `kind = "…"` names in a section of the configuration.
-pub trait ReceiverKind: Send + Sync {
-    /// The JSON Schema of the section, without `kind` and without the keys common to all receivers.
-    fn schema(&self) -> Value;
+/// A kind of handler.
+pub type HandlerKind = dyn Kind<dyn CustomHandler>;
 
-    /// A factory for this configuration, or everything that is wrong with it. Pure.
-    ///
-    /// # Errors
-    /// Every problem that can be found without building.
-    fn configure(&self, config: Value) -> Result<ReceiverFactory, Vec<Problem>>;
-}
+/// A kind of receiver.
+pub type ReceiverKind = dyn Kind<dyn Receiver>;
 
-/// The kinds of handlers and receivers a host can build, by name.
+/// A kind of engine.
+pub type EngineKind = dyn Kind<dyn Engine>;
+
+/// The kinds of one role, by name.
+pub type Kinds<T> = BTreeMap<String, Arc<dyn Kind<T>>>;
+
+/// The kinds of handlers, receivers and engines a host can build, by name, and what they need from outside.
 #[derive(Clone, Default)]
 pub struct Registry {
-    handlers: BTreeMap<String, Arc<dyn HandlerKind>>,
-    receivers: BTreeMap<String, Arc<dyn ReceiverKind>>,
+    handlers: Kinds<dyn CustomHandler>,
+    receivers: Kinds<dyn Receiver>,
+    engines: Kinds<dyn Engine>,
+    resources: Extensions,
     duplicates: Vec<DuplicateKind>,
 }
 
@@ -48,7 +51,7 @@ pub struct Registry {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{role} kind `{kind}` is registered twice; give one of them another name")]
 pub struct DuplicateKind {
-    /// `handler` or `receiver`.
+    /// `handler`, `receiver` or `engine`.
     pub role: &'static str,
     /// The name.
     pub kind: String,
@@ -63,27 +66,47 @@ impl Registry {
 
     /// Adds a handler compiled in.
     #[must_use]
-    pub fn handler<P: HandlerPlugin>(self, kind: &str) -> Self {
-        self.handler_kind(kind, Arc::new(Typed::<P>(PhantomData)))
+    pub fn handler<P: Plugin + CustomHandler>(self, kind: &str) -> Self {
+        self.handler_kind(kind, typed::<P, dyn CustomHandler>(|plugin| Box::new(plugin)))
     }
 
     /// Adds a receiver compiled in.
     #[must_use]
-    pub fn receiver<P: ReceiverPlugin>(self, kind: &str) -> Self {
-        self.receiver_kind(kind, Arc::new(Typed::<P>(PhantomData)))
+    pub fn receiver<P: Plugin + Receiver>(self, kind: &str) -> Self {
+        self.receiver_kind(kind, typed::<P, dyn Receiver>(|plugin| Box::new(plugin)))
+    }
+
+    /// Adds an engine compiled in.
+    #[must_use]
+    pub fn engine<P: Plugin + Engine>(self, kind: &str) -> Self {
+        self.engine_kind(kind, typed::<P, dyn Engine>(|plugin| Box::new(plugin)))
     }
 
     /// Adds a handler of any origin. A kind that is taken stays as it was; see [`duplicates`](Self::duplicates).
     #[must_use]
-    pub fn handler_kind(mut self, kind: &str, handler: Arc<dyn HandlerKind>) -> Self {
+    pub fn handler_kind(mut self, kind: &str, handler: Arc<HandlerKind>) -> Self {
         add(&mut self.handlers, &mut self.duplicates, "handler", kind, handler);
         self
     }
 
     /// Adds a receiver of any origin. A kind that is taken stays as it was; see [`duplicates`](Self::duplicates).
     #[must_use]
-    pub fn receiver_kind(mut self, kind: &str, receiver: Arc<dyn ReceiverKind>) -> Self {
+    pub fn receiver_kind(mut self, kind: &str, receiver: Arc<ReceiverKind>) -> Self {
         add(&mut self.receivers, &mut self.duplicates, "receiver", kind, receiver);
+        self
+    }
+
+    /// Adds an engine of any origin. A kind that is taken stays as it was; see [`duplicates`](Self::duplicates).
+    #[must_use]
+    pub fn engine_kind(mut self, kind: &str, engine: Arc<EngineKind>) -> Self {
+        add(&mut self.engines, &mut self.duplicates, "engine", kind, engine);
+        self
+    }
+
+    /// Adds a resource for the plugins that know `T`; see [`BuildContext::resource`](crate::BuildContext::resource).
+    #[must_use]
+    pub fn resource<T: Any + Send + Sync>(mut self, resource: T) -> Self {
+        self.resources.insert(resource);
         self
     }
 
@@ -95,14 +118,26 @@ impl Registry {
 
     /// The handlers, by name.
     #[must_use]
-    pub fn handlers(&self) -> &BTreeMap<String, Arc<dyn HandlerKind>> {
+    pub fn handlers(&self) -> &Kinds<dyn CustomHandler> {
         &self.handlers
     }
 
     /// The receivers, by name.
     #[must_use]
-    pub fn receivers(&self) -> &BTreeMap<String, Arc<dyn ReceiverKind>> {
+    pub fn receivers(&self) -> &Kinds<dyn Receiver> {
         &self.receivers
+    }
+
+    /// The engines, by name.
+    #[must_use]
+    pub fn engines(&self) -> &Kinds<dyn Engine> {
+        &self.engines
+    }
+
+    /// What the kinds need from outside, for [`HostBuilder::resources`](crate::HostBuilder::resources).
+    #[must_use]
+    pub fn resources(&self) -> &Extensions {
+        &self.resources
     }
 }
 
@@ -111,6 +146,7 @@ impl fmt::Debug for Registry {
         f.debug_struct("Registry")
             .field("handlers", &self.handlers.keys())
             .field("receivers", &self.receivers.keys())
+            .field("engines", &self.engines.keys())
             .finish_non_exhaustive()
     }
 }
@@ -130,37 +166,26 @@ fn add<K: ?Sized>(
 }
 
 /// A kind made of a plugin type.
-struct Typed<P>(PhantomData<fn() -> P>);
+struct Typed<P, T: ?Sized> {
+    erase: fn(P) -> Box<T>,
+}
 
-impl<P: HandlerPlugin> HandlerKind for Typed<P> {
+fn typed<P: Plugin, T: ?Sized + 'static>(erase: fn(P) -> Box<T>) -> Arc<dyn Kind<T>> {
+    Arc::new(Typed { erase })
+}
+
+impl<P: Plugin, T: ?Sized + 'static> Kind<T> for Typed<P, T> {
     fn schema(&self) -> Value {
         schemars::schema_for!(P::Config).to_value()
     }
 
-    fn configure(&self, config: Value) -> Result<HandlerFactory, Vec<Problem>> {
-        read(config, P::validate).map(handler_factory::<P>)
+    fn configure(&self, config: Value) -> Result<Factory<T>, Vec<Problem>> {
+        let config: P::Config = serde_path_to_error::deserialize(config).map_err(|error| {
+            let path = error.path().to_string();
+            let path = if path == "." { "" } else { &path };
+            vec![Problem::new(path, error.inner().to_string())]
+        })?;
+        let problems = P::validate(&config);
+        if problems.is_empty() { Ok(factory(config, self.erase)) } else { Err(problems) }
     }
-}
-
-impl<P: ReceiverPlugin> ReceiverKind for Typed<P> {
-    fn schema(&self) -> Value {
-        schemars::schema_for!(P::Config).to_value()
-    }
-
-    fn configure(&self, config: Value) -> Result<ReceiverFactory, Vec<Problem>> {
-        read(config, P::validate).map(receiver_factory::<P>)
-    }
-}
-
-fn read<C: DeserializeOwned>(
-    config: Value,
-    validate: impl Fn(&C) -> Vec<Problem>,
-) -> Result<C, Vec<Problem>> {
-    let config: C = serde_path_to_error::deserialize(config).map_err(|error| {
-        let path = error.path().to_string();
-        let path = if path == "." { "" } else { &path };
-        vec![Problem::new(path, error.inner().to_string())]
-    })?;
-    let problems = validate(&config);
-    if problems.is_empty() { Ok(config) } else { Err(problems) }
 }

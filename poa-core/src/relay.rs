@@ -6,14 +6,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
-use crate::bus::{Bus, check_types};
-use crate::handler::Services;
+use crate::engine::{Receipt, Refused};
+use crate::handler::{Services, Way};
 use crate::telemetry::Telemetry;
-use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget, Receipt, Refused};
+use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget};
 
 /// What a handler does with its context, passed on to the host that has the bus.
 pub trait Relay: Send + Sync + 'static {
-    /// As [`HandlerContext::send_all_to_receivers`]; [`Receipt::promised`] makes the receipt.
+    /// As [`HandlerContext::send_all_to_receivers`]; [`Receipt::pending`] makes the receipt.
     ///
     /// # Errors
     /// When the host refuses. The messages were then given to nobody.
@@ -24,29 +24,6 @@ pub trait Relay: Send + Sync + 'static {
 
     /// As [`ActivityMonitor::active`].
     fn active(&self) -> usize;
-}
-
-/// Where a handler's messages go.
-pub(crate) enum Way {
-    /// To the bus of this host.
-    Here(Arc<Bus>),
-    /// To the host that this handler belongs to.
-    There(Arc<dyn Relay>),
-}
-
-impl Way {
-    pub(crate) fn send<M>(&self, messages: M, types: &DataTypes) -> Result<Receipt, Refused>
-    where
-        M: IntoIterator<Item = Draft> + AsRef<[Draft]>,
-    {
-        match self {
-            Self::Here(bus) => bus.publish(messages),
-            Self::There(relay) => {
-                check_types(types, messages.as_ref())?;
-                relay.send(messages.as_ref())
-            }
-        }
-    }
 }
 
 /// What an agent was heard to do.

@@ -39,48 +39,27 @@ impl Retry {
     }
 }
 
-/// How a failed plugin is restarted: after growing waits, and at most `intensity` times in any `period`.
-///
-/// A plugin that reached its intensity waits until the period allows the next start. It is never given up: what it
-/// should have received stays in its backlog.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct RestartPolicy {
-    /// The wait before the first restart; it doubles with each one that did not help.
-    pub initial: Duration,
-    /// The longest wait.
-    pub max: Duration,
-    /// The most restarts in one period.
-    pub intensity: u32,
-    /// The period.
-    pub period: Duration,
-}
+/// The wait before the first restart of a plugin; it doubles with each one that did not help.
+const INITIAL: StdDuration = StdDuration::from_millis(100);
 
-impl Default for RestartPolicy {
-    fn default() -> Self {
-        Self {
-            initial: Duration::from_millis(100),
-            max: Duration::from_secs(30),
-            intensity: 20,
-            period: Duration::from_secs(60),
-        }
-    }
-}
+/// The longest wait.
+const LONGEST: StdDuration = StdDuration::from_secs(30);
+
+/// The most restarts in one period. A plugin that reached it waits until the period allows the next start. It is never given up: what a
+/// receiver should have received stays in its backlog.
+const INTENSITY: usize = 20;
+
+/// The period.
+const PERIOD: StdDuration = StdDuration::from_secs(60);
 
 /// The restarts of one plugin.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Restarts {
-    policy: RestartPolicy,
     recent: VecDeque<Instant>,
     fruitless: u32,
 }
 
 impl Restarts {
-    pub(crate) fn new(policy: RestartPolicy) -> Self {
-        Self { policy, recent: VecDeque::new(), fruitless: 0 }
-    }
-
     /// The plugin did something useful, so the next failure is a first one.
     pub(crate) fn succeeded(&mut self) {
         self.fruitless = 0;
@@ -88,9 +67,7 @@ impl Restarts {
 
     /// Counts a restart and tells how long to wait before it.
     pub(crate) fn next_wait(&mut self, now: Instant) -> StdDuration {
-        let policy = self.policy;
-        let growing =
-            policy.initial.get().saturating_mul(1 << self.fruitless.min(20)).min(policy.max.get());
+        let growing = INITIAL.saturating_mul(1 << self.fruitless.min(20)).min(LONGEST);
         self.fruitless = self.fruitless.saturating_add(1);
         let start = (now + growing).max(self.allowed_from(now));
         self.recent.push_back(start);
@@ -99,13 +76,11 @@ impl Restarts {
 
     /// When the intensity allows the next start.
     fn allowed_from(&mut self, now: Instant) -> Instant {
-        let period = self.policy.period.get();
-        while self.recent.front().is_some_and(|first| *first + period <= now) {
+        while self.recent.front().is_some_and(|first| *first + PERIOD <= now) {
             self.recent.pop_front();
         }
-        let intensity = self.policy.intensity.max(1) as usize;
-        match self.recent.len().checked_sub(intensity) {
-            Some(over) => self.recent[over] + period,
+        match self.recent.len().checked_sub(INTENSITY) {
+            Some(over) => self.recent[over] + PERIOD,
             None => now,
         }
     }
@@ -115,13 +90,9 @@ impl Restarts {
 mod tests {
     use super::*;
 
-    fn restarts(intensity: u32) -> Restarts {
-        Restarts::new(RestartPolicy { intensity, ..RestartPolicy::default() })
-    }
-
     #[tokio::test(start_paused = true)]
     async fn waits_grow_until_something_works() {
-        let mut restarts = restarts(100);
+        let mut restarts = Restarts::default();
         let now = Instant::now();
         let waits: Vec<_> = (0..3).map(|_| restarts.next_wait(now).as_millis()).collect();
         assert_eq!(waits, [100, 200, 400]);
@@ -131,17 +102,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_restarts_in_a_period_than_the_intensity() {
-        let mut restarts = restarts(3);
+        let mut restarts = Restarts::default();
         let begin = Instant::now();
         let mut starts = Vec::new();
-        for _ in 0..10 {
+        for _ in 0..3 * INTENSITY {
             restarts.succeeded();
             let wait = restarts.next_wait(Instant::now());
             tokio::time::advance(wait).await;
             starts.push(begin.elapsed());
         }
-        for window in starts.windows(4) {
-            assert!(window[3] - window[0] >= StdDuration::from_secs(60), "{starts:?}");
+        for window in starts.windows(INTENSITY + 1) {
+            assert!(window[INTENSITY] - window[0] >= PERIOD, "{starts:?}");
         }
     }
 

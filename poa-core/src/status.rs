@@ -18,7 +18,10 @@ pub struct Status {
     /// What a positive answer means: `memory`, `stored` or `delivered`.
     pub ack: &'static str,
     /// The engine of the bus.
-    pub engine: &'static str,
+    pub engine: String,
+    /// What the engine tells about itself.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub bus: serde_json::Value,
     /// Agents whose silence would be noticed.
     pub active_agents: usize,
     /// Messages of types that no receiver subscribed to.
@@ -27,6 +30,10 @@ pub struct Status {
     pub repeated: u64,
     /// Every handler and receiver.
     pub plugins: Vec<PluginStatus>,
+}
+
+fn is_nothing(value: &serde_json::Value) -> bool {
+    value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 /// The state of a plugin at one moment.
@@ -54,6 +61,9 @@ pub struct PluginStatus {
     /// What a receiver still has to do and has done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryStatus>,
+    /// What the engine tells about the receiver's subscription, where it has more to tell.
+    #[serde(skip_serializing_if = "is_nothing")]
+    pub subscription: serde_json::Value,
 }
 
 /// What a receiver still has to do and has done. Counts are of messages since the host started.
@@ -72,6 +82,9 @@ pub struct DeliveryStatus {
     pub dead_lettered: u64,
     /// Messages skipped because the backlog was full.
     pub skipped: u64,
+    /// How long the oldest message has waited, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_seconds: Option<u64>,
 }
 
 /// What a plugin is.
@@ -96,6 +109,8 @@ pub enum Phase {
     Running,
     /// Its deliveries fail for now and are repeated.
     Retrying,
+    /// Its deliveries fail until the configuration or the other side is put right; they are repeated with the longest wait.
+    Misconfigured,
     /// It failed and will be started anew.
     Restarting,
     /// It was told to stop.
@@ -120,6 +135,7 @@ impl StatusCell {
             last_error_at: None,
             endpoints: Vec::new(),
             delivery: None,
+            subscription: serde_json::Value::Null,
         })))
     }
 

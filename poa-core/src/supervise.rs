@@ -1,12 +1,10 @@
 //! Keeps a handler running.
 
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
-use crate::delivery::{chain, endpoints, panic_message};
+use crate::error::{chain, guarded, or_default, unpanicked};
 use crate::restart::Restarts;
 use crate::status::{Phase, StatusCell};
 use crate::telemetry::Counter;
@@ -36,7 +34,7 @@ impl Supervised {
                 self.rebuild().await;
                 continue;
             };
-            self.status.running(endpoints(|| handler.endpoints()));
+            self.status.running(or_default(|| handler.endpoints()));
             let begin = Instant::now();
             let error = run_once(&mut *handler, self.cx.clone()).await;
             if self.cx.shutdown.is_cancelled() {
@@ -84,20 +82,18 @@ async fn build_once(
     cx: &BuildContext,
     timeout: Duration,
 ) -> Result<Box<dyn CustomHandler>, String> {
-    let build = AssertUnwindSafe(async { factory(cx).await }).catch_unwind();
-    match tokio::time::timeout(timeout, build).await {
-        Ok(Ok(Ok(handler))) => Ok(handler),
-        Ok(Ok(Err(error))) => Err(chain(&error)),
-        Ok(Err(panic)) => Err(format!("panicked: {}", panic_message(&*panic))),
-        Err(_) => Err(format!("not built within {}", humantime::format_duration(timeout))),
+    match guarded(timeout, async { factory(cx).await }).await {
+        Ok(Ok(handler)) => Ok(handler),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(interrupted) => Err(format!("not built: {interrupted}")),
     }
 }
 
 /// Runs an instance to its end; what went wrong, if anything did.
 async fn run_once(handler: &mut dyn CustomHandler, cx: HandlerContext) -> Option<String> {
-    match AssertUnwindSafe(async { handler.run(cx).await }).catch_unwind().await {
+    match unpanicked(async { handler.run(cx).await }).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(chain(&error)),
-        Err(panic) => Some(format!("panicked: {}", panic_message(&*panic))),
+        Err(interrupted) => Some(interrupted.to_string()),
     }
 }

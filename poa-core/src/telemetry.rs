@@ -44,6 +44,14 @@ struct Metrics {
 }
 
 impl Telemetry {
+    /// Metrics that carry the label `host` with this value.
+    #[must_use]
+    pub fn of_host(name: &str) -> Self {
+        let labels = [("host".into(), name.to_owned().into())];
+        let registry = Registry::with_labels(labels.into_iter());
+        Self(Arc::new(Mutex::new(Metrics { registry, ..Metrics::default() })))
+    }
+
     /// A number that only grows. `name` gets the prefix `poa_` and the suffix `_total`.
     #[must_use]
     pub fn counter(&self, name: &str, help: &str, labels: &[(&str, &str)]) -> Counter {

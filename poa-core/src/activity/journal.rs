@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::AgentId;
+use crate::{AgentId, files};
 
 /// With so many lines more than agents, the file is written anew.
 const SLACK: usize = 10_000;
@@ -95,10 +95,7 @@ fn read(path: &Path) -> io::Result<HashSet<AgentId>> {
 /// Replaces the file as a whole, so that a crash leaves the old or the new one. Returns it open for more.
 fn write_anew(path: &Path, active: &HashSet<AgentId>) -> io::Result<File> {
     let temporary = path.with_extension("new");
-    let mut options = File::options();
-    options.create(true).write(true).truncate(true);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&temporary)?;
+    let mut file = files::private().create(true).write(true).truncate(true).open(&temporary)?;
     let lines: String = active.iter().map(|agent| format!("+{agent}\n")).collect();
     file.write_all(lines.as_bytes())?;
     std::fs::rename(&temporary, path)?;

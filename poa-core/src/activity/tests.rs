@@ -4,48 +4,35 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance};
 
+use super::fake::{Published, bus};
 use super::{ActivityMonitor, Journal, Watch, Watcher};
-use crate::bus::{Acks, Bus, BusCounts, Event, KeyWindow, Reader, ReaderCounts};
-use crate::data_type::TypeSet;
-use crate::{Ack, Activity, AgentId, BatchLimits, DataTypes, ReceiverOptions};
+use crate::bus::Bus;
+use crate::{Activity, AgentId};
 
 const TIMEOUT: Duration = Duration::from_secs(7);
 
-fn monitor() -> (ActivityMonitor, Reader) {
+fn monitor() -> (ActivityMonitor, Published) {
     run(|bus| Watcher::new(bus, TIMEOUT))
 }
 
-fn run(make: impl FnOnce(Arc<Bus>) -> Watcher) -> (ActivityMonitor, Reader) {
-    let acks = Acks { by_type: [Ack::Memory].into(), delivered_within: TIMEOUT };
-    let bus =
-        Bus::in_memory(DataTypes::default(), acks, BusCounts::default(), KeyWindow::default());
-    let options = ReceiverOptions::subscribe(["a"]);
-    let reader = bus.subscribe("test", TypeSet::default(), &options, ReaderCounts::default(), None);
+fn run(make: impl FnOnce(Bus) -> Watcher) -> (ActivityMonitor, Published) {
+    let (bus, published) = bus();
     let watcher = Arc::new(make(bus));
     let monitor = ActivityMonitor::of(&watcher);
     tokio::spawn(async move { watcher.run().await });
-    (monitor, reader)
+    (monitor, published)
 }
 
 fn agent(name: &str) -> AgentId {
     AgentId::new(name).unwrap()
 }
 
-async fn next(reader: &Reader) -> Vec<Activity> {
-    let limits = BatchLimits { linger: Duration::ZERO.into(), ..BatchLimits::default() };
-    let batch = reader.next_batch(&limits).await.unwrap();
-    reader.confirm(Vec::new());
-    batch
-        .into_iter()
-        .map(|(_, event)| match event {
-            Event::Activity(change) => change,
-            Event::Message(message) => panic!("unexpected {message:?}"),
-        })
-        .collect()
+async fn next(published: &Published) -> Vec<Activity> {
+    published.next().await
 }
 
-fn nothing_said(reader: &Reader) -> bool {
-    reader.backlog().count == 0
+fn nothing_said(published: &Published) -> bool {
+    published.is_empty()
 }
 
 #[tokio::test(start_paused = true)]
@@ -183,7 +170,7 @@ async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
 }
 
 /// What is said when `link` is gone.
-async fn said_at_the_end(link: super::Link, reader: &Reader) -> Vec<(String, bool)> {
+async fn said_at_the_end(link: super::Link, reader: &Published) -> Vec<(String, bool)> {
     drop(link);
     let changes = if nothing_said(reader) { Vec::new() } else { next(reader).await };
     let mut said: Vec<_> =

@@ -3,7 +3,7 @@
 //! A file of 40 bytes for each receiver is written before every call and once after it, also when the call is cut off by an orderly
 //! end. It is not synced: it has to survive the process, not the machine.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::time::Instant;
 
-use crate::{Message, MessageId};
+use crate::{Message, MessageId, files};
 
 /// How often the process may end with a message in hand before the message is blamed.
 const CRASHES: u8 = 2;
@@ -66,10 +66,8 @@ impl InHand {
     pub(crate) fn open(directory: &Path, receiver: &str, turns: Turns) -> io::Result<Self> {
         let name: String = receiver.bytes().map(|byte| format!("{byte:02x}")).collect();
         let path = directory.join(format!("in-hand-{name}"));
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).read(true).write(true);
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path)?;
+        let file =
+            files::private().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut bytes = [0; LENGTH];
         let read = std::os::unix::fs::FileExt::read_at(&file, &mut bytes, 0)?;
         let suspects = if read == LENGTH { Suspects::read(&bytes) } else { None };

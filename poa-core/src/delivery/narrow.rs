@@ -2,7 +2,7 @@
 
 use super::Delivery;
 use super::attempt::Failure;
-use crate::{Message, Timestamp};
+use crate::{Message, Rejected, Timestamp};
 
 /// How often a message on its own may make the receiver panic before the message is blamed for it.
 pub(super) const PANICS: u32 = 2;
@@ -22,6 +22,8 @@ enum Outcome {
     Split,
     /// These items cannot be delivered, for this reason.
     Without(Vec<usize>, String),
+    /// These items cannot be delivered, each for its reason; the others are delivered.
+    Partly(Vec<Rejected>),
 }
 
 impl Delivery {
@@ -52,8 +54,29 @@ impl Delivery {
                         parts.push(Part { messages: rest, attempts: part.attempts });
                     }
                 }
+                Outcome::Partly(rejected) => {
+                    failed.extend(self.set_aside_rejected(part, rejected, begin).await);
+                }
             }
         }
+        failed
+    }
+
+    /// Sets the rejected messages aside; the others are delivered. Returns the positions of the rejected.
+    async fn set_aside_rejected(
+        &mut self,
+        part: Part,
+        rejected: Vec<Rejected>,
+        begin: Timestamp,
+    ) -> Vec<u64> {
+        let mut failed = Vec::with_capacity(rejected.len());
+        for Rejected { item, reason } in &rejected {
+            let dead = part.messages[*item].clone();
+            failed.push(dead.0);
+            self.set_aside(vec![dead], reason, part.attempts, begin).await;
+        }
+        self.counts.delivered.inc_by((part.messages.len() - rejected.len()) as u64);
+        self.succeeded();
         failed
     }
 
@@ -91,27 +114,33 @@ impl Delivery {
             }
             part.attempts += 1;
             let Err(failure) = self.try_messages(&messages).await else {
-                self.succeeded(repeats);
+                self.succeeded();
                 return Outcome::Delivered;
             };
-            match failure {
+            match &failure {
                 Failure::Permanent { items, reason } => {
-                    let items: Vec<_> = items.into_iter().filter(|i| *i < messages.len()).collect();
-                    match (items.is_empty(), alone) {
-                        (false, _) => return Outcome::Without(items, reason),
-                        (true, true) => return Outcome::Without(vec![0], reason),
-                        (true, false) => return Outcome::Split,
-                    }
+                    return Self::without(items, reason, messages.len());
                 }
+                Failure::Rejected(items) => return rejected(items, messages.len()),
                 Failure::Panicked(_) if !alone => return Outcome::Split,
                 Failure::Panicked(message) if panics == PANICS => {
                     return Outcome::Without(vec![0], format!("panicked: {message}"));
                 }
                 Failure::Panicked(_) => panics += 1,
-                Failure::Transient(_) | Failure::TimedOut(_) => {}
+                Failure::Transient { .. } | Failure::Misconfigured(_) | Failure::TimedOut(_) => {}
             }
-            self.wait_before_retry(repeats).await;
+            self.wait_before_retry(&failure, repeats).await;
             repeats += 1;
+        }
+    }
+
+    /// What to do about a batch of so many that failed for good, for these items.
+    fn without(items: &[usize], reason: &str, count: usize) -> Outcome {
+        let items: Vec<_> = items.iter().copied().filter(|item| *item < count).collect();
+        match (items.is_empty(), count == 1) {
+            (false, _) => Outcome::Without(items, reason.to_owned()),
+            (true, true) => Outcome::Without(vec![0], reason.to_owned()),
+            (true, false) => Outcome::Split,
         }
     }
 
@@ -126,6 +155,16 @@ impl Delivery {
             .map(|(i, _)| i)
             .collect()
     }
+}
+
+/// What a receiver says of a batch of so many of which it rejected some. Each item counts once; one that does not exist is ignored, and
+/// a rejection of nothing delivers everything.
+fn rejected(items: &[Rejected], count: usize) -> Outcome {
+    let mut items: Vec<_> =
+        items.iter().filter(|rejected| rejected.item < count).cloned().collect();
+    items.sort_by_key(|rejected| rejected.item);
+    items.dedup_by_key(|rejected| rejected.item);
+    Outcome::Partly(items)
 }
 
 /// These items, and the others.

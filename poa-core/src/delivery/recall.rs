@@ -6,6 +6,7 @@
 use super::attempt::{Failure, attempt};
 use super::{Delivery, narrow};
 use crate::activity::ActivityMonitor;
+use crate::error::or_default;
 use crate::status::Phase;
 use crate::{Activity, Receiver};
 
@@ -43,7 +44,7 @@ impl Delivery {
             }
             self.recall.broken = 0;
         }
-        self.status.running(super::endpoints(|| receiver.endpoints()));
+        self.status.running(or_default(|| receiver.endpoints()));
         Some(receiver)
     }
 
@@ -58,7 +59,7 @@ impl Delivery {
             let told = attempt(timeout, async { receiver.handle_active(agents).await }).await;
             let Err(failure) = told else { return Ok(()) };
             self.note(&failure);
-            if !matches!(failure, Failure::Transient(_)) {
+            if failure.breaks() || failure.is_permanent() {
                 return Err(failure);
             }
             self.counts.retried.inc();

@@ -6,13 +6,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::set_aside::keep;
 use super::{Counts, Delivery};
-use crate::bus::Reader;
+use crate::engine::Subscription;
 use crate::status::StatusCell;
 use crate::{Backlog, DeadLetter, DeadLetters, Message, Retry, WhenFull};
 
 /// Keeps the backlog of one receiver within its bounds.
 pub(crate) struct Shedding {
-    reader: Arc<Reader>,
+    subscription: Arc<dyn Subscription>,
     receiver: Arc<str>,
     backlog: Backlog,
     retry: Retry,
@@ -26,7 +26,7 @@ impl Shedding {
     pub(crate) fn of(delivery: &Delivery) -> Option<Self> {
         let backlog = delivery.options.backlog;
         (backlog.when_full != WhenFull::Refuse).then(|| Self {
-            reader: delivery.reader.clone(),
+            subscription: delivery.subscription.clone(),
             receiver: delivery.build.name.clone(),
             backlog,
             retry: delivery.options.retry,
@@ -41,8 +41,8 @@ impl Shedding {
         loop {
             let letters = tokio::select! {
                 biased;
-                letters = self.reader.next_letters() => letters,
-                () = delivered.cancelled() => self.reader.letters(),
+                letters = self.subscription.next_shed() => letters,
+                () = delivered.cancelled() => self.subscription.shed(),
             };
             if letters.is_empty() {
                 return;
@@ -63,7 +63,7 @@ impl Shedding {
             keep(&**store, letters, &self.retry, &self.receiver, &self.status).await;
         }
         self.counts.dead_lettered.inc_by(count as u64);
-        self.reader.letters_kept(count);
+        self.subscription.shed_kept(count);
     }
 
     fn reason(&self) -> String {

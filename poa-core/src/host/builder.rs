@@ -6,29 +6,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::start;
 use super::stop::Limits;
-use super::{Ack, Engine, Host, ReceiverOptions};
+use super::{Ack, Host, ReceiverOptions, start};
 use crate::auth::Authenticator;
-use crate::bus::{KeyWindow, LogOpenError, OpenLog};
-use crate::plugin::{handler_factory, receiver_factory};
+use crate::engine::{Acks, BusCounts, BusSettings, Engine, KeyWindow, Unrouted};
+use crate::plugin::factory;
+use crate::shared::Shared;
 use crate::telemetry::Telemetry;
 use crate::{
-    BoxError, BuildContext, DataTypes, DeadLetters, Extensions, HandlerFactory, HandlerPlugin,
-    InvalidDataType, ReceiverFactory, ReceiverPlugin,
+    BuildContext, CustomHandler, DataTypes, DeadLetters, EngineFactory, Extensions, HandlerFactory,
+    Plugin, Receiver, ReceiverFactory, StartError,
 };
 
 /// Describes a host. Nothing happens before [`start`](Self::start).
 #[must_use = "a host is started with `start`"]
 pub struct HostBuilder {
-    metrics: Vec<String>,
-    data_dir: PathBuf,
-    pub(super) engine: Engine,
+    pub(super) data_types: Vec<String>,
+    pub(super) data_dir: PathBuf,
+    pub(super) engine: Option<(Arc<str>, EngineFactory)>,
     pub(super) ack: Ack,
-    pub(super) ack_for: BTreeMap<String, Ack>,
-    pub(super) delivered_within: Duration,
-    pub(super) idempotency: KeyWindow,
-    log: poa_log::Options,
+    ack_for: BTreeMap<String, Ack>,
+    delivered_within: Duration,
+    idempotency: KeyWindow,
+    unrouted: Unrouted,
     pub(super) memory: u64,
     pub(super) inactive_after: Duration,
     pub(super) limits: Limits,
@@ -41,60 +41,6 @@ pub struct HostBuilder {
     pub(super) receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
 }
 
-/// Why a host did not start. Whatever had been built is gone again.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The list of data types is not valid.
-    #[error("metrics")]
-    DataTypes(#[from] InvalidDataType),
-    /// Two plugins of the same role have the same name.
-    #[error("{0}: there are two of this name; rename one")]
-    DuplicateName(String),
-    /// A receiver subscribes to a data type that the host does not accept.
-    #[error(
-        "receivers.{receiver}: `{data_type}` is not among the host's metrics; declare it there"
-    )]
-    UnknownDataType {
-        /// The receiver.
-        receiver: String,
-        /// What it subscribes to.
-        data_type: String,
-    },
-    /// An ack is set for a data type that the host does not accept.
-    #[error("an ack is set for `{0}`, which is not among the host's metrics; declare it there")]
-    UnknownDataTypeInAck(String),
-    /// This engine cannot give the promise that `ack` makes.
-    #[error(
-        "ack = \"stored\" needs a log on disk, and this host's bus is in memory; use `memory` or `delivered`"
-    )]
-    AckNotPossible,
-    /// The log cannot be opened.
-    #[error("bus")]
-    Log(#[from] LogOpenError),
-    /// The thread that writes the log cannot be started, or not write where receivers begin.
-    #[error("bus: cannot begin to write the log")]
-    Commit(#[source] std::io::Error),
-    /// The data directory cannot be made.
-    #[error("cannot create the data directory {path}; is its parent writable?")]
-    DataDir {
-        /// The directory.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A plugin could not be built.
-    #[error("{plugin}")]
-    Plugin {
-        /// Its role and name: `receivers.store`.
-        plugin: String,
-        /// Why.
-        #[source]
-        source: BoxError,
-    },
-}
-
 impl Default for HostBuilder {
     fn default() -> Self {
         Self::new()
@@ -102,17 +48,20 @@ impl Default for HostBuilder {
 }
 
 impl HostBuilder {
-    /// A host without plugins that keeps its data in `poa-data`.
+    /// A host without plugins that keeps its data in `poa-data`. It needs an [engine](Self::engine).
+    ///
+    /// Unlike the bundled server it acknowledges from memory and keeps no dead letters, until [`ack`](Self::ack) and
+    /// [`dead_letters`](Self::dead_letters) say otherwise.
     pub fn new() -> Self {
         Self {
-            metrics: Vec::new(),
+            data_types: Vec::new(),
             data_dir: "poa-data".into(),
-            engine: Engine::Memory,
+            engine: None,
             ack: Ack::Memory,
             ack_for: BTreeMap::new(),
             delivered_within: Duration::from_secs(30),
             idempotency: KeyWindow::default(),
-            log: poa_log::Options::default(),
+            unrouted: Unrouted::default(),
             memory: 256 << 20,
             inactive_after: Duration::from_secs(7),
             limits: Limits { handlers: Duration::from_secs(10), drain: Duration::from_secs(20) },
@@ -126,9 +75,15 @@ impl HostBuilder {
         }
     }
 
+    /// Names the host. Its metrics then carry the label `host`, so that those of several hosts in one process can be told apart.
+    pub fn name(mut self, name: &str) -> Self {
+        self.telemetry = Telemetry::of_host(name);
+        self
+    }
+
     /// The data types the host accepts.
-    pub fn metrics<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
-        self.metrics.extend(names.into_iter().map(Into::into));
+    pub fn data_types<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.data_types.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -138,9 +93,14 @@ impl HostBuilder {
         self
     }
 
-    /// Where messages wait for their receivers; [`Engine::Memory`] if not set.
-    pub fn engine(mut self, engine: Engine) -> Self {
-        self.engine = engine;
+    /// The engine that carries messages, and its name in `/status`. Every host has one.
+    pub fn engine<P: Plugin + Engine>(self, kind: &str, config: P::Config) -> Self {
+        self.engine_from(kind, factory(config, |engine: P| Box::new(engine) as Box<dyn Engine>))
+    }
+
+    /// The engine made by this factory.
+    pub fn engine_from(mut self, kind: &str, factory: EngineFactory) -> Self {
+        self.engine = Some((kind.into(), factory));
         self
     }
 
@@ -162,25 +122,25 @@ impl HostBuilder {
         self
     }
 
-    /// How long it is remembered which messages were taken, by their idempotency keys; see [`KeyWindow`] for what holds if not set.
+    /// How long idempotency keys are remembered; see [`KeyWindow`] for the default.
     pub fn idempotency(mut self, window: KeyWindow) -> Self {
         self.idempotency = window;
         self
     }
 
-    /// The size of the files of the log, in bytes; 64 MiB if not set. Space is given back a file at a time.
-    pub fn segment_bytes(mut self, bytes: u64) -> Self {
-        self.log = self.log.segment_bytes(bytes);
+    /// What becomes of messages of types that no receiver subscribes to; they are refused if not set.
+    pub fn unrouted(mut self, unrouted: Unrouted) -> Self {
+        self.unrouted = unrouted;
         self
     }
 
-    /// The bound on the memory, in bytes, that all bodies in hand may take; 256 MiB if not set.
+    /// The bound on the memory, in bytes, that all request bodies may take together; 256 MiB if not set.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self
     }
 
-    /// How long an agent may be silent; 7 s if not set.
+    /// How long an agent may be silent before it is inactive; 7 s if not set.
     pub fn inactive_after(mut self, timeout: Duration) -> Self {
         self.inactive_after = timeout;
         self
@@ -198,27 +158,34 @@ impl HostBuilder {
         self
     }
 
-    /// Who decides who may speak.
+    /// Sets the authenticator, which handlers ask who may send.
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);
         self
     }
 
-    /// Who keeps the messages that can never be delivered. If not set, they are reported in the log and gone.
+    /// Sets the store for messages that can never be delivered. If not set, they are reported in the log and lost.
     pub fn dead_letters(mut self, store: Arc<dyn DeadLetters>) -> Self {
         self.dead_letters = Some(store);
         self
     }
 
-    /// Something for the plugins that know `T`; see [`BuildContext::resource`].
+    /// Adds a resource for the plugins that know `T`; see [`BuildContext::resource`].
     pub fn resource<T: std::any::Any + Send + Sync>(mut self, resource: T) -> Self {
         self.resources.insert(resource);
         self
     }
 
+    /// Adds resources for the plugins that know their types: those of a [`Registry`](crate::Registry).
+    pub fn resources(mut self, resources: &Extensions) -> Self {
+        self.resources.extend(resources);
+        self
+    }
+
     /// Adds a handler.
-    pub fn handler<P: HandlerPlugin>(self, name: &str, config: P::Config) -> Self {
-        self.handler_from(name, handler_factory::<P>(config))
+    pub fn handler<P: Plugin + CustomHandler>(self, name: &str, config: P::Config) -> Self {
+        let erase = |handler: P| Box::new(handler) as Box<dyn CustomHandler>;
+        self.handler_from(name, factory(config, erase))
     }
 
     /// Adds a handler made by this factory.
@@ -228,13 +195,14 @@ impl HostBuilder {
     }
 
     /// Adds a receiver.
-    pub fn receiver<P: ReceiverPlugin>(
+    pub fn receiver<P: Plugin + Receiver>(
         self,
         name: &str,
         options: ReceiverOptions,
         config: P::Config,
     ) -> Self {
-        self.receiver_from(name, options, receiver_factory::<P>(config))
+        let erase = |receiver: P| Box::new(receiver) as Box<dyn Receiver>;
+        self.receiver_from(name, options, factory(config, erase))
     }
 
     /// Adds a receiver made by this factory.
@@ -256,45 +224,51 @@ impl HostBuilder {
     /// See [`StartError`]. Nothing runs then.
     pub async fn start(mut self) -> Result<Host, StartError> {
         start::check_names(&self)?;
-        let data_types = DataTypes::new(&self.metrics)?;
-        self.check_acks(&data_types)?;
+        let data_types = DataTypes::new(&self.data_types)?;
+        let settings = self.bus_settings(&data_types)?;
         start::make_data_dir(&self.data_dir)?;
-        let log = self.open_log(&data_types)?;
         let build = BuildContext {
             name: "".into(),
             data_dir: std::mem::take(&mut self.data_dir).into(),
             data_types,
             resources: Arc::new(std::mem::take(&mut self.resources)),
+            shared: Shared::default(),
+            bus: Arc::new(settings),
             telemetry: self.telemetry.clone(),
             has_authenticator: self.authenticator.is_some(),
             call_timeout: None,
         };
+        let engine = self.build_engine(&build).await?;
         let built = start::build_plugins(&mut self, &build).await?;
-        self.run(build, built, log)
+        self.run(build, engine, built).await
     }
 
-    /// Refuses promises that cannot be kept.
-    fn check_acks(&self, types: &DataTypes) -> Result<(), StartError> {
+    fn bus_settings(&self, types: &DataTypes) -> Result<BusSettings, StartError> {
         if let Some(unknown) = self.ack_for.keys().find(|name| types.get(name).is_none()) {
             return Err(StartError::UnknownDataTypeInAck(unknown.clone()));
         }
-        let stored = self.acks(types).by_type.contains(&Ack::Stored);
-        if stored && self.engine == Engine::Memory {
-            Err(StartError::AckNotPossible)
-        } else {
-            Ok(())
-        }
+        let ack = |data_type: &crate::DataType| {
+            self.ack_for.get(data_type.name()).copied().unwrap_or(self.ack)
+        };
+        Ok(BusSettings {
+            acks: Acks::new(types, ack, self.delivered_within),
+            unrouted: self.unrouted,
+            keys: self.idempotency,
+            counts: BusCounts::new(&self.telemetry),
+        })
     }
 
-    fn open_log(&self, types: &DataTypes) -> Result<Option<OpenLog>, StartError> {
-        match self.engine {
-            Engine::Memory => Ok(None),
-            Engine::Log => {
-                let log = OpenLog::open(&self.data_dir.join("log"), types.clone(), self.log)?;
-                let receivers: Vec<_> = self.receivers.iter().map(|(name, ..)| &**name).collect();
-                log.warn_of_removed(&receivers);
-                Ok(Some(log))
-            }
+    async fn build_engine(&mut self, cx: &BuildContext) -> Result<Arc<dyn Engine>, StartError> {
+        let Some((kind, factory)) = &self.engine else { return Err(StartError::NoEngine) };
+        let cx = cx.clone().with_name(kind);
+        let engine = start::build_within(self.start_timeout, &cx, factory)
+            .await
+            .map_err(|failure| failure.of(format!("bus.{kind}")))?;
+        let capabilities = engine.capabilities();
+        let promised = |ack: &Ack| cx.bus.acks.contains(*ack) && !capabilities.can_promise(*ack);
+        match [Ack::Memory, Ack::Stored].iter().find(|ack| promised(ack)) {
+            Some(ack) => Err(StartError::AckNotPossible { engine: kind.clone(), ack: ack.name() }),
+            None => Ok(engine.into()),
         }
     }
 }
@@ -304,7 +278,8 @@ impl fmt::Debug for HostBuilder {
         let handlers: Vec<_> = self.handlers.iter().map(|(name, _)| name).collect();
         let receivers: Vec<_> = self.receivers.iter().map(|(name, ..)| name).collect();
         f.debug_struct("HostBuilder")
-            .field("metrics", &self.metrics)
+            .field("data_types", &self.data_types)
+            .field("engine", &self.engine.as_ref().map(|(kind, _)| kind))
             .field("handlers", &handlers)
             .field("receivers", &receivers)
             .finish_non_exhaustive()

@@ -1,30 +1,40 @@
 //! A running poa: handlers, bus and receivers, started and stopped together.
 
 mod builder;
+mod change;
+mod error;
 mod options;
+mod parts;
 mod run;
 mod start;
 mod stop;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use builder::{HostBuilder, StartError};
-pub use options::{Ack, Engine, ReadFrom, ReceiverOptions};
+pub use builder::HostBuilder;
+pub(crate) use change::HAND_OVER;
+pub use error::{ChangeError, StartError};
+pub use options::{Ack, ReadFrom, ReceiverOptions};
+use parts::LockedParts;
 pub use stop::StopReport;
 
-use crate::bus::{Bus, Reader};
-use crate::delivery::{Counts, Replay};
+use crate::bus::Bus;
+use crate::delivery::{Replay, Turns};
+use crate::engine::{Capabilities, Receipt, SendError, SharedStore};
 use crate::handler::Services;
-use crate::status::{DeliveryStatus, PluginStatus, Status, StatusCell};
-use crate::telemetry::{Gauge, Telemetry};
+use crate::status::Status;
+use crate::telemetry::Telemetry;
 use crate::{
-    AgentId, DataTypes, Draft, HandlerContext, Message, MessageId, Receipt, Refused, Timestamp,
+    AgentId, BuildContext, DataTypes, DeadLetters, Draft, HandlerContext, Message, MessageId,
+    Timestamp,
 };
 
 /// A running host, on the runtime that started it.
@@ -33,30 +43,19 @@ use crate::{
 #[derive(Debug)]
 pub struct Host {
     handle: HostHandle,
-    handlers: Vec<Task>,
-    receivers: Vec<Task>,
     monitor: JoinHandle<()>,
-    /// Told when the thread that writes the log has ended, if there is one.
-    committer: Option<oneshot::Receiver<()>>,
     limits: stop::Limits,
-}
-
-/// A plugin's task.
-#[derive(Debug)]
-struct Task {
-    name: String,
-    task: JoinHandle<()>,
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.handle.0.ready.store(false, Ordering::Relaxed);
+        let shared = &self.handle.0;
+        shared.ready.store(false, Ordering::Relaxed);
         self.monitor.abort();
-        for plugin in self.handlers.iter().chain(&self.receivers) {
-            plugin.task.abort();
-        }
-        self.handle.0.bus.close();
-        self.handle.0.bus.finish();
+        let parts = shared.parts.lock();
+        parts.handlers.iter().filter_map(|part| part.task.as_ref()).for_each(JoinHandle::abort);
+        parts.receivers.iter().flat_map(|part| &part.tasks).for_each(JoinHandle::abort);
+        shared.bus.engine().close();
     }
 }
 
@@ -66,7 +65,7 @@ impl Host {
         HostBuilder::new()
     }
 
-    /// A handle to ask the host about itself, and to send messages into it.
+    /// A handle to ask the host about itself, to send messages into it, and to change it.
     #[must_use]
     pub fn handle(&self) -> HostHandle {
         self.handle.clone()
@@ -80,78 +79,61 @@ pub enum ReplayError {
     /// The host has no receiver of this name.
     #[error("there is no such receiver")]
     NoSuchReceiver,
-    /// The host is stopping; what was not delivered stays where it was.
+    /// The host or the receiver is stopping; what was not delivered stays where it was.
     #[error("the host is stopping")]
     Stopping,
 }
 
-/// Asks a running host about itself, and sends messages into it. Cloning is cheap.
+/// Asks a running host about itself, sends messages into it, and changes it. Cloning is cheap.
 #[derive(Clone)]
 pub struct HostHandle(Arc<Shared>);
 
 struct Shared {
-    bus: Arc<Bus>,
+    bus: Bus,
     services: Arc<Services>,
+    /// What every plugin is built with, but for its name.
+    build: BuildContext,
+    /// Where the host keeps what must survive a crash together with the messages, if they do.
+    state_dir: Option<PathBuf>,
+    turns: Turns,
+    dead_letters: Option<Arc<dyn DeadLetters>>,
+    start_timeout: Duration,
+    stop_timeout: Duration,
     ready: AtomicBool,
     started_at: Timestamp,
     ack: Ack,
-    engine: Engine,
-    handler_status: Vec<StatusCell>,
-    receiver_status: Vec<ReceiverState>,
+    engine_kind: Arc<str>,
+    parts: LockedParts,
+    /// Held while the host is changed.
+    changes: tokio::sync::Mutex<()>,
     stop_handlers: CancellationToken,
     stop_receivers: CancellationToken,
 }
 
-/// What can be asked about a receiver while it runs.
-struct ReceiverState {
-    name: String,
-    cell: StatusCell,
-    reader: Arc<Reader>,
-    counts: Arc<Counts>,
-    backlog_messages: Gauge,
-    backlog_bytes: Gauge,
-    replay: mpsc::Sender<Replay>,
-}
-
-impl ReceiverState {
-    fn delivery(&self) -> DeliveryStatus {
-        let backlog = self.reader.backlog();
-        DeliveryStatus {
-            backlog_messages: backlog.count as u64,
-            backlog_bytes: backlog.bytes as u64,
-            delivered: self.counts.delivered.get(),
-            retried: self.counts.retried.get(),
-            dead_lettered: self.counts.dead_lettered.get(),
-            skipped: self.counts.skipped.get(),
-        }
-    }
-
-    fn status(&self) -> PluginStatus {
-        PluginStatus { delivery: Some(self.delivery()), ..self.cell.snapshot() }
-    }
-}
-
 impl HostHandle {
-    /// True while the host takes messages: from the end of its start to the beginning of its stop, unless its log broke.
+    /// True while the host takes messages: from the end of its start to the beginning of its stop, unless its engine broke.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.ready.load(Ordering::Relaxed) && !self.0.bus.is_closing()
+        self.0.ready.load(Ordering::Relaxed) && self.0.bus.engine().is_open()
     }
 
     /// The state of the host and of every plugin.
     #[must_use]
     pub fn status(&self) -> Status {
         let shared = &self.0;
-        let handlers = shared.handler_status.iter().map(StatusCell::snapshot);
-        let receivers = shared.receiver_status.iter().map(ReceiverState::status);
+        let parts = shared.parts.lock();
+        let handlers = parts.handlers.iter().map(|part| part.cell.snapshot());
+        let receivers = parts.receivers.iter().map(|part| part.state.status());
+        let counts = &shared.build.bus.counts;
         Status {
             ready: self.is_ready(),
             started_at: shared.started_at,
             ack: shared.ack.name(),
-            engine: shared.engine.name(),
+            engine: shared.engine_kind.to_string(),
+            bus: shared.bus.engine().status(),
             active_agents: shared.services.activity.active(),
-            unrouted: shared.bus.counts().unrouted.get(),
-            repeated: shared.bus.counts().repeated.get(),
+            unrouted: counts.unrouted.get(),
+            repeated: counts.repeated.get(),
             plugins: handlers.chain(receivers).collect(),
         }
     }
@@ -159,11 +141,8 @@ impl HostHandle {
     /// All metrics of the host, in the Prometheus text format.
     #[must_use]
     pub fn metrics(&self) -> String {
-        for receiver in &self.0.receiver_status {
-            let backlog = receiver.reader.backlog();
-            receiver.backlog_messages.set(backlog.count as i64);
-            receiver.backlog_bytes.set(backlog.bytes as i64);
-        }
+        self.0.parts.lock().receivers.iter().for_each(|part| part.state.refresh_gauges());
+        self.0.bus.engine().refresh_metrics();
         self.telemetry().encode()
     }
 
@@ -179,12 +158,24 @@ impl HostHandle {
         &self.0.services.data_types
     }
 
-    /// Gives a message to every receiver that subscribed to its data type, as a handler does.
+    /// Sends a message to every receiver that subscribes to its data type, as a handler does.
     ///
     /// # Errors
-    /// When a backlog is full or the host is stopping. The message was then given to nobody.
-    pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, Refused> {
-        self.0.bus.publish([message])
+    /// As [`HandlerContext::send_to_receivers`].
+    pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, SendError> {
+        self.0.bus.publish(message.into())
+    }
+
+    /// What the engine of the host can promise.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.0.bus.engine().capabilities()
+    }
+
+    /// The store that all nodes of the engine share, where it spans machines.
+    #[must_use]
+    pub fn shared_store(&self) -> Option<Arc<dyn SharedStore>> {
+        self.0.bus.engine().shared_store()
     }
 
     /// Tells every receiver that an agent is inactive, unless that is known already.
@@ -206,16 +197,18 @@ impl HostHandle {
         receiver: &str,
         messages: Vec<Message>,
     ) -> Result<Vec<MessageId>, ReplayError> {
-        let mut states = self.0.receiver_status.iter();
-        let state =
-            states.find(|state| state.name == receiver).ok_or(ReplayError::NoSuchReceiver)?;
+        let replay = {
+            let parts = self.0.parts.lock();
+            let part = parts.receivers.iter().find(|part| part.state.name == receiver);
+            part.map(|part| part.state.replay.clone()).ok_or(ReplayError::NoSuchReceiver)?
+        };
         let (done, failed) = oneshot::channel();
-        let sent = state.replay.send(Replay { messages, done }).await;
+        let sent = replay.send(Replay { messages, done }).await;
         sent.map_err(|_| ReplayError::Stopping)?;
         failed.await.map_err(|_| ReplayError::Stopping)
     }
 
-    /// What a handler of this name would get: lets code outside any plugin act as a handler.
+    /// The context of a handler of this name: lets code outside any plugin act as a handler.
     #[must_use]
     pub fn context(&self, name: &str) -> HandlerContext {
         HandlerContext {

@@ -1,29 +1,10 @@
+//! What operators and embedders choose for a host and its receivers.
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Duration;
 use crate::{Backlog, BatchLimits, Retry};
-
-/// Where messages wait for their receivers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Engine {
-    /// In a log on the disk. What waits there survives the process.
-    Log,
-    /// In memory. What waits there is lost when the process ends before it is delivered.
-    #[default]
-    Memory,
-}
-
-impl Engine {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Log => "log",
-            Self::Memory => "memory",
-        }
-    }
-}
 
 /// What a positive answer to an agent means.
 ///
@@ -37,14 +18,16 @@ pub enum Ack {
     /// The message is queued in memory: lost when the process ends before it is delivered.
     #[default]
     Memory,
-    /// The message is in the log, and the log on the disk. Needs `engine = "log"`.
+    /// The message is stored: it is on the disk, and the disk is synced. Needs an engine that stores.
     Stored,
     /// Every `critical` receiver subscribed to it has confirmed the message; every receiver, if none is critical.
     Delivered,
 }
 
 impl Ack {
-    pub(super) fn name(self) -> &'static str {
+    /// The name in a configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Stored => "stored",
@@ -69,7 +52,7 @@ pub struct ReceiverOptions {
     /// How far it may fall behind.
     #[serde(default)]
     pub backlog: Backlog,
-    /// How long it may take for one batch; afterwards it is started anew and gets the batch again.
+    /// How long it may take for one batch; then it is restarted and gets the batch again.
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
     /// Whether the host refuses to start while this receiver is not available. Otherwise it is retried in the background.
@@ -78,20 +61,20 @@ pub struct ReceiverOptions {
     /// Whether `ack = "delivered"` waits for this receiver. If no receiver is critical, it waits for all.
     #[serde(default)]
     pub critical: bool,
-    /// Where a receiver begins that the log does not know yet.
+    /// Where a new receiver starts reading.
     #[serde(default)]
     pub from: ReadFrom,
 }
 
-/// Where a receiver begins that the log does not know yet.
+/// Where a new receiver starts reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReadFrom {
-    /// With what comes after it was added.
+    /// With messages that come after it was added.
     #[default]
     End,
-    /// With the oldest message that is still in the log.
+    /// With the oldest message that the engine still has.
     Start,
 }
 

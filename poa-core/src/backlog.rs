@@ -1,0 +1,102 @@
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Duration, Size};
+
+/// How many messages a receiver gets at once, and how long the first of them waits for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct BatchLimits {
+    /// The most messages in a batch.
+    #[schemars(range(min = 1))]
+    pub size: usize,
+    /// The most bytes in a batch; a larger message is a batch of its own.
+    pub bytes: Size,
+    /// How long a batch that is not full waits for more.
+    pub linger: Duration,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { size: 1000, bytes: Size::bytes(4 << 20), linger: Duration::from_millis(20) }
+    }
+}
+
+/// How far a receiver may fall behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
+pub struct Backlog {
+    /// The most bytes that may wait for this receiver. If not set: with the log engine half of what the log has of the disk, which
+    /// is what is free and what the log takes at the start; with the memory engine 64 MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<Size>,
+    /// How long a message may wait for this receiver before it is given to it. If not set: for as long as it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
+    /// The most bytes of the log that may be kept on the disk because of this receiver: all that came after the oldest message it
+    /// has not confirmed, messages for others included. If not set: half of what the log has of the disk, or `max_bytes` if that is
+    /// more. With the memory engine it means nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_log: Option<Size>,
+    /// What happens when one of the three is reached.
+    pub when_full: WhenFull,
+}
+
+impl Default for Backlog {
+    fn default() -> Self {
+        Self { max_bytes: None, max_age: None, max_log: None, when_full: WhenFull::Refuse }
+    }
+}
+
+impl Backlog {
+    /// What may wait in memory, if nothing else was said.
+    const IN_MEMORY: Size = Size::bytes(64 << 20);
+
+    /// The same with every bound set that is not a time: `disk` is what the log has of the disk, if there is one.
+    #[must_use]
+    pub fn resolved(self, disk: Option<u64>) -> Self {
+        let share = disk.map(|disk| Size::bytes(disk / 2));
+        let max_bytes = self.max_bytes.or(share).unwrap_or(Self::IN_MEMORY);
+        let max_log = share.map(|share| self.max_log.unwrap_or(share.max(max_bytes)));
+        Self { max_bytes: Some(max_bytes), max_log, ..self }
+    }
+}
+
+/// What happens when the backlog of a receiver is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum WhenFull {
+    /// New messages for this receiver are refused, so that the agents keep them, until it has caught up. At `max_log` all new
+    /// messages are, because each of them would take more of the disk.
+    Refuse,
+    /// This receiver skips its oldest messages, counted; the others are not affected.
+    Skip,
+    /// The oldest messages of this receiver become dead letters, to be replayed later; the others are not affected. New
+    /// messages are refused only while dead letters cannot be kept as fast as they come.
+    DeadLetter,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bound_is_set_by_the_disk_or_by_hand() {
+        let bounds = |backlog: Backlog, disk| {
+            let found = backlog.resolved(disk);
+            (found.max_bytes.map(Size::get), found.max_log.map(Size::get))
+        };
+        let unset = Backlog::default();
+        assert_eq!(bounds(unset, Some(1000)), (Some(500), Some(500)));
+        assert_eq!(bounds(unset, None), (Some(64 << 20), None));
+        let small = Backlog { max_bytes: Some(Size::bytes(10)), ..unset };
+        assert_eq!(bounds(small, Some(1000)), (Some(10), Some(500)));
+        let large = Backlog { max_bytes: Some(Size::bytes(900)), ..unset };
+        assert_eq!(bounds(large, Some(1000)), (Some(900), Some(900)));
+        let both = Backlog { max_log: Some(Size::bytes(20)), ..large };
+        assert_eq!(bounds(both, Some(1000)), (Some(900), Some(20)));
+    }
+}

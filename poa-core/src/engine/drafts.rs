@@ -1,0 +1,53 @@
+//! One message or several, taken together or not at all.
+
+use crate::Draft;
+
+/// One message or several, taken together or not at all. One message costs no allocation.
+#[derive(Clone, Debug)]
+pub struct Drafts(Inner);
+
+#[derive(Clone, Debug)]
+enum Inner {
+    One([Draft; 1]),
+    Many(Vec<Draft>),
+}
+
+impl Drafts {
+    /// The messages, in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Draft] {
+        match &self.0 {
+            Inner::One(one) => one,
+            Inner::Many(many) => many,
+        }
+    }
+
+    /// The messages, in order.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<Draft> {
+        match self.0 {
+            Inner::One(one) => one.into(),
+            Inner::Many(many) => many,
+        }
+    }
+
+    /// Calls `take` with each message, in order.
+    pub fn for_each(self, mut take: impl FnMut(Draft)) {
+        match self.0 {
+            Inner::One([one]) => take(one),
+            Inner::Many(many) => many.into_iter().for_each(take),
+        }
+    }
+}
+
+impl From<Draft> for Drafts {
+    fn from(draft: Draft) -> Self {
+        Self(Inner::One([draft]))
+    }
+}
+
+impl From<Vec<Draft>> for Drafts {
+    fn from(drafts: Vec<Draft>) -> Self {
+        Self(Inner::Many(drafts))
+    }
+}

@@ -1,0 +1,45 @@
+//! What subscriptions hand out.
+
+use super::TypeSet;
+use crate::{Activity, Message, Timestamp};
+
+/// An entry of the bus.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message, for the subscriptions of its data type.
+    Message(Message),
+    /// An agent changed its state; for every subscription.
+    Activity(Activity),
+}
+
+/// Events that are handed out together, oldest first, each with its position.
+pub type Batch = Vec<(u64, Event)>;
+
+impl Event {
+    /// Whether a subscription of these types gets this event.
+    #[must_use]
+    pub fn is_for(&self, types: TypeSet) -> bool {
+        match self {
+            Self::Message(message) => types.contains(message.data_type()),
+            Self::Activity(_) => true,
+        }
+    }
+
+    /// When the message was received, or the state changed.
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
+        match self {
+            Self::Message(message) => message.received_at(),
+            Self::Activity(change) => change.since,
+        }
+    }
+
+    /// About how many bytes of memory the event takes; backlogs and batches are counted in these.
+    #[must_use]
+    pub fn footprint(&self) -> usize {
+        match self {
+            Self::Message(message) => message.footprint(),
+            Self::Activity(change) => size_of::<Self>() + change.agent_id.as_str().len(),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Receipts for what was accepted, and for what had been accepted before.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use poa_core::engine::{MessageIds, Receipt, TypeSet};
+use poa_core::{Ack, IdempotencyKey, Message};
+
+use crate::confirmations::Waiter;
+use crate::keys::{Follower, Seen};
+use crate::pending::{Mark, Pending, Promise};
+use crate::state::State;
+
+/// What came of the messages of one call.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// The types of those that were accepted.
+    pub(crate) routed: TypeSet,
+    /// The strongest promise among them.
+    pub(crate) ack: Ack,
+    /// Those that had been accepted before.
+    pub(crate) repeated: Vec<Repeated>,
+}
+
+/// A message that was accepted before.
+#[derive(Debug)]
+pub(crate) struct Repeated {
+    pub(crate) key: IdempotencyKey,
+    /// Its type.
+    pub(crate) types: TypeSet,
+}
+
+/// Those who only waited until their messages were on the disk.
+pub(crate) type Stored = Vec<Arc<Waiter>>;
+
+/// What a receipt waits for of a message that was accepted before.
+enum Open {
+    /// It is not in the log yet, and then so many subscribers have to confirm it.
+    OnItsWay { key: IdempotencyKey, readers: TypeSet, count: usize },
+    /// This subscriber has not confirmed it.
+    Unconfirmed { place: usize, position: u64 },
+    /// One that counts did not get it.
+    Lost,
+}
+
+impl Open {
+    fn shares(&self) -> usize {
+        match self {
+            Self::OnItsWay { count, .. } => (*count).max(1),
+            Self::Unconfirmed { .. } | Self::Lost => 1,
+        }
+    }
+}
+
+impl State {
+    /// Where the next accepted event goes; see [`promise`](Self::promise).
+    pub(crate) fn mark(&self) -> Mark {
+        match &self.pending {
+            Some(pending) => Mark::Entry(pending.entries.len()),
+            None => Mark::Position(self.end),
+        }
+    }
+
+    /// A receipt for the messages accepted since `mark`, and for those that were accepted before.
+    pub(crate) fn promise(&mut self, taken: &Taken, ids: MessageIds, mark: Mark) -> Receipt {
+        let delivered = match taken.ack {
+            Ack::Stored => false,
+            Ack::Delivered => true,
+            _ => return Receipt::ready(ids),
+        };
+        let count = if delivered { self.count_confirming(taken.routed) } else { 0 };
+        // Without subscribers to wait for, it waits for the disk alone.
+        let readers = if count == 0 { TypeSet::default() } else { taken.routed };
+        let accepted = if taken.routed.is_empty() { 0 } else { count.max(1) };
+        let open: Vec<_> =
+            taken.repeated.iter().flat_map(|again| self.still_open(again, delivered)).collect();
+        let missing = accepted + open.iter().map(Open::shares).sum::<usize>();
+        if missing == 0 {
+            return Receipt::ready(ids);
+        }
+        let (receipt, waiter) = Waiter::new(ids, missing);
+        for open in open {
+            self.wait_for(open, &waiter);
+        }
+        if accepted > 0 {
+            self.add_promise(readers, mark, waiter);
+        }
+        receipt
+    }
+
+    /// What is not known yet of a message that was accepted before.
+    fn still_open(&self, again: &Repeated, delivered: bool) -> Vec<Open> {
+        let readers = if delivered { again.types } else { TypeSet::default() };
+        match self.keys.seen(again.key) {
+            Seen::Pending => {
+                let count = self.count_confirming(readers);
+                let readers = if count == 0 { TypeSet::default() } else { readers };
+                vec![Open::OnItsWay { key: again.key, readers, count }]
+            }
+            Seen::Stored { lost: true, .. } if delivered => vec![Open::Lost],
+            Seen::Stored { position, .. } => self
+                .active()
+                .filter(|(_, subscriber)| subscriber.has_to_confirm(readers))
+                .filter(|(_, subscriber)| subscriber.position(&self.tail, self.end) <= position)
+                .map(|(place, _)| Open::Unconfirmed { place, position })
+                .collect(),
+            Seen::Never => Vec::new(),
+        }
+    }
+
+    fn wait_for(&mut self, open: Open, waiter: &Arc<Waiter>) {
+        match open {
+            Open::OnItsWay { key, readers, .. } => {
+                self.keys.follow(key, Follower { waiter: waiter.clone(), readers });
+            }
+            Open::Unconfirmed { place, position } => {
+                if let Some(subscriber) = &mut self.subscribers[place] {
+                    subscriber.confirmations.push(position..position + 1, waiter.clone());
+                }
+            }
+            Open::Lost => waiter.confirm(false),
+        }
+    }
+
+    fn add_promise(&mut self, readers: TypeSet, mark: Mark, waiter: Arc<Waiter>) {
+        match (mark, &mut self.pending) {
+            (Mark::Entry(from), Some(pending)) => {
+                let entries = from..pending.entries.len();
+                pending.promises.push(Promise { entries, readers, waiter });
+            }
+            (Mark::Position(from), _) if !readers.is_empty() => {
+                self.await_readers(readers, from..self.end, &waiter);
+            }
+            // Without a log and without subscribers that count, there is nothing to wait for.
+            _ => waiter.confirm(true),
+        }
+    }
+
+    fn await_readers(&mut self, readers: TypeSet, range: Range<u64>, waiter: &Arc<Waiter>) {
+        let all = self.subscribers.iter_mut().flatten();
+        for subscriber in all.filter(|subscriber| subscriber.has_to_confirm(readers)) {
+            subscriber.confirmations.push(range.clone(), waiter.clone());
+        }
+    }
+
+    /// How many subscribers have to confirm messages of these types.
+    fn count_confirming(&self, types: TypeSet) -> usize {
+        self.active().filter(|(_, subscriber)| subscriber.has_to_confirm(types)).count()
+    }
+
+    /// What was promised of a group that has become durable at `begin`. Returns those who only waited for that.
+    pub(crate) fn keep_promises(&mut self, durable: &mut Pending, begin: u64) -> Stored {
+        let mut stored = Vec::new();
+        for promise in durable.promises.drain(..) {
+            // Subscribers may have gone since; then the disk is enough.
+            if promise.readers.is_empty() || self.count_confirming(promise.readers) == 0 {
+                stored.push(promise.waiter);
+            } else {
+                let from = begin + durable.entries[promise.entries.start].0;
+                let last = begin + durable.entries[promise.entries.end - 1].0;
+                self.await_readers(promise.readers, from..last + 1, &promise.waiter);
+            }
+        }
+        stored
+    }
+
+    /// A message is stored: those who sent it again and wait for that are told.
+    pub(crate) fn settle_key(&mut self, message: &Message, position: u64) {
+        let Some(key) = message.idempotency_key() else { return };
+        let (fingerprint, time) = (message.fingerprint(), message.received_at());
+        for Follower { waiter, readers } in
+            self.keys.store(key, fingerprint, message.id(), time, position)
+        {
+            if readers.is_empty() {
+                waiter.confirm(true);
+            } else {
+                self.await_readers(readers, position..position + 1, &waiter);
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! One receiver's cursor, and what lies between it and the end.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use poa_core::engine::{Event, SubscriptionRequest, TypeSet};
+use poa_core::{Backlog, Timestamp};
+use tokio::sync::Notify;
+
+use crate::confirmations::Confirmations;
+use crate::cursors::Cursor;
+use crate::keys::Keys;
+use crate::load::Load;
+use crate::shed::Shed;
+use crate::tail::{Lanes, Tail};
+
+/// A subscriber: what it asked for, where it is, and who waits for it.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) terms: Terms,
+    pub(crate) ahead: Ahead,
+    pub(crate) in_hand: Option<InHand>,
+    pub(crate) shed: Shed,
+    pub(crate) confirmations: Confirmations,
+    pub(crate) alarm: Alarm,
+    /// Grows when another handle takes over.
+    pub(crate) generation: u64,
+    /// Something behind the batch in hand was shed.
+    pub(crate) passed_over: bool,
+}
+
+/// What a subscriber asked for.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) name: Arc<str>,
+    pub(crate) types: TypeSet,
+    pub(crate) lanes: Lanes,
+    pub(crate) backlog: Backlog,
+    pub(crate) critical: bool,
+    /// Whether `delivered` waits for it: because it is critical, or no subscriber is.
+    pub(crate) counts: bool,
+}
+
+/// What was not handed out yet.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    /// Everything before this position was handed out or shed.
+    pub(crate) next: u64,
+    /// What waits from there on; an estimate after a restart, until the subscriber has caught up.
+    pub(crate) load: Load,
+    /// When about the first of it was received, as long as it is on the disk alone.
+    pub(crate) since: Option<Timestamp>,
+    /// Whether `load` is exact.
+    pub(crate) exact: bool,
+}
+
+/// What was handed out and is not confirmed.
+#[derive(Clone, Debug)]
+pub(crate) struct InHand {
+    pub(crate) at: Range<u64>,
+    pub(crate) load: Load,
+    pub(crate) since: Timestamp,
+}
+
+/// Wakes the subscriber once so much waits.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    pub(crate) wanted: Option<Load>,
+    pub(crate) bell: Arc<Notify>,
+}
+
+impl Terms {
+    pub(crate) fn new(request: &SubscriptionRequest, backlog: Backlog, lanes: Lanes) -> Self {
+        Self {
+            name: request.name.clone(),
+            types: request.types,
+            lanes,
+            backlog,
+            critical: request.critical,
+            counts: false,
+        }
+    }
+}
+
+impl Subscriber {
+    /// A subscriber that goes on where the cursor is, or begins at `end`.
+    pub(crate) fn new(terms: Terms, shed: Shed, left: Option<Cursor>, end: u64) -> Self {
+        let mut ahead = Ahead { next: end, load: Load::default(), since: None, exact: true };
+        if let Some(left) = left.filter(|left| left.position < end) {
+            ahead.next = left.position;
+            ahead.exact = false;
+            ahead.load = Load { count: left.messages, bytes: left.bytes };
+            ahead.since = Some(left.since).filter(|since| *since > 0).map(Timestamp::from_micros);
+        }
+        Self {
+            terms,
+            ahead,
+            in_hand: None,
+            shed,
+            confirmations: Confirmations::default(),
+            alarm: Alarm::default(),
+            generation: 0,
+            passed_over: false,
+        }
+    }
+
+    /// Another handle takes over, on other terms. The cursor stays, and what is in hand is handed out again.
+    pub(crate) fn take_over(&mut self, terms: Terms) {
+        self.give_back();
+        self.shed.change(terms.backlog.when_full);
+        self.terms = terms;
+        self.generation += 1;
+        self.alarm.wanted = None;
+        self.alarm.bell.notify_waiters();
+        self.alarm.bell.notify_one();
+        self.shed.wake.notify_one();
+    }
+
+    /// Whether a message of these types is only delivered once this subscriber has confirmed it.
+    pub(crate) fn has_to_confirm(&self, types: TypeSet) -> bool {
+        self.terms.counts && self.terms.types.intersects(types)
+    }
+
+    /// An event of its types was released.
+    pub(crate) fn released(&mut self, load: Load) {
+        self.ahead.load.add(load);
+    }
+
+    /// Whether so much waits. If not, the subscriber is woken once it does.
+    pub(crate) fn want(&mut self, load: Load, tail: &Tail) -> bool {
+        let enough = self.has(load, tail);
+        self.alarm.wanted = (!enough).then_some(load);
+        enough
+    }
+
+    /// What is on the disk alone is not counted exactly, so it has to be looked at.
+    fn has(&self, load: Load, tail: &Tail) -> bool {
+        self.ahead.load.reaches(load) || !(self.has_nothing_ahead() || self.is_in_memory(tail))
+    }
+
+    pub(crate) fn is_in_memory(&self, tail: &Tail) -> bool {
+        tail.covers(&self.terms.lanes, self.ahead.next)
+    }
+
+    pub(crate) fn wake_if_wanted(&mut self, tail: &Tail, keys: &mut Keys) {
+        // Only now, because a message may be shed before it is known who waits for it.
+        self.report_lost(keys);
+        if self.alarm.wanted.is_some_and(|wanted| self.has(wanted, tail)) {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn wake(&mut self) {
+        self.alarm.wanted = None;
+        self.alarm.bell.notify_one();
+    }
+
+    /// Everything before `next` was looked at; these events of it are handed out.
+    pub(crate) fn take_in_hand(&mut self, events: &[(u64, Event)]) {
+        let ([(from, first), .., (last, _)] | [(from @ last, first)]) = events else { return };
+        let load = Load::of_all(events);
+        self.ahead.load.subtract(load);
+        match &mut self.in_hand {
+            Some(in_hand) => {
+                in_hand.at.end = last + 1;
+                in_hand.load.add(load);
+            }
+            None => self.in_hand = Some(InHand { at: *from..last + 1, load, since: first.since() }),
+        }
+    }
+
+    /// Moves on to `next`, with what comes there on the disk.
+    pub(crate) fn move_to(&mut self, next: u64, since: Option<Timestamp>, tail: &Tail) {
+        self.ahead.next = next;
+        if !self.is_in_memory(tail) {
+            self.ahead.since = since.or(self.ahead.since);
+            return;
+        }
+        self.ahead.since = None;
+        if !self.ahead.exact {
+            self.ahead.load = tail.load(&self.terms.lanes, next);
+            self.ahead.exact = true;
+        }
+    }
+
+    /// A subscriber for which nothing waits moves along with the end, whoever the events there are for.
+    pub(crate) fn move_along(&mut self, end: u64) {
+        if self.has_nothing_ahead() {
+            self.ahead.next = end;
+        }
+    }
+
+    fn has_nothing_ahead(&self) -> bool {
+        self.ahead.exact && self.ahead.load.count == 0
+    }
+
+    /// What is in hand is handed out again.
+    pub(crate) fn give_back(&mut self) {
+        if let Some(in_hand) = self.in_hand.take() {
+            self.ahead.next = in_hand.at.start;
+            self.ahead.load.add(in_hand.load);
+            self.ahead.since = Some(in_hand.since);
+        }
+        self.passed_over = false;
+    }
+
+    /// Everything in hand is done with; `failed` lists the positions of what was not delivered.
+    pub(crate) fn confirm(&mut self, failed: &[u64], tail: &Tail, keys: &mut Keys) {
+        self.in_hand = None;
+        self.passed_over = false;
+        failed.iter().for_each(|position| self.lose(*position, keys));
+        self.settle(tail, keys);
+    }
+
+    /// Everything before what still waits is done with.
+    pub(crate) fn settle(&mut self, tail: &Tail, keys: &mut Keys) {
+        self.report_lost(keys);
+        if self.in_hand.is_some() {
+            return;
+        }
+        // Up to there, what was not handed out is for other subscribers, and never comes here.
+        let next = self.first_ahead(tail).unwrap_or(u64::MAX);
+        self.confirmations.settle(self.shed.first().map_or(next, |first| first.min(next)));
+    }
+
+    fn first_ahead(&self, tail: &Tail) -> Option<u64> {
+        if self.has_nothing_ahead() {
+            None
+        } else if self.is_in_memory(tail) {
+            tail.first(&self.terms.lanes, self.ahead.next).map(|(position, _)| *position)
+        } else {
+            Some(self.ahead.next)
+        }
+    }
+
+    fn report_lost(&mut self, keys: &mut Keys) {
+        for position in self.shed.take_lost() {
+            self.lose(position, keys);
+        }
+    }
+
+    fn lose(&self, position: u64, keys: &mut Keys) {
+        self.confirmations.lose(position);
+        if self.terms.counts {
+            keys.lose(position);
+        }
+    }
+
+    /// The position of the first event that is not done with; `end` if there is none.
+    pub(crate) fn position(&self, tail: &Tail, end: u64) -> u64 {
+        let in_hand = self.in_hand.as_ref().map(|in_hand| in_hand.at.start);
+        let next = in_hand.or_else(|| self.first_ahead(tail)).unwrap_or(end);
+        self.shed.first().map_or(next, |first| first.min(next))
+    }
+
+    /// From no later than here on, events are not done with.
+    fn lower_bound(&self) -> u64 {
+        let kept = self.keeps_from();
+        self.shed.first().map_or(kept, |first| first.min(kept))
+    }
+
+    /// Whether more than `most` of the log is kept for it; `end` is where the log ends.
+    pub(crate) fn keeps_more_than(&self, most: u64, tail: &Tail, end: u64) -> bool {
+        // Nearly always the first answer is enough, and costs nothing.
+        end.saturating_sub(self.lower_bound()) > most
+            && end.saturating_sub(self.position(tail, end)) > most
+    }
+
+    /// From where on it needs what is in memory.
+    pub(crate) fn keeps_from(&self) -> u64 {
+        self.in_hand.as_ref().map_or(self.ahead.next, |in_hand| in_hand.at.start)
+    }
+
+    /// How far the subscriber has come.
+    pub(crate) fn cursor(&self, tail: &Tail, end: u64) -> Cursor {
+        let Load { count, bytes } = self.load();
+        let since = self.waiting_since(tail).map_or(0, Timestamp::as_micros);
+        Cursor { position: self.position(tail, end), messages: count, bytes, since }
+    }
+
+    /// When the first of what waits was received.
+    pub(crate) fn waiting_since(&self, tail: &Tail) -> Option<Timestamp> {
+        let in_hand = self.in_hand.as_ref().map(|in_hand| in_hand.since);
+        in_hand.or_else(|| self.ahead_since(tail))
+    }
+
+    /// When the first of what was not handed out was received.
+    pub(crate) fn ahead_since(&self, tail: &Tail) -> Option<Timestamp> {
+        if self.has_nothing_ahead() {
+            None
+        } else if self.is_in_memory(tail) {
+            tail.first(&self.terms.lanes, self.ahead.next).map(|(_, event)| event.since())
+        } else {
+            self.ahead.since
+        }
+    }
+
+    /// What waits, what is in hand or on its way to the dead letters included.
+    pub(crate) fn load(&self) -> Load {
+        let mut load = self.load_to_deliver();
+        load.add(self.shed.load());
+        load
+    }
+
+    pub(crate) fn load_to_deliver(&self) -> Load {
+        let mut load = self.ahead.load;
+        load.add(self.in_hand.as_ref().map_or_else(Load::default, |in_hand| in_hand.load));
+        load
+    }
+}
