@@ -52,7 +52,8 @@ async fn measure() -> Result<(), Failure> {
     });
     let dir = scratch()?;
     let host = Host::builder()
-        .metrics(["m"])
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
+        .data_types(["m"])
         .data_dir(dir.path())
         .receiver_from("watch", ReceiverOptions::subscribe(["m"]), factory)
         .start()

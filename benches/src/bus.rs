@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use poa_core::{
-    Ack, AgentId, BuildContext, DeliveryError, Draft, Engine, Format, Host, HostHandle, Message,
-    Payload, Receiver, ReceiverFactory, ReceiverOptions,
+    Ack, AgentId, BuildContext, DeliveryError, Draft, Format, Host, HostHandle, Message, Payload,
+    Receiver, ReceiverFactory, ReceiverOptions,
 };
 use tokio::sync::{Notify, mpsc};
 
 use crate::Failure;
+use crate::engine::Engine;
 use crate::process::scratch;
 use crate::report::{median, table};
 
@@ -78,9 +79,9 @@ async fn start(
 ) -> Result<(Host, tempfile::TempDir), Failure> {
     let dir = scratch()?;
     let mut builder = Host::builder()
-        .metrics(["m"])
+        .data_types(["m"])
         .data_dir(dir.path())
-        .engine(engine)
+        .engine_from(engine.name(), engine.factory())
         .ack(ack)
         .stop_timeouts(Duration::from_secs(1), Duration::from_secs(1));
     for (n, behaviour) in receivers.iter().enumerate() {

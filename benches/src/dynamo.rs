@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use futures_util::TryStreamExt as _;
 use poa_core::config::Secret;
-use poa_core::{BuildContext, Message, Receiver as _, ReceiverPlugin as _};
+use poa_core::{BuildContext, Message, Plugin as _, Receiver as _};
 use poa_receiver_dynamo::{Config, DynamoDb};
 use poa_testkit::Samples;
 

@@ -8,6 +8,7 @@ mod bundled;
 mod bus;
 mod chart;
 mod dynamo;
+mod engine;
 mod load;
 mod log;
 mod plugins;

@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use poa_core::config::Size;
 use poa_core::{
-    Ack, AgentId, BuildContext, BuildError, DeliveryError, Draft, Engine, Format, Host, HostHandle,
-    Message, Payload, Receiver, ReceiverFactory, ReceiverOptions, ReceiverPlugin, Refused,
-    Registry,
+    Ack, AgentId, BuildContext, BuildError, DeliveryError, Draft, Format, Host, HostHandle,
+    Message, Payload, Plugin, Receiver, ReceiverFactory, ReceiverOptions, Refused, Registry,
 };
 use poa_exec::ExecReceiver;
 use poa_plugin::host::Library;
@@ -33,7 +32,7 @@ const DATA: &str = r#"{"type":"statistics","body":{"active":true,"gasPrice":1000
 struct Null;
 
 #[async_trait]
-impl ReceiverPlugin for Null {
+impl Plugin for Null {
     type Config = BTreeMap<String, String>;
 
     async fn build(_: Self::Config, _: &BuildContext) -> Result<Self, BuildError> {
@@ -52,7 +51,7 @@ impl Receiver for Null {
 struct Full;
 
 #[async_trait]
-impl ReceiverPlugin for Full {
+impl Plugin for Full {
     type Config = BTreeMap<String, String>;
 
     async fn build(_: Self::Config, _: &BuildContext) -> Result<Self, BuildError> {
@@ -175,9 +174,9 @@ async fn host(data_dir: &Path, ack: Ack, factory: ReceiverFactory) -> Result<Hos
     let mut options = ReceiverOptions::subscribe(["m"]).timeout(Duration::from_secs(3600));
     options.backlog.max_bytes = Some(Size::bytes(1 << 36));
     let host = Host::builder()
-        .metrics(["m"])
+        .data_types(["m"])
         .data_dir(data_dir)
-        .engine(Engine::Log)
+        .engine::<poa_engine_local::Log>("log", Default::default())
         .ack(ack)
         .stop_timeouts(Duration::from_secs(1), Duration::from_secs(1))
         .receiver_from("r", options, factory);

@@ -3,9 +3,10 @@
 mod floor;
 mod poa;
 
-use poa_core::{Ack, Engine};
+use poa_core::Ack;
 
 use crate::Failure;
+use crate::engine::Engine;
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Kind {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use poa_core::{
-    Ack, AgentId, BuildContext, DeliveryError, Engine, Host, HostHandle, Message, MessageId,
-    Receiver, ReceiverFactory, ReceiverOptions,
+    Ack, AgentId, BuildContext, DeliveryError, Host, HostHandle, Message, MessageId, Receiver,
+    ReceiverFactory, ReceiverOptions,
 };
 use tokio::sync::watch;
 
@@ -75,9 +75,9 @@ async fn measure() -> Result<(), Failure> {
     let mut options = ReceiverOptions::subscribe(["m"]).timeout(Duration::from_secs(3600));
     options.backlog.max_bytes = Some(poa_core::config::Size::bytes(1 << 36));
     let host = Host::builder()
-        .metrics(["m"])
+        .data_types(["m"])
         .data_dir(dir.path())
-        .engine(Engine::Log)
+        .engine::<poa_engine_local::Log>("log", Default::default())
         .ack(Ack::Stored)
         .receiver_from("healthy", options.clone(), factory(&never, &healthy))
         .receiver_from("late", options, factory(&stop, &late))

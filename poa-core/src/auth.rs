@@ -2,6 +2,8 @@
 //!
 //! The core only knows the question; who answers it (users in a database, a directory, a fixed list) is the embedder's choice.
 
+use std::net::IpAddr;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
 
@@ -26,6 +28,22 @@ pub trait Authenticator: Send + Sync + 'static {
     /// # Errors
     /// When name or password are wrong, the user is inactive, or too many are asking.
     async fn login(&self, user: &str, password: &str) -> Result<String, AuthError>;
+
+    /// As [`login`](Self::login), for a user at this address, so that those who guess passwords there do not hold up others.
+    ///
+    /// Cancel safe: a call that is dropped has made no token.
+    ///
+    /// # Errors
+    /// As [`login`](Self::login).
+    async fn login_from(
+        &self,
+        user: &str,
+        password: &str,
+        address: Option<IpAddr>,
+    ) -> Result<String, AuthError> {
+        let _ = address;
+        self.login(user, password).await
+    }
 
     /// A counter that moves whenever a token may have stopped to be valid before its time.
     ///

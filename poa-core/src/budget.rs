@@ -28,6 +28,12 @@ impl MemoryBudget {
         Reservation { budget: self.0.clone(), held: 0 }
     }
 
+    /// The most bytes that may be reserved.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
     /// Bytes reserved now.
     #[must_use]
     pub fn used(&self) -> u64 {

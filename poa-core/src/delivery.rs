@@ -21,7 +21,7 @@ use crate::restart::Restarts;
 use crate::status::{Phase, StatusCell};
 use crate::telemetry::{Counter, Histogram, Telemetry};
 use crate::{
-    Activity, BuildContext, ControlMessage, DeadLetters, Message, MessageId, Receiver,
+    Activity, BuildContext, ControlMessage, DeadLetters, Message, MessageId, Observer, Receiver,
     ReceiverContext, ReceiverFactory, ReceiverOptions,
 };
 use attempt::{Failure, attempt};
@@ -286,6 +286,12 @@ impl Delivery {
         };
         self.status.enter(phase);
         tokio::time::sleep(wait).await;
+    }
+
+    fn observe(&self, look: impl FnOnce(&dyn Observer, &str)) {
+        if let Some(observer) = &self.context.services.observer {
+            look(&**observer, self.build.name());
+        }
     }
 
     fn note(&self, failure: &Failure) {

@@ -12,7 +12,7 @@ use crate::bus::{Bus, check_types};
 use crate::engine::{Drafts, Receipt, SendError};
 use crate::relay::Relay;
 use crate::telemetry::Telemetry;
-use crate::{AgentId, DataTypes, Draft, MemoryBudget, PluginError};
+use crate::{AgentId, DataTypes, Draft, MemoryBudget, Observer, PluginError};
 
 /// Brings messages into the host.
 #[async_trait]
@@ -49,6 +49,7 @@ pub(crate) struct Services {
     pub(crate) data_types: DataTypes,
     pub(crate) memory: MemoryBudget,
     pub(crate) telemetry: Telemetry,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 impl HandlerContext {

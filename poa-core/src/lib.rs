@@ -19,6 +19,7 @@ mod host;
 mod id;
 mod idempotency;
 mod message;
+mod observer;
 mod payload;
 mod plugin;
 mod receiver;
@@ -49,7 +50,7 @@ pub use error::{chain as error_chain, panic_message};
 pub use handler::{CustomHandler, HandlerContext};
 pub use plugin::{
     BoxError, BuildContext, BuildError, Building, EngineFactory, Factory, HandlerFactory, Plugin,
-    PluginError, ReceiverFactory,
+    PluginError, ReceiverFactory, engine_factory, handler_factory, receiver_factory,
 };
 pub use receiver::{Activity, ControlMessage, DeliveryError, Receiver, ReceiverContext, Rejected};
 pub use relay::{Relay, Relayed, Sign};
@@ -60,8 +61,9 @@ pub use async_trait::async_trait;
 // For embedders and hosts.
 pub use backlog::{Backlog, BatchLimits, WhenFull};
 pub use host::{
-    Ack, ChangeError, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError,
+    Ack, ChangeError, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError, Scope,
     StartError, StopReport,
 };
+pub use observer::Observer;
 pub use registry::{DuplicateKind, EngineKind, HandlerKind, Kind, Kinds, ReceiverKind, Registry};
 pub use restart::Retry;

@@ -268,3 +268,21 @@ pub(crate) fn factory<P: Plugin, T: ?Sized + 'static>(
         Box::pin(async move { Ok(erase(P::build(config, cx).await?)) })
     })
 }
+
+/// A factory of a handler with this configuration.
+#[must_use]
+pub fn handler_factory<P: Plugin + CustomHandler>(config: P::Config) -> HandlerFactory {
+    factory(config, |handler: P| Box::new(handler))
+}
+
+/// A factory of a receiver with this configuration.
+#[must_use]
+pub fn receiver_factory<P: Plugin + Receiver>(config: P::Config) -> ReceiverFactory {
+    factory(config, |receiver: P| Box::new(receiver))
+}
+
+/// A factory of an engine with this configuration.
+#[must_use]
+pub fn engine_factory<P: Plugin + Engine>(config: P::Config) -> EngineFactory {
+    factory(config, |engine: P| Box::new(engine))
+}

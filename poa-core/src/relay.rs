@@ -67,7 +67,15 @@ impl HandlerContext {
         let Relayed { relay, data_types, authenticator, memory, telemetry, shutdown } = parts;
         let activity = ActivityMonitor::relayed(relay.clone());
         let way = Way::There(relay);
-        let services = Services { way, activity, authenticator, data_types, memory, telemetry };
+        let services = Services {
+            way,
+            activity,
+            authenticator,
+            data_types,
+            memory,
+            telemetry,
+            observer: None,
+        };
         Self { name: name.into(), shutdown, services: Arc::new(services) }
     }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use poa_core::{
-    Ack, AgentId, BuildContext, DeliveryError, Draft, Engine, Host, Message, Payload, Receiver,
+    Ack, AgentId, BuildContext, DeliveryError, Draft, Host, Message, Payload, Receiver,
     ReceiverFactory, ReceiverOptions, async_trait,
 };
 use poa_dead_letters::{DeadLetterStore, Which};
@@ -52,9 +52,9 @@ async fn child(dir: &Path, deadly: u64) {
     });
     let store = DeadLetterStore::open(dir.join("dead.db"), 1 << 20).unwrap();
     let host = Host::builder()
-        .metrics(["m"])
+        .data_types(["m"])
         .data_dir(dir)
-        .engine(Engine::Log)
+        .engine::<poa_engine_local::Log>("log", Default::default())
         .ack(Ack::Stored)
         .dead_letters(Arc::new(store))
         .receiver_from("deadly", ReceiverOptions::subscribe(["m"]), factory)

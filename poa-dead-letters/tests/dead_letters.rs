@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use poa_core::{
     AgentId, BuildContext, BuildError, CustomHandler, DataTypes, DeadLetter, DeadLetters,
-    DeliveryError, Draft, Engine, HandlerContext, Host, HostBuilder, Message, MessageId, Payload,
+    DeliveryError, Draft, HandlerContext, Host, HostBuilder, Message, MessageId, Payload,
     PluginError, Receiver, ReceiverFactory, ReceiverOptions, Timestamp, async_trait,
 };
 use poa_dead_letters::{DeadLetterStore, OpenError, Which};
@@ -64,9 +64,9 @@ fn builder(dir: &Path, store: &DeadLetterStore, picky: &Picky) -> HostBuilder {
         Box::pin(async { Ok(Box::new(picky) as Box<dyn Receiver>) })
     });
     Host::builder()
-        .metrics(["m"])
+        .data_types(["m"])
         .data_dir(dir)
-        .engine(Engine::Log)
+        .engine::<poa_engine_local::Log>("log", Default::default())
         .dead_letters(Arc::new(store.clone()))
         .receiver_from("picky", ReceiverOptions::subscribe(["m"]), factory)
 }

@@ -239,9 +239,9 @@ impl From<ChildError> for BuildError {
     fn from(error: ChildError) -> Self {
         match error {
             ChildError::NotReady { .. } | ChildError::Unavailable { .. } => {
-                Self::unavailable("the child process cannot start at present").because(error)
+                Self::unavailable("the child process cannot start at present").with_source(error)
             }
-            _ => Self::failed("the child process does not start").because(error),
+            _ => Self::failed("the child process does not start").with_source(error),
         }
     }
 }

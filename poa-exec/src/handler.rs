@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use poa_core::config::Problem;
 use poa_core::{
-    AgentId, BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
-    Receipt, ReceiptError, async_trait,
+    AgentId, BuildContext, BuildError, CustomHandler, HandlerContext, Plugin, PluginError, Receipt,
+    ReceiptError, async_trait,
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
@@ -38,7 +38,7 @@ const UNREAD: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[async_trait]
-impl HandlerPlugin for ExecHandler {
+impl Plugin for ExecHandler {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -71,7 +71,7 @@ impl CustomHandler for ExecHandler {
         serving
             .run()
             .await
-            .map_err(|error| PluginError::new("the child process failed").because(error))
+            .map_err(|error| PluginError::new("the child process failed").with_source(error))
     }
 
     fn endpoints(&self) -> Vec<String> {

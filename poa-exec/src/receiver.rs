@@ -1,8 +1,7 @@
 use poa_core::config::Problem;
 use poa_core::telemetry::Counter;
 use poa_core::{
-    Activity, BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin,
-    async_trait,
+    Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
 };
 
 use crate::Config;
@@ -31,7 +30,7 @@ pub struct ExecReceiver {
 const ROLE: &str = "receiver";
 
 #[async_trait]
-impl ReceiverPlugin for ExecReceiver {
+impl Plugin for ExecReceiver {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {

@@ -2,7 +2,7 @@
 
 use poa_core::{
     AgentId, BoxError, Draft, Format, HandlerContext, IdempotencyKey, Payload, Receipt,
-    ReceiptError, Refused,
+    ReceiptError,
 };
 
 use poa_protocol::{Limits, decode_fields};
@@ -44,10 +44,11 @@ pub(crate) fn take(cx: &HandlerContext, messages: &[Sent<'_>]) -> Result<Receipt
     if drafts.is_empty() {
         return Err(Outcome::never("`messages` is empty"));
     }
-    let receipt = cx.send_all_to_receivers(drafts).map_err(|refused| match refused {
-        Refused::ForeignDataType(_) => Outcome::never(refused),
-        _ => Outcome::not_now(refused),
-    })?;
+    let receipt =
+        cx.send_all_to_receivers(drafts).map_err(|refused| match refused.is_transient() {
+            true => Outcome::not_now(refused),
+            false => Outcome::never(refused),
+        })?;
     agents.iter().for_each(|agent| cx.activity().data(agent));
     Ok(receipt)
 }

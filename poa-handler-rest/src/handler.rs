@@ -4,9 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hyper::service::service_fn;
 use poa_core::config::Problem;
-use poa_core::{
-    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
-};
+use poa_core::{BuildContext, BuildError, CustomHandler, HandlerContext, Plugin, PluginError};
 use poa_http::Server;
 
 use crate::Config;
@@ -22,7 +20,7 @@ pub struct Rest {
 }
 
 #[async_trait]
-impl HandlerPlugin for Rest {
+impl Plugin for Rest {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use hyper::service::service_fn;
 use poa_core::config::Problem;
-use poa_core::{
-    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
-};
+use poa_core::{BuildContext, BuildError, CustomHandler, HandlerContext, Plugin, PluginError};
 use poa_http::Server;
 
 use crate::Config;
@@ -21,7 +19,7 @@ pub struct Ws {
 }
 
 #[async_trait]
-impl HandlerPlugin for Ws {
+impl Plugin for Ws {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {

@@ -1,6 +1,6 @@
 //! How a server ended.
 
-use poa_core::{Engine, StopReport};
+use poa_core::StopReport;
 
 use crate::Signal;
 
@@ -21,9 +21,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn stopped(report: StopReport, engine: Engine) -> Self {
+    pub(crate) fn stopped(report: StopReport, durable: bool) -> Self {
         let left = report.undelivered.iter().map(|(_, messages)| messages).sum();
-        let lost = report.lost + if engine == Engine::Log { 0 } else { left };
+        let lost = report.lost + if durable { 0 } else { left };
         Self::Stopped { report, lost }
     }
 
@@ -45,12 +45,12 @@ impl Outcome {
 }
 
 /// Tells what a stop had to leave.
-pub(crate) fn log(report: &StopReport, engine: Engine) {
+pub(crate) fn log(report: &StopReport, durable: bool) {
     for plugin in &report.abandoned {
         tracing::warn!(plugin, "did not stop in time and was abandoned");
     }
     for (receiver, messages) in &report.undelivered {
-        if engine == Engine::Log {
+        if durable {
             tracing::warn!(receiver, messages, "messages wait in the log for the next start");
         } else {
             tracing::error!(receiver, messages, "messages were lost: not delivered in time");
@@ -76,11 +76,11 @@ mod tests {
     fn what_the_log_keeps_is_not_lost() {
         let mut report = StopReport::default();
         report.undelivered.push(("store".to_owned(), 7));
-        assert_eq!(Outcome::stopped(report.clone(), Engine::Log).exit_code(), 0);
-        assert_eq!(Outcome::stopped(report.clone(), Engine::Memory).exit_code(), 3);
+        assert_eq!(Outcome::stopped(report.clone(), true).exit_code(), 0);
+        assert_eq!(Outcome::stopped(report.clone(), false).exit_code(), 3);
         report.abandoned.push("receivers.store".to_owned());
-        assert_eq!(Outcome::stopped(report.clone(), Engine::Log).exit_code(), 0);
+        assert_eq!(Outcome::stopped(report.clone(), true).exit_code(), 0);
         report.lost = 1;
-        assert_eq!(Outcome::stopped(report, Engine::Log).exit_code(), 3);
+        assert_eq!(Outcome::stopped(report, true).exit_code(), 3);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use poa_auth::Auth;
-use poa_core::{Engine, Host, HostHandle, StopReport};
+use poa_core::{Host, HostHandle, StopReport};
 use poa_dead_letters::DeadLetterStore;
 use poa_http::Listeners;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -38,6 +38,11 @@ impl Running {
         Ok(Self { config, auth, host, _watch: end.drop_guard() })
     }
 
+    /// Whether messages outlive the process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.handle().capabilities().durable
+    }
+
     pub(crate) fn handle(&self) -> HostHandle {
         self.host.handle()
     }
@@ -52,8 +57,9 @@ impl Running {
 
     /// Stops the host, and gives its configuration back.
     pub(crate) async fn stop(self) -> (Config, StopReport) {
+        let durable = self.is_durable();
         let report = self.host.stop().await;
-        crate::outcome::log(&report, self.config.engine());
+        crate::outcome::log(&report, durable);
         plugins_let_go().await;
         (self.config, report)
     }
@@ -61,11 +67,11 @@ impl Running {
     /// Stops the host for another one, and gives its configuration back. Receivers get no more time than a batch in hand needs, unless
     /// what is queued would be lost: the next host delivers what is in the log, and clients wait for it.
     pub(crate) async fn hand_over(self) -> Config {
-        if self.config.engine() == Engine::Memory {
+        if !self.is_durable() {
             return self.stop().await.0;
         }
         let report = self.host.stop_within(HAND_OVER).await;
-        crate::outcome::log(&report, self.config.engine());
+        crate::outcome::log(&report, true);
         plugins_let_go().await;
         self.config
     }

@@ -31,8 +31,32 @@ pub fn schema(registry: &Registry) -> Value {
             "additionalProperties": { "type": "object", "oneOf": forms },
         });
     }
+    engines(registry, &mut definitions);
     root["$defs"] = Value::Object(definitions);
     root
+}
+
+/// Adds the names of the engines, and a table for each, to the section `bus`.
+fn engines(registry: &Registry, definitions: &mut Map<String, Value>) {
+    let names: Vec<_> = registry.engines().keys().cloned().collect();
+    let forms: Vec<_> = registry
+        .engines()
+        .iter()
+        .map(|(kind, engine)| {
+            let mut form = engine.schema();
+            if let Some(object) = form.as_object_mut() {
+                object.remove("$schema");
+                object.insert("title".into(), kind.as_str().into());
+                object.insert("type".into(), "object".into());
+            }
+            (kind.clone(), adopt(form, &format!("bus.{kind}"), definitions))
+        })
+        .collect();
+    let Some(bus) = definitions.get_mut("Bus") else { return };
+    bus["properties"]["engine"]["enum"] = names.into();
+    for (kind, form) in forms {
+        property(bus, &kind, form);
+    }
 }
 
 /// The keys that every receiver has.

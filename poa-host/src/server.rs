@@ -95,8 +95,9 @@ impl Server {
         }
         tracing::info!("draining");
         self.admin.show(|view| view.phase = Phase::Draining);
+        let durable = self.running.is_durable();
         let outcome = tokio::select! {
-            (config, report) = self.running.stop() => Outcome::stopped(report, config.engine()),
+            (_, report) = self.running.stop() => Outcome::stopped(report, durable),
             signal = told_to_stop(&mut signals) => Outcome::Aborted(signal),
         };
         if matches!(outcome, Outcome::Stopped { .. }) {

@@ -55,14 +55,14 @@ fn unknown(listen: &Listen, error: io::Error) -> BuildError {
     let text = format!(
         "cannot resolve the host name `{name}` to listen on {listen}; write an IP address, or add the name to the hosts file"
     );
-    BuildError::failed(text).because(error)
+    BuildError::failed(text).with_source(error)
 }
 
 /// Why an address cannot be listened on, for people.
 fn refused(listen: &Listen, error: io::Error) -> BuildError {
     let (cause, cure) = explain(&error);
     if cause.is_empty() {
-        BuildError::failed(format!("cannot listen on {listen}; {cure}")).because(error)
+        BuildError::failed(format!("cannot listen on {listen}; {cure}")).with_source(error)
     } else {
         BuildError::failed(format!("cannot listen on {listen}: {cause}; {cure}"))
     }

@@ -29,7 +29,7 @@ use crate::descriptors::Descriptors;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
 /// let listeners = Listeners::default();
-/// let host = || Host::builder().metrics(["m"]).engine(Engine::Memory).data_dir(dir.path());
+/// let host = || Host::builder().data_types(["m"]).engine::<poa_engine_local::Memory>("memory", Default::default()).data_dir(dir.path());
 /// let first = host().resource(listeners.clone()).start().await?;
 ///
 /// listeners.keep_open();

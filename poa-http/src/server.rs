@@ -56,7 +56,7 @@ impl Server {
         let tls = tls.map(|tls| tls.acceptor(asked, listen.name(), cx)).transpose()?;
         let addr = listener.tcp.local_addr().map_err(|error| {
             BuildError::failed(format!("cannot tell the port listened on at {listen}"))
-                .because(error)
+                .with_source(error)
         })?;
         if tls.is_none() && !addr.ip().is_loopback() {
             tracing::warn!(

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use poa_core::{
-    Ack, AgentId, BuildContext, DataTypes, Draft, Engine, Format, Host, Message, MessageId,
-    Payload, Receiver, ReceiverFactory, ReceiverOptions, Registry, Timestamp,
+    Ack, AgentId, BuildContext, DataTypes, Draft, Format, Host, Message, MessageId, Payload,
+    Receiver, ReceiverFactory, ReceiverOptions, Registry, Timestamp,
 };
 use poa_plugin::host::{Library, settled};
 
@@ -84,8 +84,8 @@ fn it_blocks_a_thread_of_its_own() {
 async fn deliver(dir: &Path, factory: ReceiverFactory) {
     let options = ReceiverOptions::subscribe(["m"]).timeout(Duration::from_millis(200));
     let host = Host::builder()
-        .metrics(["m"])
-        .engine(Engine::Memory)
+        .data_types(["m"])
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
         .ack(Ack::Delivered)
         .data_dir(dir)
         .receiver_from("r", options, factory)

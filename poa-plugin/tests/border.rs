@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use poa_core::{Ack, AgentId, Draft, Engine, Format, Host, Payload, Refused};
+use poa_core::{Ack, AgentId, Draft, Format, Host, Payload, Refused};
 use support::{Step, host, kinds, of, receiver, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,8 +150,8 @@ async fn what_fails_to_build_says_why() {
         let config = serde_json::json!({ "number": number });
         let factory = kinds.receivers()["scripted"].configure(config).unwrap();
         Host::builder()
-            .metrics(["m"])
-            .engine(Engine::Memory)
+            .data_types(["m"])
+            .engine::<poa_engine_local::Memory>("memory", Default::default())
             .ack(Ack::Memory)
             .data_dir(std::env::temp_dir().join("poa-plugin-never-written"))
             .receiver_from("r", support::options(), factory)

@@ -2,7 +2,8 @@
 
 use poa_core::auth::{AuthError, Principal};
 use poa_core::{
-    AgentId, DataType, DataTypes, Draft, IdempotencyKey, InvalidKey, Payload, ReceiptError, Refused,
+    AgentId, DataType, DataTypes, Draft, IdempotencyKey, InvalidKey, Payload, ReceiptError,
+    Refused, SendError,
 };
 
 use crate::{Data, Format, Refusal};
@@ -50,14 +51,24 @@ impl From<Refused> for Refusal {
             Refused::BacklogFull { .. } => Self::BacklogFull { retry_after: RETRY_AFTER },
             Refused::KeyReused => Self::KeyReused,
             Refused::LogBusy => Self::not_now("the disk is too slow"),
+            Refused::Unavailable(_) => Self::not_now("the bus is not available"),
+            Refused::NobodySubscribed(_) => Self::NobodySubscribed { retry_after: RETRY_AFTER },
+            Refused::TooLarge { limit, .. } => Self::TooLarge { limit: limit as u64 },
             _ => Self::not_now("the server is stopping"),
         }
+    }
+}
+
+impl From<SendError> for Refusal {
+    fn from(error: SendError) -> Self {
+        error.into_reason().into()
     }
 }
 
 impl From<ReceiptError> for Refusal {
     fn from(error: ReceiptError) -> Self {
         Self::not_now(match error {
+            ReceiptError::Refused(refused) => return refused.into(),
             ReceiptError::NotDelivered => "a receiver could not deliver the message",
             ReceiptError::NotStored => {
                 "the message could not be stored; the log of the server says why"

@@ -161,6 +161,12 @@ pub enum Refusal {
         /// Seconds to wait.
         retry_after: u32,
     },
+    /// 503: no receiver subscribes to this data type, so an answer of 200 would mean nothing.
+    #[error("no receiver subscribes to this data type")]
+    NobodySubscribed {
+        /// Seconds to wait.
+        retry_after: u32,
+    },
 }
 
 impl Refusal {
@@ -208,6 +214,7 @@ impl Refusal {
             Self::OverShare { .. } => 429,
             Self::Internal => 500,
             Self::Unavailable { .. } | Self::Overdue { .. } | Self::BacklogFull { .. } => 503,
+            Self::NobodySubscribed { .. } => 503,
         }
     }
 
@@ -242,6 +249,7 @@ impl Refusal {
             Self::Unavailable { .. } => "unavailable",
             Self::Overdue { .. } => "timeout",
             Self::BacklogFull { .. } => "backlog_full",
+            Self::NobodySubscribed { .. } => "nobody_subscribed",
         }
     }
 
@@ -250,6 +258,7 @@ impl Refusal {
     pub const fn retry_after(&self) -> Option<u32> {
         match self {
             Self::BacklogFull { retry_after }
+            | Self::NobodySubscribed { retry_after }
             | Self::Overdue { retry_after }
             | Self::OverShare { retry_after, .. }
             | Self::Unavailable { retry_after, .. } => Some(*retry_after),

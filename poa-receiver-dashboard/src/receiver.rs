@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hyper::service::service_fn;
 use poa_core::config::{Problem, Secret};
 use poa_core::{
-    Activity, BoxError, BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin,
+    Activity, BoxError, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver,
     async_trait,
 };
 use poa_http::Server;
@@ -36,7 +36,7 @@ pub struct Dashboard {
 }
 
 #[async_trait]
-impl ReceiverPlugin for Dashboard {
+impl Plugin for Dashboard {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -61,8 +61,9 @@ impl ReceiverPlugin for Dashboard {
         let path = cx.data_dir().join(&config.path);
         let given = config.ws_secret.clone();
         let opened = tokio::task::spawn_blocking(move || open(&path, given)).await;
-        let opened = opened
-            .map_err(|error| BuildError::failed("cannot open the last values").because(error))?;
+        let opened = opened.map_err(|error| {
+            BuildError::failed("cannot open the last values").with_source(error)
+        })?;
         let opened = opened.map_err(|error| BuildError::failed(error.to_string()))?;
         Ok(Self::serve(config, cx, server, opened))
     }

@@ -16,14 +16,14 @@ const FILE: &str = "dynamodb-host-id";
 pub(crate) async fn host_id(cx: &BuildContext) -> Result<String, BuildError> {
     let dir = cx.data_dir().to_owned();
     let asked = tokio::task::spawn_blocking(move || (read_or_make(&dir), dir)).await;
-    let (id, dir) =
-        asked.map_err(|error| BuildError::failed("the id of the host is lost").because(error))?;
+    let (id, dir) = asked
+        .map_err(|error| BuildError::failed("the id of the host is lost").with_source(error))?;
     id.map_err(|error| {
         let message = format!(
             "cannot read or write `{}`; give it back to the user of the host",
             dir.join(FILE).display()
         );
-        BuildError::failed(message).because(error)
+        BuildError::failed(message).with_source(error)
     })
 }
 

@@ -1,9 +1,7 @@
 //! Connects the writer to the traits of the host.
 
 use poa_core::config::Problem;
-use poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait,
-};
+use poa_core::{BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait};
 
 use crate::Config;
 use crate::host_id::host_id;
@@ -18,7 +16,7 @@ use crate::writer::{Counters, Writer};
 pub struct DynamoDb(Writer);
 
 #[async_trait]
-impl ReceiverPlugin for DynamoDb {
+impl Plugin for DynamoDb {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {

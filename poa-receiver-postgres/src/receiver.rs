@@ -3,8 +3,7 @@ use std::sync::Arc;
 
 use poa_core::telemetry::Counter;
 use poa_core::{
-    Activity, BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin,
-    async_trait,
+    Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
 };
 
 use crate::Config;
@@ -63,7 +62,7 @@ impl Postgres {
 }
 
 #[async_trait]
-impl ReceiverPlugin for Postgres {
+impl Plugin for Postgres {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<poa_core::config::Problem> {

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use poa_core::{BuildContext, Format, Message, Payload, Receiver, ReceiverPlugin};
+use poa_core::{BuildContext, Format, Message, Payload, Plugin, Receiver};
 use poa_receiver_sqlite::{Config, Sqlite};
 use poa_testkit::Samples;
 use serde_json::{Value, json};

@@ -95,7 +95,7 @@ impl From<StoreError> for BuildError {
             _ => Self::failed(message),
         };
         match std::error::Error::source(&error) {
-            Some(source) => build.because(source.to_string()),
+            Some(source) => build.with_source(source.to_string()),
             None => build,
         }
     }

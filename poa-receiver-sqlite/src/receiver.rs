@@ -3,8 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use poa_core::{
-    Activity, BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin,
-    async_trait,
+    Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
 };
 
 use crate::Config;
@@ -81,7 +80,7 @@ async fn blocking<T: Send + 'static>(
 }
 
 #[async_trait]
-impl ReceiverPlugin for Sqlite {
+impl Plugin for Sqlite {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<poa_core::config::Problem> {

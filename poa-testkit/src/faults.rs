@@ -158,7 +158,8 @@ impl Faults {
             Box::pin(async move {
                 if let Some(fault) = faults.next(Step::Build) {
                     let befallen = fault.befall().await;
-                    befallen.map_err(|error| BuildError::unavailable("injected").because(error))?;
+                    befallen
+                        .map_err(|error| BuildError::unavailable("injected").with_source(error))?;
                 }
                 let receiver = FaultyReceiver { receiver: building.await?, faults };
                 Ok(Box::new(receiver) as Box<dyn Receiver>)

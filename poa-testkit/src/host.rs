@@ -38,8 +38,9 @@ impl TestHost {
         let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
         let limit = Duration::from_secs(5);
         let builder = Host::builder()
+            .engine::<poa_engine_local::Memory>("memory", Default::default())
             .data_dir(data_dir.path())
-            .metrics(METRICS)
+            .data_types(METRICS)
             .ack(Ack::Delivered)
             .stop_timeouts(limit, limit);
         let host = describe(builder).start().await;

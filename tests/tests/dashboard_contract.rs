@@ -13,7 +13,7 @@ use poa_core::{
     Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory, async_trait,
 };
 use poa_receiver_dashboard::{Config, Dashboard};
-use poa_testkit::{factory, receiver_contract};
+use poa_testkit::{receiver_contract, receiver_factory};
 
 /// The ids of what was confirmed, each once.
 type Confirmed = Arc<Mutex<Vec<String>>>;
@@ -56,7 +56,8 @@ impl Receiver for Noted {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dashboard() {
     let confirmed = Confirmed::default();
-    let dashboard = factory::<Dashboard>(Config::listen(([127, 0, 0, 1], 0)).secret("wssecret"));
+    let dashboard =
+        receiver_factory::<Dashboard>(Config::listen(([127, 0, 0, 1], 0)).secret("wssecret"));
     let noted = confirmed.clone();
     let factory: ReceiverFactory = Arc::new(move |cx| {
         let (dashboard, confirmed) = (dashboard.clone(), noted.clone());

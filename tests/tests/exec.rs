@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use poa_exec::{Config, ExecReceiver};
-use poa_testkit::{factory, receiver_contract};
+use poa_testkit::{receiver_contract, receiver_factory};
 use poa_tests::{Client, Home, METRICS, Request, Server, count, database, rows, soon, until};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -29,7 +29,7 @@ async fn the_receiver_in_python_keeps_the_contract() {
         let query = "SELECT id FROM messages ORDER BY rowid";
         rows(&database(&path), query, |row| row.get(0).unwrap())
     };
-    receiver_contract(factory::<ExecReceiver>(config), stored).await;
+    receiver_contract(receiver_factory::<ExecReceiver>(config), stored).await;
 }
 
 /// A server with both examples. Each leaves its number in a file.

@@ -7,9 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use poa_core::config::Duration;
-use poa_core::{
-    Ack, AgentId, Draft, Engine, Host, Message, Payload, ReceiverFactory, ReceiverOptions,
-};
+use poa_core::{Ack, AgentId, Draft, Host, Message, Payload, ReceiverFactory, ReceiverOptions};
 use poa_dead_letters::{DeadLetterStore, Which};
 use poa_receiver_sqlite::Sqlite;
 use poa_testkit::{Fault, Faults, Step};
@@ -45,9 +43,9 @@ async fn start(dir: &Path, store: &DeadLetterStore, factory: ReceiverFactory) ->
     let mut options = ReceiverOptions::subscribe(["m"]).batch(BATCH, Duration::from_millis(5));
     options.retry.initial = Duration::from_millis(1);
     Host::builder()
-        .metrics(["m"])
+        .data_types(["m"])
         .data_dir(dir)
-        .engine(Engine::Log)
+        .engine::<poa_engine_local::Log>("log", Default::default())
         .ack(Ack::Stored)
         .dead_letters(Arc::new(store.clone()))
         .receiver_from("sqlite", options, factory)
@@ -80,7 +78,7 @@ fn in_order(dir: &Path) -> bool {
 async fn everything_is_stored_once_and_the_poison_after_the_fix() {
     let dir = tempfile::tempdir().unwrap();
     let store = DeadLetterStore::open(dir.path().join("dead.db"), 1 << 20).unwrap();
-    let sqlite = poa_testkit::factory::<Sqlite>(poa_receiver_sqlite::Config::default());
+    let sqlite = poa_testkit::receiver_factory::<Sqlite>(poa_receiver_sqlite::Config::default());
 
     let host = start(dir.path(), &store, faults().around(sqlite.clone())).await;
     let handle = host.handle();

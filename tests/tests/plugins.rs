@@ -406,7 +406,7 @@ async fn write_too_much(name: &str, kind: &str) {
     let (first, large, last) = (batch(100), batch(5000), batch(100));
     receiver.metrics_received(&first).await.unwrap();
     let failed = receiver.metrics_received(&large).await.unwrap_err();
-    assert!(matches!(failed, poa_core::DeliveryError::Transient(_)), "{failed:?}");
+    assert!(matches!(failed, poa_core::DeliveryError::Transient { .. }), "{failed:?}");
     receiver.metrics_received(&last).await.unwrap();
     receiver.metrics_received(&first).await.unwrap();
     let sent: Vec<_> = [&first[..], &last].concat().iter().map(|m| m.id().to_string()).collect();

@@ -12,7 +12,7 @@ pub(crate) use outage::run as run_outage;
 
 use std::time::{Duration, Instant};
 
-use poa_core::{BuildContext, Message, Receiver as _, ReceiverPlugin as _};
+use poa_core::{BuildContext, Message, Plugin as _, Receiver as _};
 use poa_receiver_postgres::{Config, Postgres};
 use poa_test_postgres::{Cluster, Setup};
 use poa_testkit::Samples;

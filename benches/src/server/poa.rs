@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use poa_auth::{Auth, AuthConfig, NewUser};
 use poa_core::auth::Authenticator as _;
 use poa_core::{
-    Ack, BuildContext, DeliveryError, Engine, Host, Message, Receiver, ReceiverFactory,
-    ReceiverOptions,
+    Ack, BuildContext, DeliveryError, Host, Message, Receiver, ReceiverFactory, ReceiverOptions,
 };
 use poa_handler_rest::{Config, Rest};
 
 use super::{TYPES, announce};
 use crate::Failure;
+use crate::engine::Engine;
 use crate::process::scratch;
 
 /// Reads its messages, like the yardstick's consumer.
@@ -34,9 +34,9 @@ pub(super) async fn serve(engine: Engine, ack: Ack) -> Result<(), Failure> {
     let discard: ReceiverFactory =
         Arc::new(|_: &BuildContext| Box::pin(async { Ok(Box::new(Discard) as Box<dyn Receiver>) }));
     let host = Host::builder()
-        .metrics(TYPES)
+        .data_types(TYPES)
         .data_dir(dir.path())
-        .engine(engine)
+        .engine_from(engine.name(), engine.factory())
         .ack(ack)
         .authenticator(Arc::new(auth))
         .handler::<Rest>("rest", Config::listen((Ipv4Addr::LOCALHOST, 0)))

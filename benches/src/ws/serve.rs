@@ -5,8 +5,7 @@ use async_trait::async_trait;
 use poa_auth::{Auth, AuthConfig, NewUser};
 use poa_core::auth::Authenticator as _;
 use poa_core::{
-    Ack, BuildContext, DeliveryError, Engine, Host, Message, Receiver, ReceiverFactory,
-    ReceiverOptions,
+    Ack, BuildContext, DeliveryError, Host, Message, Receiver, ReceiverFactory, ReceiverOptions,
 };
 use poa_handler_ws::{Config, Ws};
 
@@ -38,9 +37,9 @@ pub(crate) async fn serve() -> Result<(), Failure> {
     let mut config = Config::listen((Ipv4Addr::LOCALHOST, 0));
     config.limits.max_connections = 20_000;
     let host = Host::builder()
-        .metrics(TYPES)
+        .data_types(TYPES)
         .data_dir(dir.path())
-        .engine(Engine::Log)
+        .engine::<poa_engine_local::Log>("log", Default::default())
         .ack(Ack::Stored)
         .authenticator(Arc::new(auth))
         .handler::<Ws>("ws", config)

@@ -3,15 +3,15 @@
 
 use custom_handler::{Config, Lines};
 use poa_core::{
-    Ack, BuildContext, BuildError, DeliveryError, Host, Message, Receiver, ReceiverOptions,
-    ReceiverPlugin, async_trait,
+    Ack, BuildContext, BuildError, DeliveryError, Host, Message, Plugin, Receiver, ReceiverOptions,
+    async_trait,
 };
 
 /// Prints each message.
 struct Print;
 
 #[async_trait]
-impl ReceiverPlugin for Print {
+impl Plugin for Print {
     type Config = ();
 
     async fn build(_: (), _: &BuildContext) -> Result<Self, BuildError> {
@@ -35,7 +35,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listen = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:4010".to_owned());
     let config = Config { listen: listen.parse()? };
     let host = Host::builder()
-        .metrics(["system_metrics"])
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
+        .data_types(["system_metrics"])
         .ack(Ack::Delivered)
         .handler::<Lines>("demo", config)
         .receiver::<Print>("print", ReceiverOptions::subscribe(["system_metrics"]), ())

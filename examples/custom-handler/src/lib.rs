@@ -3,7 +3,7 @@
 //! Each line is `agent type json`, such as `pump-7 system_metrics {"cpu_load": 1.5}`. The answer is a line as well: `ok`
 //! once the message has reached the host's `ack` level, or `error: …`. Try it with `nc 127.0.0.1 4010`.
 //!
-//! A handler consists of a configuration, [`HandlerPlugin`] to build it, and [`CustomHandler`] to run it. A program adds it
+//! A handler consists of a configuration, [`Plugin`] to build it, and [`CustomHandler`] to run it. A program adds it
 //! to a registry, and then `kind = "lines"` works in its configuration file:
 //!
 //! ```
@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 use poa_core::{
     AgentId, BoxError, BuildContext, BuildError, CustomHandler, Draft, Format, HandlerContext,
-    HandlerPlugin, Payload, PluginError, async_trait,
+    Payload, Plugin, PluginError, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -45,14 +45,15 @@ pub struct Lines {
 }
 
 #[async_trait]
-impl HandlerPlugin for Lines {
+impl Plugin for Lines {
     type Config = Config;
 
     /// Your own: bind, so that a port in use is reported before anything runs. It spawns nothing; `run` does.
     async fn build(config: Config, _: &BuildContext) -> Result<Self, BuildError> {
         let at = config.listen;
         let listener = TcpListener::bind(at).await;
-        let failed = |error| BuildError::failed(format!("cannot listen on {at}")).because(error);
+        let failed =
+            |error| BuildError::failed(format!("cannot listen on {at}")).with_source(error);
         Ok(Self { listener: listener.map_err(failed)? })
     }
 }
@@ -66,7 +67,7 @@ impl CustomHandler for Lines {
             tokio::select! {
                 () = cx.shutdown().cancelled() => break,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS => {
-                    let (stream, _) = accepted.map_err(|e| PluginError::new("cannot accept").because(e))?;
+                    let (stream, _) = accepted.map_err(|e| PluginError::new("cannot accept").with_source(e))?;
                     connections.spawn(serve(stream, cx.clone()));
                 }
                 Some(_) = connections.join_next() => {}

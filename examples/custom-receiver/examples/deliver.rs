@@ -8,8 +8,9 @@ use serde_json::json;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config { path: "messages.jsonl".into() };
     let host = Host::builder()
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
         .data_dir("poa-data")
-        .metrics(["system_metrics"])
+        .data_types(["system_metrics"])
         .ack(Ack::Delivered)
         .receiver::<JsonLines>("demo", ReceiverOptions::subscribe(["system_metrics"]), config)
         .start()

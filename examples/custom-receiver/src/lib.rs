@@ -1,6 +1,6 @@
 //! A receiver for poa hosts that appends messages to a file, one line of JSON each.
 //!
-//! A receiver consists of a configuration, [`ReceiverPlugin`] to build it, and [`Receiver`] to store batches. A program
+//! A receiver consists of a configuration, [`Plugin`] to build it, and [`Receiver`] to store batches. A program
 //! adds it to a registry, and then `kind = "json_lines"` works in its configuration file:
 //!
 //! ```
@@ -17,9 +17,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait,
-};
+use poa_core::{BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -38,7 +36,7 @@ pub struct Config {
 pub struct JsonLines(Arc<Mutex<Store>>);
 
 #[async_trait]
-impl ReceiverPlugin for JsonLines {
+impl Plugin for JsonLines {
     type Config = Config;
 
     /// Your own: connect, create tables. An error names the thing, the cause and the cure; for a condition that may pass, use
@@ -50,7 +48,9 @@ impl ReceiverPlugin for JsonLines {
         // File operations block, so they run on the threads for blocking work.
         let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
         let store = opened.map_err(io::Error::other).flatten();
-        Ok(Self(Arc::new(Mutex::new(store.map_err(|e| BuildError::failed(failed).because(e))?))))
+        Ok(Self(Arc::new(Mutex::new(
+            store.map_err(|e| BuildError::failed(failed).with_source(e))?,
+        ))))
     }
 }
 

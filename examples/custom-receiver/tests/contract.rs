@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use custom_receiver::{Config, JsonLines};
-use poa_testkit::{factory, receiver_contract};
+use poa_testkit::{receiver_contract, receiver_factory};
 use serde::Deserialize;
 
 /// The part of a line that the contract needs: some numbers in the rest are too large to parse.
@@ -22,5 +22,5 @@ async fn honours_the_receiver_contract() {
         let id = |line| serde_json::from_str::<Stored>(line).unwrap().message_id;
         text.lines().map(id).collect()
     };
-    receiver_contract(factory::<JsonLines>(Config { path: path.clone() }), stored).await;
+    receiver_contract(receiver_factory::<JsonLines>(Config { path: path.clone() }), stored).await;
 }

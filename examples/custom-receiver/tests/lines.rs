@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use custom_receiver::{Config, JsonLines};
-use poa_testkit::{TestHost, factory};
+use poa_testkit::{TestHost, receiver_factory};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -12,7 +12,8 @@ async fn a_line_tells_who_sent_what() {
     let path = dir.path().join("messages.jsonl");
     // As left by a crash in the middle of a write.
     std::fs::write(&path, "{\"message_id\":\"half").unwrap();
-    let host = TestHost::with_receiver(factory::<JsonLines>(Config { path: path.clone() })).await;
+    let host =
+        TestHost::with_receiver(receiver_factory::<JsonLines>(Config { path: path.clone() })).await;
     let data = json!({"cpu_load": 1.5});
     host.deliver(host.draft("agent-1", "system_metrics", &data)).await.unwrap();
     assert!(host.stop().await.is_clean());

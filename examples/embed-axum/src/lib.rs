@@ -14,8 +14,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use parking_lot::RwLock;
 use poa_core::{
-    Ack, AgentId, BuildContext, BuildError, DeliveryError, Draft, Engine, Host, HostHandle,
-    Message, Payload, Receiver, ReceiverOptions, ReceiverPlugin, StartError, async_trait,
+    Ack, AgentId, BuildContext, BuildError, DeliveryError, Draft, Host, HostHandle, Message,
+    Payload, Plugin, Receiver, ReceiverOptions, StartError, async_trait,
 };
 use serde_json::{Map, Value};
 
@@ -26,7 +26,7 @@ const READINGS: &str = "readings";
 struct Latest(Arc<RwLock<HashMap<String, Payload>>>);
 
 #[async_trait]
-impl ReceiverPlugin for Latest {
+impl Plugin for Latest {
     type Config = ();
 
     async fn build(_: (), cx: &BuildContext) -> Result<Self, BuildError> {
@@ -52,8 +52,8 @@ pub async fn service(data_dir: &Path) -> Result<(Router, Host), StartError> {
     let latest = Latest::default();
     let host = Host::builder()
         .data_dir(data_dir)
-        .metrics([READINGS])
-        .engine(Engine::Log)
+        .data_types([READINGS])
+        .engine::<poa_engine_local::Log>("log", Default::default())
         .ack(Ack::Delivered)
         .resource(latest.clone())
         .receiver::<Latest>("latest", ReceiverOptions::subscribe([READINGS]), ())

@@ -2,6 +2,7 @@
 
 use poa_auth::AuthHandler;
 use poa_core::Registry;
+use poa_engine_local::{Log, Memory};
 use poa_exec::{ExecHandler, ExecReceiver};
 use poa_handler_rest::Rest;
 use poa_handler_ws::Ws;
@@ -10,9 +11,11 @@ use poa_receiver_dynamo::DynamoDb;
 use poa_receiver_postgres::Postgres;
 use poa_receiver_sqlite::Sqlite;
 
-/// Every kind of handler and receiver this server knows.
+/// Every kind of engine, handler and receiver this server knows.
 pub(crate) fn registry() -> Registry {
     Registry::new()
+        .engine::<Log>("log")
+        .engine::<Memory>("memory")
         .handler::<Rest>("rest")
         .handler::<Ws>("ws")
         .handler::<AuthHandler>("auth")

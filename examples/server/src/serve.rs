@@ -41,7 +41,7 @@ fn warn_of_left_behind(config: &Config) {
     let receivers: Vec<_> = config.receivers().collect();
     // A log that cannot be read is found, with its cure, at the start.
     for (receiver, messages) in
-        poa_core::left_behind(config.data_dir(), &receivers).unwrap_or_default()
+        poa_engine_local::left_behind(config.data_dir(), &receivers).unwrap_or_default()
     {
         eprintln!(
             "warning: about {messages} messages wait for receivers.{receiver}, which is not configured; \

@@ -11,8 +11,7 @@ use std::future::pending;
 use hyper::service::service_fn;
 use poa_core::config::Problem;
 use poa_core::{
-    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
-    async_trait,
+    BuildContext, BuildError, CustomHandler, HandlerContext, Plugin, PluginError, async_trait,
 };
 use poa_http::{Limits, Listen, Server, Tls};
 use schemars::JsonSchema;
@@ -53,7 +52,7 @@ pub struct AuthHandler {
 }
 
 #[async_trait]
-impl HandlerPlugin for AuthHandler {
+impl Plugin for AuthHandler {
     type Config = AuthHandlerConfig;
 
     fn validate(config: &Self::Config) -> Vec<Problem> {

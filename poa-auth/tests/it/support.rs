@@ -98,8 +98,9 @@ impl Served {
         config.tls = tls;
         change(&mut config);
         let host = Host::builder()
+            .engine::<poa_engine_local::Memory>("memory", Default::default())
             .data_dir(dir.path())
-            .metrics(["system_metrics"])
+            .data_types(["system_metrics"])
             .authenticator(Arc::new(auth.clone()))
             .resource(auth.clone())
             .handler::<AuthHandler>("auth", config)

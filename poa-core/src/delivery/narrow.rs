@@ -114,9 +114,13 @@ impl Delivery {
             }
             part.attempts += 1;
             let Err(failure) = self.try_messages(&messages).await else {
+                self.observe(|observer, receiver| observer.delivered(receiver, &messages));
                 self.succeeded();
                 return Outcome::Delivered;
             };
+            self.observe(|observer, receiver| {
+                observer.failed(receiver, &messages, &failure.to_string());
+            });
             match &failure {
                 Failure::Permanent { items, reason } => {
                     return Self::without(items, reason, messages.len());

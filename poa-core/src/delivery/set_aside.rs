@@ -22,6 +22,9 @@ impl Delivery {
             })
             .collect();
         letters.iter().for_each(report);
+        self.observe(|observer, receiver| {
+            letters.iter().for_each(|one| observer.set_aside(receiver, &one.message, &one.reason));
+        });
         self.counts.dead_lettered.inc_by(letters.len() as u64);
         let Some(store) = self.dead_letters.clone() else { return };
         keep(&*store, letters, &self.options.retry, self.build.name(), &self.status).await;

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::set_aside::keep;
 use super::{Counts, Delivery};
-use crate::engine::Subscription;
+use crate::engine::{Capabilities, Subscription};
 use crate::status::StatusCell;
 use crate::{Backlog, DeadLetter, DeadLetters, Message, Retry, WhenFull};
 
@@ -22,10 +22,10 @@ pub(crate) struct Shedding {
 }
 
 impl Shedding {
-    /// For the backlog of this delivery; nothing when it refuses what is new instead.
-    pub(crate) fn of(delivery: &Delivery) -> Option<Self> {
+    /// For the backlog of this delivery; nothing when the engine never sheds anything of it.
+    pub(crate) fn of(delivery: &Delivery, engine: Capabilities) -> Option<Self> {
         let backlog = delivery.options.backlog;
-        (backlog.when_full != WhenFull::Refuse).then(|| Self {
+        (engine.shared || backlog.when_full != WhenFull::Refuse).then(|| Self {
             subscription: delivery.subscription.clone(),
             receiver: delivery.build.name.clone(),
             backlog,
@@ -67,6 +67,9 @@ impl Shedding {
     }
 
     fn reason(&self) -> String {
+        if self.backlog.when_full == WhenFull::Refuse {
+            return "the process ended each time it was delivered".to_owned();
+        }
         let bytes = self.backlog.max_bytes.map(|max| format!("more than {max}"));
         let age = self.backlog.max_age.map(|max| format!("for longer than {max}"));
         let bounds: Vec<_> = bytes.into_iter().chain(age).collect();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use super::Refused;
 use crate::MessageId;
 
 /// Tells when messages that were accepted have reached the level that `ack` promises.
@@ -24,8 +25,11 @@ pub struct Receipt {
 #[derive(Debug)]
 enum State {
     Ready,
-    Waiting { answer: oneshot::Receiver<Result<(), ReceiptError>>, deadline: Option<Deadline> },
+    Waiting { answer: oneshot::Receiver<Answer>, deadline: Option<Deadline> },
 }
+
+/// Ids that are known only now, if they are others than were known when the messages were accepted.
+type Answer = Result<Option<MessageIds>, ReceiptError>;
 
 /// The ids of the messages of one call, in the order they were sent. A message that was taken before by its idempotency key has the
 /// id it was given then; one that no receiver subscribes to has none.
@@ -80,7 +84,7 @@ impl Deadline {
 }
 
 /// Why an accepted message did not reach the level that `ack` promises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
     /// The engine could not store the message. It was given to no receiver.
@@ -92,6 +96,9 @@ pub enum ReceiptError {
     /// Not every receiver confirmed in time. The message is kept, and will be delivered.
     #[error("the message was not delivered in time; it is kept")]
     TimedOut,
+    /// The engine found out only now that it does not take the message. It was given to no receiver.
+    #[error(transparent)]
+    Refused(#[from] Refused),
     /// The host stopped before the outcome was known.
     #[error("the host stopped before the message was delivered")]
     Stopped,
@@ -118,7 +125,8 @@ impl Receipt {
         self
     }
 
-    /// The ids of the messages. Receivers see the same ids.
+    /// The ids of the messages, which receivers see as well. An engine that spans machines may know only in the end that a message was
+    /// taken before, and which id it was given then: look after awaiting the receipt, by `(&mut receipt).await`.
     #[must_use]
     pub fn ids(&self) -> &MessageIds {
         &self.ids
@@ -138,13 +146,15 @@ impl Future for Receipt {
         match &mut self.state {
             State::Ready => Poll::Ready(Ok(())),
             State::Waiting { answer, deadline } => {
-                if let Poll::Ready(said) = Pin::new(answer).poll(cx) {
-                    return Poll::Ready(said.unwrap_or(Err(ReceiptError::Stopped)));
-                }
-                match deadline {
-                    Some(deadline) => deadline.poll(cx).map(|()| Err(ReceiptError::TimedOut)),
-                    None => Poll::Pending,
-                }
+                let Poll::Ready(said) = Pin::new(answer).poll(cx) else {
+                    return match deadline {
+                        Some(deadline) => deadline.poll(cx).map(|()| Err(ReceiptError::TimedOut)),
+                        None => Poll::Pending,
+                    };
+                };
+                let ids = said.unwrap_or(Err(ReceiptError::Stopped));
+                self.state = State::Ready;
+                Poll::Ready(ids.map(|ids| self.ids = ids.unwrap_or(std::mem::take(&mut self.ids))))
             }
         }
     }
@@ -152,12 +162,17 @@ impl Future for Receipt {
 
 /// Settles a [`Receipt`]. Dropped without an answer, the receipt says [`ReceiptError::Stopped`].
 #[derive(Debug)]
-pub struct ReceiptSender(oneshot::Sender<Result<(), ReceiptError>>);
+pub struct ReceiptSender(oneshot::Sender<Answer>);
 
 impl ReceiptSender {
     /// Settles the receipt. A handler that no longer waits has dropped it, which is fine.
     pub fn settle(self, outcome: Result<(), ReceiptError>) {
-        let _ = self.0.send(outcome);
+        let _ = self.0.send(outcome.map(|()| None));
+    }
+
+    /// Settles the receipt well, with ids in place of those it was made with.
+    pub fn settle_with(self, ids: impl Into<MessageIds>) {
+        let _ = self.0.send(Ok(Some(ids.into())));
     }
 
     /// Whether the receipt was dropped.
@@ -176,6 +191,15 @@ mod tests {
         let (receipt, _sender) = Receipt::pending(None);
         let receipt = std::thread::spawn(move || receipt.within(Duration::from_secs(7)));
         assert_eq!(receipt.join().unwrap().await, Err(ReceiptError::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn ids_may_be_known_in_the_end() {
+        let id = MessageId::from_bytes([7; 16]);
+        let (mut receipt, sender) = Receipt::pending(None);
+        sender.settle_with(Some(id));
+        assert_eq!((&mut receipt).await, Ok(()));
+        assert_eq!(receipt.id(), Some(id));
     }
 
     #[tokio::test]

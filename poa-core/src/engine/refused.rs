@@ -17,6 +17,14 @@ pub enum Refused {
         /// The receiver that is behind.
         receiver: Arc<str>,
     },
+    /// The sender is over its share of what all of them have; others are not refused.
+    #[error("over the share of one {of}: {what}; try again later")]
+    OverShare {
+        /// Whose share: `agent`, `user` or `address`.
+        of: &'static str,
+        /// Of what: `backlog`, `idempotency keys`, `changes of activity`.
+        what: &'static str,
+    },
     /// More is waiting to be written than memory may hold.
     #[error("the disk is too slow; try again later")]
     LogBusy,
@@ -53,6 +61,7 @@ impl Refused {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::BacklogFull { .. }
+            | Self::OverShare { .. }
             | Self::LogBusy
             | Self::Unavailable(_)
             | Self::NobodySubscribed(_)

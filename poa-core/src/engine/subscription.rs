@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Batch, TypeSet};
 use crate::telemetry::{Counter, Telemetry};
-use crate::{Backlog, BatchLimits, Message, ReadFrom, ReceiverOptions, Timestamp};
+use crate::{Backlog, BatchLimits, Message, ReadFrom, ReceiverOptions, Scope, Timestamp};
 
 /// A receiver's place in the engine: hands out events in order, and remembers what was confirmed.
 ///
@@ -37,7 +37,8 @@ pub trait Subscription: Send + Sync + 'static {
     /// returned again until [`shed_kept`](Self::shed_kept) says that they are safe. Messages that are skipped are counted in
     /// [`SubscriptionCounts::skipped`] and not returned.
     ///
-    /// Never returns when the policy is to refuse, or nothing exceeds the bounds. Cancel safe.
+    /// Never returns while nothing is to be shed. An engine that spans machines may shed a message for another reason, such as one over
+    /// which nodes ended again and again. Cancel safe.
     async fn next_shed(&self) -> Vec<Message>;
 
     /// What was shed and is not safe yet.
@@ -73,6 +74,8 @@ pub struct SubscriptionRequest {
     pub types: TypeSet,
     /// Where it starts when the engine does not know it yet.
     pub from: ReadFrom,
+    /// Whether it shares its cursor with the receivers of its name on other nodes.
+    pub scope: Scope,
     /// Whether `ack = "delivered"` waits for it.
     pub critical: bool,
     /// How far it may fall behind.
@@ -89,6 +92,7 @@ impl SubscriptionRequest {
             name: name.into(),
             types,
             from: options.from,
+            scope: options.scope,
             critical: options.critical,
             backlog: options.backlog,
             counts: SubscriptionCounts::default(),

@@ -10,12 +10,12 @@ use super::stop::Limits;
 use super::{Ack, Host, ReceiverOptions, start};
 use crate::auth::Authenticator;
 use crate::engine::{Acks, BusCounts, BusSettings, Engine, KeyWindow, Unrouted};
-use crate::plugin::factory;
+use crate::plugin::{engine_factory, handler_factory, receiver_factory};
 use crate::shared::Shared;
 use crate::telemetry::Telemetry;
 use crate::{
     BuildContext, CustomHandler, DataTypes, DeadLetters, EngineFactory, Extensions, HandlerFactory,
-    Plugin, Receiver, ReceiverFactory, StartError,
+    Observer, Plugin, Receiver, ReceiverFactory, StartError,
 };
 
 /// Describes a host. Nothing happens before [`start`](Self::start).
@@ -37,6 +37,7 @@ pub struct HostBuilder {
     pub(super) authenticator: Option<Arc<dyn Authenticator>>,
     pub(super) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(super) telemetry: Telemetry,
+    pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) handlers: Vec<(String, HandlerFactory)>,
     pub(super) receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
 }
@@ -70,6 +71,7 @@ impl HostBuilder {
             authenticator: None,
             dead_letters: None,
             telemetry: Telemetry::default(),
+            observer: None,
             handlers: Vec::new(),
             receivers: Vec::new(),
         }
@@ -95,7 +97,7 @@ impl HostBuilder {
 
     /// The engine that carries messages, and its name in `/status`. Every host has one.
     pub fn engine<P: Plugin + Engine>(self, kind: &str, config: P::Config) -> Self {
-        self.engine_from(kind, factory(config, |engine: P| Box::new(engine) as Box<dyn Engine>))
+        self.engine_from(kind, engine_factory::<P>(config))
     }
 
     /// The engine made by this factory.
@@ -170,6 +172,12 @@ impl HostBuilder {
         self
     }
 
+    /// Sets an observer, which sees messages as they are delivered.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Adds a resource for the plugins that know `T`; see [`BuildContext::resource`].
     pub fn resource<T: std::any::Any + Send + Sync>(mut self, resource: T) -> Self {
         self.resources.insert(resource);
@@ -184,8 +192,7 @@ impl HostBuilder {
 
     /// Adds a handler.
     pub fn handler<P: Plugin + CustomHandler>(self, name: &str, config: P::Config) -> Self {
-        let erase = |handler: P| Box::new(handler) as Box<dyn CustomHandler>;
-        self.handler_from(name, factory(config, erase))
+        self.handler_from(name, handler_factory::<P>(config))
     }
 
     /// Adds a handler made by this factory.
@@ -201,8 +208,7 @@ impl HostBuilder {
         options: ReceiverOptions,
         config: P::Config,
     ) -> Self {
-        let erase = |receiver: P| Box::new(receiver) as Box<dyn Receiver>;
-        self.receiver_from(name, options, factory(config, erase))
+        self.receiver_from(name, options, receiver_factory::<P>(config))
     }
 
     /// Adds a receiver made by this factory.

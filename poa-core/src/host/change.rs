@@ -7,8 +7,7 @@ use tokio::task::JoinHandle;
 use super::parts::{HandlerPart, ReceiverPart};
 use super::start::{build_handler, build_receiver};
 use super::{ChangeError, HostHandle, ReceiverOptions, StartError};
-use crate::plugin::factory;
-use crate::{CustomHandler, HandlerFactory, Plugin, Receiver, ReceiverFactory};
+use crate::{HandlerFactory, ReceiverFactory};
 
 /// How long a receiver that is replaced may finish the call it is in; then the call is dropped, and its batch goes to the new one.
 pub(crate) const HAND_OVER: Duration = Duration::from_secs(1);
@@ -146,33 +145,6 @@ impl HostHandle {
         removed.map_err(|error| {
             StartError::Plugin { plugin: format!("receivers.{name}"), source: error.into() }.into()
         })
-    }
-
-    /// As [`add_handler`](Self::add_handler), of a plugin type.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn add_handler_of<P: Plugin + CustomHandler>(
-        &self,
-        name: &str,
-        config: P::Config,
-    ) -> Result<(), ChangeError> {
-        let erase = |handler: P| Box::new(handler) as Box<dyn CustomHandler>;
-        self.add_handler(name, factory(config, erase)).await
-    }
-
-    /// As [`add_receiver`](Self::add_receiver), of a plugin type.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn add_receiver_of<P: Plugin + Receiver>(
-        &self,
-        name: &str,
-        options: ReceiverOptions,
-        config: P::Config,
-    ) -> Result<(), ChangeError> {
-        let erase = |receiver: P| Box::new(receiver) as Box<dyn Receiver>;
-        self.add_receiver(name, options, factory(config, erase)).await
     }
 
     fn has_handler(&self, name: &str) -> bool {

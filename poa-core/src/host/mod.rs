@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 pub use builder::HostBuilder;
 pub(crate) use change::HAND_OVER;
 pub use error::{ChangeError, StartError};
-pub use options::{Ack, ReadFrom, ReceiverOptions};
+pub use options::{Ack, ReadFrom, ReceiverOptions, Scope};
 use parts::LockedParts;
 pub use stop::StopReport;
 

@@ -64,6 +64,21 @@ pub struct ReceiverOptions {
     /// Where a new receiver starts reading.
     #[serde(default)]
     pub from: ReadFrom,
+    /// With an engine that spans machines: whether the receivers of this name on all nodes share one cursor.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+/// Which receivers of one name, on the nodes of an engine that spans machines, share a cursor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Scope {
+    /// All of them: each message is delivered by one node.
+    #[default]
+    Shared,
+    /// None: each node gets every message from now on, and keeps no cursor. For dashboards.
+    Each,
 }
 
 /// Where a new receiver starts reading.
@@ -95,6 +110,7 @@ impl ReceiverOptions {
             required: false,
             critical: false,
             from: ReadFrom::End,
+            scope: Scope::Shared,
         }
     }
 

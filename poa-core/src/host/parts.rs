@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::start::{BuiltHandler, BuiltReceiver};
 use super::{Shared, StartError};
 use crate::delivery::{Counts, Delivery, InHand, Recall, Replay, Shedding};
-use crate::engine::{Subscription, SubscriptionRequest};
+use crate::engine::{Capabilities, Subscription, SubscriptionRequest};
 use crate::error::or_default;
 use crate::restart::Restarts;
 use crate::status::{DeliveryStatus, PluginStatus, Role, StatusCell};
@@ -91,6 +91,7 @@ impl ReceiverState {
 pub(super) struct Subscribed {
     state: Arc<ReceiverState>,
     delivery: Delivery,
+    engine: Capabilities,
 }
 
 impl Shared {
@@ -132,7 +133,8 @@ impl Shared {
             recall: Recall::new(self.services.activity.clone()),
             replays,
         };
-        Ok(Subscribed { state: Arc::new(state), delivery })
+        let engine = self.bus.engine().capabilities();
+        Ok(Subscribed { state: Arc::new(state), delivery, engine })
     }
 
     fn state_of(
@@ -201,7 +203,8 @@ impl Subscribed {
     pub(super) fn spawn(self) -> ReceiverPart {
         let retire = self.delivery.retired.clone();
         let delivered = CancellationToken::new();
-        let shedding = Shedding::of(&self.delivery).map(|shedding| shedding.run(delivered.clone()));
+        let shedding = Shedding::of(&self.delivery, self.engine)
+            .map(|shedding| shedding.run(delivered.clone()));
         let delivery = async move {
             let _delivered = delivered.drop_guard();
             self.delivery.run().await;

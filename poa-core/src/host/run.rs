@@ -32,10 +32,12 @@ impl HostBuilder {
         for receiver in built.receivers {
             subscribed.push(shared.subscribe(receiver).await?);
         }
-        engine.start().await.map_err(|error| StartError::Plugin {
-            plugin: format!("bus.{}", shared.engine_kind),
-            source: error.into(),
-        })?;
+        if let Err(error) = engine.start().await {
+            // What it took hold of is released.
+            engine.finish().await;
+            let plugin = format!("bus.{}", shared.engine_kind);
+            return Err(StartError::Plugin { plugin, source: error.into() });
+        }
         {
             let mut parts = shared.parts.lock();
             parts.receivers.extend(subscribed.into_iter().map(super::parts::Subscribed::spawn));
@@ -84,6 +86,7 @@ impl HostBuilder {
             data_types: build.data_types.clone(),
             memory: MemoryBudget::new(self.memory),
             telemetry: self.telemetry.clone(),
+            observer: self.observer.clone(),
         }
     }
 

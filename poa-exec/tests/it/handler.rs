@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use poa_core::{Ack, HandlerPlugin as _};
+use poa_core::{Ack, Plugin as _};
 use poa_exec::{Config, ExecHandler};
 use poa_testkit::{Fault, Faults, Recording, TestHost};
 use serde_json::Value;

@@ -10,7 +10,7 @@ mod receiver;
 
 use std::path::Path;
 
-use poa_core::{BuildContext, DeliveryError, ReceiverPlugin as _};
+use poa_core::{BuildContext, DeliveryError, Plugin as _};
 use poa_exec::{Config, ExecReceiver};
 use tempfile::TempDir;
 
@@ -44,7 +44,7 @@ async fn build(config: Config) -> Result<ExecReceiver, String> {
 }
 
 fn transient(error: DeliveryError) -> String {
-    let DeliveryError::Transient(source) = error else { panic!("not transient: {error:?}") };
+    let DeliveryError::Transient { source, .. } = error else { panic!("not transient: {error:?}") };
     chain(&*source)
 }
 

@@ -16,7 +16,10 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 async fn refused(config: Config) -> String {
     let dir = tempfile::tempdir().unwrap();
-    let host = Host::builder().data_dir(dir.path()).handler::<Rest>("rest", config);
+    let host = Host::builder()
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
+        .data_dir(dir.path())
+        .handler::<Rest>("rest", config);
     chain(&host.start().await.unwrap_err())
 }
 
@@ -84,7 +87,10 @@ async fn a_web_page_may_not_use_that_everybody_may_speak() {
 #[tokio::test]
 async fn without_an_authenticator_nobody_is_served() {
     let dir = tempfile::tempdir().unwrap();
-    let host = Host::builder().data_dir(dir.path()).handler::<Rest>("rest", any_port());
+    let host = Host::builder()
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
+        .data_dir(dir.path())
+        .handler::<Rest>("rest", any_port());
     let error = chain(&host.start().await.unwrap_err());
     assert!(
         error.contains("there is no authenticator to check tokens: give the host one"),

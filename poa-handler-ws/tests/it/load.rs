@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use poa_core::{Ack, Engine, HostBuilder};
+use poa_core::{Ack, HostBuilder};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -12,7 +12,9 @@ use crate::support::{config, start, start_with};
 #[tokio::test]
 async fn a_thousand_calls_at_once_are_answered_in_their_order() {
     for ack in [Ack::Memory, Ack::Stored, Ack::Delivered] {
-        let on_log = |host: HostBuilder| host.engine(Engine::Log).ack(ack);
+        let on_log = |host: HostBuilder| {
+            host.engine::<poa_engine_local::Log>("log", Default::default()).ack(ack)
+        };
         let mut server = start_with(config(|_| ()), on_log, 64 << 20).await;
         let mut client = server.client().await;
         let mut calls = Vec::new();

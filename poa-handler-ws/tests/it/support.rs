@@ -165,7 +165,8 @@ pub(crate) async fn start_with(
         .batch(100, Duration::from_millis(1))
         .backlog(backlog, WhenFull::Refuse);
     let host = Host::builder()
-        .metrics(METRICS)
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
+        .data_types(METRICS)
         .data_dir(dir.path())
         .ack(Ack::Memory)
         .authenticator(users.clone())

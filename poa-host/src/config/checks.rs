@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use poa_core::{Ack, DataTypes, Engine, InvalidDataType};
+use poa_core::{Ack, DataTypes, InvalidDataType};
 use poa_http::Listen;
 use serde_json::Value;
 
 use super::document::Part;
 use super::path::normal;
 use super::suggest::{closest, hint};
-use super::top::{Bus, Top};
+use super::top::{Bus, MEMORY, Top};
 use super::walk::{Found, Walk};
 
 /// Looks at the whole: `top` as far as it could be read, and everything as it was written.
@@ -75,7 +75,7 @@ fn acks(bus: &Bus, written: &Value, say: &mut Say<'_>) {
     let here = |keys: &[&str]| path(&[&["bus"], keys].concat());
     let by_type = bus.ack_for.iter().map(|(name, ack)| (here(&["ack_for", name]), *ack));
     for (place, ack) in by_type.chain([(here(&["ack"]), bus.ack())]) {
-        if ack == Ack::Stored && bus.engine == Engine::Memory {
+        if ack == Ack::Stored && bus.engine == MEMORY {
             let cure = "write `engine = \"log\"`, or `ack = \"memory\"`, or `ack = \"delivered\"`";
             say(
                 place,

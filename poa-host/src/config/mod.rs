@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use poa_auth::{Auth, AuthConfig};
 use poa_core::{
-    Engine, HandlerFactory, Host, HostBuilder, ReceiverFactory, ReceiverOptions, Registry,
+    EngineFactory, HandlerFactory, Host, HostBuilder, ReceiverFactory, ReceiverOptions, Registry,
 };
 use poa_dead_letters::DeadLetterStore;
 use poa_http::{Listen, Shares};
@@ -36,6 +36,7 @@ use crate::plugins::Kinds;
 #[derive(Clone)]
 pub struct Config {
     top: Top,
+    engine: EngineFactory,
     handlers: Vec<(String, HandlerFactory)>,
     receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
 }
@@ -142,19 +143,20 @@ impl Config {
         DeadLetterStore::open(file, self.top.dead_letters.max_bytes.get())
     }
 
-    /// Where messages wait for their receivers.
+    /// The kind of the engine that carries messages.
     #[must_use]
-    pub fn engine(&self) -> Engine {
-        self.top.bus.engine
+    pub fn engine(&self) -> &str {
+        &self.top.bus.engine
     }
 
     /// Describes the host, with `auth` deciding who may speak, and `dead_letters` keeping what cannot be delivered.
     pub fn host(&self, auth: &Auth, dead_letters: &DeadLetterStore) -> HostBuilder {
         let top = &self.top;
         let host = Host::builder()
-            .metrics(&top.metrics)
+            .data_types(&top.metrics)
             .data_dir(&top.data_dir)
-            .engine(top.bus.engine)
+            .engine_from(&top.bus.engine, self.engine.clone())
+            .unrouted(top.bus.unrouted)
             .ack(top.bus.ack())
             .delivered_within(top.bus.delivered_within.get())
             .idempotency(top.bus.idempotency())

@@ -1,7 +1,9 @@
 //! The steps from text to configuration. Each goes on after a problem, so that one run finds them all.
 
 use poa_core::config::Problem;
-use poa_core::{DuplicateKind, HandlerFactory, ReceiverFactory, ReceiverOptions, Registry};
+use poa_core::{
+    DuplicateKind, EngineFactory, HandlerFactory, ReceiverFactory, ReceiverOptions, Registry,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -81,9 +83,14 @@ fn locate(found: Found, marks: &Marks, substitutions: &Substitutions) -> Located
 
 /// Turns the tree into types and factories; `None` when not even stand-ins made that possible.
 fn configure(walk: &mut Walk<'_>, mut root: Value, registry: &Registry) -> Option<Config> {
-    let top: Option<Top> = settle(walk, &mut root, &[], |whole| {
+    let engines: Vec<String> = registry.engines().keys().cloned().collect();
+    let top: Option<Top> = settle(walk, &mut root, &[], |mut whole| {
+        if let Some(bus) = whole.get_mut("bus").and_then(Value::as_object_mut) {
+            bus.retain(|key, _| !engines.contains(key));
+        }
         deserialize(without(whole, &["handlers".to_owned(), "receivers".to_owned()]))
     });
+    let engine = top.as_ref().and_then(|top| engine(walk, &mut root, &top.bus.engine, registry));
     let mut handlers = Vec::new();
     for name in names(&root, "handlers") {
         if let Some(factory) = handler(walk, &mut root, &name, registry) {
@@ -96,7 +103,27 @@ fn configure(walk: &mut Walk<'_>, mut root: Value, registry: &Registry) -> Optio
             receivers.push((name, options, factory));
         }
     }
-    Some(Config { top: top?, handlers, receivers })
+    Some(Config { top: top?, engine: engine?, handlers, receivers })
+}
+
+/// The engine that the bus names, with the table of its name.
+fn engine(
+    walk: &mut Walk<'_>,
+    root: &mut Value,
+    name: &str,
+    registry: &Registry,
+) -> Option<EngineFactory> {
+    let path = ["bus".to_owned(), name.to_owned()];
+    let Some(kind) = registry.engines().get(name).cloned() else {
+        let known: Vec<_> = registry.engines().keys().map(|kind| format!("`{kind}`")).collect();
+        let message = format!("`{name}` is not an engine; there are {}", known.join(", "));
+        walk.report(root, &["bus".to_owned(), "engine".to_owned()], message);
+        return None;
+    };
+    if root["bus"].get(name).is_none() {
+        return kind.configure(Value::Object(Map::new())).ok();
+    }
+    settle(walk, root, &path, |section| kind.configure(Value::Object(section)))
 }
 
 fn names(root: &Value, role: &str) -> Vec<String> {

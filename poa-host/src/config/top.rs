@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use poa_auth::AuthConfig;
 use poa_core::config::{Duration, Problem, Secret, Size};
-use poa_core::{Ack, Engine, KeyWindow};
+use poa_core::Ack;
+use poa_core::engine::{KeyWindow, Unrouted};
 use poa_http::{Listen, ShareLimits, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -145,12 +146,14 @@ impl Default for Stop {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Bus {
-    /// Where messages wait for their receivers.
-    pub(crate) engine: Engine,
+    /// The engine that carries messages: where they wait for their receivers. Its own keys are in the table of its name.
+    pub(crate) engine: String,
     /// What a positive answer to an agent means; if not written, `stored` with the log and `memory` without.
     pub(crate) ack: Option<Ack>,
     /// The same for single data types, by name.
     pub(crate) ack_for: BTreeMap<String, Ack>,
+    /// What becomes of messages of types that no receiver subscribes to.
+    pub(crate) unrouted: Unrouted,
     /// How long an answer may wait for the receivers when the ack is `delivered`.
     pub(crate) delivered_within: Duration,
     /// How long it is remembered which messages were taken, by their idempotency keys: one that is sent again within this time is
@@ -160,10 +163,14 @@ pub(crate) struct Bus {
     pub(crate) idempotency_keys: usize,
 }
 
+/// The engine that stores nothing.
+pub(crate) const MEMORY: &str = "memory";
+
 impl Default for Bus {
     fn default() -> Self {
         Self {
-            engine: Engine::Log,
+            engine: "log".to_owned(),
+            unrouted: Unrouted::default(),
             ack: None,
             ack_for: BTreeMap::new(),
             delivered_within: Duration::from_secs(30),
@@ -182,7 +189,7 @@ impl Bus {
 
     /// What a positive answer means, in place of what was not written.
     pub(crate) fn ack(&self) -> Ack {
-        self.ack.unwrap_or(if self.engine == Engine::Log { Ack::Stored } else { Ack::Memory })
+        self.ack.unwrap_or(if self.engine == MEMORY { Ack::Memory } else { Ack::Stored })
     }
 }
 

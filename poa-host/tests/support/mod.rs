@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 
 use poa_core::config::{Duration, Problem, Secret, Size};
 use poa_core::{
-    BuildContext, BuildError, CustomHandler, DeliveryError, HandlerContext, HandlerPlugin, Message,
-    PluginError, Receiver, ReceiverPlugin, Registry, async_trait,
+    BuildContext, BuildError, CustomHandler, DeliveryError, HandlerContext, Message, Plugin,
+    PluginError, Receiver, Registry, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -87,7 +87,7 @@ const fn timeout() -> Duration {
 }
 
 #[async_trait]
-impl HandlerPlugin for Ear {
+impl Plugin for Ear {
     type Config = EarConfig;
 
     fn validate(config: &EarConfig) -> Vec<Problem> {
@@ -100,7 +100,7 @@ impl HandlerPlugin for Ear {
 
     async fn build(config: EarConfig, _: &BuildContext) -> Result<Self, BuildError> {
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-            BuildError::failed(format!("cannot listen on {}", config.listen)).because(error)
+            BuildError::failed(format!("cannot listen on {}", config.listen)).with_source(error)
         })?;
         Ok(Self { listener, gate: config.gate })
     }
@@ -131,7 +131,7 @@ pub(crate) struct Mute;
 pub(crate) struct NoConfig {}
 
 #[async_trait]
-impl HandlerPlugin for Mute {
+impl Plugin for Mute {
     type Config = NoConfig;
 
     async fn build(_: NoConfig, _: &BuildContext) -> Result<Self, BuildError> {
@@ -152,7 +152,7 @@ impl CustomHandler for Mute {
 pub(crate) struct Never;
 
 #[async_trait]
-impl HandlerPlugin for Never {
+impl Plugin for Never {
     type Config = NoConfig;
 
     async fn build(_: NoConfig, _: &BuildContext) -> Result<Self, BuildError> {
@@ -184,7 +184,7 @@ pub(crate) struct CrateConfig {
 }
 
 #[async_trait]
-impl ReceiverPlugin for Crate {
+impl Plugin for Crate {
     type Config = CrateConfig;
 
     async fn build(config: CrateConfig, _: &BuildContext) -> Result<Self, BuildError> {

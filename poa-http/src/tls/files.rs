@@ -34,7 +34,7 @@ fn unreadable(what: &str, path: &Path, error: pem::Error) -> BuildError {
     };
     let failed = BuildError::failed(format!("tls: no {what} from {path}: {why}"));
     match source {
-        Some(source) => failed.because(source),
+        Some(source) => failed.with_source(source),
         None => failed,
     }
 }
@@ -45,5 +45,5 @@ pub(super) fn do_not_fit(files: &CertificateFiles, error: rustls::Error) -> Buil
     BuildError::failed(format!(
         "tls: the key {key} does not fit the certificate {cert}; name the key this certificate was made for"
     ))
-    .because(error)
+    .with_source(error)
 }

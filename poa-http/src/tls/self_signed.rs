@@ -20,7 +20,7 @@ pub(super) fn in_data_dir(
     let files = CertificateFiles { cert: file("cert"), key: file("key") };
     if !(files.cert.exists() && files.key.exists()) {
         let (cert, key) = make(listen, name).map_err(|error| {
-            BuildError::failed("tls: cannot make a self-signed certificate").because(error)
+            BuildError::failed("tls: cannot make a self-signed certificate").with_source(error)
         })?;
         // The certificate comes last: without it, a start that was cut short is begun anew.
         write(&files.key, &key)?;
@@ -68,6 +68,6 @@ fn write(path: &Path, text: &str) -> Result<(), BuildError> {
     write().map_err(|error| {
         let path = path.display();
         BuildError::failed(format!("tls: cannot write {path}; is the data directory writable?"))
-            .because(error)
+            .with_source(error)
     })
 }

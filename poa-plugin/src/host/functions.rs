@@ -158,7 +158,7 @@ unsafe extern "C" fn send(host: *const Host, handler: u64, messages: *const Draf
         };
         match cx.send_all_to_receivers(drafts) {
             Err(refused) => {
-                let (code, text) = refusal(&refused);
+                let (code, text) = refusal(refused.reason());
                 promise.keep(code, &text);
             }
             Ok(receipt) => drop(runtime.spawn(async move {
@@ -221,7 +221,10 @@ unsafe fn draft(cx: &HandlerContext, message: &abi::Draft) -> Result<Draft, Stri
 fn refusal(refused: &Refused) -> (u32, String) {
     match refused {
         Refused::BacklogFull { receiver } => (abi::POA_REFUSED_BACKLOG, receiver.to_string()),
-        Refused::LogBusy => (abi::POA_REFUSED_BUSY, String::new()),
+        Refused::LogBusy
+        | Refused::Unavailable(_)
+        | Refused::OverShare { .. }
+        | Refused::NobodySubscribed(_) => (abi::POA_REFUSED_BUSY, String::new()),
         Refused::Stopping => (abi::POA_REFUSED_STOPPING, String::new()),
         Refused::KeyReused => (abi::POA_REFUSED_KEY, String::new()),
         other => (abi::POA_REFUSED_INVALID, other.to_string()),

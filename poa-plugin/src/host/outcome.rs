@@ -121,10 +121,12 @@ mod tests {
     fn every_code_has_its_meaning() {
         assert!(answer(abi::Outcome::code(abi::POA_OK)).of_delivery(1).is_ok());
         let later = answer(abi::Outcome::with_text(abi::POA_TRANSIENT, "later")).of_delivery(1);
-        assert!(matches!(later, Err(DeliveryError::Transient(why)) if why.to_string() == "later"));
+        assert!(
+            matches!(later, Err(DeliveryError::Transient { source: why, .. }) if why.to_string() == "later")
+        );
         let strange = answer(abi::Outcome::with_text(77, "?")).of_delivery(1);
         assert!(
-            matches!(strange, Err(DeliveryError::Transient(why)) if why.to_string().contains("77"))
+            matches!(strange, Err(DeliveryError::Transient { source: why, .. }) if why.to_string().contains("77"))
         );
     }
 

@@ -12,7 +12,7 @@ use super::outcome::Answer;
 use super::receiver::ForeignReceiver;
 use crate::abi::{Bytes, Call, Kind, Sink};
 use poa_core::config::Problem;
-use poa_core::{HandlerFactory, HandlerKind, ReceiverFactory, ReceiverKind};
+use poa_core::{CustomHandler, HandlerFactory, Kind as RoleKind, Receiver, ReceiverFactory};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -121,7 +121,7 @@ fn schema(desk: &Desk, functions: &Kind) -> Result<Value, serde_json::Error> {
 /// A kind of handler.
 pub(crate) struct HandlerPlug(pub(crate) Arc<Plug>);
 
-impl HandlerKind for HandlerPlug {
+impl RoleKind<dyn CustomHandler> for HandlerPlug {
     fn schema(&self) -> Value {
         self.0.schema.clone()
     }
@@ -141,7 +141,7 @@ impl HandlerKind for HandlerPlug {
 /// A kind of receiver.
 pub(crate) struct ReceiverPlug(pub(crate) Arc<Plug>);
 
-impl ReceiverKind for ReceiverPlug {
+impl RoleKind<dyn Receiver> for ReceiverPlug {
     fn schema(&self) -> Value {
         self.0.schema.clone()
     }

@@ -50,14 +50,14 @@ pub(super) unsafe fn read(build: *const Build, host: *const Host) -> Result<Know
     log::start(host);
     // SAFETY: as above.
     let config = unsafe { build.config.get() };
-    let config = serde_json::from_slice(config).map_err(|e| not_understood().because(e))?;
+    let config = serde_json::from_slice(config).map_err(|e| not_understood().with_source(e))?;
     // SAFETY: as above.
     let (types, name, data_dir) = unsafe {
         let types = sized::items(build.data_types, build.data_types_len, size_of_val(&build.name));
         let types: Vec<_> = types.map(|name| name.text()).collect();
         (types, build.name.text(), build.data_dir.get())
     };
-    let types = DataTypes::new(types).map_err(|e| not_understood().because(e))?;
+    let types = DataTypes::new(types).map_err(|e| not_understood().with_source(e))?;
     let cx = BuildContext::detached(&name, OsStr::from_bytes(data_dir))
         .with_data_types(types)
         .with_telemetry(telemetry().clone())

@@ -59,7 +59,7 @@ impl Instance {
 /// # Safety
 /// `build` is lent by the host until `call` is completed.
 pub(super) unsafe fn build(
-    kind: fn() -> Arc<dyn HandlerKind>,
+    kind: fn() -> Arc<HandlerKind>,
     threads: usize,
     build: *const Build,
     call: Call,
@@ -69,7 +69,7 @@ pub(super) unsafe fn build(
 }
 
 async fn make(
-    kind: fn() -> Arc<dyn HandlerKind>,
+    kind: fn() -> Arc<HandlerKind>,
     known: context::Known,
     runtime: Handle,
 ) -> Result<Instance, Ended> {

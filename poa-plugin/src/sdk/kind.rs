@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use poa_core::config::Problem;
-use poa_core::{HandlerPlugin, ReceiverPlugin, Registry};
+use poa_core::{CustomHandler, Plugin, Receiver, Registry};
 use serde_json::{Value, json};
 
 use super::{context, handler, receiver, task};
@@ -30,7 +30,7 @@ pub const fn descriptor(
 
 /// The kind of a receiver.
 #[must_use]
-pub const fn receiver_kind<P: ReceiverPlugin, const THREADS: usize>(name: &'static str) -> Kind {
+pub const fn receiver_kind<P: Plugin + Receiver, const THREADS: usize>(name: &'static str) -> Kind {
     Kind {
         role: abi::POA_RECEIVER,
         schema: Some(receiver_schema::<P>),
@@ -50,7 +50,9 @@ pub const fn receiver_kind<P: ReceiverPlugin, const THREADS: usize>(name: &'stat
 
 /// The kind of a handler.
 #[must_use]
-pub const fn handler_kind<P: HandlerPlugin, const THREADS: usize>(name: &'static str) -> Kind {
+pub const fn handler_kind<P: Plugin + CustomHandler, const THREADS: usize>(
+    name: &'static str,
+) -> Kind {
     Kind {
         role: abi::POA_HANDLER,
         schema: Some(handler_schema::<P>),
@@ -110,31 +112,31 @@ unsafe extern "C-unwind" fn metrics(out: Sink) {
 /// The name of the type's kind in the registry used here.
 const KIND: &str = "it";
 
-fn receiver_of<P: ReceiverPlugin>() -> std::sync::Arc<dyn poa_core::ReceiverKind> {
+fn receiver_of<P: Plugin + Receiver>() -> std::sync::Arc<poa_core::ReceiverKind> {
     Registry::new().receiver::<P>(KIND).receivers()[KIND].clone()
 }
 
-fn handler_of<P: HandlerPlugin>() -> std::sync::Arc<dyn poa_core::HandlerKind> {
+fn handler_of<P: Plugin + CustomHandler>() -> std::sync::Arc<poa_core::HandlerKind> {
     Registry::new().handler::<P>(KIND).handlers()[KIND].clone()
 }
 
-unsafe extern "C-unwind" fn receiver_schema<P: ReceiverPlugin>(out: Sink) {
-    // SAFETY: the host's sink outlives the call.
+unsafe extern "C-unwind" fn receiver_schema<P: Plugin + Receiver>(out: Sink) {
+    // SAFETY: the host's sink, for as long as this runs.
     unsafe { write(out, || receiver_of::<P>().schema().to_string()) }
 }
 
-unsafe extern "C-unwind" fn handler_schema<P: HandlerPlugin>(out: Sink) {
-    // SAFETY: the host's sink outlives the call.
+unsafe extern "C-unwind" fn handler_schema<P: Plugin + CustomHandler>(out: Sink) {
+    // SAFETY: the host's sink, for as long as this runs.
     unsafe { write(out, || handler_of::<P>().schema().to_string()) }
 }
 
-unsafe extern "C-unwind" fn validate_receiver<P: ReceiverPlugin>(config: Bytes, out: Sink) {
+unsafe extern "C-unwind" fn validate_receiver<P: Plugin + Receiver>(config: Bytes, out: Sink) {
     let check = |config| receiver_of::<P>().configure(config).err();
     // SAFETY: lent by the host for the call.
     unsafe { report(config, out, check) }
 }
 
-unsafe extern "C-unwind" fn validate_handler<P: HandlerPlugin>(config: Bytes, out: Sink) {
+unsafe extern "C-unwind" fn validate_handler<P: Plugin + CustomHandler>(config: Bytes, out: Sink) {
     let check = |config| handler_of::<P>().configure(config).err();
     // SAFETY: lent by the host for the call.
     unsafe { report(config, out, check) }
@@ -161,7 +163,7 @@ fn shown(problem: Problem) -> Value {
     json!({ "path": problem.path.join("."), "message": problem.message })
 }
 
-unsafe extern "C-unwind" fn build_receiver<P: ReceiverPlugin, const THREADS: usize>(
+unsafe extern "C-unwind" fn build_receiver<P: Plugin + Receiver, const THREADS: usize>(
     build: *const Build,
     call: Call,
 ) {
@@ -169,7 +171,7 @@ unsafe extern "C-unwind" fn build_receiver<P: ReceiverPlugin, const THREADS: usi
     unsafe { receiver::build(receiver_of::<P>, THREADS, build, call) }
 }
 
-unsafe extern "C-unwind" fn build_handler<P: HandlerPlugin, const THREADS: usize>(
+unsafe extern "C-unwind" fn build_handler<P: Plugin + CustomHandler, const THREADS: usize>(
     build: *const Build,
     call: Call,
 ) {

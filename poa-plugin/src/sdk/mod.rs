@@ -22,11 +22,11 @@ pub use kind::{descriptor, handler_kind, receiver_kind};
 /// own tokio runtime with two threads; `threads` sets another number.
 ///
 /// ```
-/// # use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait};
+/// # use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, Plugin, async_trait};
 /// # use poa_plugin::poa_core;
 /// # struct Null;
 /// # #[async_trait]
-/// # impl ReceiverPlugin for Null {
+/// # impl Plugin for Null {
 /// #     type Config = std::collections::BTreeMap<String, String>;
 /// #     async fn build(_: Self::Config, _: &BuildContext) -> Result<Self, BuildError> { Ok(Self) }
 /// # }

@@ -40,7 +40,7 @@ impl<T> Lent<T> {
 /// # Safety
 /// `build` is lent by the host until `call` is completed.
 pub(super) unsafe fn build(
-    kind: fn() -> Arc<dyn ReceiverKind>,
+    kind: fn() -> Arc<ReceiverKind>,
     threads: usize,
     build: *const Build,
     call: Call,
@@ -50,7 +50,7 @@ pub(super) unsafe fn build(
 }
 
 async fn make(
-    kind: fn() -> Arc<dyn ReceiverKind>,
+    kind: fn() -> Arc<ReceiverKind>,
     known: context::Known,
     runtime: Handle,
 ) -> Result<Instance, Ended> {

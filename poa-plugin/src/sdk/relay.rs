@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use poa_core::engine::ReceiptSender;
 use poa_core::{AgentId, Draft, Format, MessageType, Receipt, ReceiptError, Refused, Relay, Sign};
 use tokio::sync::oneshot;
 
@@ -24,7 +25,7 @@ impl HostRelay {
 /// The destination of the host's answer: a refusal arrives during the call, other results can arrive later.
 struct Waiting {
     refused: oneshot::Sender<Refused>,
-    receipt: oneshot::Sender<Result<(), ReceiptError>>,
+    receipt: ReceiptSender,
 }
 
 unsafe extern "C-unwind" fn answered(context: *mut c_void, result: *const Outcome) {
@@ -39,7 +40,7 @@ unsafe extern "C-unwind" fn answered(context: *mut c_void, result: *const Outcom
     };
     // A caller that no longer waits has dropped the receipt.
     match outcome(code, &text) {
-        Ok(known) => drop(receipt.send(known)),
+        Ok(known) => receipt.settle(known),
         Err(why) => drop(refused.send(why)),
     }
 }
@@ -97,14 +98,14 @@ impl Relay for HostRelay {
             stride: size_of::<abi::Draft>(),
         };
         let (refused, mut refusal) = oneshot::channel();
-        let (receipt, promised) = oneshot::channel();
+        let (promised, receipt) = Receipt::pending(None);
         let context = Box::into_raw(Box::new(Waiting { refused, receipt })).cast();
         let done = Done { context, function: Some(answered) };
         // SAFETY: the host's function and pointer; the messages are lent for this call.
         unsafe { send(self.host.pointer, self.handler, &drafts, done) };
         match refusal.try_recv() {
             Ok(refused) => Err(refused),
-            Err(_) => Ok(Receipt::promised(promised)),
+            Err(_) => Ok(promised),
         }
     }
 

@@ -26,7 +26,7 @@ impl OwnRuntime {
             .thread_name("poa-plugin")
             .on_thread_start(move || log::is_from(host))
             .enable_all();
-        let failed = |error| BuildError::unavailable("cannot start threads").because(error);
+        let failed = |error| BuildError::unavailable("cannot start threads").with_source(error);
         Ok(Self(Some(builder.build().map_err(failed)?)))
     }
 

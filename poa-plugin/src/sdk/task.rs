@@ -1,6 +1,5 @@
 //! Calls by the host, run on the plugin's own runtime.
 
-use std::any::Any;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::future::Future;
@@ -54,32 +53,23 @@ impl Ended {
                 items: items.into_iter().filter_map(|item| item.try_into().ok()).collect(),
                 ..Self::new(abi::POA_PERMANENT, chain(&*source))
             },
-            Err(DeliveryError::Transient(source)) => Self::new(abi::POA_TRANSIENT, chain(&*source)),
+            Err(DeliveryError::Transient { source, .. } | DeliveryError::Misconfigured(source)) => {
+                Self::new(abi::POA_TRANSIENT, chain(&*source))
+            }
+            // The others come again, which an idempotent receiver does not mind.
+            Err(DeliveryError::Rejected(items)) => Self {
+                items: items.iter().filter_map(|rejected| rejected.item.try_into().ok()).collect(),
+                ..Self::new(
+                    abi::POA_PERMANENT,
+                    items.first().map(|rejected| rejected.reason.clone()).unwrap_or_default(),
+                )
+            },
             Err(other) => Self::new(abi::POA_TRANSIENT, chain(&other)),
         }
     }
 }
 
-/// An error and its causes, on one line.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// The message of a panic.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("without a message").to_owned()
-}
+pub(super) use poa_core::{error_chain as chain, panic_message};
 
 /// Completes a call with its result, or as cancelled if it is dropped without one.
 pub(super) struct Completion(Option<Call>);

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use poa_core::config::Problem;
 use poa_core::status::PluginStatus;
 use poa_core::{
-    Ack, Activity, BuildContext, BuildError, ControlMessage, CustomHandler, DeliveryError, Engine,
-    HandlerContext, HandlerPlugin, Host, Message, PluginError, Receiver, ReceiverOptions,
-    ReceiverPlugin, Registry, async_trait,
+    Ack, Activity, BuildContext, BuildError, ControlMessage, CustomHandler, DeliveryError,
+    HandlerContext, Host, Message, Plugin, PluginError, Receiver, ReceiverOptions, Registry,
+    async_trait,
 };
 use poa_plugin::host::Library;
 use schemars::JsonSchema;
@@ -71,7 +71,7 @@ pub(crate) struct Config {
 pub(crate) struct Scripted;
 
 #[async_trait]
-impl ReceiverPlugin for Scripted {
+impl Plugin for Scripted {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -138,7 +138,7 @@ impl Drop for Scripted {
 struct Generous;
 
 #[async_trait]
-impl HandlerPlugin for Generous {
+impl Plugin for Generous {
     type Config = Config;
 
     async fn build(_: Config, _: &BuildContext) -> Result<Self, BuildError> {
@@ -188,8 +188,8 @@ pub(crate) async fn host(steps: &[Step]) -> (Host, &'static Seen) {
     let handler = kinds.handlers()["generous"].configure(config()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let host = Host::builder()
-        .metrics(["m"])
-        .engine(Engine::Memory)
+        .data_types(["m"])
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
         .ack(Ack::Memory)
         .data_dir(dir.path())
         .receiver_from("r", options(), receiver)

@@ -1,15 +1,15 @@
 //! The dashboard in a host.
 
-use poa_core::{ReceiptError, ReceiverPlugin as _};
+use poa_core::{Plugin as _, ReceiptError};
 use poa_receiver_dashboard::Dashboard;
-use poa_testkit::{Fault, Faults, TestHost, factory};
+use poa_testkit::{Fault, Faults, TestHost, receiver_factory};
 use serde_json::json;
 
 use crate::support::{Subject, address, config, free_port, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_where_it_is_and_stops_in_order() {
-    let host = TestHost::with_receiver(factory::<Dashboard>(config())).await;
+    let host = TestHost::with_receiver(receiver_factory::<Dashboard>(config())).await;
     host.deliver(host.draft("a", "system_metrics", &json!({"type": "statistics"}))).await.unwrap();
     let endpoints = host.status("subject").endpoints;
     assert!(endpoints[0].starts_with("http://127.0.0.1:"), "{endpoints:?}");
@@ -18,7 +18,7 @@ async fn it_says_where_it_is_and_stops_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_set_aside_alone() {
-    let host = TestHost::with_receiver(factory::<Dashboard>(config())).await;
+    let host = TestHost::with_receiver(receiver_factory::<Dashboard>(config())).await;
     let torn = poa_core::Payload::new(poa_core::Format::Json, r#"{"type":"#.into());
     let good = host.draft("a", "system_metrics", &json!({"type": "statistics"}));
     let (torn, good) =
@@ -33,7 +33,7 @@ async fn a_new_instance_listens_where_the_last_one_did() {
     let port = free_port();
     let config = poa_receiver_dashboard::Config::listen(port).secret("wssecret");
     let faults = Faults::first(2, Fault::Panic);
-    let host = TestHost::with_receiver(faults.around(factory::<Dashboard>(config))).await;
+    let host = TestHost::with_receiver(faults.around(receiver_factory::<Dashboard>(config))).await;
     host.deliver(host.draft("a", "system_metrics", &json!({}))).await.unwrap();
     let status = host.status("subject");
     assert_eq!(status.endpoints, [format!("http://{port}")]);

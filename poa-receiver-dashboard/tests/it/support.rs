@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use poa_core::{
-    Activity, AgentId, BuildContext, BuildError, Message, Receiver as _, ReceiverPlugin as _,
-    Timestamp,
+    Activity, AgentId, BuildContext, BuildError, Message, Plugin as _, Receiver as _, Timestamp,
 };
 use poa_receiver_dashboard::{Config, Dashboard};
 use serde_json::Value;

@@ -10,7 +10,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;
 use poa_core::config::Secret;
-use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin};
+use poa_core::{BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver};
 use poa_receiver_dynamo::{Config, DynamoDb};
 use poa_testkit::Samples;
 use serde_json::{Value, json};
@@ -170,7 +170,7 @@ impl Subject {
 /// The text of an error that may not come again.
 pub(crate) fn transient(result: Result<(), DeliveryError>) -> String {
     match result.unwrap_err() {
-        DeliveryError::Transient(source) => source.to_string(),
+        DeliveryError::Transient { source: source, .. } => source.to_string(),
         error => panic!("{error:?}"),
     }
 }

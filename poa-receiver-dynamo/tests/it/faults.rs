@@ -6,7 +6,7 @@ use std::time::Duration;
 use poa_core::ReceiverOptions;
 use poa_core::status::PluginStatus;
 use poa_receiver_dynamo::{Config, DynamoDb};
-use poa_testkit::{TestHost, factory};
+use poa_testkit::{TestHost, receiver_factory};
 use serde_json::json;
 
 use crate::common::{PATIENCE, Subject, client, config, ids, shared, transient};
@@ -104,7 +104,7 @@ async fn through_a_host(
 ) -> (PluginStatus, Vec<String>) {
     let table = config.table.clone();
     let host = TestHost::start(|host| {
-        let factory = factory::<DynamoDb>(config);
+        let factory = receiver_factory::<DynamoDb>(config);
         host.delivered_within(PATIENCE).receiver_from("blocks", options, factory)
     })
     .await;

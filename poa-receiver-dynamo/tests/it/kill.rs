@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use poa_core::status::Phase;
 use poa_core::{Receipt, ReceiverOptions};
 use poa_receiver_dynamo::DynamoDb;
-use poa_testkit::{TestHost, factory};
+use poa_testkit::{TestHost, receiver_factory};
 use serde_json::json;
 
 use crate::common::{PATIENCE, client, config, ids};
@@ -50,7 +50,7 @@ async fn killed_under_load_and_restarted_nothing_is_lost_or_doubled() {
         host.delivered_within(PATIENCE).receiver_from(
             "blocks",
             options(),
-            factory::<DynamoDb>(config),
+            receiver_factory::<DynamoDb>(config),
         )
     })
     .await;
@@ -87,7 +87,7 @@ async fn a_host_starts_without_dynamodb_and_delivers_once_it_is_there() {
         host.delivered_within(PATIENCE).receiver_from(
             "blocks",
             options(),
-            factory::<DynamoDb>(config),
+            receiver_factory::<DynamoDb>(config),
         )
     })
     .await;
@@ -107,7 +107,10 @@ async fn a_host_starts_without_dynamodb_and_delivers_once_it_is_there() {
 async fn a_host_does_not_start_without_a_dynamodb_that_is_required() {
     let port = Port::hold();
     let data = tempfile::tempdir().unwrap();
-    let builder = poa_core::Host::builder().data_dir(data.path()).metrics(["ethereum_metrics"]);
+    let builder = poa_core::Host::builder()
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
+        .data_dir(data.path())
+        .data_types(["ethereum_metrics"]);
     let options = ReceiverOptions::subscribe(["ethereum_metrics"]).required();
     let started =
         builder.receiver::<DynamoDb>("blocks", options, config(&port.url())).start().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use poa_core::{BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin};
+use poa_core::{BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver};
 use poa_receiver_postgres::{Config, Postgres};
 use poa_testkit::Samples;
 use tempfile::TempDir;
@@ -218,7 +218,7 @@ pub(crate) async fn connect(url: &str) -> Client {
 /// An error that may not come again, as text with all causes.
 pub(crate) fn transient(result: Result<(), DeliveryError>) -> String {
     match result.unwrap_err() {
-        DeliveryError::Transient(source) => format!("{source}"),
+        DeliveryError::Transient { source, .. } => format!("{source}"),
         error => panic!("{error:?}"),
     }
 }

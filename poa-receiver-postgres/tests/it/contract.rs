@@ -1,7 +1,7 @@
 //! The contract of all receivers that store.
 
 use poa_receiver_postgres::{Period, Postgres};
-use poa_testkit::{factory, receiver_contract};
+use poa_testkit::{receiver_contract, receiver_factory};
 
 use crate::common::Database;
 
@@ -16,12 +16,15 @@ async fn ids(database: &Database) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn honours_the_receiver_contract() {
     let database = Database::shared().await;
-    receiver_contract(factory::<Postgres>(database.config()), async || ids(&database).await).await;
+    receiver_contract(receiver_factory::<Postgres>(database.config()), async || {
+        ids(&database).await
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn honours_the_receiver_contract_with_divided_tables() {
     let database = Database::shared().await;
     let config = database.config().partition(Period::Day);
-    receiver_contract(factory::<Postgres>(config), async || ids(&database).await).await;
+    receiver_contract(receiver_factory::<Postgres>(config), async || ids(&database).await).await;
 }

@@ -1,7 +1,7 @@
 //! What a receiver makes of the database it finds.
 
 use futures_util::future::join_all;
-use poa_core::{BuildContext, BuildError, Receiver, ReceiverPlugin};
+use poa_core::{BuildContext, BuildError, Plugin, Receiver};
 use poa_receiver_postgres::{Config, Period, Postgres};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 

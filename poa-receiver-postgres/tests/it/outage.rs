@@ -7,7 +7,7 @@ use std::time::Duration;
 use poa_core::{Host, Receipt, ReceiverOptions};
 use poa_receiver_postgres::{Config, Postgres};
 use poa_test_postgres::{Cluster, Setup};
-use poa_testkit::{METRICS, TestHost, factory};
+use poa_testkit::{METRICS, TestHost, receiver_factory};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_postgres::Client;
@@ -25,8 +25,10 @@ fn options() -> ReceiverOptions {
 
 async fn host(cluster: &Cluster) -> TestHost {
     let config = Config::new(cluster.url("postgres"));
-    TestHost::start(|host| host.receiver_from("subject", options(), factory::<Postgres>(config)))
-        .await
+    TestHost::start(|host| {
+        host.receiver_from("subject", options(), receiver_factory::<Postgres>(config))
+    })
+    .await
 }
 
 fn send(host: &TestHost, n: usize) -> Receipt {
@@ -168,7 +170,7 @@ async fn a_host_says_what_happened_and_loses_nothing() {
     let url = cluster.url("postgres").replace(&port, &proxy.port.to_string());
     let config = Config::new(url).statement_timeout(Duration::from_secs(2));
     let host = TestHost::start(|host| {
-        host.receiver_from("subject", options(), factory::<Postgres>(config))
+        host.receiver_from("subject", options(), receiver_factory::<Postgres>(config))
     })
     .await;
     let watcher = connect(&cluster.url("postgres")).await;
@@ -230,7 +232,8 @@ async fn a_host_that_requires_its_server_refuses_to_start() {
     let mut options = options();
     options.required = true;
     let host = Host::builder()
-        .metrics(METRICS)
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
+        .data_types(METRICS)
         .data_dir(dir.path())
         .receiver::<Postgres>("store", options, config);
     let error = host.start().await.unwrap_err();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-use poa_core::{BuildContext, Receiver, ReceiverPlugin};
+use poa_core::{BuildContext, Plugin, Receiver};
 use poa_receiver_postgres::{Config, Postgres};
 use poa_testkit::Samples;
 

@@ -1,6 +1,6 @@
 //! `sslmode`, against a server with a certificate.
 
-use poa_core::{BuildContext, BuildError, ReceiverPlugin};
+use poa_core::{BuildContext, BuildError, Plugin};
 use poa_receiver_postgres::{Config, Postgres};
 use poa_test_postgres::{Cluster, Setup};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use poa_core::{BuildContext, Message, Receiver, ReceiverPlugin};
+use poa_core::{BuildContext, Message, Plugin, Receiver};
 use poa_receiver_sqlite::{Config, Sqlite};
 use poa_testkit::Samples;
 use rusqlite::Connection;

@@ -1,7 +1,7 @@
 //! The contract of all receivers that store.
 
 use poa_receiver_sqlite::{Config, Sqlite};
-use poa_testkit::{factory, receiver_contract};
+use poa_testkit::{receiver_contract, receiver_factory};
 use rusqlite::Connection;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,5 +16,5 @@ async fn honours_the_receiver_contract() {
         let mut statement = database.prepare(ids).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
-    receiver_contract(factory::<Sqlite>(Config::new(&path)), stored).await;
+    receiver_contract(receiver_factory::<Sqlite>(Config::new(&path)), stored).await;
 }

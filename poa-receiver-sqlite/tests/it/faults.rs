@@ -20,7 +20,9 @@ fn batch(subject: &mut Subject, count: usize) -> Vec<Message> {
 /// An error that may not come again, and its text with all causes.
 fn transient(result: Result<(), DeliveryError>) -> String {
     match result.unwrap_err() {
-        DeliveryError::Transient(source) => format!("{source}: {:?}", source.source()),
+        DeliveryError::Transient { source, .. } => {
+            format!("{source}: {:?}", source.source())
+        }
         error => panic!("{error:?}"),
     }
 }

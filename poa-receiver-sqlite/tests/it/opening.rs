@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use poa_core::{BuildContext, BuildError, ReceiverPlugin, Registry};
+use poa_core::{BuildContext, BuildError, Plugin, Registry};
 use poa_receiver_sqlite::{Config, Sqlite};
 use rusqlite::Connection;
 use rusqlite::types::Value::Integer;

@@ -66,8 +66,10 @@ fn fill(host: &TestHost) {
     loop {
         match host.handle().send_to_receivers(draft()) {
             Ok(receipt) => drop(receipt),
-            Err(Refused::BacklogFull { .. }) => return,
-            Err(other) => panic!("{other}"),
+            Err(error) => match error.reason() {
+                Refused::BacklogFull { .. } => return,
+                other => panic!("{other}"),
+            },
         }
     }
 }

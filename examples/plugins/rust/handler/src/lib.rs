@@ -11,7 +11,7 @@ use std::time::Duration;
 use poa_plugin::poa_core::auth::Authenticator;
 use poa_plugin::poa_core::{
     AgentId, BoxError, BuildContext, BuildError, CustomHandler, Draft, Format, HandlerContext,
-    HandlerPlugin, IdempotencyKey, Payload, PluginError, async_trait,
+    Plugin, IdempotencyKey, Payload, PluginError, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -46,7 +46,7 @@ struct Tcp {
 }
 
 #[async_trait]
-impl HandlerPlugin for Tcp {
+impl Plugin for Tcp {
     type Config = Config;
 
     /// Binds, so that a port in use is found before anything runs. It spawns nothing: that is for `run`.
@@ -56,7 +56,7 @@ impl HandlerPlugin for Tcp {
             return Err(BuildError::failed(message));
         }
         let at = config.listen;
-        let failed = |error| BuildError::failed(format!("cannot listen on {at}")).because(error);
+        let failed = |error| BuildError::failed(format!("cannot listen on {at}")).with_source(error);
         let listener = TcpListener::bind(at).await.map_err(failed)?;
         Ok(Self { listener, anonymous: config.anonymous })
     }
@@ -72,7 +72,7 @@ impl CustomHandler for Tcp {
             tokio::select! {
                 () = cx.shutdown().cancelled() => break,
                 accepted = self.listener.accept(), if connections.len() < CONNECTIONS => {
-                    let (stream, _) = accepted.map_err(|e| PluginError::new("cannot accept").because(e))?;
+                    let (stream, _) = accepted.map_err(|e| PluginError::new("cannot accept").with_source(e))?;
                     connections.spawn(serve(stream, cx.clone(), self.anonymous));
                 }
                 Some(_) = connections.join_next() => {}

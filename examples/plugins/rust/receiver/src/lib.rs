@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use poa_plugin::poa_core::config::Problem;
 use poa_plugin::poa_core::telemetry::Counter;
 use poa_plugin::poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, PayloadError, Receiver, ReceiverPlugin,
+    BuildContext, BuildError, DeliveryError, Message, PayloadError, Receiver, Plugin,
     async_trait,
 };
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ struct JsonLines {
 }
 
 #[async_trait]
-impl ReceiverPlugin for JsonLines {
+impl Plugin for JsonLines {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -51,7 +51,7 @@ impl ReceiverPlugin for JsonLines {
             let path = path.clone();
             blocking(move || Lines::open(&path)).await
         };
-        let lines = opened.map_err(|error| BuildError::failed(failed).because(error))?;
+        let lines = opened.map_err(|error| BuildError::failed(failed).with_source(error))?;
         let labels = [("receiver", cx.name())];
         let written = cx.telemetry().counter("lines_written", "Lines written", &labels);
         tracing::info!(path = %path.display(), "appending");

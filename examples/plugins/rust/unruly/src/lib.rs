@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use poa_plugin::poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait,
+    BuildContext, BuildError, DeliveryError, Message, Receiver, Plugin, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -50,13 +50,13 @@ struct Unruly {
 }
 
 #[async_trait]
-impl ReceiverPlugin for Unruly {
+impl Plugin for Unruly {
     type Config = Config;
 
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let path = cx.data_dir().join(&config.path);
         let opened = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { file: opened.map_err(|e| BuildError::failed("no file").because(e))?, config })
+        Ok(Self { file: opened.map_err(|e| BuildError::failed("no file").with_source(e))?, config })
     }
 }
 
@@ -110,7 +110,7 @@ struct Null;
 pub struct NoKeys {}
 
 #[async_trait]
-impl ReceiverPlugin for Null {
+impl Plugin for Null {
     type Config = NoKeys;
 
     async fn build(_: NoKeys, _: &BuildContext) -> Result<Self, BuildError> {
