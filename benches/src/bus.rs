@@ -251,8 +251,8 @@ async fn catching_up() -> Result<(), Failure> {
                     receipt.await?;
                     sent += 1;
                 }
-                // Publishing is faster than the disk; wait for it.
-                Err(poa_core::Refused::LogBusy) => {
+                // Memory outruns the disk; let it catch up.
+                Err(error) if *error.reason() == poa_core::Refused::LogBusy => {
                     tokio::time::sleep(Duration::from_millis(5)).await
                 }
                 Err(refused) => return Err(refused.into()),

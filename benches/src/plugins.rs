@@ -201,8 +201,8 @@ async fn send(host: &HostHandle, agent: &AgentId) -> Result<(), Failure> {
     loop {
         match host.send_to_receivers(draft(host, agent)) {
             Ok(receipt) => return Ok(receipt.await?),
-            // Publishing is faster than the disk; wait for it.
-            Err(Refused::LogBusy) => tokio::time::sleep(Duration::from_millis(5)).await,
+            // Memory outruns the disk; let it catch up.
+            Err(error) if *error.reason() == Refused::LogBusy => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(refused) => return Err(refused.into()),
         }
     }

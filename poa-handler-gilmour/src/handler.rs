@@ -4,7 +4,7 @@ use std::sync::Arc;
 use hyper::service::service_fn;
 use poa_core::config::Problem;
 use poa_core::{
-    BuildContext, BuildError, CustomHandler, HandlerContext, HandlerPlugin, PluginError,
+    BuildContext, BuildError, CustomHandler, HandlerContext, Plugin, PluginError,
     async_trait,
 };
 use poa_http::Server;
@@ -36,7 +36,7 @@ struct Parts {
 }
 
 #[async_trait]
-impl HandlerPlugin for GilmourGateway {
+impl Plugin for GilmourGateway {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -54,7 +54,7 @@ impl HandlerPlugin for GilmourGateway {
         let path = cx.data_dir().join(&config.path);
         let opened = tokio::task::spawn_blocking(move || open(&path)).await;
         let opened = opened.map_err(|error| {
-            BuildError::failed("cannot open the registered nodes").because(error)
+            BuildError::failed("cannot open the registered nodes").with_source(error)
         })?;
         let (store, known) = opened.map_err(BuildError::failed)?;
         let engine = config.engine_settings().engine(cx)?;

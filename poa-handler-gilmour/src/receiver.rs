@@ -8,7 +8,7 @@ use futures_util::stream;
 use poa_core::config::{Duration, Problem, Secret};
 use poa_core::{
     AgentId, BoxError, BuildContext, BuildError, DeliveryError, Message, MessageId, Receiver,
-    ReceiverPlugin, async_trait,
+    Plugin, async_trait,
 };
 use poa_gilmour::engine::Signal;
 use poa_gilmour::{Data, Engine, Options, RequestError, Topic};
@@ -129,7 +129,7 @@ enum Outcome {
 }
 
 #[async_trait]
-impl ReceiverPlugin for GilmourReceiver {
+impl Plugin for GilmourReceiver {
     type Config = ReceiverConfig;
 
     fn validate(config: &ReceiverConfig) -> Vec<Problem> {

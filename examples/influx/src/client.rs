@@ -44,7 +44,7 @@ impl Influx {
         limit: Duration,
     ) -> Result<Self, BuildError> {
         let tls = HttpsConnectorBuilder::new().with_native_roots().map_err(|error| {
-            BuildError::failed("cannot load the root certificates of the system").because(error)
+            BuildError::failed("cannot load the root certificates of the system").with_source(error)
         })?;
         let connector = tls.https_or_http().enable_http1().build();
         let http = Client::builder(TokioExecutor::new()).build(connector);

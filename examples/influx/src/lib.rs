@@ -6,7 +6,7 @@ mod point;
 use http::{HeaderValue, Uri};
 use poa_core::config::{Duration, Problem, Secret};
 use poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, Receiver, ReceiverPlugin, async_trait,
+    BuildContext, BuildError, DeliveryError, Message, Receiver, Plugin, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -58,7 +58,7 @@ impl Config {
 pub struct InfluxReceiver(Influx);
 
 #[async_trait]
-impl ReceiverPlugin for InfluxReceiver {
+impl Plugin for InfluxReceiver {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -85,7 +85,7 @@ impl ReceiverPlugin for InfluxReceiver {
         let uri = config.uri().ok_or_else(|| BuildError::failed("`url` is not a valid URL"))?;
         let authorization = config.authorization().transpose();
         let authorization = authorization
-            .map_err(|error| BuildError::failed("`token` is not valid").because(error))?;
+            .map_err(|error| BuildError::failed("`token` is not valid").with_source(error))?;
         Ok(Self(Influx::new(uri, authorization, config.request_timeout.get())?))
     }
 }

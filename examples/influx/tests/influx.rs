@@ -7,7 +7,7 @@ mod support;
 use http::StatusCode;
 use influx::{Config, InfluxReceiver};
 use poa_core::config::Secret;
-use poa_core::{BuildContext, DeliveryError, Message, Receiver as _, ReceiverPlugin as _};
+use poa_core::{BuildContext, DeliveryError, Message, Receiver as _, Plugin as _};
 use poa_testkit::{Samples, factory, receiver_contract};
 use serde_json::json;
 

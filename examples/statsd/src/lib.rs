@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use poa_core::config::{Duration, Problem};
 use poa_core::telemetry::Counter;
 use poa_core::{
-    BuildContext, BuildError, CustomHandler, DataType, Draft, HandlerContext, HandlerPlugin,
+    BuildContext, BuildError, CustomHandler, DataType, Draft, HandlerContext, Plugin,
     PluginError, ReceiptError, async_trait,
 };
 use schemars::JsonSchema;
@@ -76,7 +76,7 @@ pub struct Statsd {
 }
 
 #[async_trait]
-impl HandlerPlugin for Statsd {
+impl Plugin for Statsd {
     type Config = Config;
 
     fn validate(config: &Config) -> Vec<Problem> {
@@ -95,7 +95,7 @@ impl HandlerPlugin for Statsd {
             ))
         })?;
         let socket = UdpSocket::bind(listen).await.map_err(|error| {
-            BuildError::failed(format!("cannot listen on {listen}")).because(error)
+            BuildError::failed(format!("cannot listen on {listen}")).with_source(error)
         })?;
         Ok(Self { socket, data_type, flush_interval: flush_interval.get() })
     }
@@ -116,7 +116,7 @@ impl CustomHandler for Statsd {
                 _ = flush.tick() => work.flush(),
                 received = self.socket.recv_from(&mut datagram) => {
                     let (length, from) = received
-                        .map_err(|error| PluginError::new("cannot receive").because(error))?;
+                        .map_err(|error| PluginError::new("cannot receive").with_source(error))?;
                     work.add(&datagram[..length], from);
                 }
                 Some(outcome) = work.receipts.join_next() => report(outcome.ok()),

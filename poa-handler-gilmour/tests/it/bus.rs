@@ -75,7 +75,7 @@ async fn an_unknown_data_type_stops_the_start() {
     let types = poa_core::DataTypes::new(["system_metrics"]).unwrap();
     let cx =
         poa_core::BuildContext::detached("gilmour", std::env::temp_dir()).with_data_types(types);
-    let error = poa_core::HandlerPlugin::build(rule, &cx).await;
+    let error = poa_core::Plugin::build(rule, &cx).await;
     let error: poa_core::BuildError = match error {
         Ok::<poa_handler_gilmour::GilmourGateway, _>(_) => panic!("it starts"),
         Err(error) => error,
