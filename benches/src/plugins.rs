@@ -202,7 +202,9 @@ async fn send(host: &HostHandle, agent: &AgentId) -> Result<(), Failure> {
         match host.send_to_receivers(draft(host, agent)) {
             Ok(receipt) => return Ok(receipt.await?),
             // Memory outruns the disk; let it catch up.
-            Err(error) if *error.reason() == Refused::LogBusy => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) if *error.reason() == Refused::LogBusy => {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
             Err(refused) => return Err(refused.into()),
         }
     }

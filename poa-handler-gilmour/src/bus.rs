@@ -118,7 +118,7 @@ impl Bus {
             return Ok(());
         }
         let agents: Vec<AgentId> = drafts.iter().map(|draft| draft.agent_id().clone()).collect();
-        let receipt = cx.send_all_to_receivers(drafts)?;
+        let receipt = cx.send_all_to_receivers(drafts).map_err(poa_core::Refused::from)?;
         for agent in &agents {
             cx.activity().data(agent);
         }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use hyper::service::service_fn;
 use poa_core::config::Problem;
 use poa_core::{
-    BuildContext, BuildError, CustomHandler, HandlerContext, Plugin, PluginError,
-    async_trait,
+    BuildContext, BuildError, CustomHandler, HandlerContext, Plugin, PluginError, async_trait,
 };
 use poa_http::Server;
 

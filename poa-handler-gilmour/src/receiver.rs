@@ -7,8 +7,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream;
 use poa_core::config::{Duration, Problem, Secret};
 use poa_core::{
-    AgentId, BoxError, BuildContext, BuildError, DeliveryError, Message, MessageId, Receiver,
-    Plugin, async_trait,
+    AgentId, BoxError, BuildContext, BuildError, DeliveryError, Message, MessageId, Plugin,
+    Receiver, async_trait,
 };
 use poa_gilmour::engine::Signal;
 use poa_gilmour::{Data, Engine, Options, RequestError, Topic};

@@ -28,8 +28,8 @@ const LAYERS: &[&[&str]] = &[
     &["poa"],
 ];
 
-/// Arrows that the layers forbid and that remain until the log engine has a crate of its own.
-const PENDING: &[(&str, &str)] = &[("poa-core", "poa-log")];
+/// Arrows that the layers forbid and that are to go.
+const PENDING: &[(&str, &str)] = &[];
 
 /// Names that must not occur in the source of poa-core: engines, their servers and their formats.
 const ENGINES: &[&str] = &["poa_log", "poa_engine", "nats", "jetstream", "redis", "engine::log"];

@@ -98,7 +98,8 @@ async fn the_receiver_keeps_the_contract_of_receivers() {
         .await
         .unwrap();
     let config = format!("topic = \"store\"\nengine = \"redis\"\nurl = \"{}\"", server.url());
-    let factory = poa_testkit::factory::<GilmourReceiver>(toml::from_str(&config).unwrap());
+    let factory =
+        poa_testkit::receiver_factory::<GilmourReceiver>(toml::from_str(&config).unwrap());
     receiver_contract(factory, async || {
         let mut ids = stored.lock().clone();
         ids.sort();

@@ -127,7 +127,8 @@ async fn the_watch_of_a_node_ends_with_it() {
 async fn nodes_survive_a_restart_of_the_server() {
     let directory = tempfile::tempdir().unwrap();
     let start = async || {
-        let host = Host::builder().engine::<poa_engine_local::Memory>("memory", Default::default())
+        let host = Host::builder()
+            .engine::<poa_engine_local::Memory>("memory", Default::default())
             .data_dir(directory.path())
             .data_types(["system_metrics"])
             .handler::<GilmourGateway>("gilmour", config());

@@ -17,7 +17,7 @@ pub use kind::{descriptor, handler_kind, receiver_kind};
 
 /// Makes a plugin from handlers and receivers: exports the symbol that a host looks for.
 ///
-/// The types implement [`Plugin`](poa_core::Plugin) and [`Plugin`](poa_core::Plugin), as for
+/// The types implement [`Plugin`](poa_core::Plugin), as for
 /// being compiled in. Name and version are those of the crate. Each instance, that is each section of the configuration, runs on its
 /// own tokio runtime with two threads; `threads` sets another number.
 ///

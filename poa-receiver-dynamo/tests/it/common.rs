@@ -170,7 +170,7 @@ impl Subject {
 /// The text of an error that may not come again.
 pub(crate) fn transient(result: Result<(), DeliveryError>) -> String {
     match result.unwrap_err() {
-        DeliveryError::Transient { source: source, .. } => source.to_string(),
+        DeliveryError::Transient { source, .. } => source.to_string(),
         error => panic!("{error:?}"),
     }
 }
