@@ -96,7 +96,7 @@ fn make_directory(path: &Path) -> Result<(), BuildError> {
         BuildError::failed(format!(
             "cannot create the data directory {path}; is its parent writable?"
         ))
-        .because(error)
+        .with_source(error)
     })
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use poa_auth::AuthConfig;
-use poa_core::config::{Duration, Problem, Secret, Size};
 use poa_core::Ack;
+use poa_core::config::{Duration, Problem, Secret, Size};
 use poa_core::engine::{KeyWindow, Unrouted};
 use poa_http::{Listen, ShareLimits, Tls};
 use schemars::JsonSchema;
