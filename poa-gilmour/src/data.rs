@@ -63,7 +63,7 @@ impl Data {
         self.0.get()
     }
 
-    /// What kind of value it is, by its first character.
+    /// The kind of value, by its first character.
     #[must_use]
     pub fn shape(&self) -> Shape {
         match self.json().trim_start().as_bytes().first() {

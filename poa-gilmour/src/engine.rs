@@ -66,7 +66,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Whether the broker can be reached now, and all subscriptions stand.
     fn state(&self) -> watch::Receiver<State>;
 
-    /// What was counted.
+    /// The counters.
     fn counts(&self) -> &Counts;
 
     /// Ends all subscriptions, waits for handlers that run, at most this long, and lets the connections go.
@@ -79,7 +79,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 pub struct Options {
     /// Whether of the slots of one group only one gets a signal. The Go library has no such rule.
     pub slot_groups: bool,
-    /// What to do about replies that failed.
+    /// The policy for replies that failed.
     pub errors: ErrorPolicy,
     /// The code of a handler that was not ready in time. Go peers send 499, Ruby and Java 504.
     pub timeout_code: i64,
@@ -128,7 +128,7 @@ impl Options {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Call {
-    /// Which of the two.
+    /// Request or signal.
     pub kind: Kind,
     /// The topic, without the prefix of its channel; never a pattern.
     pub topic: Arc<str>,
@@ -403,7 +403,7 @@ pub enum SubscribeError {
     Refused {
         /// The channel.
         channel: Arc<str>,
-        /// What the broker said.
+        /// The broker's reason.
         cause: String,
     },
 }

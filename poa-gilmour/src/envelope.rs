@@ -16,7 +16,7 @@ pub struct Envelope {
     pub data: Data,
     /// The result code of a reply; what is not an integer reads as 0.
     pub code: i64,
-    /// Who waits for a reply. Empty when it is missing or not a string.
+    /// The address of the reply. Empty when it is missing or not a string.
     pub sender: String,
 }
 

@@ -8,7 +8,7 @@
 pub fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut at, mut seen) = (0, 0);
-    // Where to go on when what follows the last `*` does not match here: one byte later in the text.
+    // The place to continue from when the part after the last `*` does not match here: one byte later in the text.
     let mut retry: Option<(usize, usize)> = None;
     loop {
         if pattern.get(at) == Some(&b'*') {

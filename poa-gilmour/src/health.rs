@@ -12,7 +12,7 @@ use crate::{Data, Ident, Message};
 #[cfg(feature = "redis")]
 pub(crate) const KNOWN_HOSTS: &str = "gilmour.known_host.health";
 
-/// What answers the heartbeats of this process.
+/// The handler that answers the heartbeats of this process.
 pub(crate) fn heartbeat(ident: &Ident, local: &Arc<Local>) -> Registration {
     Registration::heartbeat(ident, Heartbeat(Arc::downgrade(local)))
 }

@@ -13,7 +13,7 @@ pub struct Ident {
     text: Arc<str>,
 }
 
-/// What the Go library calls a host whose name cannot be had.
+/// The name that the Go library gives a machine without a hostname.
 const UNKNOWN: &str = "Host-Unknown";
 
 impl Ident {
@@ -85,7 +85,7 @@ impl Senders {
         format!("{}-{:016x}", self.process, self.next.fetch_add(1, Relaxed)).into()
     }
 
-    /// What all senders begin with.
+    /// The common prefix of all senders.
     #[cfg(any(test, feature = "redis"))]
     pub(crate) fn prefix(&self) -> String {
         format!("{}-", self.process)

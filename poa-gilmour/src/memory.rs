@@ -102,7 +102,7 @@ impl Inner {
         }
     }
 
-    /// Gives a report to whoever listens. Failures of those are not reported: that would never end.
+    /// Gives a report to its subscribers. Failures of those are not reported: that would never end.
     fn deliver(&self, channel: &str, report: String) {
         let Ok(data) = Data::parse(&report) else { return };
         let (channel, sender): (Arc<str>, _) = (channel.into(), self.senders.next());

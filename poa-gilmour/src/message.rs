@@ -5,7 +5,7 @@ use serde::ser::{SerializeStruct as _, Serializer};
 
 use crate::Data;
 
-/// Success, the only code of which compositions go on.
+/// Success, the only code after which compositions continue.
 pub const OK: i64 = 200;
 /// A composition that cannot be evaluated: a merge into what is not an object.
 pub const BAD_REQUEST: i64 = 400;
@@ -20,7 +20,7 @@ pub const BAD_ANSWER: i64 = 502;
 /// The broker cannot be reached, or too much is under way.
 pub const UNAVAILABLE: i64 = 503;
 
-/// What peers of the first library send when the time of a handler is over.
+/// The data of a timeout, as peers of the first library send it.
 pub const TIMEOUT_TEXT: &str = "Execution timed out";
 
 /// A reply: data, and a code like one of HTTP. A code of 0 reads as 200.
@@ -63,7 +63,7 @@ impl Message {
         if self.code == 0 { OK } else { self.code }
     }
 
-    /// Whether a composition goes on after it: the code is 200 exactly.
+    /// Whether a composition continues after it: the code is 200 exactly.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.shown_code() == OK
@@ -79,7 +79,7 @@ impl Serialize for Message {
     }
 }
 
-/// What a request or a composition comes to: messages in the order of their steps.
+/// The result of a request or a composition: messages in the order of their steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Response {
     messages: Vec<Message>,
@@ -108,7 +108,7 @@ impl Response {
         self.messages.iter().map(Message::shown_code).max().unwrap_or(OK)
     }
 
-    /// Whether a composition goes on after it.
+    /// Whether a composition continues after it.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.code() == OK

@@ -19,7 +19,7 @@ pub(crate) const QUEUE_LENGTH: usize = 10_000;
 /// From this code on, a reply is reported.
 pub(crate) const REPORTED_FROM: i64 = 300;
 
-/// What to do about replies that failed.
+/// The policy for replies that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -42,11 +42,11 @@ pub struct ErrorReport {
     pub sender: String,
     /// The channel it came on.
     pub topic: String,
-    /// What was asked.
+    /// The data of the request.
     pub request_data: Data,
     /// The data of the reply.
     pub user_data: String,
-    /// What went wrong, in words.
+    /// The failure in words.
     pub backtrace: String,
     /// When it was written, RFC 3339; as it came, when it was read.
     pub timestamp: String,

@@ -8,10 +8,10 @@ use crate::glob;
 /// The longest topic, in bytes. NATS keeps subjects fast below it, and Redis does not care.
 const MAX_TOPIC: usize = 256;
 
-/// What all channels begin with. A topic that begins with it names its channel itself, as in the Go library.
+/// The prefix of all channels. A topic that begins with it names its channel itself, as in the Go library.
 const ROOT: &str = "gilmour.";
 
-/// What a channel carries.
+/// The content of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Requests, which are answered.
@@ -21,7 +21,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What channels of this kind begin with.
+    /// The prefix of channels of this kind.
     #[must_use]
     pub const fn prefix(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ impl Topic {
     }
 }
 
-/// What a slot listens to: a topic, or a pattern of topics when it has a `*` that no backslash precedes. `?` and `[` alone do not make a
+/// The subject of a slot: a topic, or a pattern of topics when it has a `*` that no backslash precedes. `?` and `[` alone do not make a
 /// pattern. Cloning is cheap.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SlotTopic(Arc<str>);

@@ -1,4 +1,4 @@
-//! What the listener answers.
+//! The HTTP interface.
 
 mod access;
 mod calls;
@@ -91,7 +91,7 @@ fn done() -> Answer {
     ok(&json!({"status": "ok"}))
 }
 
-/// What a path asks for.
+/// The meaning of a path.
 #[derive(Debug, PartialEq, Eq)]
 enum Route<'a> {
     Health,
@@ -185,7 +185,7 @@ impl Api {
         )
     }
 
-    /// What the first proxy said to a node that asked whether it lives.
+    /// The first proxy's answer to a node that asked whether the proxy lives.
     fn alive(&self, id: &str) -> Result<Answer, Refusal> {
         self.gateway.find(id)?;
         let mut answer = Response::new(Full::from("I am alive!"));

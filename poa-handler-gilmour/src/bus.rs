@@ -1,4 +1,4 @@
-//! Where signals become messages.
+//! Signals that become messages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -83,7 +83,7 @@ impl Bus {
         })
     }
 
-    /// What has to be subscribed: once for each topic and group.
+    /// The subscriptions that the rules need: one for each topic and group.
     pub(crate) fn slots(&self) -> Vec<BusSlot> {
         let slot = |rule: &Rule| BusSlot { topic: rule.topic.clone(), group: rule.group.clone() };
         let mut slots: Vec<_> = self.rules.iter().map(slot).collect();

@@ -1,4 +1,4 @@
-//! What a node is called with, and what its answer means.
+//! Calls of a node, and the meaning of its answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -24,7 +24,7 @@ pub(crate) struct Caller {
     pub(crate) failed: AtomicU64,
 }
 
-/// What all callers of a gateway have in common.
+/// The settings that all callers of a gateway share.
 #[derive(Clone, Debug)]
 pub(crate) struct CallRules {
     pub(crate) keep_success_codes: bool,

@@ -15,21 +15,21 @@ pub(crate) const MAX_TIMEOUT: u64 = 86_400;
 /// The group of the slots that bring signals to the bus.
 const BUS_GROUP: &str = "poa";
 
-/// What an operator writes in the section of a Gilmour gateway.
+/// The section of a Gilmour gateway.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to listen.
+    /// The address to listen on.
     #[schemars(with = "String")]
     pub listen: SocketAddr,
     /// The certificate for HTTPS; plain HTTP when absent.
     pub tls: Option<Tls>,
-    /// What a client may cost. `request_timeout` has no effect: calls have their own times.
+    /// The limits on clients. `request_timeout` has no effect: calls have their own times.
     pub limits: poa_http::Limits,
-    /// What guards the lists, the page and the registration of nodes: `Authorization: Bearer …`. Needed to listen elsewhere than on the loopback.
+    /// The token for the lists and the registration of nodes: `Authorization: Bearer …`. Needed to listen on an address other than the loopback.
     pub token: Option<Secret>,
-    /// What carries requests and signals: `memory` within this server, or `redis`.
+    /// The carrier of requests and signals: `memory` within this server, or `redis`.
     pub engine: EngineKind,
     /// The URL of the Redis server, such as `redis://127.0.0.1:6379`.
     pub url: Option<Secret>,
@@ -47,13 +47,13 @@ pub struct Config {
     /// The code of a handler that did not answer in time. Peers in Go send 499, those in Ruby and Java 504.
     #[schemars(range(min = 400, max = 599))]
     pub timeout_code: u16,
-    /// Passes on codes such as 201 that a node answers with, instead of 200. Compositions go on only after 200.
+    /// Passes on codes such as 201 that a node answers with, instead of 200. Compositions continue only after 200.
     pub keep_success_codes: bool,
     /// Whether of the slots of one group, in whatever process, only one gets a signal. Peers in Go ignore these groups.
     pub slot_groups: SlotGroups,
-    /// What `/composition/:id` answers: the documented form, or the data alone as the first proxy did. `?format=` asks for either.
+    /// The answer of `/composition/:id`: the documented form, or the data alone as the first proxy did. `?format=` asks for either.
     pub composition_answer: CompositionAnswer,
-    /// What is done about calls that failed.
+    /// The policy for calls that failed.
     pub errors: Errors,
     /// Signals that become messages on the bus.
     pub signals: Vec<SignalRule>,
@@ -124,7 +124,7 @@ impl Default for NodeLimits {
     }
 }
 
-/// What `slot_groups` may be.
+/// The values of `slot_groups`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SlotGroups {
@@ -134,7 +134,7 @@ pub enum SlotGroups {
     Ignore,
 }
 
-/// What `composition_answer` may be.
+/// The values of `composition_answer`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CompositionAnswer {
@@ -144,7 +144,7 @@ pub enum CompositionAnswer {
     Data,
 }
 
-/// What `errors` may be.
+/// The values of `errors`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Errors {
@@ -165,7 +165,7 @@ pub struct SignalRule {
     pub topic: String,
     /// The data type of the messages.
     pub data_type: String,
-    /// Who is the agent: `"node"`, the node that signals, or `{ field = "/id" }`, a JSON pointer into the data.
+    /// The agent of the messages: `"node"`, the node that signals, or `{ field = "/id" }`, a JSON pointer into the data.
     #[serde(default)]
     pub agent: AgentSource,
     /// The exclusion group: of all gateways in it, one takes a signal.
@@ -186,7 +186,7 @@ impl SignalRule {
     }
 }
 
-/// Where the agent of a message comes from.
+/// The source of a message's agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentSource {

@@ -1,4 +1,4 @@
-//! What a node says about itself when it registers.
+//! The registration of a node.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ const DEFAULT_TIMEOUT: u64 = 600;
 /// The longest path and name.
 const MAX_TEXT: usize = 1024;
 
-/// What is registered, and kept over restarts.
+/// The registered data, kept over restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Definition {
     pub(crate) target: Target,
@@ -29,7 +29,7 @@ pub(crate) struct Definition {
     pub(crate) slots: Vec<Entry>,
 }
 
-/// Where a node listens.
+/// The address of a node.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Target {
     Tcp { host: String, port: u16 },
@@ -46,7 +46,7 @@ pub(crate) struct Entry {
     pub(crate) timeout: u64,
 }
 
-/// What registrations are held to.
+/// The rules for registrations.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) allow_remote: bool,
@@ -169,7 +169,7 @@ impl Entry {
 }
 
 impl Target {
-    /// Whom to name in the `Host` header.
+    /// The value of the `Host` header.
     pub(crate) fn authority(&self) -> String {
         match self {
             Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),

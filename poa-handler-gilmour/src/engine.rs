@@ -1,4 +1,4 @@
-//! Which engine carries what, made once for a handler and the receivers that share it.
+//! The engines, each made once for a handler and the receivers that share it.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
@@ -10,7 +10,7 @@ use poa_gilmour::{Engine, MemoryEngine, Options};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What carries requests and signals.
+/// The carrier of requests and signals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -22,7 +22,7 @@ pub enum EngineKind {
     Redis,
 }
 
-/// What it takes to make an engine.
+/// The settings of an engine.
 #[derive(Clone, Debug)]
 pub(crate) struct EngineSettings {
     pub(crate) kind: EngineKind,
@@ -86,7 +86,7 @@ impl Shared {
     }
 }
 
-/// The memory engine of a host, made by whoever needs it first.
+/// The memory engine of a host, made by the first plugin that needs it.
 #[derive(Debug, Default)]
 pub(crate) struct HostMemory(OnceLock<Arc<MemoryEngine>>);
 

@@ -40,7 +40,7 @@ pub(crate) struct Exchange {
     idle: Mutex<Vec<Connection>>,
 }
 
-/// What a node answered.
+/// The answer of a node.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,

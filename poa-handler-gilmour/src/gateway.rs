@@ -29,7 +29,7 @@ const CHECKS: usize = 32;
 /// How long to wait before a subscription of the gateway itself is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) config: Config,
@@ -214,7 +214,7 @@ impl Gateway {
     }
 
     /// A program that registers again after a restart takes the place of what it was before: where nothing answered any more, and where it
-    /// says so by its name.
+    /// has the same name.
     async fn replace(&self, new: &Node) {
         let definition = new.definition();
         let is_before = |old: &Node| {
@@ -263,7 +263,7 @@ impl Gateway {
         self.store.save(&node.id, definition).await.map_err(not_kept)
     }
 
-    /// Ends everything; the engine goes on for whoever shares it.
+    /// Ends everything; the engine keeps running for the plugins that share it.
     pub(crate) async fn end(&self) {
         self.end_now();
         self.tasks.close();

@@ -26,7 +26,7 @@ pub struct GilmourGateway {
     parts: Option<Parts>,
 }
 
-/// What the first run takes.
+/// The parts that `run` consumes.
 #[derive(Debug)]
 struct Parts {
     server: Server,

@@ -1,4 +1,4 @@
-//! What the gateway counts, for `/metrics`.
+//! The counters of the gateway, for `/metrics`.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Weak};

@@ -17,7 +17,7 @@ use crate::api::Refusal;
 use crate::caller::{Caller, NodeHandler};
 use crate::definition::{Definition, Entry, Rules};
 
-/// Where a node is in its life.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     /// It is healthy, and all its subscriptions stand.
@@ -50,7 +50,7 @@ impl fmt::Display for Status {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) id: String,
-    /// Who it is on the bus.
+    /// Its agent on the bus.
     pub(crate) agent: AgentId,
     pub(crate) caller: Arc<Caller>,
     inside: Mutex<Inside>,
@@ -107,7 +107,7 @@ impl Node {
         })
     }
 
-    /// What may be shown of its id, which is a credential.
+    /// The part of its id that may be shown: the whole is a credential.
     pub(crate) fn short_id(&self) -> &str {
         self.id.get(..SHOWN_OF_ID).unwrap_or(&self.id)
     }
@@ -268,7 +268,7 @@ impl Node {
         shown
     }
 
-    /// What a list shows.
+    /// The entry in a list.
     pub(crate) fn summary(&self, engine_is_up: bool) -> Value {
         let inside = self.inside.lock();
         let definition = &inside.definition;

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 
 use crate::engine::{EngineKind, EngineSettings, Shared};
 
-/// What an operator writes in the section of a receiver, besides the keys common to all.
+/// The section of a receiver, besides the keys common to all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -28,7 +28,7 @@ pub struct ReceiverConfig {
     /// `request`: a reply from 200 to 299 confirms the message. `signal`: it is confirmed once it is sent.
     #[serde(default)]
     pub mode: Mode,
-    /// What carries them: `memory`, shared with the gateway of this server, or `redis`.
+    /// The carrier: `memory`, shared with the gateway of this server, or `redis`.
     #[serde(default)]
     pub engine: EngineKind,
     /// The URL of the Redis server, such as `redis://127.0.0.1:6379`.
@@ -114,11 +114,11 @@ pub struct GilmourReceiver {
     config: ReceiverConfig,
     engine: Shared,
     timeout: std::time::Duration,
-    /// What became of the messages of the batch in hand.
+    /// The outcomes of the current batch.
     settled: HashMap<MessageId, Outcome>,
 }
 
-/// What became of a message.
+/// The outcome of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     Confirmed,
@@ -211,7 +211,7 @@ fn by_agent(batch: &[Message]) -> Vec<Vec<&Message>> {
     agents
 }
 
-/// What a program gets of a message.
+/// The data that a program gets.
 #[derive(Serialize)]
 struct Given<'a> {
     id: String,
@@ -248,7 +248,7 @@ impl Delivery<'_> {
         outcomes
     }
 
-    /// Delivers until one has to wait. Those that are settled already are passed over.
+    /// Delivers until one has to wait. Those that are settled already are skipped.
     async fn of_agent(
         &self,
         messages: Vec<&Message>,
@@ -299,7 +299,7 @@ impl Delivery<'_> {
     }
 }
 
-/// What a reply means for its message.
+/// The outcome that a reply means for its message.
 fn verdict(topic: &Topic, reply: &poa_gilmour::Message) -> Outcome {
     let code = reply.shown_code();
     let text = || {

@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::gateway::Gateway;
 use crate::node::{Node, Status};
 
-/// What a node said when it was asked.
+/// The answer of a node to a health check.
 #[derive(Debug)]
 pub(crate) enum Health {
     /// A status of 2xx.
@@ -66,7 +66,7 @@ impl Gateway {
         }
     }
 
-    /// What follows; false when the node is not to be watched any more.
+    /// Acts on a health check; false when the node is not to be watched any more.
     async fn apply(&self, node: &Node, health: Health) -> bool {
         match (node.status(), health) {
             (Status::Dirty, _) => return false,

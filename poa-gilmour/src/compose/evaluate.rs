@@ -1,4 +1,4 @@
-//! What a composition comes to.
+//! Evaluation of compositions.
 
 use std::future::Future;
 use std::pin::Pin;

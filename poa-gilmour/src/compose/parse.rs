@@ -43,7 +43,7 @@ pub struct InvalidComposition {
 }
 
 impl InvalidComposition {
-    /// Where, as a JSON pointer (RFC 6901): `/pipe/0/requests`. Empty for the whole.
+    /// The place, as a JSON pointer (RFC 6901): `/pipe/0/requests`. Empty for the whole.
     #[must_use]
     pub fn pointer(&self) -> &str {
         &self.place.0
@@ -145,7 +145,7 @@ struct Reader {
 
 type Parsed<T> = Result<T, InvalidComposition>;
 
-/// What stands in a step.
+/// The members of a step.
 #[derive(Default)]
 struct Parts<'a> {
     operator: Option<(&'a str, Operator, &'a RawValue)>,

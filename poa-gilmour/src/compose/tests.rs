@@ -186,27 +186,27 @@ async fn parallel_steps_are_those_of_the_vectors_in_their_order() {
     let (messages, code, length, _) = run(json!({"parallel": [slow, r("one")]})).await;
     assert_eq!(messages[0], (json!("Execution timed out"), TIMED_OUT));
     assert_eq!((messages[1].1, code, length), (200, 499, 2));
-    // A single branch is no list: `compose_pipe_parallel_of_one`.
+    // A single branch is not a list: `compose_pipe_parallel_of_one`.
     let one = run(json!({"pipe": [{"parallel": [r("one")]}, r("two")]})).await;
     assert_eq!(one.0, [(acks(&["one", "two"]), 200)]);
 }
 
 #[tokio::test]
 async fn errors_are_messages() {
-    let nobody = r("nobody");
-    let text = json!("no active subscriber for `nobody`");
+    let missing = r("missing");
+    let text = json!("no active subscriber for `missing`");
     for composition in [
-        json!({"pipe": [nobody, r("one")]}),
-        json!({"pipe": [r("one"), nobody]}),
-        json!({"andand": [nobody, r("one")]}),
+        json!({"pipe": [missing, r("one")]}),
+        json!({"pipe": [r("one"), missing]}),
+        json!({"andand": [missing, r("one")]}),
     ] {
         assert_eq!(run(composition).await.0, [(text.clone(), 404)]);
     }
-    assert_eq!(run(json!({"oror": [nobody, r("one")]})).await.1, 200);
-    assert_eq!(run(json!({"batch": [nobody, r("one")]})).await.1, 200);
-    let (messages, code, ..) = run(json!({"parallel": [nobody, r("503")]})).await;
+    assert_eq!(run(json!({"oror": [missing, r("one")]})).await.1, 200);
+    assert_eq!(run(json!({"batch": [missing, r("one")]})).await.1, 200);
+    let (messages, code, ..) = run(json!({"parallel": [missing, r("503")]})).await;
     assert_eq!((messages[0].1, code), (404, 503));
-    let (messages, ..) = run(json!({"batch": [r("one"), nobody], "record": true})).await;
+    let (messages, ..) = run(json!({"batch": [r("one"), missing], "record": true})).await;
     assert_eq!((messages[0].1, messages[1].1), (200, 404));
     assert_eq!(run(json!({"pipe": [{"lambda": "missing"}, r("one")]})).await.1, 502);
 }
@@ -289,7 +289,7 @@ fn what_is_wrong_is_named_with_its_place() {
     assert!(Composition::parse(ruby).is_ok());
 }
 
-/// The rules once more, on plain values, without time, tasks or calls.
+/// A second statement of the rules, on plain values, without time, tasks or calls.
 fn reference(step: &Value, input: &Value) -> Vec<(Value, i64)> {
     let object = step.as_object().unwrap();
     let record = object.get("record") == Some(&json!(true));
@@ -345,7 +345,7 @@ fn reference_request(topic: &str, merge: &Value, input: &Value) -> (Value, i64) 
 }
 
 fn any_step() -> impl Strategy<Value = Value> {
-    let topic = prop::sample::select(vec!["one", "two", "201", "404", "503", "null", "nobody"]);
+    let topic = prop::sample::select(vec!["one", "two", "201", "404", "503", "null", "missing"]);
     let merge =
         prop::sample::select(vec![json!(""), json!({}), json!({"m": 1}), json!({"input": 2})]);
     let leaf = (topic, merge).prop_map(|(topic, merge)| m(topic, merge));

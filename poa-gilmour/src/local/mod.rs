@@ -1,4 +1,4 @@
-//! What all engines share: who subscribed to what in this process, whose turn it is, and how a handler is called.
+//! The part that all engines share: who subscribed to what in this process, whose turn it is, and how a handler is called.
 
 mod table;
 
@@ -63,12 +63,12 @@ impl Local {
         self.table.write().clear();
     }
 
-    /// Who gets a message that came over this subscription: one of each group, and everybody without a group.
+    /// The handlers that get a message of this subscription: one of each group, and all without a group.
     pub(crate) fn chosen(&self, channel: &str, pattern: bool) -> Vec<Arc<Entry>> {
         self.table.read().chosen(channel, pattern)
     }
 
-    /// Who gets a signal on this channel, over whatever subscription: one of each group, but none of the group that has it already.
+    /// The handlers that get a signal on this channel, over whatever subscription: one of each group, but none of the group that has it already.
     pub(crate) fn chosen_by_any(&self, channel: &str, taken_by: &[Arc<str>]) -> Vec<Arc<Entry>> {
         self.table.read().chosen_by_any(channel, taken_by)
     }

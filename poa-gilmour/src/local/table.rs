@@ -33,10 +33,10 @@ pub(crate) struct Removed {
 pub(crate) struct Table {
     exact: HashMap<Arc<str>, Members>,
     patterns: HashMap<Arc<str>, Members>,
-    /// Where each subscription stands.
+    /// The channel of each subscription.
     places: HashMap<u64, (Arc<str>, bool)>,
     next: u64,
-    /// Whose turn it is where subscriptions of one group overlap.
+    /// Counts turns where subscriptions of one group overlap.
     turn: AtomicUsize,
 }
 

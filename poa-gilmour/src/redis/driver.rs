@@ -65,7 +65,7 @@ impl Inner {
         format!("{RESPONSE}{}*", self.senders.prefix())
     }
 
-    /// Takes up all subscriptions again, then those that change; why it cannot go on.
+    /// Takes up all subscriptions again, then those that change; returns the reason when it cannot continue.
     async fn hold(&self, mut sink: PubSubSink) -> Cause {
         let (exact, patterns) = self.local.channels();
         let exact = exact.into_iter().map(Key::exact);

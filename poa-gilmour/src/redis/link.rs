@@ -1,4 +1,4 @@
-//! Which subscriptions stand on the connection of now, and who waits for one to.
+//! The subscriptions that stand on the current connection, and the tasks that wait for one.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ impl Key {
     }
 }
 
-/// What the broker said to a subscription: nothing, or why not.
+/// The broker's answer to a subscription: nothing, or the reason of a refusal.
 pub(super) type Settled = oneshot::Receiver<Result<(), String>>;
 
 /// Whether a subscription stands.
@@ -162,7 +162,7 @@ impl Link {
         self.breaks.notify_one();
     }
 
-    /// Ready when somebody found the connection broken. Cancel safe.
+    /// Ready when a command found the connection broken. Cancel safe.
     pub(super) async fn breaks(&self) {
         self.breaks.notified().await;
     }
@@ -172,8 +172,8 @@ impl Link {
         self.changes.notified().await;
     }
 
-    /// What has changed, split in what is to be subscribed and what is to be ended by what the table says. What is to be ended does not
-    /// stand any more from here on, so whoever wants it meanwhile waits for the next round.
+    /// The changes, split by the table into subscriptions to begin and subscriptions to end. Those to end do not
+    /// stand any more from here on, so a task that wants one meanwhile waits for the next round.
     pub(super) fn take_changes(&self, wanted: impl Fn(&Key) -> bool) -> (Vec<Key>, Vec<Key>) {
         let mut inside = self.inside.lock();
         let (mut begin, mut end) = (Vec::new(), Vec::new());

@@ -31,7 +31,7 @@ use link::{Key, Link, Standing};
 /// How many reports may wait to be published.
 const REPORTS: usize = 1000;
 
-/// What replies to all senders of this process come on.
+/// The prefix of the channels of replies.
 const RESPONSE: &str = "gilmour.response.";
 
 /// Carries requests and signals over a Redis server.
@@ -46,7 +46,7 @@ pub struct RedisEngine {
     _stop: DropGuard,
 }
 
-/// What a request comes to.
+/// The result of a request.
 type Reply = Result<Message, Unreachable>;
 
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl RedisEngine {
         Ok(Self { inner: Arc::new(inner), _stop: stop.drop_guard() })
     }
 
-    /// Connects, and waits until that has worked, at most this long. It goes on trying in any case.
+    /// Connects, and waits until that has worked, at most this long. It keeps trying in any case.
     ///
     /// Cancel safe.
     ///

@@ -1,4 +1,4 @@
-//! What comes over the subscriptions: replies for those who wait, requests and signals for handlers.
+//! Messages that arrive: replies for those who wait, requests and signals for handlers.
 
 use std::sync::Arc;
 

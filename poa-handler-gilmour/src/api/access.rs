@@ -1,4 +1,4 @@
-//! Who may see the lists and register nodes.
+//! Access to the lists and to registration.
 
 use aws_lc_rs::constant_time;
 use http::HeaderMap;

@@ -19,7 +19,7 @@ use crate::config::CompositionAnswer;
 use crate::definition;
 use crate::node::{Node, Status};
 
-/// What a node sends. Old clients write the time into `opts`, and the input of a composition into `data`.
+/// The body that a node sends. Old clients write the time into `opts`, and the input of a composition into `data`.
 #[derive(Deserialize)]
 struct Asked<'a> {
     #[serde(default)]

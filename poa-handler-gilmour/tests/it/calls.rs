@@ -88,9 +88,9 @@ async fn what_cannot_be_asked_is_told() {
         assert_eq!(gateway.post(path, json!({"topic": "a"})).await.0, 404);
     }
     // That of a service can be told from that of the gateway.
-    let (status, answer) = gateway.request(&id, "nobody", json!(1)).await;
+    let (status, answer) = gateway.request(&id, "missing", json!(1)).await;
     assert_eq!((status, &answer["messages"][0]["code"]), (404, &json!(404)));
-    assert!(answer["messages"][0]["data"].as_str().unwrap().contains("nobody"));
+    assert!(answer["messages"][0]["data"].as_str().unwrap().contains("missing"));
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn signals_reach_slots_and_say_how_many() {
     for (_, call) in node.calls() {
         assert_eq!((&call["topic"], &call["sender"]), (&json!("log.a"), &answer["sender"]));
     }
-    assert_eq!(gateway.post(&signal, json!({"topic": "nobody"})).await.1["receivers"], 0);
+    assert_eq!(gateway.post(&signal, json!({"topic": "missing"})).await.1["receivers"], 0);
     for bad in [json!({}), json!({"topic": "x.*"}), json!("bad"), json!({"topic": ""})] {
         assert_eq!(gateway.post(&signal, bad).await.0, 400);
     }

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::support::{ask, read};
 
-/// What the program needs of a message: its data may have numbers that no value holds.
+/// The part of a message that the program needs: its data may have numbers that no value holds.
 #[derive(serde::Deserialize)]
 struct Stored {
     id: String,

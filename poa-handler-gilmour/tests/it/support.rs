@@ -122,7 +122,7 @@ pub(crate) async fn ask(
     (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
 }
 
-/// What a node does with a call.
+/// The reaction of a node to a call.
 pub(crate) enum Does {
     /// Answers with this status and body.
     Answer(u16, Value),

@@ -9,7 +9,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Peer(BufReader<TcpStream>);
 
-/// What a server says (RESP 2).
+/// The reply of a server (RESP 2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// `+OK`, `$…`: text.
@@ -73,7 +73,7 @@ impl Peer {
         self.0.get_mut().write_all(&bytes).expect("sent");
     }
 
-    /// The next message of a subscription: its channel and its payload. Confirmations are passed over.
+    /// The next message of a subscription: its channel and its payload. Confirmations are skipped.
     pub fn message(&mut self) -> (String, String) {
         loop {
             let reply = self.read();
