@@ -17,7 +17,7 @@ use crate::password::{HashCost, check_length};
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct AuthConfig {
-    /// Who issues the tokens, and whom they are for: their `iss` and `aud`.
+    /// The `iss` and `aud` claims of tokens.
     pub issuer: String,
     /// The key that signs tokens with HS512: the bytes of this string, best 64 random ones. When absent, a key is made
     /// once and kept in the file `secret_key` in `data_dir`.
@@ -44,7 +44,7 @@ impl Default for AuthConfig {
     }
 }
 
-/// Somebody who may manage users. Exactly one of the three passwords must be given.
+/// An admin. Exactly one of the three passwords must be given.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -125,7 +125,7 @@ impl AdminConfig {
         {
             problems.push(Problem::new(
                 "password_hash",
-                "is no Argon2 hash; it starts with `$argon2id$v=19$`",
+                "is not an Argon2 hash, which starts with `$argon2id$v=19$`",
             ));
         }
         let given = usize::from(self.password.is_some())
@@ -186,7 +186,7 @@ mod tests {
             "token_ttl: 10ms is too short",
             "admins.0.password: must",
             "admins.1.name: ",
-            "admins.1.password_hash: is no Argon2 hash",
+            "admins.1.password_hash: is not an Argon2 hash",
             "admins.2: give exactly one",
             "admins.2.name: there are two admins named `a`",
             "admins.3: give exactly one",

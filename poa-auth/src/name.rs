@@ -59,7 +59,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), InvalidName> {
     }
 }
 
-/// A name nobody chose. It starts with a letter or digit, so that no command line takes it for an option.
+/// A generated name. It starts with a letter or digit, so that no command line takes it for an option.
 pub(crate) fn generate_name() -> String {
     loop {
         let name = url_safe(GENERATED_NAME);
@@ -69,7 +69,7 @@ pub(crate) fn generate_name() -> String {
     }
 }
 
-/// A password nobody can guess.
+/// A generated password.
 pub(crate) fn generate_password() -> String {
     url_safe(GENERATED_PASSWORD)
 }

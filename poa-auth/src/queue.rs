@@ -1,11 +1,11 @@
-//! Who is next to have a password looked at.
+//! The order in which passwords are checked.
 //!
-//! To look at a password costs a core for some milliseconds, on purpose. So attempts queue, and strangers who guess must neither keep
-//! the owner of a name out nor starve everybody else:
+//! Checking a password takes a core for some milliseconds, on purpose. So attempts queue, and guessers must neither lock out the owner of
+//! a name nor starve other users:
 //!
 //! - Addresses from which nothing failed lately come first, then those that failed for other names, then those that failed for this one.
 //!   Among equals, addresses take turns.
-//! - A name that is guessed at is looked at a few times a second, whoever asks. Few attempts wait for one name; a newcomer takes the place
+//! - A name that is guessed at is checked a few times a second, from whatever address. Few attempts wait for one name; a newcomer takes the place
 //!   of one that ranks no better, chosen at random, so that no attempt holds its place for sure.
 //! - No attempt waits for longer than [`PATIENCE`].
 

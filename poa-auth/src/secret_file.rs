@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-/// The text in the file at `path`. When there is no file, it is made with what `generate` gives.
+/// The text in the file at `path`. A missing file is created with the result of `generate`.
 ///
 /// Two processes that start at once agree: the file appears whole, or not at all, and is never replaced.
 pub(crate) fn read_or_generate(
@@ -49,7 +49,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { fs::File::open(directory)?.sync_all() } else { Ok(()) }
 }
 
-/// Takes the file away from everybody but its owner.
+/// Makes the file readable by its owner only.
 pub(crate) fn owner_only(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {

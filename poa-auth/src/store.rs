@@ -186,7 +186,7 @@ fn check(connection: &Connection) -> Result<(), StoreError> {
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    // Looked at first without a transaction: to open a database is no change that others have to notice.
+    // Looked at first without a transaction: opening a database is not a change that other processes have to see.
     if missing(connection)?.is_empty() {
         return Ok(());
     }

@@ -1,4 +1,4 @@
-//! Passwords that were right since the start, so that whoever was let in does not wait behind those who guess.
+//! Passwords that were right since the start: a user who has logged in before does not wait behind guessers.
 
 use std::sync::Arc;
 

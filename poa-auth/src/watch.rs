@@ -36,7 +36,7 @@ impl Auth {
             if purge && error.is_none() {
                 purge_at += PURGE_EVERY;
             }
-            // Once per trouble: the log is no place for a heartbeat.
+            // Once for each outage, not once a second.
             if let Some(error) = &error
                 && healthy
             {

@@ -10,7 +10,7 @@ use crate::answer::Accepted;
 /// A call to be taken, with all that is known about it.
 pub(crate) struct Taking<'r> {
     pub(crate) cx: &'r HandlerContext,
-    /// Who calls; anybody when absent.
+    /// The caller; without one, no token is needed.
     pub(crate) caller: Option<&'r Principal>,
     pub(crate) format: Format,
     pub(crate) body: &'r Received,

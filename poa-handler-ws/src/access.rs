@@ -8,7 +8,7 @@ use poa_protocol::Refusal;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The largest message of somebody who is not known yet, in bytes.
+/// The largest message of a client without a session, in bytes.
 pub(crate) const STRANGER: usize = 16 << 10;
 
 /// The longest name and password together, in bytes: they are kept while they wait for their turn.
@@ -19,23 +19,23 @@ const BELIEVED: Duration = Duration::from_secs(1);
 
 /// What a connection has a right to.
 pub(crate) struct Access {
-    /// When absent, everybody may speak.
+    /// Without one, no token is needed.
     authenticator: Option<Arc<dyn Authenticator>>,
     /// How long it may stay without a valid token.
     patience: Duration,
     standing: Standing,
-    /// Moves before whoever revoked a token is told so. What moved after the last look is not known yet.
+    /// Moves before a revocation is confirmed. A move after the last look has not been looked at yet.
     revocations: Option<watch::Receiver<u64>>,
 }
 
 enum Standing {
-    /// Everybody may speak.
-    Anybody,
-    /// Nobody does, until a session is opened. Once the time is over, only the login that is under way still counts.
-    Nobody { until: Instant, refusal: Refusal, over: bool },
+    /// No token is needed.
+    Open,
+    /// A session has to be opened. Once the time is over, only the login in progress still counts.
+    Unknown { until: Instant, refusal: Refusal, over: bool },
     /// The bearer of this token.
     Known { token: Box<str>, caller: Principal, verified: Instant },
-    /// The bearer of a token that was valid once, and is banned, or its user is no more.
+    /// The bearer of a token that was valid, and was banned, or whose user was deleted or deactivated.
     Revoked,
 }
 
@@ -49,8 +49,8 @@ impl Access {
         // First, so that nothing falls between it and the token.
         let revocations = authenticator.map(|authenticator| authenticator.revocations());
         let standing = match (authenticator, token) {
-            (None, _) => Standing::Anybody,
-            (Some(_), None) => nobody(patience, Refusal::Unauthorized),
+            (None, _) => Standing::Open,
+            (Some(_), None) => unknown(patience, Refusal::Unauthorized),
             (Some(authenticator), Some(token)) => Standing::Known {
                 caller: authenticator.verify(token)?,
                 token: token.into(),
@@ -62,7 +62,7 @@ impl Access {
 
     /// Whether anything but a session may be asked for.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.standing, Standing::Anybody | Standing::Known { .. })
+        matches!(self.standing, Standing::Open | Standing::Known { .. })
     }
 
     pub(crate) fn is_revoked(&self) -> bool {
@@ -72,14 +72,14 @@ impl Access {
     /// When the time to open a session is over.
     pub(crate) fn until(&self) -> Option<Instant> {
         match self.standing {
-            Standing::Nobody { until, .. } => Some(until),
+            Standing::Unknown { until, .. } => Some(until),
             _ => None,
         }
     }
 
     /// The time is over, and a login is under way: it is the last, and is waited for.
     pub(crate) fn wait_for_last(&mut self) {
-        if let Standing::Nobody { until, over, .. } = &mut self.standing {
+        if let Standing::Unknown { until, over, .. } = &mut self.standing {
             *until = Instant::now() + self.patience;
             *over = true;
         }
@@ -87,7 +87,7 @@ impl Access {
 
     /// Whether the time to open a session is over.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.standing, Standing::Nobody { over: true, .. })
+        matches!(self.standing, Standing::Unknown { over: true, .. })
     }
 
     /// On whose behalf calls are made, once that is known.
@@ -103,7 +103,7 @@ impl Access {
         self.revocations.clone()
     }
 
-    /// Who calls; nobody in particular when everybody may.
+    /// The caller; `None` where no token is needed.
     ///
     /// A right that was taken away before the call was sent does not count any more.
     pub(crate) fn caller(&mut self) -> Result<Option<&Principal>, Refusal> {
@@ -113,8 +113,8 @@ impl Access {
             self.verify_again()?;
         }
         match &self.standing {
-            Standing::Anybody => Ok(None),
-            Standing::Nobody { refusal, .. } => Err(refusal.clone()),
+            Standing::Open => Ok(None),
+            Standing::Unknown { refusal, .. } => Err(refusal.clone()),
             Standing::Known { caller, .. } => Ok(Some(caller)),
             Standing::Revoked => Err(Refusal::Unauthorized),
         }
@@ -150,7 +150,7 @@ impl Access {
                 *verified = Instant::now();
             }
             Err(AuthError::Expired) => {
-                self.standing = nobody(self.patience, Refusal::TokenExpired);
+                self.standing = unknown(self.patience, Refusal::TokenExpired);
             }
             Err(AuthError::Unauthorized) => self.standing = Standing::Revoked,
             Err(error) => return Err(error.into()),
@@ -158,8 +158,8 @@ impl Access {
         Ok(())
     }
 
-    /// Asks for a session; what it gives goes to [`Self::grant`]. Where everybody may speak, nobody has a password, and no
-    /// password is that long.
+    /// Asks for a session; what it gives goes to [`Self::grant`]. `None` where no token is needed, and for
+    /// longer names and passwords than there are.
     pub(crate) fn login(
         &self,
         user: &str,
@@ -182,9 +182,9 @@ impl Access {
     }
 }
 
-/// Nobody speaks, for so long from now on.
-fn nobody(patience: Duration, refusal: Refusal) -> Standing {
-    Standing::Nobody { until: Instant::now() + patience, refusal, over: false }
+/// A session has to be opened within this time.
+fn unknown(patience: Duration, refusal: Refusal) -> Standing {
+    Standing::Unknown { until: Instant::now() + patience, refusal, over: false }
 }
 
 #[cfg(test)]
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// Everybody's token is good until it says otherwise.
+    /// Every token is valid until it says otherwise.
     struct Users {
         verdict: Mutex<fn() -> Result<Principal, AuthError>>,
         moved: watch::Sender<u64>,

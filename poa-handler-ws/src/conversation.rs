@@ -30,7 +30,7 @@ const MAX_UNREADABLE: u32 = 10;
 /// any agent is given to be silent.
 const DEAF: Duration = Duration::from_millis(500);
 
-/// 4401, as 401: nobody who may speak is there.
+/// 4401, as 401: the connection has no valid token.
 const UNAUTHORIZED: CloseCode = CloseCode::application(4401);
 
 /// How a connection ends.
@@ -92,7 +92,7 @@ impl Conversation {
         }
     }
 
-    /// Returns the reason to say goodbye; none when there is nobody to say it to.
+    /// Returns the close code and reason; `None` when the client is gone.
     async fn speak(&mut self) -> Option<End> {
         let shutdown = self.service.cx.shutdown().clone();
         let mut revocations = self.access.revocations();
@@ -365,7 +365,7 @@ impl Conversation {
         }
     }
 
-    /// What a client says while nobody listens, it has said: neither it nor its agents are silent.
+    /// While the server does not read, a client cannot be heard: neither it nor its agents count as silent.
     fn excuse(&mut self) {
         if !self.is_deaf() {
             return;

@@ -15,7 +15,7 @@ pub(crate) enum Call {
     Ping,
     Data,
     Bye,
-    /// A message that is no call.
+    /// A message that is not a call.
     Unknown,
 }
 

@@ -20,7 +20,7 @@ use crate::metrics::{Call, Metrics};
 /// What all connections share.
 pub(crate) struct Service {
     pub(crate) cx: HandlerContext,
-    /// When absent, everybody may speak.
+    /// Without one, no token is needed.
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
     pub(crate) config: Config,
     pub(crate) metrics: Metrics,

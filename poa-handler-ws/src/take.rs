@@ -10,7 +10,7 @@ use poa_protocol::{Call, Data, Format, Refusal, host};
 /// A message that holds a call, with all that is known about it.
 pub(crate) struct Taking<'m> {
     pub(crate) cx: &'m HandlerContext,
-    /// Who calls; anybody when absent.
+    /// The caller; without one, no token is needed.
     pub(crate) caller: Option<&'m Principal>,
     pub(crate) link: &'m mut Link,
     pub(crate) format: Format,

@@ -125,7 +125,7 @@ impl Queue {
         matches!(self.calls.back(), Some(Unanswered { wait: Wait::Login(_), .. }))
     }
 
-    /// Whether there may be more. While somebody presents a password, what they say next has to wait.
+    /// Whether there may be more. While a password is being checked, further calls wait.
     pub(crate) fn has_room(&self, max: usize) -> bool {
         !self.is_logging_in() && self.calls.len() < max && self.held < MAX_HELD
     }

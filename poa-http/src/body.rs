@@ -10,13 +10,12 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::state::Conn;
 
-/// A rest of a body that is read although nobody asked for it, to keep the connection.
+/// An unread rest of a body that is read and discarded to keep the connection.
 const LITTLE: u64 = 4 << 10;
 
 /// The body of a request, within the [`Limits`](crate::Limits) of its listener.
 ///
-/// Whoever reads it, with [`read`](Self::read) or as a [`hyper::body::Body`], gets an error as soon as it is too large or
-/// takes too long. A `Content-Length` over the limit is an error before anything is read; a client that sent
+/// Reading it, with [`read`](Self::read) or as a [`hyper::body::Body`], fails as soon as it is too large or takes too long. A `Content-Length` over the limit is an error before anything is read; a client that sent
 /// `Expect: 100-continue` is told to go on when the body is first asked for.
 ///
 /// Dropping a body before its end is fine at any time. The answer still reaches a client that is busy sending: the

@@ -16,7 +16,7 @@ const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// One timer for all deadlines of a connection.
 ///
-/// A deadline that moves away does not touch the timer: when it fires too early, it is set anew. So a connection that is
+/// A deadline that moves away does not touch the timer: when it fires too early, it is reset. So a connection that is
 /// busy costs about one timer per timeout, not several per request.
 pub(crate) struct Deadlines {
     conn: Arc<Conn>,

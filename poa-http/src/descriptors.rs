@@ -1,7 +1,7 @@
 //! How many connections each listener may hold, when the process may open only so many files.
 //!
-//! Sockets and files come out of one limit. If one listener takes all of it, the log cannot open its next segment and nobody can ask
-//! whether the server lives. So what the limit leaves for connections is divided: each listener has its part, and a reserve remains.
+//! Sockets and files come out of one limit. If one listener takes all of it, the log cannot open its next segment, and health checks
+//! fail. So what the limit leaves for connections is divided: each listener has its part, and a reserve remains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -106,7 +106,7 @@ impl Drop for Slot {
     }
 }
 
-/// How many files may be opened for connections, the reserve left out; nothing when there is no limit.
+/// How many files may be opened for connections, without the reserve; `None` when there is no limit.
 fn available() -> Option<usize> {
     let limit = limit()?;
     Some(limit.saturating_sub(open_files().unwrap_or(2 * RESERVE) + RESERVE))

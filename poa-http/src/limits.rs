@@ -35,7 +35,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
-            // Balancers keep idle connections for 60 s; whoever closes first must not be the server.
+            // Load balancers keep idle connections for 60 s. If the server closed first, a request already on its way would be lost.
             idle_timeout: Duration::from_secs(75),
             max_connections: 10_000,
         }

@@ -33,7 +33,7 @@ pub(crate) struct Pool {
     session_closed: Option<Instant>,
 }
 
-/// A connection that could end, what it could say for itself, and how many its network has.
+/// A connection that may be closed, its state, and how many connections its network has.
 struct Candidate<'p> {
     conn: &'p Conn,
     claim: Claim,
@@ -96,7 +96,7 @@ impl Pool {
         let (unproven, others): (Vec<_>, Vec<_>) =
             self.candidates(now).partition(|one| one.claim == Claim::Unproven);
         if !unproven.is_empty() {
-            // If all are very new, one of them soon is not: nobody else has to go for them.
+            // If all of them are very new, wait for one to become old: no other connection is closed for them.
             return close_unproven(unproven, self.conns.len());
         }
         match close_idlest(&others) {
@@ -130,7 +130,7 @@ impl Pool {
         let of_it = self.candidates(now).filter(|one| one.conn.owner() == greediest);
         let slow = of_it.filter_map(|one| match one.claim {
             Claim::Sending if one.since >= SLOW => Some((true, Reverse(one.since), one.conn)),
-            // The youngest: whoever takes more and more loses what it took last.
+            // The youngest: an owner that opens more and more loses the last ones.
             Claim::Session if may_close_session => Some((false, Reverse(one.since), one.conn)),
             _ => None,
         });

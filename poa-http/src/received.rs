@@ -12,7 +12,7 @@ use crate::{Body, BodyError, Encoding, encoding};
 /// What is set aside at once for a body that comes in pieces, at least.
 const FIRST_PIECES: usize = 64 << 10;
 
-/// A body of at most this size that arrives whole is charged to nobody: it is answered before it could pile up.
+/// A body of at most this size that arrives whole is charged to no share: it is answered at once.
 const SMALL: usize = 4 << 10;
 
 /// A body that has arrived as a whole, and the memory it holds of the budget and of its sender's share until it is dropped.

@@ -20,7 +20,7 @@ use poa_core::BoxError;
 use crate::state::{Conn, InFlight};
 use crate::{Body, head};
 
-/// How long a small body that nobody reads is waited for, so that the connection can be kept.
+/// How long to wait for an unread small body, so that the connection can be kept.
 const LEFTOVER: Duration = Duration::from_millis(250);
 
 /// What a [`Server`](crate::Server) can serve: any [`hyper::service::Service`] from a request with a [`Body`] to a

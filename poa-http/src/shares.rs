@@ -1,7 +1,7 @@
-//! What one user or one address may take of the memory that all share.
+//! Divides the memory for bodies among users and addresses.
 //!
 //! The bodies of all requests share one budget. Without shares, one client that sends large bodies and never ends them holds all of it,
-//! and everybody else is refused. A share is not a fixed part: whoever sends may hold as much as is still free (dynamic thresholds,
+//! and all others are refused. A share is not a fixed part: a sender may hold as much as is still free (dynamic thresholds,
 //! Choudhury and Hahne, 1998). One sender alone gets half of the pool, two get a third each, and a part always stays free.
 
 use std::collections::HashMap;
@@ -49,7 +49,7 @@ struct Accounts {
     total: u64,
 }
 
-/// Whom memory is charged to.
+/// The user or address that memory is charged to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Owner {
     User(Arc<str>),
@@ -57,7 +57,7 @@ pub(crate) enum Owner {
 }
 
 impl Owner {
-    /// The owner of what comes from this address. Whoever has one IPv6 address usually has all of its /64.
+    /// The owner of bodies from this address. A customer with one IPv6 address usually has all of its /64.
     pub(crate) fn of(peer: IpAddr) -> Self {
         Self::Address(network(peer))
     }

@@ -21,7 +21,7 @@ pub(crate) type Session = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Waits for the upgrade, and takes over the socket.
 pub(crate) type Following = Pin<Box<dyn Future<Output = Option<Session>> + Send>>;
 
-/// How a connection would be missed, if another one needs its place.
+/// The state of a connection that decides whether it is closed when another one needs its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// No request of it has succeeded yet, and none is being answered.
@@ -79,7 +79,7 @@ pub(crate) struct Conn {
     lingering: AtomicBool,
     /// The client sends nothing more.
     ended: AtomicBool,
-    /// The socket has gone to whoever upgraded the connection.
+    /// The connection was upgraded, and its socket handed over.
     upgraded: AtomicBool,
     requests: AtomicU32,
     created: Instant,
@@ -178,7 +178,7 @@ impl Conn {
         }
     }
 
-    /// Whom the memory of a request is charged to.
+    /// The user or address that the memory of a request is charged to.
     pub(crate) fn owner(&self) -> Owner {
         match &*self.user.lock() {
             Some(user) => Owner::User(user.clone()),
@@ -247,7 +247,7 @@ impl Conn {
         self.spoilt.load(Relaxed)
     }
 
-    /// Whether the client may still be sending what nobody will read. Closing the socket then would make the system
+    /// Whether the client may still be sending bytes that will not be read. Closing the socket then would make the system
     /// answer with a reset, which can destroy an answer that the client has not read yet.
     pub(crate) fn must_linger(&self) -> bool {
         let sends = self.body_left_unread.load(Relaxed) || self.received.load(Relaxed);
@@ -263,8 +263,8 @@ impl Conn {
         self.idle_since.store(self.micros(now), Relaxed);
     }
 
-    /// What this connection could say for itself if its place is needed, and how long it has been so. Nothing while it is being
-    /// answered, or ends anyway.
+    /// Whether this connection may be closed if its place is needed, and how long it has been in that state. `None` while a request is
+    /// being answered, or the connection ends anyway.
     pub(crate) fn claim(&self, now: Instant) -> Option<(Claim, Duration)> {
         if self.finish.load(Relaxed) || self.evicted.load(Relaxed) {
             return None;

@@ -17,7 +17,7 @@ const DISCARDED_BODIES: u64 = 4;
 pub(crate) struct Wire {
     tcp: TcpStream,
     conn: Arc<Conn>,
-    /// Held as long as the socket, by whoever holds that.
+    /// Held as long as the socket.
     _slot: Slot,
     ended: bool,
     discarded: u64,

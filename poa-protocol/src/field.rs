@@ -14,7 +14,7 @@ pub struct Field<'b> {
     pub value: FieldValue<'b>,
 }
 
-/// What stands in a [`Field`].
+/// The value of a [`Field`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldValue<'b> {
     /// The field is not there.

@@ -79,17 +79,18 @@ impl From<ReceiptError> for Refusal {
     }
 }
 
-/// The agent of this id, if the caller may speak for it; with no caller, anybody may.
+/// The agent of this id, if the caller may speak for it; without a caller, no token is needed.
 ///
 /// # Errors
 /// [`Refusal::AgentMismatch`].
 pub fn agent(caller: Option<&Principal>, id: &str) -> Result<AgentId, Refusal> {
     may_speak(caller, id)?;
     // The decoder has checked the same rules already.
-    AgentId::new(id).map_err(|_| Refusal::InvalidField { field: "id", problem: "is no agent id" })
+    AgentId::new(id)
+        .map_err(|_| Refusal::InvalidField { field: "id", problem: "is not an agent id" })
 }
 
-/// Whether the caller may speak for the agent of this id; with no caller, anybody may.
+/// Whether the caller may speak for the agent of this id; without a caller, no token is needed.
 ///
 /// # Errors
 /// [`Refusal::AgentMismatch`].

@@ -43,7 +43,7 @@ pub enum Problem {
     /// JSON: an array goes on or ends here.
     #[error("expected `,` or `]`")]
     ExpectedCommaOrBracket,
-    /// JSON: a control character stands in a string without an escape.
+    /// JSON: a control character in a string is not escaped.
     #[error("control character in a string")]
     ControlCharacter,
     /// JSON: no such escape.

@@ -25,7 +25,7 @@ pub enum Refusal {
     /// 403: the token's user may only speak for another agent.
     #[error("this user may only speak for the agent it is bound to")]
     AgentMismatch,
-    /// 403: nobody is asked for a token here, and a browser says that a web page wants to speak.
+    /// 403: a request of a web page, in anonymous mode.
     #[error(
         "requests with an `Origin` header are refused in anonymous mode; a client that is not a browser must not send one"
     )]

@@ -3,7 +3,7 @@ use std::fmt;
 
 use crate::{Malformed, Reference};
 
-/// What sort of value stands in a body.
+/// The kind of a value in a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kind {

@@ -3,7 +3,7 @@ use std::fmt::Write as _;
 /// How much of a stranger's word is repeated to him, in characters.
 const ECHO_CHARS: usize = 48;
 
-/// Says that `found` is no known `what`, which ones are, and which of them was probably meant.
+/// Reports that `found` is not a known `what`, lists the known ones, and suggests the nearest.
 pub(crate) fn describe<'k>(
     what: &str,
     found: &str,

@@ -31,7 +31,7 @@ pub(super) enum Refused {
     },
 }
 
-/// 200 with a body. Nobody may keep it: it holds tokens and passwords.
+/// 200 with a body that must not be cached: it contains tokens and passwords.
 pub(super) fn ok(body: &impl Serialize) -> Answer {
     let body = serde_json::to_vec(body).expect("texts, flags and times always encode");
     let mut answer = json(StatusCode::OK, body.into());

@@ -3,7 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-/// What stands in a Basic `Authorization` header (RFC 7617).
+/// The content of a Basic `Authorization` header (RFC 7617).
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Basic {
     text: String,

@@ -30,7 +30,7 @@ fn unreadable(what: &str, path: &Path, error: pem::Error) -> BuildError {
         pem::Error::NoItemsFound => {
             (format!("it holds no {what} in PEM; name the right file"), None)
         }
-        error => ("it is no valid PEM; name the right file".to_owned(), Some(error.into())),
+        error => ("it is not valid PEM; name the right file".to_owned(), Some(error.into())),
     };
     let failed = BuildError::failed(format!("tls: no {what} from {path}: {why}"));
     match source {

@@ -22,7 +22,7 @@ pub(super) fn in_data_dir(
         let (cert, key) = make(listen, name).map_err(|error| {
             BuildError::failed("tls: cannot make a self-signed certificate").with_source(error)
         })?;
-        // The certificate comes last: without it, a start that was cut short is begun anew.
+        // The certificate comes last: without it, an interrupted start creates both again.
         write(&files.key, &key)?;
         write(&files.cert, &cert)?;
     }

@@ -124,7 +124,7 @@ fn require_upgrade(headers: &mut HeaderMap) {
 /// WebSocket and send the cookies of its user along, so where cookies decide, `Origin` must be checked.
 ///
 /// # Errors
-/// When the request is no WebSocket handshake; [`Handshake::answer`] says so to the client.
+/// When the request is not a WebSocket handshake; [`Handshake::answer`] says so to the client.
 pub fn upgrade<F, S>(
     request: &mut Request<Body>,
     options: &Options,

@@ -76,12 +76,12 @@ impl Metered {
         self.received - self.finished
     }
 
-    /// A control frame of so many bytes is no part of a message, and may come in the middle of one, which goes on.
+    /// A control frame of so many bytes is not part of a message, and may come in the middle of one, which continues.
     pub(super) fn pass_over(&mut self, bytes: u64) {
         self.finished = self.received.min(self.finished + bytes);
     }
 
-    /// A message is finished, and whoever got it has done with it.
+    /// A message is finished, and has been used.
     pub(super) fn finish_message(&mut self) {
         self.finished = self.received;
         self.paid = None;

@@ -172,7 +172,7 @@ impl Stream for WebSocket {
             return Poll::Ready(None);
         }
         if std::mem::take(&mut self.handed_over) {
-            // Whoever got the last message has done with it.
+            // The last message has been used.
             self.frames.socket_mut().finish_message();
         }
         // A client that does not read, but asks for pongs, must not make us hold them all.
