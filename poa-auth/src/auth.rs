@@ -85,14 +85,8 @@ impl Attempt {
 }
 
 impl Auth {
-    /// As [`login`](Authenticator::login), for a password that was presented from this address: addresses from which nothing failed lately
-    /// come first.
-    ///
     /// A password that was right before, in this process, is not hashed again and does not wait.
-    ///
-    /// # Errors
-    /// When name or password are wrong, the user is inactive, or too many are asking.
-    pub async fn login_from(
+    async fn login_at(
         &self,
         user: &str,
         password: &str,
@@ -293,7 +287,17 @@ impl Authenticator for Auth {
     }
 
     async fn login(&self, user: &str, password: &str) -> Result<String, AuthError> {
-        self.login_from(user, password, ANYWHERE).await
+        self.login_at(user, password, ANYWHERE).await
+    }
+
+    /// Addresses from which nothing failed lately come first.
+    async fn login_from(
+        &self,
+        user: &str,
+        password: &str,
+        address: Option<IpAddr>,
+    ) -> Result<String, AuthError> {
+        self.login_at(user, password, address.unwrap_or(ANYWHERE)).await
     }
 
     fn revocations(&self) -> watch::Receiver<u64> {

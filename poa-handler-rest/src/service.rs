@@ -125,9 +125,7 @@ fn unread(error: BodyError) -> Refusal {
         BodyError::TooLarge { limit } => Refusal::TooLarge { limit },
         BodyError::Timeout(_) => Refusal::BodyTimeout,
         BodyError::Busy => Refusal::not_now("too much is being received at once"),
-        BodyError::OverShare => {
-            Refusal::over_share("the bodies you are sending take all the memory of your share")
-        }
+        BodyError::OverShare => Refusal::over_share("memory for bodies"),
         BodyError::Encoding(_) => Refusal::InvalidEncoding,
         _ => Refusal::Incomplete,
     }

@@ -1,5 +1,6 @@
 //! Who speaks over a connection, and for how long.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const BELIEVED: Duration = Duration::from_secs(1);
 pub(crate) struct Access {
     /// Without one, no token is needed.
     authenticator: Option<Arc<dyn Authenticator>>,
+    /// Where logins come from.
+    peer: Option<IpAddr>,
     /// How long it may stay without a valid token.
     patience: Duration,
     standing: Standing,
@@ -57,7 +60,13 @@ impl Access {
                 verified: Instant::now(),
             },
         };
-        Ok(Self { authenticator: authenticator.cloned(), patience, standing, revocations })
+        let authenticator = authenticator.cloned();
+        Ok(Self { authenticator, peer: None, patience, standing, revocations })
+    }
+
+    /// The same, over a connection from this address.
+    pub(crate) fn at(self, peer: IpAddr) -> Self {
+        Self { peer: Some(peer), ..self }
     }
 
     /// Whether anything but a session may be asked for.
@@ -170,7 +179,8 @@ impl Access {
             return None;
         }
         let (user, password) = (user.to_owned(), password.to_owned());
-        Some(async move { authenticator.login(&user, &password).await })
+        let peer = self.peer;
+        Some(async move { authenticator.login_from(&user, &password, peer).await })
     }
 
     /// From now on, the bearer of this new token speaks.

@@ -55,7 +55,7 @@ impl Service {
             return refuse(&Refusal::NotFound { what: "path" });
         }
         let access = match self.access(request.headers()) {
-            Ok(access) => access,
+            Ok(access) => access.at(request.body().peer().ip()),
             Err(refusal) => return refuse(&refusal),
         };
         let limit = if access.is_open() { self.max_message() } else { STRANGER };

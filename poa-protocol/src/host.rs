@@ -50,6 +50,7 @@ impl From<Refused> for Refusal {
         match refused {
             Refused::BacklogFull { .. } => Self::BacklogFull { retry_after: RETRY_AFTER },
             Refused::KeyReused => Self::KeyReused,
+            Refused::OverShare { what, .. } => Self::over_share(what),
             Refused::LogBusy => Self::not_now("the disk is too slow"),
             Refused::Unavailable(_) => Self::not_now("the bus is not available"),
             Refused::NobodySubscribed(_) => Self::NobodySubscribed { retry_after: RETRY_AFTER },

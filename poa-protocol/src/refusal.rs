@@ -131,9 +131,9 @@ pub enum Refusal {
         cause: Box<Refusal>,
     },
     /// 429: the sender's own share of a resource is used up, whatever others use; the HTTP answer also needs a `Retry-After` header.
-    #[error("{what}; wait for earlier calls to be answered")]
+    #[error("over your share of {what}; wait for earlier calls to be answered")]
     OverShare {
-        /// Which share: `the bodies that this user is sending exceed its share of memory`.
+        /// Of what: `memory for bodies`, `backlog`.
         what: &'static str,
         /// Seconds to wait.
         retry_after: u32,

@@ -2,6 +2,7 @@ use std::borrow::Cow;
 
 use http::Request;
 use http::header::CONTENT_TYPE;
+use poa_core::auth::Authenticator as _;
 use poa_core::config::Secret;
 use poa_core::{AgentId, MemoryBudget, Timestamp};
 use poa_http::{Body, Encoding};
@@ -61,7 +62,8 @@ impl Api {
         let from = request.body().peer().ip();
         match route {
             Route::Session => {
-                let token = self.auth.login_from(basic.user(), basic.password(), from).await?;
+                let token =
+                    self.auth.login_from(basic.user(), basic.password(), Some(from)).await?;
                 self.session(request, token).await
             }
             Route::Admin(task) => {
