@@ -155,7 +155,7 @@ typedef struct poa_build {
   struct poa_bytes data_dir;
   // The data types the host accepts.
   const struct poa_bytes *data_types;
-  // The number of messages.
+  // The number of data types.
   size_t data_types_len;
   // 1 if the host has an authenticator.
   uint32_t has_authenticator;
@@ -199,7 +199,7 @@ typedef struct poa_drafts {
   size_t size;
   // The first message.
   const struct poa_draft *messages;
-  // The number of agents.
+  // The number of messages.
   size_t count;
   // `sizeof(poa_draft)`.
   size_t stride;
@@ -308,7 +308,7 @@ typedef struct poa_activities {
   size_t size;
   // The first one.
   const struct poa_activity *agents;
-  // The number of data types.
+  // The number of agents.
   size_t count;
   // Bytes from one to the next.
   size_t stride;

@@ -22,7 +22,7 @@ async fn at_the_start() {
     assert_eq!(
         not_built(sh(&["echo 'ImportError: no such module' >&2", "exit 1"])).await,
         "the child process does not start: `sh` ended before it was ready (exit status: 1); \
-         it said last: ImportError: no such module"
+         its last output: ImportError: no such module"
     );
     assert_eq!(
         not_built(sh(&[r#"read -r hello; echo '{"type":"ready","protocol":9}'"#])).await,

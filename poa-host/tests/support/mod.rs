@@ -16,6 +16,8 @@ use tokio::net::TcpListener;
 /// A registry of the kinds below.
 pub(crate) fn registry() -> Registry {
     Registry::new()
+        .engine::<poa_engine_local::Log>("log")
+        .engine::<poa_engine_local::Memory>("memory")
         .handler::<Ear>("ear")
         .handler::<Mute>("mute")
         .handler::<Never>("never")

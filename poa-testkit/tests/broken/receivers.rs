@@ -251,7 +251,9 @@ fn one_that_mixes_up_the_order() {
 fn one_that_does_not_take_what_it_has_to() {
     assert_found(
         Flaw::AlwaysFails,
-        &["a batch delivered again: it has to be taken, and is not: Transient(\"not today\")"],
+        &[
+            "a batch delivered again: it has to be taken, and is not: Transient { source: \"not today\"",
+        ],
     );
     assert_found(
         Flaw::RefusesTheUnusual,
