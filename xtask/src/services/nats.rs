@@ -29,7 +29,11 @@ const CURE: &str =
 /// Starts the single server and the cluster.
 pub(super) fn start() -> Result<Service, Failure> {
     let program = program().map_err(|why| Failure::unavailable("NATS", why, CURE))?;
-    let start = |setup: Setup| Servers::start(setup.program(&program)).map_err(unavailable);
+    // Streams reserve their bytes, and each test creates its own.
+    let start = |setup: Setup| {
+        let setup = setup.set_jetstream("max_file_store: 1TB").program(&program);
+        Servers::start(setup).map_err(unavailable)
+    };
     let single = start(Setup::single())?;
     let cluster = start(Setup::cluster())?;
     let service = Service::new()

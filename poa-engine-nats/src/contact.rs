@@ -1,0 +1,228 @@
+//! The connection to the servers, and whether it works.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, ReconnectToServer, Request, Server};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use crate::failure::{ApiError, Failure};
+
+/// How long nothing may succeed before another server is tried: a client stays with a server that runs, but is cut off from the others.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a request of the API may take.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection to one of the servers. Cloning is cheap.
+#[derive(Clone)]
+pub(crate) struct Contact(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// When a request succeeded last.
+    succeeded: Instant,
+    /// When the first request failed after that.
+    failed: Option<Instant>,
+    /// When another server was tried last.
+    moved: Instant,
+}
+
+/// The answer to a publish.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub(crate) sequence: u64,
+    pub(crate) duplicate: bool,
+}
+
+/// An answer of JetStream, good or bad.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer<T> {
+    Bad { error: ApiError },
+    Good(T),
+}
+
+#[derive(Deserialize)]
+struct PublishAck {
+    seq: u64,
+    #[serde(default)]
+    duplicate: bool,
+}
+
+impl Contact {
+    /// Connects to the first server that takes the connection.
+    pub(crate) async fn open(
+        options: ConnectOptions,
+        servers: &[String],
+    ) -> Result<Self, async_nats::ConnectError> {
+        let next = Arc::new(AtomicUsize::new(fastrand::usize(..1024)));
+        let options = options
+            .connection_timeout(Duration::from_secs(3))
+            .ping_interval(Duration::from_secs(5))
+            .reconnect_to_server_callback(move |servers, _| {
+                let next = next.clone();
+                async move { elsewhere(servers, next.fetch_add(1, Relaxed)) }
+            })
+            .event_callback(|event| async move { log(&event) });
+        let client = options.connect(servers).await?;
+        let now = Instant::now();
+        let state = Mutex::new(State { succeeded: now, failed: None, moved: now });
+        Ok(Self(Arc::new(Inner { client, state })))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// Publishes into a stream, and waits for the answer.
+    ///
+    /// Several calls that are first polled in order are sent in order. Not cancel safe: a call that is dropped may have published.
+    pub(crate) async fn publish(
+        &self,
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+        within: Duration,
+    ) -> Result<Stored, Failure> {
+        let mut request = Request::new().payload(payload).timeout(Some(within));
+        if let Some(headers) = headers {
+            request = request.headers(headers);
+        }
+        let ack: Result<PublishAck, _> = self.ask(subject, request).await;
+        ack.map(|ack| Stored { sequence: ack.seq, duplicate: ack.duplicate })
+    }
+
+    /// Asks the API of JetStream; `subject` comes after `$JS.API.`.
+    pub(crate) async fn api<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        body: &serde_json::Value,
+    ) -> Result<T, Failure> {
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let request = Request::new().payload(body).timeout(Some(API_TIMEOUT));
+        self.ask(format!("$JS.API.{subject}"), request).await
+    }
+
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        subject: String,
+        request: Request,
+    ) -> Result<T, Failure> {
+        let answer = match self.0.client.send_request(subject, request).await {
+            Ok(message) => read(&message.payload),
+            Err(error) => Err(Failure::from(error)),
+        };
+        self.note(answer.as_ref().err()).await;
+        answer
+    }
+
+    /// Takes note of how a request ended.
+    pub(crate) async fn note(&self, failure: Option<&Failure>) {
+        let is_stuck = {
+            let mut state = self.0.state.lock();
+            state.note(failure.is_some_and(Failure::is_about_contact))
+        };
+        if is_stuck {
+            tracing::warn!(
+                "reconnecting to another NATS server: nothing has succeeded for {PATIENCE:?}"
+            );
+            // Fails only when the client has ended.
+            let _ = self.0.client.force_reconnect().await;
+        }
+    }
+
+    /// Whether requests have failed for so long that the next will fail as well.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost_for().is_some_and(|time| time > PATIENCE)
+    }
+
+    /// For how long nothing but failures have come back.
+    pub(crate) fn lost_for(&self) -> Option<Duration> {
+        self.0.state.lock().failed.map(|since| since.elapsed())
+    }
+
+    /// How long ago a request succeeded last.
+    pub(crate) fn silent_for(&self) -> Duration {
+        self.0.state.lock().succeeded.elapsed()
+    }
+}
+
+impl State {
+    /// Whether it is time to try another server.
+    fn note(&mut self, failed: bool) -> bool {
+        let now = Instant::now();
+        if !failed {
+            self.succeeded = now;
+            self.failed = None;
+            return false;
+        }
+        let since = *self.failed.get_or_insert(now);
+        let is_stuck = now - since > PATIENCE && now - self.moved > PATIENCE;
+        if is_stuck {
+            self.moved = now;
+        }
+        is_stuck
+    }
+}
+
+/// The next server in turn, so that none is tried twice in a row while there are others.
+fn elsewhere(mut servers: Vec<Server>, turn: usize) -> Option<ReconnectToServer> {
+    servers.sort_by_cached_key(ToString::to_string);
+    let addr = servers.get(turn.checked_rem(servers.len())?)?.addr.clone();
+    let rounds = servers.iter().map(|server| server.failed_attempts).min().unwrap_or(0) as u32;
+    let delay = Duration::from_millis(50).saturating_mul(rounds).min(Duration::from_secs(1));
+    Some(ReconnectToServer { addr, delay: Some(delay) })
+}
+
+fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Failure> {
+    match serde_json::from_slice(payload) {
+        Ok(Answer::Good(answer)) => Ok(answer),
+        Ok(Answer::Bad { error }) => Err(error.into()),
+        Err(error) => {
+            Err(Failure::Refused(format!("cannot read the answer of the server: {error}")))
+        }
+    }
+}
+
+fn log(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("connected to a NATS server"),
+        Event::Disconnected => {
+            tracing::warn!("lost the connection to a NATS server, trying the others")
+        }
+        Event::LameDuckMode => tracing::info!("leaving a NATS server that is about to stop"),
+        other => tracing::warn!("NATS client: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn another_server_is_tried_after_a_while_of_failures_alone() {
+        let now = Instant::now();
+        let mut state = State { succeeded: now, failed: None, moved: now };
+        assert!(!state.note(true));
+        tokio::time::advance(PATIENCE / 2).await;
+        assert!(!state.note(false));
+        assert!(!state.note(true));
+        tokio::time::advance(PATIENCE * 2 / 3).await;
+        assert!(!state.note(true));
+        tokio::time::advance(PATIENCE).await;
+        assert!(state.note(true));
+        assert!(!state.note(true), "at once again");
+        tokio::time::advance(PATIENCE + Duration::from_millis(1)).await;
+        assert!(state.note(true));
+    }
+}

@@ -1,0 +1,152 @@
+//! Servers and streams that cannot keep what the engine promises.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Got, Node, prefix, quick, receive, settings, shared, soon, types};
+use poa_core::engine::{Engine as _, Refused};
+use poa_core::{BuildContext, BuildError, Plugin as _};
+use poa_engine_nats::{Config, Nats, Synced};
+use poa_test_nats::{Servers, Setup};
+
+/// Why an engine is not built, in full.
+async fn refusal(config: Config) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let context = BuildContext::detached("nats", dir.path()).with_data_types(types());
+    match soon("building ends", Nats::build(config, &context.with_bus(settings()))).await {
+        Ok(_) => panic!("the engine was built"),
+        Err(BuildError::Failed(why, _) | BuildError::Unavailable(why, _)) => why,
+        Err(other) => other.to_string(),
+    }
+}
+
+fn single(servers: &Servers, prefix: &str) -> Config {
+    let mut config = Config::new(servers.urls(), 16 << 20);
+    config.monitor = servers.monitors();
+    config.replicas = 1;
+    quick(config, prefix)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_syncs_later_is_refused_unless_that_is_waived() {
+    let servers = Servers::start(Setup::single().lazy()).unwrap();
+    let mut config = single(&servers, &prefix());
+    let why = refusal(config.clone()).await;
+    assert!(why.contains("n0") && why.contains("sync_interval: always"), "{why}");
+    config.synced = Synced::Replicated;
+    Node::start(config, "one").await.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_that_do_not_answer_are_named() {
+    let mut config = Config::new(["nats://127.0.0.1:1"], 1 << 20);
+    config.synced = Synced::Trust;
+    config.start_timeout = poa_core::config::Duration::from_secs(3);
+    let why = refusal(config).await;
+    assert!(why.contains("nats://127.0.0.1:1"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_replicas_than_servers_are_refused_with_the_cure() {
+    let servers = Servers::start(Setup::single()).unwrap();
+    let mut config = single(&servers, &prefix());
+    config.replicas = 3;
+    let why = refusal(config).await;
+    assert!(why.contains("replicas = 1"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_number_of_partitions_is_fixed() {
+    let mut config = shared(&prefix());
+    Node::start(config.clone(), "one").await.finish().await;
+    config.partitions = 8;
+    let why = refusal(config).await;
+    assert!(why.contains("has 4 partitions"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_larger_than_the_servers_take_is_refused() {
+    let servers = Servers::start(Setup::single().set("max_payload: 8KB")).unwrap();
+    let node = Node::build(single(&servers, &prefix()), "one").await;
+    let _subscription = node.subscribe("local").await;
+    node.engine.start().await.unwrap();
+    let body = format!("{{\"n\":1,\"filler\":\"{}\"}}", "x".repeat(9000));
+    let error = node.send_body("a", body).unwrap_err();
+    assert!(matches!(error.reason(), Refused::TooLarge { limit: 7168, .. }), "{error:?}");
+    node.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_deleted_is_not_created_again_silently() {
+    let servers = Servers::start(Setup::single()).unwrap();
+    let config = single(&servers, &prefix());
+    let node = Node::build(config.clone(), "one").await;
+    let subscription = node.subscribe("local").await;
+    node.engine.start().await.unwrap();
+    soon("a receipt", node.send("a", 1).unwrap()).await.unwrap();
+    receive(&*subscription, &mut Got::default(), 1).await;
+    let admin = async_nats::connect(servers.urls()).await.unwrap();
+    let stream = config.prefix.to_uppercase();
+    admin.request(format!("$JS.API.STREAM.DELETE.{stream}"), "".into()).await.unwrap();
+    let stored = match node.send("a", 2) {
+        Ok(receipt) => soon("an answer", receipt).await.is_ok(),
+        Err(_) => false,
+    };
+    assert!(!stored, "a message was stored in a stream that is gone");
+    node.finish().await;
+    let why = refusal(config).await;
+    assert!(why.contains("was deleted"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_was_deleted_is_replaced_without_a_hole() {
+    let servers = Servers::start(Setup::single()).unwrap();
+    let config = single(&servers, &prefix());
+    let stream = config.prefix.to_uppercase();
+    let node = Node::build(config, "one").await;
+    let subscription = node.subscribe("local").await;
+    node.engine.start().await.unwrap();
+    let admin = async_nats::connect(servers.urls()).await.unwrap();
+    let mut got = Got::default();
+    for number in 0..30 {
+        soon("a receipt", node.send("a", number).unwrap()).await.unwrap();
+        if number % 10 == 5 {
+            delete_consumers(&admin, &stream).await;
+        }
+    }
+    receive(&*subscription, &mut got, 30).await;
+    assert_eq!(got.distinct("a"), (0..30).collect::<Vec<_>>());
+    node.finish().await;
+}
+
+async fn delete_consumers(admin: &async_nats::Client, stream: &str) {
+    let names = admin.request(format!("$JS.API.CONSUMER.NAMES.{stream}"), "".into()).await.unwrap();
+    let names: serde_json::Value = serde_json::from_slice(&names.payload).unwrap();
+    for name in names["consumers"].as_array().unwrap() {
+        let subject = format!("$JS.API.CONSUMER.DELETE.{stream}.{}", name.as_str().unwrap());
+        admin.request(subject, "".into()).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_confirmed_leaves_the_stream_after_the_deduplication_window() {
+    let mut bus = settings();
+    bus.keys = bus.keys.time(Duration::from_millis(300));
+    let node = Node::build_with(shared(&prefix()), "one", bus).await;
+    let subscription = node.subscribe("local").await;
+    node.engine.start().await.unwrap();
+    for number in 0..20 {
+        soon("a receipt", node.send(&format!("agent-{number}"), number).unwrap()).await.unwrap();
+    }
+    receive(&*subscription, &mut Got::default(), 20).await;
+    soon("the stream is purged", async {
+        while node.engine.status()["stream"]["messages"] != 0 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    node.finish().await;
+}
