@@ -7,7 +7,7 @@ use poa_fuzz::server::exchange;
 
 fuzz_target!(|bytes: &[u8]| {
     let said = exchange(&[bytes]);
-    // What speaks WebSocket goes on in frames.
+    // A WebSocket connection continues with frames.
     assert!(
         said.is_empty() || said.starts_with(b"HTTP/1."),
         "{:?}",

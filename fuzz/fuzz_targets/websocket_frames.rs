@@ -1,4 +1,4 @@
-//! Whatever follows a handshake, the server goes on in frames of its own, and ends.
+//! For any input after a handshake, the server sends only frames, and ends.
 
 #![no_main]
 

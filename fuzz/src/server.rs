@@ -58,7 +58,7 @@ async fn serve(told: &std::sync::mpsc::Sender<SocketAddr>) {
     let cx = BuildContext::detached("fuzz", std::env::temp_dir());
     let listen = ([127, 0, 0, 1], 0);
     let server = Server::bind(listen, None, Limits::default(), &cx).expect("a free port");
-    told.send(server.local_addr()).expect("somebody waits for it");
+    told.send(server.local_addr()).expect("the caller waits for it");
     let memory = MemoryBudget::new(64 << 20);
     let service = service_fn(move |request| {
         let memory = memory.clone();

@@ -13,7 +13,7 @@ use crate::run::{Failure, cargo_with};
 const TARGETS: [&str; 5] =
     ["json_calls", "msgpack_calls", "http_head", "websocket_frames", "tokens"];
 
-/// What makes rustc report branches and comparisons to libFuzzer.
+/// The flags that make rustc report branches and comparisons to libFuzzer.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1";

@@ -69,7 +69,7 @@ enum Task {
     },
     /// Runs the tests of the shared library interface under sanitizers. Needs Linux, `cc` and cargo-nextest.
     Sanitize,
-    /// Runs the fuzz targets, each for a while. What they found is kept in fuzz/corpus, and the next run goes on from there.
+    /// Runs the fuzz targets, each for a while. Their findings are kept in fuzz/corpus, where the next run continues.
     Fuzz {
         /// Seconds for each target.
         #[arg(default_value_t = 60)]
