@@ -1,4 +1,4 @@
-//! Why a server does not run.
+//! Errors that keep a server from running.
 
 use std::error::Error;
 use std::fmt;
@@ -30,7 +30,7 @@ pub enum ServerError {
 }
 
 impl ServerError {
-    /// What a program that ends with this error returns: 2 for problems of the configuration, 1 for all else.
+    /// The exit code of a program that ends with this error: 2 for problems of the configuration, 1 for all else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::Config(_)) { 2 } else { 1 }

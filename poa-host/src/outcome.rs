@@ -10,7 +10,7 @@ use crate::Signal;
 pub enum Outcome {
     /// It was told to stop.
     Stopped {
-        /// What the stop had to leave.
+        /// The messages and plugins that the stop left behind.
         report: StopReport,
         /// How many messages are gone. With a log on the disk none are, unless it could not be written: what was not delivered is,
         /// after the next start.
@@ -31,12 +31,12 @@ impl Outcome {
         Self::Stopped { report: StopReport::default(), lost: 0 }
     }
 
-    /// What a program that ends so returns: 0 when nothing was lost, 3 when messages were, 130 or 143 when a second signal ended
-    /// it at once. A plugin that had to be abandoned is reported, but what it had in hand is in the log, or was never answered.
+    /// The exit code of a program that ends this way: 0 when nothing was lost and every plugin stopped, 3 when messages were lost
+    /// or a plugin did not stop in time and was abandoned, 130 or 143 when a second signal ended it at once.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Stopped { lost: 0, .. } => 0,
+            Self::Stopped { lost: 0, report } if report.abandoned.is_empty() => 0,
             Self::Stopped { .. } => 3,
             Self::Aborted(Signal::Interrupt) => 130,
             Self::Aborted(_) => 143,
@@ -44,7 +44,7 @@ impl Outcome {
     }
 }
 
-/// Tells what a stop had to leave.
+/// Logs the messages and plugins that a stop left behind.
 pub(crate) fn log(report: &StopReport, durable: bool) {
     for plugin in &report.abandoned {
         tracing::warn!(plugin, "did not stop in time and was abandoned");
@@ -73,13 +73,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_log_keeps_is_not_lost() {
+    fn what_the_log_keeps_is_not_lost_and_an_abandoned_plugin_shows() {
         let mut report = StopReport::default();
         report.undelivered.push(("store".to_owned(), 7));
         assert_eq!(Outcome::stopped(report.clone(), true).exit_code(), 0);
         assert_eq!(Outcome::stopped(report.clone(), false).exit_code(), 3);
         report.abandoned.push("receivers.store".to_owned());
-        assert_eq!(Outcome::stopped(report.clone(), true).exit_code(), 0);
+        assert_eq!(Outcome::stopped(report.clone(), true).exit_code(), 3);
+        report.abandoned.clear();
         report.lost = 1;
         assert_eq!(Outcome::stopped(report, true).exit_code(), 3);
     }

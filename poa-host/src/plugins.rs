@@ -8,19 +8,40 @@ use serde_json::Value;
 
 use crate::config::{Found, Part};
 
+/// Refuses a library that any user of the machine can write, so that a check runs nothing that others put there.
+pub(crate) fn only_owners_write(file: &Path) -> Result<(), String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(file).map_or(0, |about| about.permissions().mode());
+        if mode & 0o002 != 0 {
+            return Err(format!(
+                "{} can be written by every user of this machine, so it is not loaded; run `chmod o-w` on it",
+                file.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The kinds of handlers and receivers that a configuration can use.
 #[derive(Debug)]
 pub struct Kinds {
     /// All of them: compiled in, and loaded.
     pub registry: Registry,
-    /// What was loaded, and from where.
+    /// The libraries that were loaded.
     pub libraries: Vec<Library>,
 }
 
 impl Kinds {
     /// Loads the libraries under `[[plugins]]` of a whole document, relative to `dir`. What cannot be loaded is reported at
     /// its place, and left out.
-    pub(crate) fn load(document: &Value, dir: &Path, registry: &Registry) -> (Self, Vec<Found>) {
+    pub(crate) fn load(
+        document: &Value,
+        dir: &Path,
+        registry: &Registry,
+        refuse: impl Fn(&Path) -> Result<(), String>,
+    ) -> (Self, Vec<Found>) {
         let mut kinds = Self { registry: registry.clone(), libraries: Vec::new() };
         let mut found = Vec::new();
         let entries = document["plugins"].as_array().into_iter().flatten().enumerate();
@@ -28,7 +49,8 @@ impl Kinds {
             entries.filter_map(|(index, entry)| Some((index, entry["path"].as_str()?)))
         {
             let path = vec!["plugins".to_owned(), index.to_string(), "path".to_owned()];
-            if let Err(message) = kinds.add(&dir.join(file)) {
+            let file = dir.join(file);
+            if let Err(message) = refuse(&file).and_then(|()| kinds.add(&file)) {
                 found.push(Found { path, part: Part::Value, message });
             }
         }
@@ -53,7 +75,7 @@ impl Kinds {
         Ok(())
     }
 
-    /// Where a kind that was loaded comes from.
+    /// The library that a kind comes from.
     fn origin(&self, kind: &str, role: &str) -> String {
         let offers = |library: &&Library| {
             let mut kinds = library.info().kinds.iter();

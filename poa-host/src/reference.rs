@@ -8,7 +8,7 @@ use poa_core::Registry;
 use serde_json::Value;
 
 use crate::config::shape::{alternatives, keyword, names, properties, required, resolve, types};
-use crate::schema::{option_keys, schema};
+use crate::schema::{checking_schema, option_keys};
 use shared::Shared;
 
 /// The tables whose tables are plugins.
@@ -32,7 +32,7 @@ This page is generated from the schema that `poa-server schema` prints.
 /// The reference page of the configuration, in Markdown, for a server with these kinds of plugins.
 #[must_use]
 pub fn reference(registry: &Registry) -> String {
-    let root = schema(registry);
+    let root = checking_schema(registry);
     let shared = Shared::among(&root);
     let mut page = Page { text: INTRODUCTION.to_owned(), root: &root, shared: &shared };
     page.heading("## Top level", &root);

@@ -8,6 +8,7 @@ use poa_dead_letters::DeadLetterStore;
 use poa_http::Listeners;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::tap::{Taps, watched};
 use crate::{Config, ServerError};
 
 /// A host of one configuration, running.
@@ -24,9 +25,15 @@ impl Running {
     ///
     /// # Errors
     /// When either fails. Nothing runs then.
-    pub(crate) async fn start(config: Config, listeners: &Listeners) -> Result<Self, ServerError> {
+    pub(crate) async fn start(
+        config: Config,
+        listeners: &Listeners,
+        taps: &Taps,
+    ) -> Result<Self, ServerError> {
         let (auth, dead_letters) = open(&config).await?;
-        let host = config.host(&auth, &dead_letters).resource(listeners.clone()).start().await?;
+        let watch = |name: &str, factory| watched(factory, name, taps);
+        let host = config.host_with(&auth, &dead_letters, watch);
+        let host = host.resource(listeners.clone()).start().await?;
         auth.observe(host.handle().telemetry());
         dead_letters.observe(host.handle().telemetry());
         let end = CancellationToken::new();
@@ -47,7 +54,7 @@ impl Running {
         self.host.handle()
     }
 
-    /// Where handlers and receivers are reached, by name.
+    /// The endpoints of handlers and receivers, by name.
     pub(crate) fn addresses(&self) -> Vec<(String, String)> {
         let plugins = self.handle().status().plugins;
         let each = plugins.into_iter().map(|plugin| (plugin.name, plugin.endpoints));
@@ -64,8 +71,8 @@ impl Running {
         (self.config, report)
     }
 
-    /// Stops the host for another one, and gives its configuration back. Receivers get no more time than a batch in hand needs, unless
-    /// what is queued would be lost: the next host delivers what is in the log, and clients wait for it.
+    /// Stops the host for another one, and gives its configuration back. Receivers get no more time than a batch needs, unless the
+    /// backlog would be lost: the next host delivers the backlog in the log, and clients wait for it.
     pub(crate) async fn hand_over(self) -> Config {
         if !self.is_durable() {
             return self.stop().await.0;
@@ -77,13 +84,13 @@ impl Running {
     }
 }
 
-/// How long receivers may take to get what is queued, when another host goes on with it.
+/// How long receivers may take for their backlogs when the next host continues with them.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
 /// How long libraries may take to free the instances that are gone.
 const LETTING_GO: Duration = Duration::from_secs(2);
 
-/// Waits until loaded plugins have given back what they held, so that whoever starts next finds ports and files free.
+/// Waits until loaded plugins have given back what they held, so that the next host finds ports and files free.
 pub(crate) async fn plugins_let_go() {
     let left = poa_plugin::host::settled(LETTING_GO).await;
     if left > 0 {

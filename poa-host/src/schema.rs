@@ -1,13 +1,21 @@
 //! The JSON Schema of a whole configuration.
 
+mod editor;
+
 use poa_core::{ReceiverOptions, Registry};
 use serde_json::{Map, Value, json};
 
 use crate::config::Top;
 
-/// The JSON Schema (draft 2020-12) of the configuration of a server that knows these kinds of plugins.
+/// The JSON Schema (draft 2020-12) of the configuration of a server that knows these kinds of plugins, made for editors: the kind of
+/// a section decides which schema it is held to, so an error is about the kind that was meant.
 #[must_use]
 pub fn schema(registry: &Registry) -> Value {
+    editor::for_editors(checking_schema(registry))
+}
+
+/// The schema that configurations are checked with: each kind is one form of a section.
+pub(crate) fn checking_schema(registry: &Registry) -> Value {
     let mut root = schemars::schema_for!(Top).to_value();
     root["title"] = "poa server configuration".into();
     let mut definitions = take_definitions(&mut root);

@@ -1,13 +1,26 @@
 //! A server: a configuration, the host made of it, and the admin listener, through reloads to the end.
 
-use poa_auth::Auth;
-use poa_core::{HostHandle, Registry};
-use poa_http::Listeners;
-use tokio::sync::mpsc;
+use std::path::PathBuf;
 
-use crate::admin::{Admin, Phase, View};
-use crate::running::{Running, plugins_let_go};
-use crate::{Chain, Config, Outcome, ServerError, Signal, Source, told_to_stop};
+use poa_auth::Auth;
+use poa_core::{HostHandle, Registry, Timestamp};
+use poa_http::Listeners;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::admin::{
+    ADMIN_TOKEN_FILE, Admin, AdminToken, Command, Control, Phase, View, certificates,
+};
+use crate::plan::Applied;
+use crate::reload::{ReloadResult, Reloaded};
+use crate::replace::{Replaced, Replacement};
+use crate::running::Running;
+use crate::{
+    About, CheckOptions, Config, Outcome, Plan, Problems, ServerError, Signal, Source, told_to_stop,
+};
+
+/// The name of the file in the data directory that says where the admin listener of the running server is reached.
+pub const ADMIN_ENDPOINT_FILE: &str = "admin_endpoint";
 
 /// A server whose listeners are all bound.
 #[derive(Debug)]
@@ -15,9 +28,76 @@ pub struct Server {
     source: Source,
     registry: Registry,
     admin: Admin,
-    /// What the host listens on, which stays open while it is replaced.
+    /// The sockets of the host, which stay open while it is replaced.
     listeners: Listeners,
     running: Running,
+    /// The configuration that runs, and the files it names as they were when it started.
+    applied: Applied,
+    control: Control,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// How a server is started.
+#[derive(Debug)]
+pub struct Launch {
+    source: Source,
+    registry: Registry,
+    about: About,
+}
+
+impl Launch {
+    /// A server of this configuration that knows these kinds of plugins.
+    #[must_use]
+    pub fn new(source: Source, registry: Registry) -> Self {
+        Self { source, registry, about: About::default() }
+    }
+
+    /// The description of the program on the admin listener.
+    #[must_use]
+    pub fn about(mut self, about: About) -> Self {
+        self.about = about;
+        self
+    }
+
+    /// Reads the configuration, binds the admin listener, then starts the host.
+    ///
+    /// Cancel safe: when dropped, nothing runs.
+    ///
+    /// # Errors
+    /// When the configuration has problems, or something cannot be built. Nothing runs then.
+    pub async fn start(self) -> Result<Server, ServerError> {
+        let Self { source, registry, about } = self;
+        let config = source.load(&registry).map_err(ServerError::Config)?;
+        let (control, commands) = Control::new();
+        let (listeners, applied) = (Listeners::default(), Applied::of(&config));
+        let (settings, data_dir) = (config.admin_settings(), config.data_dir());
+        let view = View::new(about);
+        let admin = Admin::start(settings, data_dir, &listeners, view, control.clone())
+            .map_err(ServerError::Admin)?;
+        let running = Running::start(config, &listeners, &control.taps).await?;
+        let server =
+            Server { source, registry, admin, listeners, running, applied, control, commands };
+        server.open_control();
+        server.show_ready(None);
+        Ok(server)
+    }
+
+    /// Starts the server, tells `ready`, and serves until a signal ends it. A signal to stop is obeyed while it starts, too.
+    ///
+    /// # Errors
+    /// When the server does not start, or comes to an end because neither a new nor the old configuration works any more.
+    pub async fn run(
+        self,
+        mut signals: mpsc::Receiver<Signal>,
+        ready: impl FnOnce(&Server),
+    ) -> Result<Outcome, ServerError> {
+        let server = tokio::select! {
+            server = self.start() => server?,
+            _ = told_to_stop(&mut signals) => return Ok(Outcome::nothing_left()),
+        };
+        ready(&server);
+        server.run(signals).await
+    }
 }
 
 /// Starts a server, tells `ready`, and serves until a signal ends it. A signal to stop is obeyed while it starts, too.
@@ -27,15 +107,10 @@ pub struct Server {
 pub async fn run(
     source: Source,
     registry: Registry,
-    mut signals: mpsc::Receiver<Signal>,
+    signals: mpsc::Receiver<Signal>,
     ready: impl FnOnce(&Server),
 ) -> Result<Outcome, ServerError> {
-    let server = tokio::select! {
-        server = Server::start(source, registry) => server?,
-        _ = told_to_stop(&mut signals) => return Ok(Outcome::nothing_left()),
-    };
-    ready(&server);
-    server.run(signals).await
+    Launch::new(source, registry).run(signals, ready).await
 }
 
 impl Server {
@@ -46,18 +121,10 @@ impl Server {
     /// # Errors
     /// When the configuration has problems, or something cannot be built. Nothing runs then.
     pub async fn start(source: Source, registry: Registry) -> Result<Self, ServerError> {
-        let config = source.load(&registry).map_err(ServerError::Config)?;
-        let view = View { phase: Phase::Starting, host: None, warnings: Vec::new() };
-        let listeners = Listeners::default();
-        let admin = Admin::start(config.admin_settings(), config.data_dir(), &listeners, view)
-            .map_err(ServerError::Admin)?;
-        let running = Running::start(config, &listeners).await?;
-        let server = Self { source, registry, admin, listeners, running };
-        server.show_ready(None);
-        Ok(server)
+        Launch::new(source, registry).start().await
     }
 
-    /// Where everything is reached, by name; `admin` first.
+    /// All endpoints by name; `admin` first.
     #[must_use]
     pub fn addresses(&self) -> Vec<(String, String)> {
         let admin = ("admin".to_owned(), self.admin.endpoint().to_owned());
@@ -82,17 +149,21 @@ impl Server {
         self.running.handle()
     }
 
-    /// Serves until told to stop, then drains. Ends also when nobody is left to tell it.
+    /// Serves until told to stop, then drains. Also ends when the sender of signals is dropped.
     ///
     /// # Errors
-    /// When a reload failed and the configuration of before does not start any more either.
+    /// None at present: a reload whose configurations do not start tries them until one does.
     pub async fn run(
         mut self,
         mut signals: mpsc::Receiver<Signal>,
     ) -> Result<Outcome, ServerError> {
-        while let Some(Signal::Hangup) = signals.recv().await {
-            self = self.reload().await?;
+        while let Some(command) = self.next(&mut signals).await {
+            match self.act(command, &mut signals).await {
+                Ok(server) => self = server,
+                Err(outcome) => return Ok(outcome),
+            }
         }
+        self.control.taps.close();
         tracing::info!("draining");
         self.admin.show(|view| view.phase = Phase::Draining);
         let durable = self.running.is_durable();
@@ -106,55 +177,151 @@ impl Server {
         Ok(outcome)
     }
 
-    /// Replaces the host by one of the configuration as it stands now; meanwhile its addresses stay open, and who connects waits. With a configuration that is not valid, nothing
-    /// changes; when the new host does not start, the old one is started again.
-    async fn reload(self) -> Result<Self, ServerError> {
-        let config = match self.source.load(&self.registry) {
-            Ok(config) => config,
+    /// The next command; `None` when the server must stop.
+    async fn next(&mut self, signals: &mut mpsc::Receiver<Signal>) -> Option<Command> {
+        tokio::select! {
+            signal = signals.recv() => match signal {
+                // The result of a signal is in the log output and in `/status`.
+                Some(Signal::Hangup) => Some(Command::Reload(oneshot::channel().0)),
+                _ => None,
+            },
+            Some(command) = self.commands.recv() => Some(command),
+        }
+    }
+
+    async fn act(
+        self,
+        command: Command,
+        signals: &mut mpsc::Receiver<Signal>,
+    ) -> Result<Self, Outcome> {
+        match command {
+            Command::Plan(file, answer) => {
+                let _ = answer.send(self.plan(file));
+                Ok(self)
+            }
+            Command::Reload(answer) => {
+                let (server, reloaded) = self.reload(signals).await?;
+                let _ = answer.send(reloaded);
+                Ok(server)
+            }
+        }
+    }
+
+    /// The steps of a reload of a file, or of the server's own configuration.
+    fn plan(&self, file: Option<PathBuf>) -> Result<Plan, Problems> {
+        let source = file.map_or_else(|| self.source.clone(), Source::File);
+        let new = source.load(&self.registry)?;
+        Ok(Plan::of(&self.applied, &Applied::of(&new)))
+    }
+
+    /// Applies the configuration as it is now, if it has changed. One with problems, also with the files and programs it names, changes
+    /// nothing; when the new host does not start, the old one is started again. Addresses stay open, and clients that connect wait.
+    async fn reload(
+        self,
+        signals: &mut mpsc::Receiver<Signal>,
+    ) -> Result<(Self, Reloaded), Outcome> {
+        let begin = Instant::now();
+        let took = |result, reason, plan| Reloaded {
+            result,
+            at: Timestamp::now(),
+            took_ms: u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX),
+            reason,
+            plan,
+        };
+        tracing::info!("reloading the configuration");
+        let config = match self.source.check(&self.registry, CheckOptions::default()) {
+            Ok(checked) => checked.config,
             Err(problems) => {
-                problems.lines().for_each(|line| tracing::error!("{line}"));
-                tracing::error!("not reloaded; the server runs on unchanged");
-                let failed = format!("the last reload failed, nothing was changed: {problems}");
-                self.show_ready(Some(failed));
-                return Ok(self);
+                log_problems(&problems);
+                let reloaded = took(ReloadResult::Refused, Some(problems.to_string()), None);
+                let warning = format!("the last reload failed, nothing was changed: {problems}");
+                return Ok((self.reloaded(reloaded.clone(), Some(warning)), reloaded));
             }
         };
-        let Self { source, registry, admin, listeners, running } = self;
-        admin.show(|view| view.phase = Phase::Reloading);
-        listeners.keep_open();
-        let old = running.hand_over().await;
-        let moved = !admin.is_as_in(config.admin_settings());
-        let (running, failed) = start_either(config, old, &listeners).await?;
-        listeners.close_unused();
-        let failed = failed.or_else(|| moved.then(|| ADMIN_STAYS.to_owned()));
-        failed.iter().for_each(|failed| tracing::warn!("{failed}"));
-        let server = Self { source, registry, admin, listeners, running };
-        server.show_ready(failed);
+        let moved = !self.admin.is_as_in(config.admin_settings());
+        let stays = moved.then(|| ADMIN_STAYS.to_owned());
+        let plan = Plan::of(&self.applied, &Applied::of(&config));
+        if !plan.changes_host() {
+            tracing::info!("the configuration has not changed; the host keeps running");
+            stays.iter().for_each(|warning| tracing::warn!("{warning}"));
+            let reloaded = took(ReloadResult::Unchanged, stays.clone(), Some(plan));
+            return Ok((self.reloaded(reloaded.clone(), stays), reloaded));
+        }
+        let (server, failed) = self.replace(config, signals).await?;
+        let result =
+            if failed.is_some() { ReloadResult::RolledBack } else { ReloadResult::Applied };
+        let warning = failed.or(stays);
+        warning.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let reloaded = took(result, warning.clone(), Some(plan));
         tracing::info!(addresses = ?server.addresses(), "running");
-        Ok(server)
+        Ok((server.reloaded(reloaded.clone(), warning), reloaded))
+    }
+
+    /// Replaces the whole host; when the new one does not start, by the old one again, with the reason.
+    async fn replace(
+        self,
+        config: Config,
+        signals: &mut mpsc::Receiver<Signal>,
+    ) -> Result<(Self, Option<String>), Outcome> {
+        self.admin.show(|view| view.phase = Phase::Reloading);
+        self.listeners.keep_open();
+        let old = self.running.hand_over().await;
+        let replacement = Replacement {
+            source: &self.source,
+            registry: &self.registry,
+            listeners: &self.listeners,
+            taps: &self.control.taps,
+            admin: &self.admin,
+            signals,
+        };
+        let Replaced { running, applied, failed } = replacement.run(config, &old).await?;
+        self.listeners.close_unused();
+        let applied = applied.unwrap_or(self.applied);
+        Ok((Self { running, applied, ..self }, failed))
+    }
+
+    fn reloaded(self, reloaded: Reloaded, warning: Option<String>) -> Self {
+        self.admin.show(|view| view.reloads.add(reloaded));
+        self.show_ready(warning);
+        self
     }
 
     fn show_ready(&self, warning: Option<String>) {
         let (host, warnings) = (Some(self.handle()), Vec::from_iter(warning));
-        self.admin.show(|view| *view = View { phase: Phase::Ready, host, warnings });
+        self.admin.show(|view| {
+            (view.phase, view.host, view.warnings) = (Phase::Ready, host, warnings);
+            let config = self.config();
+            view.data_dir = Some(config.data_dir().into());
+            view.certificates = certificates(config.written(), config.data_dir()).into();
+        });
     }
+
+    /// Admits the clients that can read the token in the data directory. A server without a token runs all the same.
+    fn open_control(&self) {
+        let data_dir = self.config().data_dir();
+        match AdminToken::open(data_dir) {
+            Ok(token) => self.control.open(token),
+            Err(error) => {
+                let file = data_dir.join(ADMIN_TOKEN_FILE);
+                let file = file.display();
+                tracing::warn!(
+                    "cannot read or make {file}, so reload, plan, tap and top are not available: {error}"
+                );
+            }
+        }
+        let endpoint = data_dir.join(ADMIN_ENDPOINT_FILE);
+        if let Err(error) = std::fs::write(&endpoint, self.admin.endpoint()) {
+            let file = endpoint.display();
+            tracing::warn!("cannot write {file}, where commands look for this server: {error}");
+        }
+    }
+}
+
+/// Each problem is a line of its own, and none is summarised.
+fn log_problems(problems: &Problems) {
+    problems.lines().for_each(|line| tracing::error!(target: "poa_host::problems", "{line}"));
+    tracing::error!("not reloaded; the server runs on unchanged");
 }
 
 const ADMIN_STAYS: &str =
     "[admin] has changed; that needs a restart, until then the admin listener stays as it is";
-
-/// Starts a host of the new configuration, or of the old one; then with what went wrong.
-async fn start_either(
-    new: Config,
-    old: Config,
-    listeners: &Listeners,
-) -> Result<(Running, Option<String>), ServerError> {
-    let error = match Running::start(new, listeners).await {
-        Ok(running) => return Ok((running, None)),
-        Err(error) => Chain(&error).to_string(),
-    };
-    tracing::error!("{error}");
-    plugins_let_go().await;
-    let failed = format!("the last reload failed, the old configuration runs on: {error}");
-    Ok((Running::start(old, listeners).await?, Some(failed)))
-}

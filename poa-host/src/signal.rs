@@ -1,10 +1,10 @@
-//! What the operating system tells a server.
+//! Signals of the operating system.
 
 use std::io;
 
 use tokio::sync::mpsc;
 
-/// What a server can be told.
+/// A signal to a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Signal {
@@ -16,7 +16,7 @@ pub enum Signal {
     Hangup,
 }
 
-/// The next signal to stop. Waits for ever when nobody can send one any more. Cancel safe.
+/// The next signal to stop. Never returns once the sender is dropped. Cancel safe.
 pub async fn told_to_stop(signals: &mut mpsc::Receiver<Signal>) -> Signal {
     loop {
         match signals.recv().await {
@@ -59,7 +59,7 @@ pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
 /// Takes Ctrl-C from now on.
 ///
 /// # Errors
-/// Never; there is nothing to allow.
+/// Never.
 #[cfg(not(unix))]
 pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
     let (send, receive) = mpsc::channel(4);

@@ -1,19 +1,21 @@
-//! Where a configuration comes from.
+//! Sources of configurations.
 
 use std::path::{Path, PathBuf};
 
 use poa_core::Registry;
 
-use crate::{Config, Kinds, Problems};
+use crate::config::Files;
+use crate::graph::{GraphFormat, draw};
+use crate::{CheckOptions, Checked, Config, Kinds, Outline, Problems};
 
-/// Where a configuration comes from, and comes from again on a reload.
+/// The source of a configuration, which a reload reads again.
 #[derive(Clone)]
 pub enum Source {
-    /// A file.
+    /// A file, or a directory whose files that end in `.toml` are read as one.
     File(PathBuf),
     /// A text of the program's own, under this name.
     Text {
-        /// What problems call it.
+        /// Its name in problems.
         name: &'static str,
         /// The TOML itself.
         text: String,
@@ -26,20 +28,66 @@ impl Source {
     /// # Errors
     /// See [`Config::load`].
     pub fn load(&self, registry: &Registry) -> Result<Config, Problems> {
-        match self {
-            Self::File(path) => Config::load(path, registry),
-            Self::Text { name, text } => Config::parse(text, Path::new(name), registry),
-        }
+        let options = CheckOptions { environment: false, ..CheckOptions::default() };
+        Ok(self.check(registry, options)?.config)
     }
 
-    /// The kinds that the configuration can use, as it stands now.
+    /// Reads and checks the configuration, as it stands now, as deeply as asked.
     ///
     /// # Errors
-    /// See [`Config::kinds`]. A file that cannot be read is one, too.
+    /// Every problem. See [`Config::load`].
+    ///
+    /// # Panics
+    /// With `environment`, outside a tokio runtime.
+    pub fn check(&self, registry: &Registry, options: CheckOptions) -> Result<Checked, Problems> {
+        Config::check(&self.files()?, registry, options)
+    }
+
+    /// The kinds that the configuration can use: those of `registry`, and those of the libraries that it names. Nothing else of
+    /// it is checked.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not TOML, or a library cannot be loaded.
     pub fn kinds(&self, registry: &Registry) -> Result<Kinds, Problems> {
+        Config::kinds(&self.files()?, registry)
+    }
+
+    /// The values that commands on data need. Nothing else is checked, and no secrets are needed.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not TOML, or one of these values is wrong.
+    pub fn outline(&self) -> Result<Outline, Problems> {
+        Config::outline(&self.files()?)
+    }
+
+    /// A picture of the configuration. Nothing is checked, and no secret is needed.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not TOML.
+    pub fn graph(&self, format: GraphFormat) -> Result<String, Problems> {
+        Ok(draw(&Config::sketch(&self.files()?)?, format))
+    }
+
+    /// True when the configuration has a `[[plugins]]` section, as far as it can be read.
+    #[must_use]
+    pub fn names_libraries(&self) -> bool {
+        self.outline().is_ok_and(|outline| outline.names_libraries())
+    }
+
+    fn files(&self) -> Result<Files, Problems> {
         match self {
-            Self::File(path) => Config::kinds(&Config::text_of(path)?, path, registry),
-            Self::Text { name, text } => Config::kinds(text, Path::new(name), registry),
+            Self::File(path) => Files::read(path),
+            Self::Text { name, text } => Ok(Files::of_text(text, Path::new(name))),
+        }
+    }
+}
+
+/// As it is named in problems.
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Text { name, .. } => f.write_str(name),
         }
     }
 }

@@ -38,7 +38,7 @@ fn the_base_is_good() {
     assert_eq!(config.data_dir(), Path::new("poa-data"));
 }
 
-/// What is replaced, by what, where the problem then is, and words of the cure.
+/// The text to replace, its replacement, the place of the problem, and words of the cure.
 const MISTAKES: &[(&str, &str, &str, &[&str])] = &[
     (
         "metrics = [\"blocks\", \"system_metrics\"]",
@@ -148,6 +148,12 @@ const MISTAKES: &[(&str, &str, &str, &[&str])] = &[
         "kind = \"ear\"\ntimeout = \"7\"",
         "8:11: handlers.front.timeout:",
         &["`7` is no duration", "\"7s\""],
+    ),
+    (
+        "kind = \"ear\"",
+        "kind = \"ear\"\ntimeout = \"0s\"",
+        "8:11: handlers.front.timeout:",
+        &["must be greater than zero", "leave it out for the default"],
     ),
     (
         "kind = \"ear\"",

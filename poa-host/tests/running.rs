@@ -122,7 +122,7 @@ async fn the_admin_listener_answers() {
     let (code, body) = ask(&served.admin, "GET", "/nothing").await;
     assert!(code == 404 && body.contains("/health/ready"), "{code} {body}");
     let (code, body) = ask(&served.admin, "POST", "/status").await;
-    assert!(code == 405 && body.contains("read with GET"), "{code} {body}");
+    assert!(code == 405 && body.contains("needs GET"), "{code} {body}");
     assert_eq!(served.stop().await.exit_code(), 0);
 }
 
@@ -274,6 +274,66 @@ async fn a_reload_that_does_not_start_falls_back() {
     );
     let endpoint = status["plugins"][0]["endpoints"][0].as_str().unwrap();
     TcpStream::connect(endpoint.trim_start_matches("tcp://")).await.unwrap();
+}
+
+/// A server whose receiver needs the file `needed`, which is missing when it is told to reload `more`.
+async fn without_what_it_needs() -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let needed = folder.path().join("needed");
+    std::fs::write(&needed, "").unwrap();
+    let receiver = format!("needs = {:?}\nrequired = true", needed.display().to_string());
+    let text = config(folder.path(), EAR, &receiver);
+    let file = folder.path().join("poa.toml");
+    std::fs::write(&file, &text).unwrap();
+    let server = Server::start(Source::File(file), support::registry()).await.unwrap();
+    let served = Served::serve(folder, server);
+    std::fs::remove_file(&needed).unwrap();
+    served.reload(&(text + "[handlers.second]\nkind = \"mute\"\n")).await;
+    let status = served.until(|status| warning(status).contains("no messages are accepted")).await;
+    assert_eq!(status["phase"], "reloading");
+    assert!(warning(&status).contains("the file that it needs is missing"), "{status}");
+    served
+}
+
+#[tokio::test]
+async fn a_server_outlives_a_reload_after_which_neither_configuration_starts() {
+    let served = without_what_it_needs().await;
+    assert_eq!(ask(&served.admin, "GET", "/health/live").await.0, 200);
+    assert_eq!(ask(&served.admin, "GET", "/health/ready").await.0, 503);
+    std::fs::write(served.folder.path().join("needed"), "").unwrap();
+    let status = served.until(|status| status["phase"] == "ready").await;
+    assert_eq!((&status["plugins"][1]["name"], warning(&status)), (&"second".into(), ""));
+    assert_eq!(status["last_reload"]["result"], "applied");
+    assert_eq!(served.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_reload_can_be_stopped() {
+    let served = without_what_it_needs().await;
+    assert_eq!(served.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_abandoned_shows_in_the_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = config(folder.path(), GATED, "").replace("\"5s\"", "\"50ms\"");
+    let server = Server::start(Source::Text { name: "test", text }, support::registry()).await;
+    let outcome = Served::serve(folder, server.unwrap()).stop().await;
+    let Outcome::Stopped { report, lost: 0 } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(report.abandoned, ["handlers.front"]);
+    assert_eq!(outcome.exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_reload_of_the_same_file_touches_nothing() {
+    let served = Served::new(EAR).await;
+    let before = served.status().await;
+    let same = std::fs::read_to_string(served.folder.path().join("poa.toml")).unwrap();
+    served.reload(&same).await;
+    let after = served.until(|status| status["last_reload"]["result"] == "unchanged").await;
+    assert_eq!(after["started_at"], before["started_at"]);
+    let (_, metrics) = ask(&served.admin, "GET", "/metrics").await;
+    assert!(metrics.contains("poa_reloads_total{result=\"unchanged\"} 1"), "{metrics}");
 }
 
 #[tokio::test]

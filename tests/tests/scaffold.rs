@@ -269,7 +269,7 @@ fn what_cannot_be_is_refused_with_the_cure() {
     };
     assert_eq!(
         refused(&["receiver", "2fast"]),
-        "poa-server: `2fast` is no name of a crate; begin with a letter, go on with a-z, 0-9, - and _\n"
+        "poa-server: `2fast` is not a valid crate name; start with a letter, continue with a-z, 0-9, - and _\n"
     );
     assert_eq!(
         refused(&["receiver", "store"]),
@@ -285,7 +285,7 @@ fn what_cannot_be_is_refused_with_the_cure() {
     );
     assert_eq!(
         refused(&["handler", "mine", "--c"]),
-        "poa-server: there is no handler in C to begin with; take --dylib or --exec\n"
+        "poa-server: there is no template for a handler in C; use --dylib or --exec\n"
     );
     folder.scaffold(&["handler", "twice", "--exec"]);
     assert_eq!(

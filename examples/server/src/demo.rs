@@ -13,16 +13,16 @@ use tokio::task::JoinHandle;
 use crate::cli::Demo;
 use crate::embedded;
 use crate::failure::Failure;
+use crate::logs::Logs;
 use crate::output::say;
-use crate::registry::registry;
-use crate::serve::{announce, signals};
+use crate::serve::{announce, launch, signals};
 
 /// Runs until a signal ends it. Returns the exit code.
-pub(crate) async fn demo(options: Demo) -> Result<u8, Failure> {
+pub(crate) async fn demo(options: Demo, logs: &Logs) -> Result<u8, Failure> {
     let mut signals = signals()?;
     let source = embedded::moved(&options.data_dir, options.listen_base);
     let server = tokio::select! {
-        server = Server::start(source, registry()) => server.map_err(with_cure)?,
+        server = launch(source, logs).start() => server.map_err(with_cure)?,
         _ = told_to_stop(&mut signals) => return Ok(0),
     };
     announce(&server);
@@ -37,7 +37,7 @@ pub(crate) async fn demo(options: Demo) -> Result<u8, Failure> {
     let rows = tokio::spawn(rows::announce_first(places.database(), before));
 
     told_to_stop(&mut signals).await;
-    say("\ndraining; once more to end at once");
+    say("\ndraining; press Ctrl-C again to exit now");
     drop(leave);
     let outcome = tokio::select! {
         outcome = farewell(agents, server) => outcome?,

@@ -4,20 +4,20 @@ use std::collections::BTreeMap;
 
 use poa_core::{Format, Payload};
 use poa_dead_letters::{DeadLetterStore, Letter, Summary, Which};
-use poa_host::{Config, Source};
+use poa_host::Outline;
 use serde_json::{Value, json};
 
-use crate::cli::{Dlq, Letters};
+use crate::cli::{Dlq, DlqArgs, Letters};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::{give, say};
-use crate::registry::registry;
 
-/// Does it to the dead letters of the data directory that the configuration names.
-pub(crate) fn dlq(command: &Dlq, source: &Source) -> Result<u8, Failure> {
-    let config = source.load(&registry())?;
-    let store = config.open_dead_letters().map_err(|error| Failure::new("dead letters", error))?;
-    match command {
-        Dlq::Ls { receiver } => {
+/// Manages the dead letters in the data directory.
+pub(crate) fn dlq(args: &DlqArgs, cx: Context<'_>) -> Result<u8, Failure> {
+    let place = cx.data(&args.place)?;
+    let store = place.open_dead_letters().map_err(|error| Failure::new("dead letters", error))?;
+    match &args.command {
+        Dlq::List { receiver } => {
             let which = receiver.clone().map_or(Which::All, Which::Receiver);
             store.list(&which).map_err(failed)?.iter().for_each(line);
         }
@@ -28,22 +28,22 @@ pub(crate) fn dlq(command: &Dlq, source: &Source) -> Result<u8, Failure> {
         },
         Dlq::Replay(letters) => {
             let count = each(letters, |which| store.request_replay(which).map_err(failed))?;
-            say(format_args!("{count} to be delivered again"));
+            say(format_args!("{count} will be delivered again"));
             let waiting = store.list(&Which::All).map_err(failed)?;
-            for (why, count) in cannot_be_delivered(&waiting, &config) {
+            for (why, count) in cannot_be_delivered(&waiting, &place) {
                 say(format_args!("{count} of all that wait: {why}"));
             }
         }
-        Dlq::Drop(letters) => {
+        Dlq::Remove(letters) => {
             let count = each(letters, |which| remove(&store, which))?;
-            say(format_args!("{count} dropped"));
+            say(format_args!("{count} removed"));
         }
     }
     Ok(0)
 }
 
-/// Why letters that shall be delivered again cannot be, with this configuration, and how many for each reason.
-fn cannot_be_delivered(letters: &[Summary], config: &Config) -> BTreeMap<String, usize> {
+/// Why letters that wait to be delivered again cannot be, with this configuration, and how many for each reason.
+fn cannot_be_delivered(letters: &[Summary], config: &Outline) -> BTreeMap<String, usize> {
     let receivers: Vec<_> = config.receivers().collect();
     let types: Vec<_> = config.metrics().collect();
     let mut reasons = BTreeMap::new();
@@ -66,14 +66,14 @@ fn failed(error: poa_dead_letters::StoreError) -> Failure {
 }
 
 fn no_such_letter(id: i64) -> Failure {
-    Failure::because(format_args!("there is no dead letter {id}; `poa-server dlq ls` lists them"))
+    Failure::because(format_args!("there is no dead letter {id}; `poa-server dlq list` lists them"))
 }
 
 fn remove(store: &DeadLetterStore, which: &Which) -> Result<usize, Failure> {
     store.remove(which).map_err(failed)
 }
 
-/// Does it to all letters that are meant; a number that names none is an error.
+/// Applies `act` to the chosen letters; a number that names none is an error.
 fn each(
     letters: &Letters,
     act: impl Fn(&Which) -> Result<usize, Failure>,
@@ -97,7 +97,7 @@ fn each(
 fn line(letter: &Summary) {
     let Summary { id, receiver, agent_id, data_type, attempts, set_aside, bytes, reason, .. } =
         letter;
-    let replay = if letter.replay { "  (to be delivered again)" } else { "" };
+    let replay = if letter.replay { "  (will be delivered again)" } else { "" };
     say(format_args!(
         "{id}  {set_aside}  {receiver}  {agent_id}  {data_type}  {bytes} bytes  {attempts} attempts{replay}  {reason}"
     ));

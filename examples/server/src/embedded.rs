@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use poa_host::Source;
 
-/// What runs without a configuration.
+/// The configuration that runs if no other is given.
 const DEFAULT: &str = include_str!("default.toml");
-/// What problems call it.
+/// Its name in problems.
 const NAME: &str = "built-in configuration";
 /// The file that is looked for where the program is started.
 const FILE: &str = "poa.toml";

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use poa_host::{Chain, Problems, ServerError};
 
-/// What is said at the end, and with which code.
+use crate::logs::Logs;
+
+/// The lines to print at the end, and the exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     lines: Vec<String>,
@@ -35,11 +37,14 @@ impl Failure {
         self
     }
 
+    /// The same with another exit code.
+    pub(crate) fn with_code(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
     /// Says it on stderr.
-    pub(crate) fn report(&self) -> ExitCode {
-        for line in &self.lines {
-            eprintln!("{line}");
-        }
+    pub(crate) fn report(&self, logs: &Logs) -> ExitCode {
+        self.lines.iter().for_each(|line| logs.say("ERROR", line));
         ExitCode::from(self.code)
     }
 }

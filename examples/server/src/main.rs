@@ -1,14 +1,18 @@
 //! The bundled poa server: the plugins of this repository behind one command line.
 
+mod check;
 mod cli;
+mod context;
 mod contract;
 mod demo;
 mod dlq;
 mod embedded;
 mod failure;
 mod files;
+mod live;
 mod logs;
 mod output;
+mod packaging;
 mod plugin;
 #[cfg(test)]
 mod reference;
@@ -22,38 +26,66 @@ use std::time::Duration;
 
 use clap::Parser as _;
 use cli::{Cli, Command};
+use context::Context;
 use failure::Failure;
+use logs::Logs;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Err(failure) = logs::start(&cli) {
-        return failure.report();
-    }
-    match act(cli) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    let logs = match Logs::new(cli.log_format) {
+        Ok(logs) => logs,
+        Err(error) => {
+            output::aside(format_args!("poa-server: cannot start the thread that logs: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match logs.start(&cli).and_then(|()| act(cli, &logs)) {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(&logs),
     }
 }
 
-fn act(cli: Cli) -> Result<u8, Failure> {
-    let config = cli.config.as_deref();
+/// Prints help, or the mistake in the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    let json = std::env::args().any(|arg| arg == "json" || arg == "--log-format=json");
+    if json && error.use_stderr() {
+        output::aside(logs::as_json("ERROR", error.to_string().trim_end()));
+    } else {
+        // Without a place to print to, the exit code has to do.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+fn act(cli: Cli, logs: &Logs) -> Result<u8, Failure> {
+    let cx = Context { config: cli.config.as_deref(), logs };
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => on_runtime(serve::serve(embedded::source(config))),
-        Command::Demo(options) => on_runtime(demo::demo(options)),
-        Command::Check => serve::check(config),
+        Command::Run => on_runtime(serve::serve(cx.source(), logs)),
+        Command::Demo(options) => on_runtime(demo::demo(options, logs)),
+        Command::Check(options) => on_runtime(check::check(options, cx)),
         Command::Schema => {
-            let kinds = embedded::source(config).kinds(&registry::registry())?;
+            let kinds = cx.source().kinds(&registry::registry())?;
             output::say(format_args!("{:#}", poa_host::schema(&kinds.registry)));
             Ok(0)
         }
-        Command::List => plugin::list(&embedded::source(config)),
+        Command::List => plugin::list(&cx.source()),
         Command::Plugin(cli::Plugin::Inspect { file }) => plugin::inspect(&file),
         Command::Plugin(cli::Plugin::Test(options)) => {
-            on_runtime(contract::test(embedded::source(config), options))
+            on_runtime(contract::test(cx.source(), options))
         }
         Command::New(options) => scaffold::new(&options),
-        Command::Dlq(command) => dlq::dlq(&command, &embedded::source(config)),
-        Command::User(command) => on_runtime(user::user(command, embedded::source(config))),
+        Command::Dlq(args) => dlq::dlq(&args, cx),
+        Command::User(args) => on_runtime(user::user(args, cx)),
+        Command::Plan(options) => live::plan(&options, cx),
+        Command::Reload(options) => live::reload(&options, cx),
+        Command::Tap(options) => live::tap(&options, cx),
+        Command::Top(options) => live::top(&options, cx),
+        Command::Graph(options) => serve::graph(&cx.source(), options),
+        Command::Completions { shell } => packaging::completions(shell),
+        Command::Man => packaging::man(),
     }
 }
 

@@ -14,6 +14,6 @@ fn the_reference_page_is_current() {
     let checked_in = std::fs::read_to_string(PAGE).unwrap_or_default();
     assert!(
         page == checked_in,
-        "docs/configuration.md is not what the schema says; write it anew with `{WRITE}=1 cargo test -p poa-server reference`"
+        "docs/configuration.md is not what the schema says; regenerate it with `{WRITE}=1 cargo test -p poa-server reference`"
     );
 }

@@ -17,7 +17,7 @@ use template::Template;
 pub(crate) fn new(options: &New) -> Result<u8, Failure> {
     let name = Name::new(&options.name).map_err(Failure::because)?;
     let template = Template::of(options.role, options.form()).ok_or_else(|| {
-        Failure::because("there is no handler in C to begin with; take --dylib or --exec")
+        Failure::because("there is no template for a handler in C; use --dylib or --exec")
     })?;
     if let Some(taken) = template.taken(&name) {
         return Err(Failure::because(format_args!(

@@ -2,24 +2,23 @@
 
 use std::path::Path;
 
-use poa_auth::{Auth, NewUser};
+use poa_auth::{AdminConfig, Auth, AuthConfig, NewUser};
 use poa_core::AgentId;
 use poa_core::config::Secret;
-use poa_host::Source;
 
-use crate::cli::User;
+use crate::cli::{User, UserArgs};
+use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::say;
-use crate::registry::registry;
 
-/// Does it to the users of the data directory that the configuration names.
-pub(crate) async fn user(command: User, source: Source) -> Result<u8, Failure> {
-    let config = source.load(&registry())?;
-    let auth = Auth::open(config.auth().clone(), config.data_dir())
-        .map_err(|error| Failure::new("auth", error))?;
-    match command {
+/// Manages the users in the data directory.
+pub(crate) async fn user(args: UserArgs, cx: Context<'_>) -> Result<u8, Failure> {
+    let place = cx.data(&args.place)?;
+    let auth =
+        Auth::open(management(), place.data_dir()).map_err(|error| Failure::new("auth", error))?;
+    match args.command {
         User::Add { name, password_file, agent_id } => {
-            add(&auth, name, password_file.as_deref(), agent_id).await?
+            add(&auth, name, password_file.as_deref(), agent_id, cx).await?
         }
         User::List => list(&auth).await?,
         User::Ban { name } => {
@@ -30,19 +29,37 @@ pub(crate) async fn user(command: User, source: Source) -> Result<u8, Failure> {
             auth.set_active(&name, true).await.map_err(|error| Failure::new(&name, error))?;
             say(format_args!("{name} is active"));
         }
-        User::Delete { name } => {
+        User::Remove { name } => {
             auth.delete_user(&name).await.map_err(|error| Failure::new(&name, error))?;
-            say(format_args!("{name} is deleted"));
+            say(format_args!("{name} is removed"));
         }
     }
     Ok(0)
 }
+
+/// The settings to open the database of users with. No command issues or checks tokens, and no user logs in here, so the key and
+/// the admins of the server are not needed, and no files are made for them.
+fn management() -> AuthConfig {
+    let mut config = AuthConfig::default();
+    config.secret_key =
+        Some(Secret::new("no token is made or checked with this key, it is for management only"));
+    let mut placeholder = AdminConfig::default();
+    placeholder.name = "placeholder".to_owned();
+    placeholder.password_hash = Some(Secret::new(NO_PASSWORD));
+    config.admins = vec![placeholder];
+    config
+}
+
+/// The hash of no password.
+const NO_PASSWORD: &str =
+    "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn add(
     auth: &Auth,
     name: Option<String>,
     password_file: Option<&Path>,
     agent_id: Option<String>,
+    cx: Context<'_>,
 ) -> Result<(), Failure> {
     let password = password_file.map(read_password).transpose()?;
     let made_up = password.is_none();
@@ -50,11 +67,18 @@ async fn add(
         .map(AgentId::new)
         .transpose()
         .map_err(|error| Failure::new("--agent-id", error))?;
+    let unbound = agent.is_none();
     let called = name.clone().unwrap_or_else(|| "user".to_owned());
     let added = auth
         .add_user(NewUser { name, password, agent })
         .await
         .map_err(|error| Failure::new(called, error))?;
+    if unbound {
+        cx.aside(format_args!(
+            "{} may speak for every agent; bind a user to one agent with --agent-id",
+            added.user
+        ));
+    }
     say(format_args!("user {}", added.user));
     if made_up {
         say(format_args!("password {}", added.password.expose()));
@@ -62,7 +86,7 @@ async fn add(
     Ok(())
 }
 
-/// Editors end a file with a newline; it is no part of the password.
+/// Editors end a file with a newline; it is not part of the password.
 fn read_password(file: &Path) -> Result<Secret, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         Failure::new(format_args!("cannot read the password file {}", file.display()), error)

@@ -16,6 +16,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use poa_core::config::Secret;
 
+use super::control::Control;
 use super::routes::refusal;
 use crate::config::AdminSettings;
 
@@ -24,20 +25,22 @@ use crate::config::AdminSettings;
 pub(super) struct Guard {
     token: Option<Secret>,
     hosts: Vec<String>,
+    /// Admits the commands of this machine, which read their token from the data directory.
+    control: Control,
 }
 
 impl Guard {
-    pub(super) fn new(settings: &AdminSettings) -> Arc<Self> {
+    pub(super) fn new(settings: &AdminSettings, control: Control) -> Arc<Self> {
         let own = settings.listen.name().into_iter().chain(["localhost"]).map(str::to_owned);
         let hosts = own.chain(settings.hosts.iter().map(|host| host.to_ascii_lowercase()));
-        Arc::new(Self { token: settings.token.clone(), hosts: hosts.collect() })
+        Arc::new(Self { token: settings.token.clone(), hosts: hosts.collect(), control })
     }
 
     fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Response> {
         match &self.token {
             // Whatever watches over a server asks for its health, and nothing can be learned from the answer.
             _ if path.starts_with("/health/") && self.token.is_some() => Ok(()),
-            Some(token) if presents(headers, token) => Ok(()),
+            Some(_) if self.control.admits(headers) => Ok(()),
             Some(_) => Err(unauthorized()),
             None if self.knows(headers) => Ok(()),
             None => Err(unknown_host()),
@@ -54,7 +57,7 @@ impl Guard {
     }
 }
 
-fn presents(headers: &HeaderMap, token: &Secret) -> bool {
+pub(super) fn presents(headers: &HeaderMap, token: &Secret) -> bool {
     let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let presented = value
         .and_then(|value| value.split_once(' '))
@@ -106,12 +109,16 @@ mod tests {
         guard.check(path, &headers).map_or_else(|refused| refused.status().as_u16(), |()| 200)
     }
 
+    fn control(settings: &AdminSettings) -> Control {
+        Control::new().0.accepting(settings.token.clone())
+    }
+
     /// A page of evil.example whose name was made to point to 127.0.0.1.
     #[test]
     fn a_name_that_is_not_ours_is_refused() {
         let settings =
             AdminSettings { hosts: vec!["Poa.Example".to_owned()], ..Default::default() };
-        let guard = Guard::new(&settings);
+        let guard = Guard::new(&settings, control(&settings));
         for host in [
             "127.0.0.1:4000",
             "[::1]:4000",
@@ -134,7 +141,8 @@ mod tests {
     #[test]
     fn with_a_token_only_health_is_told_without_it() {
         let token = Some(Secret::new("0123456789abcdef"));
-        let guard = Guard::new(&AdminSettings { token, ..Default::default() });
+        let settings = AdminSettings { token, ..Default::default() };
+        let guard = Guard::new(&settings, control(&settings));
         let with = |value| status(&guard, "/status", &[("host", "poa"), ("authorization", value)]);
         assert_eq!(with("Bearer 0123456789abcdef"), 200);
         for wrong in [

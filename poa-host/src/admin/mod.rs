@@ -1,10 +1,14 @@
 //! The listener for operators.
 
+mod certificates;
+mod control;
 mod guard;
 mod process;
+mod program;
 mod routes;
 #[cfg(test)]
 mod tests;
+mod token;
 mod view;
 
 use std::path::Path;
@@ -16,12 +20,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use certificates::named as certificates;
+pub(crate) use control::{Command, Control};
 use guard::Guard;
+pub use token::ADMIN_TOKEN_FILE;
+pub(crate) use token::AdminToken;
 pub(crate) use view::{Phase, View};
 
 use crate::config::AdminSettings;
 
-/// The admin listener, serving. It goes on while hosts come and go, and ends when dropped.
+/// The admin listener, serving. It keeps running while hosts are replaced, and ends when dropped.
 #[derive(Debug)]
 pub(crate) struct Admin {
     settings: AdminSettings,
@@ -41,6 +49,7 @@ impl Admin {
         data_dir: &Path,
         listeners: &Listeners,
         view: View,
+        control: Control,
     ) -> Result<Self, BuildError> {
         if settings.tls == Some(Tls::SelfSigned) {
             make_directory(data_dir)?;
@@ -50,7 +59,9 @@ impl Admin {
         let endpoint = server.endpoint();
         let (view, seen) = watch::channel(view);
         let shutdown = CancellationToken::new();
-        let router = guard::protect(routes::router(seen), Guard::new(settings));
+        let control = control.accepting(settings.token.clone());
+        let guard = Guard::new(settings, control.clone());
+        let router = guard::protect(routes::router(seen, control), guard);
         let service = TowerToHyperService::new(router);
         let task = tokio::spawn(server.serve(service, shutdown.clone()));
         Ok(Self { settings: settings.clone(), endpoint, view, task, shutdown })
@@ -61,7 +72,7 @@ impl Admin {
         self.settings == *settings
     }
 
-    /// Where it is reached: `http://127.0.0.1:4000`.
+    /// Its URL: `http://127.0.0.1:4000`.
     pub(crate) fn endpoint(&self) -> &str {
         &self.endpoint
     }
@@ -71,7 +82,7 @@ impl Admin {
         self.view.send_modify(change);
     }
 
-    /// Answers what it has taken, and ends.
+    /// Answers the requests it has accepted, and ends.
     pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
         let _ = (&mut self.task).await;

@@ -1,4 +1,4 @@
-//! What the operating system knows about this process, where it offers `/proc`.
+//! Metrics of this process from `/proc`, where the operating system has it.
 
 use std::fmt::Write as _;
 use std::fs;

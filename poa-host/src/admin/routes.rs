@@ -1,4 +1,4 @@
-//! What can be asked.
+//! The routes that need no token.
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -11,8 +11,10 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::process;
+use super::control::Control;
 use super::view::{Phase, View};
+use super::{process, program};
+use crate::reload::Reloaded;
 
 type Seen = watch::Receiver<View>;
 
@@ -20,15 +22,14 @@ type Seen = watch::Receiver<View>;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const END: &str = "# EOF\n";
 
-pub(crate) fn router(seen: Seen) -> Router {
-    Router::new()
+pub(crate) fn router(seen: Seen, control: Control) -> Router {
+    let open = Router::new()
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .fallback(not_found)
-        .method_not_allowed_fallback(wrong_method)
-        .with_state(seen)
+        .with_state(seen);
+    open.merge(control.routes()).fallback(not_found).method_not_allowed_fallback(wrong_method)
 }
 
 async fn live() -> Response {
@@ -45,10 +46,11 @@ async fn ready(State(seen): State<Seen>) -> Response {
 }
 
 async fn metrics(State(seen): State<Seen>) -> Response {
-    let host = seen.borrow().host.clone();
-    let mut text = host.map(|host| host.metrics()).unwrap_or_default();
+    let view = seen.borrow().clone();
+    let mut text = view.host.as_ref().map(|host| host.metrics()).unwrap_or_default();
     text.truncate(text.trim_end_matches(END).len());
     process::write(&mut text);
+    program::write(&mut text, &view);
     text.push_str(END);
     ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
 }
@@ -56,28 +58,34 @@ async fn metrics(State(seen): State<Seen>) -> Response {
 #[derive(Serialize)]
 struct Shown {
     version: &'static str,
+    commit: &'static str,
     phase: Phase,
     warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_reload: Option<Reloaded>,
     #[serde(flatten)]
     host: Option<Status>,
 }
 
 async fn status(State(seen): State<Seen>) -> Response {
-    let View { phase, host, warnings } = seen.borrow().clone();
+    let View { phase, host, warnings, about, reloads, .. } = seen.borrow().clone();
     let host = host.map(|host| host.status());
-    Json(Shown { version: env!("CARGO_PKG_VERSION"), phase, warnings, host }).into_response()
+    let (version, commit) = (about.version(), about.commit());
+    let last_reload = reloads.last;
+    Json(Shown { version, commit, phase, warnings, last_reload, host }).into_response()
 }
 
 async fn not_found(uri: Uri) -> Response {
     let message = format!(
-        "there is no {}; there are /health/live, /health/ready, /metrics and /status",
+        "there is no {}; there are /health/live, /health/ready, /metrics, /status, and with the admin token /reload, /plan, /tap and /top",
         uri.path()
     );
     refusal(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
-    let message = format!("{} is read with GET, not {method}", uri.path());
+    let right = if matches!(uri.path(), "/reload" | "/plan") { "POST" } else { "GET" };
+    let message = format!("{} needs {right}, not {method}", uri.path());
     refusal(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 

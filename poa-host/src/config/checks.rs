@@ -1,10 +1,14 @@
-//! What no section can know on its own.
+//! Checks that involve more than one section.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use poa_core::config::Duration;
 use poa_core::{Ack, DataTypes, InvalidDataType};
 use poa_http::Listen;
+use serde::Deserialize as _;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::StrDeserializer;
 use serde_json::Value;
 
 use super::document::Part;
@@ -22,7 +26,7 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
     for problem in top.auth.validate() {
         let problem = problem.under("auth");
         let place = normal(&problem.path);
-        // What stands in for a value that was wrong may be wrong in its own way.
+        // The replacement of a wrong value may be wrong in its own way.
         if !walk.is_replaced(&place) {
             say(place, problem.message);
         }
@@ -35,7 +39,18 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
     presence(written, &mut say);
     subscriptions(written, &mut say);
     listeners(&top.admin.listen, written, &mut say);
+    zero_timeouts(written, &mut Vec::new(), &mut say);
+    found.retain(|new| !walk.found.iter().any(|known| known.path == new.path));
     walk.found.extend(found);
+}
+
+/// Settings that are allowed, but probably not intended.
+pub(crate) fn warnings(written: &Value) -> Vec<Found> {
+    let mut found = Vec::new();
+    short_secrets(written, &mut Vec::new(), &mut |path, message| {
+        found.push(Found { path, part: Part::Value, message });
+    });
+    found
 }
 
 type Say<'a> = dyn FnMut(Vec<String>, String) + 'a;
@@ -70,7 +85,7 @@ fn data_types(written: &Value, say: &mut Say<'_>) {
     }
 }
 
-/// A promise needs something to keep it, and somebody to give it to.
+/// Each ack needs an engine that can guarantee it, and a declared data type.
 fn acks(bus: &Bus, written: &Value, say: &mut Say<'_>) {
     let here = |keys: &[&str]| path(&[&["bus"], keys].concat());
     let by_type = bus.ack_for.iter().map(|(name, ack)| (here(&["ack_for", name]), *ack));
@@ -103,7 +118,10 @@ fn presence(written: &Value, say: &mut Say<'_>) {
     };
     if sections(written, "handlers").next().is_none() && !misspelt("handlers") {
         let cure = "add a section such as [handlers.rest] with kind = \"rest\" and listen = \"127.0.0.1:4002\"";
-        say(path(&["handlers"]), format!("there is no handler, so nothing could come in; {cure}"));
+        say(
+            path(&["handlers"]),
+            format!("there is no handler, so no message could be accepted; {cure}"),
+        );
     }
     if sections(written, "receivers").next().is_none() && !misspelt("receivers") {
         let cure = "add a section such as [receivers.local] with kind = \"sqlite\" and subscribe = [\"…\"]";
@@ -122,7 +140,7 @@ fn subscriptions(written: &Value, say: &mut Say<'_>) {
             say(path(&["receivers", receiver, "subscribe"]), message.to_owned());
         }
         for (index, name) in texts(&section["subscribe"]) {
-            // Without metrics there is nothing to compare with, and that was reported already.
+            // Without `metrics` no comparison is possible, and that was reported already.
             if !known.is_empty() && !known.contains(&name) {
                 let hint = hint(name, "metrics", known.iter().copied());
                 let message = format!("`{name}` is not among the metrics of this server; {hint}");
@@ -133,7 +151,7 @@ fn subscriptions(written: &Value, say: &mut Say<'_>) {
     unsubscribed(written, &known, say);
 }
 
-/// Metrics that nobody gets.
+/// Data types without a subscription.
 fn unsubscribed(written: &Value, known: &[&str], say: &mut Say<'_>) {
     // Only when all that is subscribed to can be read, something can be missing from it.
     let mut receivers = sections(written, "receivers").peekable();
@@ -158,6 +176,64 @@ fn unsubscribed(written: &Value, known: &[&str], say: &mut Say<'_>) {
             say(path(&["metrics", &index.to_string()]), message);
         }
     }
+}
+
+/// Calls `visit` with each text in the document and the keys that lead to it.
+fn each_text(value: &Value, path: &mut Vec<String>, visit: &mut dyn FnMut(&[String], &str)) {
+    match value {
+        Value::String(text) => visit(path, text),
+        Value::Object(entries) => {
+            for (key, entry) in entries {
+                path.push(key.clone());
+                each_text(entry, path, visit);
+                path.pop();
+            }
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                path.push(index.to_string());
+                each_text(item, path, visit);
+                path.pop();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// A time that is over at once ends every attempt before it begins.
+fn zero_timeouts(written: &Value, path: &mut Vec<String>, say: &mut Say<'_>) {
+    each_text(written, path, &mut |path, text| {
+        let timed = |key: &String| {
+            key.ends_with("timeout") || key == "inactive_after" || key == "delivered_within"
+        };
+        let text: StrDeserializer<'_, serde::de::value::Error> = text.into_deserializer();
+        let zero = Duration::deserialize(text).is_ok_and(|time| time.get().is_zero());
+        if zero && path.last().is_some_and(timed) {
+            let message = "must be greater than zero; write a time such as \"5s\", or leave it out for the default";
+            say(path.to_owned(), message.to_owned());
+        }
+    });
+}
+
+/// Fewer characters than this can be guessed by those who take the trouble.
+const SHORT_SECRET: usize = 16;
+
+fn short_secrets(written: &Value, path: &mut Vec<String>, say: &mut Say<'_>) {
+    each_text(written, path, &mut |path, text| {
+        let length = text.chars().count();
+        let short = match path.last().map(String::as_str) {
+            // With one token, an attacker can try HS512 keys without asking the server.
+            Some("secret_key") => length < 2 * SHORT_SECRET,
+            Some("token" | "ws_secret") => length < SHORT_SECRET,
+            _ => false,
+        };
+        if short && length > 0 {
+            let message = format!(
+                "has {length} characters and may be guessed; use at least {SHORT_SECRET} random ones, 64 for a key"
+            );
+            say(path.to_owned(), message);
+        }
+    });
 }
 
 /// Two listeners cannot share a port.

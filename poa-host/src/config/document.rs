@@ -1,28 +1,39 @@
-//! TOML text as a JSON tree that remembers where everything stood.
+//! TOML text as a JSON tree that remembers the position of everything.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::path::Path;
 
 use serde_json::{Map, Number, Value};
 use toml::de::{DeFloat, DeInteger, DeTable, DeValue};
 
+use super::files::Text;
 use super::path::{KeyPath, show};
-use super::{Located, Position};
+use super::{Located, Position, merge};
 
-/// A parsed file.
+/// A parsed file, or several that are parts of one.
 pub(crate) struct Document {
     pub(crate) root: Value,
     pub(crate) marks: Marks,
 }
 
-/// Where keys and values stood in the text.
+/// The positions of keys and values in the texts.
 pub(crate) struct Marks {
-    text: String,
-    keys: HashMap<KeyPath, Range<usize>>,
-    values: HashMap<KeyPath, Range<usize>>,
+    pub(super) texts: Vec<Text>,
+    pub(super) keys: HashMap<KeyPath, Span>,
+    pub(super) values: HashMap<KeyPath, Span>,
 }
 
-/// Which part of an entry a problem is about.
+/// A part of one of the texts.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    /// The index of the text.
+    pub(super) text: usize,
+    /// Its bytes.
+    pub(super) bytes: Range<usize>,
+}
+
+/// The part of an entry that a problem is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Key,
@@ -30,28 +41,60 @@ pub(crate) enum Part {
 }
 
 impl Marks {
-    /// The place of an entry; of the nearest table that holds it when it was not written.
-    pub(crate) fn position(&self, path: &[String], part: Part) -> Position {
+    fn new(text: Text) -> Self {
+        Self { texts: vec![text], keys: HashMap::new(), values: HashMap::new() }
+    }
+
+    /// The file and the place in it of an entry; of the nearest table that holds it when it was not written.
+    pub(crate) fn place(&self, path: &[String], part: Part) -> (&Path, Position) {
         let spans = match part {
             Part::Key => &self.keys,
             Part::Value => &self.values,
         };
-        if let Some(span) = spans.get(path) {
-            return Position::of(&self.text, span.start);
+        if let Some(text) = spans.get(path).and_then(|span| self.texts.get(span.text)) {
+            let start = spans.get(path).map_or(0, |span| span.bytes.start);
+            return (&text.file, Position::of(&text.text, start));
         }
         match path.split_last() {
-            Some((_, parent)) => self.position(parent, Part::Value),
-            None => Position::START,
+            Some((_, parent)) => self.place(parent, Part::Value),
+            None => (self.first_file(), Position::START),
         }
+    }
+
+    /// The file that is blamed for what no file says.
+    pub(crate) fn first_file(&self) -> &Path {
+        self.texts.first().map_or(Path::new(""), |text| &text.file)
+    }
+
+    fn located(&self, path: &[String], part: Part, message: String) -> Located {
+        let (file, position) = self.place(path, part);
+        Located { file: file.to_owned(), position, path: show(path), message }
     }
 }
 
-/// Reads TOML. Repeated keys are reported next to whatever else is wrong; other mistakes of syntax hide the rest.
+/// Reads the TOML of several files, as if they were one. What is set in two of them is reported.
 ///
 /// # Errors
 /// Every mistake of syntax, when the tree cannot be relied on.
-pub(crate) fn parse(text: &str) -> Result<(Document, Vec<Located>), Vec<Located>> {
-    let (table, errors) = DeTable::parse_recoverable(text);
+pub(crate) fn parse_all(texts: &[Text]) -> Result<(Document, Vec<Located>), Vec<Located>> {
+    let marks = Marks { texts: Vec::new(), keys: HashMap::new(), values: HashMap::new() };
+    let mut whole = Document { root: Value::Object(Map::new()), marks };
+    let (mut found, mut broken) = (Vec::new(), Vec::new());
+    for text in texts {
+        match parse(text) {
+            Ok((document, problems)) => {
+                found.extend(problems);
+                found.extend(merge::merge(&mut whole, document));
+            }
+            Err(problems) => broken.extend(problems),
+        }
+    }
+    if broken.is_empty() { Ok((whole, found)) } else { Err(broken) }
+}
+
+/// Reads TOML. Repeated keys are reported next to whatever else is wrong; other mistakes of syntax hide the rest.
+fn parse(text: &Text) -> Result<(Document, Vec<Located>), Vec<Located>> {
+    let (table, errors) = DeTable::parse_recoverable(&text.text);
     let (twice, broken): (Vec<_>, Vec<_>) =
         errors.iter().partition(|error| error.message() == DUPLICATE);
     let mut found: Vec<_> = twice.into_iter().map(|error| repeated(text, error)).collect();
@@ -59,37 +102,39 @@ pub(crate) fn parse(text: &str) -> Result<(Document, Vec<Located>), Vec<Located>
         found.extend(syntax(text, &broken));
         return Err(found);
     }
-    let marks = Marks { text: text.to_owned(), keys: HashMap::new(), values: HashMap::new() };
-    let mut reader = Reader { marks, found: Vec::new() };
+    let mut reader = Reader { marks: Marks::new(text.clone()), found: Vec::new() };
     let root = reader.table(table.get_ref(), &mut Vec::new());
     found.append(&mut reader.found);
     Ok((Document { root, marks: reader.marks }, found))
 }
 
-/// What the parser says of a key that stands twice.
+/// The parser's message about a key that is defined twice.
 const DUPLICATE: &str = "duplicate key";
 
-fn repeated(text: &str, error: &toml::de::Error) -> Located {
+fn repeated(text: &Text, error: &toml::de::Error) -> Located {
     let span = error.span().unwrap_or_default();
-    let key = text.get(span.clone()).unwrap_or_default();
+    let key = text.text.get(span.clone()).unwrap_or_default();
     let message = format!("`{key}` is defined twice; rename one of the two or remove it");
-    Located { position: Position::of(text, span.start), path: String::new(), message }
+    unnamed(text, span.start, message)
+}
+
+/// A problem with something that has no name yet.
+fn unnamed(text: &Text, at: usize, message: String) -> Located {
+    let position = Position::of(&text.text, at);
+    Located { file: text.file.clone(), position, path: String::new(), message }
 }
 
 /// The first mistake of each line; of the whole text when the parser lost its way, and all later ones follow from it.
-fn syntax(text: &str, errors: &[&toml::de::Error]) -> Vec<Located> {
-    let mut found: Vec<Located> = errors
-        .iter()
-        .map(|error| Located {
-            position: Position::of(text, error.span().unwrap_or_default().start),
-            path: String::new(),
-            message: format!("not valid TOML: {}", error.message()),
-        })
-        .collect();
+fn syntax(text: &Text, errors: &[&toml::de::Error]) -> Vec<Located> {
+    let mistake = |error: &&toml::de::Error| {
+        let at = error.span().unwrap_or_default().start;
+        unnamed(text, at, format!("not valid TOML: {}", error.message()))
+    };
+    let mut found: Vec<Located> = errors.iter().map(mistake).collect();
     found.sort_by_key(|mistake| mistake.position);
     found.dedup_by_key(|mistake| mistake.position.line);
     let header = |line: usize| {
-        text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('['))
+        text.text.lines().nth(line - 1).is_some_and(|line| line.trim_start().starts_with('['))
     };
     if found.iter().any(|mistake| header(mistake.position.line)) {
         found.truncate(1);
@@ -107,7 +152,7 @@ impl Reader {
         let mut object = Map::new();
         for (key, value) in table {
             path.push(key.get_ref().to_string());
-            self.marks.keys.insert(path.clone(), key.span());
+            self.marks.keys.insert(path.clone(), Span { text: 0, bytes: key.span() });
             let value = self.entry(value, path);
             object.insert(key.get_ref().to_string(), value);
             path.pop();
@@ -116,7 +161,7 @@ impl Reader {
     }
 
     fn entry(&mut self, value: &toml::Spanned<DeValue<'_>>, path: &mut KeyPath) -> Value {
-        self.marks.values.insert(path.clone(), value.span());
+        self.marks.values.insert(path.clone(), Span { text: 0, bytes: value.span() });
         match value.get_ref() {
             DeValue::Table(table) => self.table(table, path),
             DeValue::Array(items) => {
@@ -138,10 +183,8 @@ impl Reader {
 
     fn number(&mut self, number: Option<Number>, path: &KeyPath) -> Value {
         let Some(number) = number else {
-            let position = self.marks.position(path, Part::Value);
-            let message =
-                "this number is too large, or no number; write one of at most 64 bits".to_owned();
-            self.found.push(Located { position, path: show(path), message });
+            let message = "is not a number of at most 64 bits; write a smaller one".to_owned();
+            self.found.push(self.marks.located(path, Part::Value, message));
             return Value::Null;
         };
         Value::Number(number)
@@ -162,9 +205,13 @@ fn float(value: &DeFloat<'_>) -> Option<Number> {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<(Document, Vec<Located>), Vec<Located>> {
+        super::parse(&Text { file: "poa.toml".into(), text: text.to_owned() })
+    }
+
     fn at(document: &Document, path: &[&str], part: Part) -> String {
         let path: KeyPath = path.iter().map(|key| (*key).to_owned()).collect();
-        document.marks.position(&path, part).to_string()
+        document.marks.place(&path, part).1.to_string()
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 mod checks;
 mod document;
+mod environment;
+mod files;
+mod merge;
+mod outline;
 mod path;
 mod position;
 mod problems;
@@ -10,10 +14,11 @@ pub(crate) mod shape;
 mod substitute;
 mod suggest;
 mod top;
+mod unknown;
 mod walk;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use poa_auth::{Auth, AuthConfig};
@@ -22,11 +27,14 @@ use poa_core::{
 };
 use poa_dead_letters::DeadLetterStore;
 use poa_http::{Listen, Shares};
+use serde_json::Value;
 
 pub(crate) use document::Part;
+pub(crate) use files::Files;
+pub use outline::Outline;
 pub use position::Position;
 pub use problems::{Located, Problems};
-use substitute::Sources;
+use read::{Read, Reading};
 pub(crate) use top::{Admin as AdminSettings, Top};
 pub(crate) use walk::Found;
 
@@ -39,24 +47,54 @@ pub struct Config {
     engine: EngineFactory,
     handlers: Vec<(String, HandlerFactory)>,
     receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
+    /// Everything as it was written, with values in place of references.
+    written: Arc<Value>,
+    /// The directory that relative paths in the configuration start at.
+    dir: PathBuf,
+}
+
+/// How deeply a configuration is checked.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CheckOptions {
+    /// True to load the libraries under `[[plugins]]`; else their sections are not checked.
+    pub libraries: bool,
+    /// True to look at what the configuration names: certificates, programs, directories, addresses.
+    pub environment: bool,
+}
+
+impl Default for CheckOptions {
+    /// Everything.
+    fn default() -> Self {
+        Self { libraries: true, environment: true }
+    }
+}
+
+/// A configuration without a problem, with warnings.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Checked {
+    /// The configuration, without the sections that were not checked.
+    pub config: Config,
+    /// Settings that are allowed, but probably not intended.
+    pub warnings: Vec<Located>,
+    /// The sections that only a library could check, which was not loaded: `receivers.mine`.
+    pub not_checked: Vec<String>,
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 impl Config {
-    /// Reads and checks a file. Touches nothing else, except the files it names as `${file:PATH}`, and the libraries under
-    /// `[[plugins]]`, which it loads.
+    /// Reads and checks a file, or a directory whose files that end in `.toml` are read as one. Touches nothing else, except the
+    /// files it names as `${file:PATH}`, and the libraries under `[[plugins]]`, which it loads.
     ///
     /// # Errors
     /// Every problem that can be found without building a plugin. An unreadable file is one, too.
     pub fn load(file: &Path, registry: &Registry) -> Result<Self, Problems> {
-        Self::parse(&Self::text_of(file)?, file, registry)
-    }
-
-    pub(crate) fn text_of(file: &Path) -> Result<String, Problems> {
-        std::fs::read_to_string(file).map_err(|error| {
-            let message =
-                format!("cannot read the file: {error}; name a readable file with --config");
-            Problems::whole(file, message)
-        })
+        let options = CheckOptions { libraries: true, environment: false };
+        Ok(Self::check(&Files::read(file)?, registry, options)?.config)
     }
 
     /// Reads and checks a text. `file` names it in problems, and its directory is what `${file:PATH}` and the paths of
@@ -65,22 +103,51 @@ impl Config {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(text: &str, file: &Path, registry: &Registry) -> Result<Self, Problems> {
-        let env = |name: &str| std::env::var(name).ok();
-        let dir = file.parent().unwrap_or(Path::new(""));
-        read::read(text, registry, &Sources { env: &env, dir })
-            .map_err(|items| Problems::new(file, items))
+        let options = CheckOptions { libraries: true, environment: false };
+        Ok(Self::check(&Files::of_text(text, file), registry, options)?.config)
+    }
+
+    pub(crate) fn check(
+        files: &Files,
+        registry: &Registry,
+        options: CheckOptions,
+    ) -> Result<Checked, Problems> {
+        let CheckOptions { libraries, environment } = options;
+        let reading = Reading { files, registry, env: &variable, libraries, environment };
+        let Read { config, warnings, not_checked } = read::read(&reading).map_err(Problems::new)?;
+        Ok(Checked { config, warnings, not_checked })
     }
 
     /// The kinds that a configuration can use: those of `registry`, and those of the libraries that it names. Nothing else of
     /// it is checked.
-    ///
-    /// # Errors
-    /// When it is no TOML, or a library cannot be loaded.
-    pub fn kinds(text: &str, file: &Path, registry: &Registry) -> Result<Kinds, Problems> {
-        let env = |name: &str| std::env::var(name).ok();
-        let dir = file.parent().unwrap_or(Path::new(""));
-        read::kinds(text, registry, &Sources { env: &env, dir })
-            .map_err(|items| Problems::new(file, items))
+    pub(crate) fn kinds(files: &Files, registry: &Registry) -> Result<Kinds, Problems> {
+        let reading =
+            Reading { files, registry, env: &variable, libraries: true, environment: false };
+        read::kinds(&reading).map_err(Problems::new)
+    }
+
+    pub(crate) fn outline(files: &Files) -> Result<Outline, Problems> {
+        let registry = &Registry::new();
+        let reading =
+            Reading { files, registry, env: &variable, libraries: false, environment: false };
+        read::outline(&reading).map_err(Problems::new)
+    }
+
+    /// Everything as it was written, with values in place of references. It may hold secrets.
+    pub(crate) fn written(&self) -> &Value {
+        &self.written
+    }
+
+    pub(crate) fn written_shared(&self) -> Arc<Value> {
+        Arc::clone(&self.written)
+    }
+
+    /// The document, with references in place where they cannot be resolved.
+    pub(crate) fn sketch(files: &Files) -> Result<Value, Problems> {
+        let registry = &Registry::new();
+        let reading =
+            Reading { files, registry, env: &variable, libraries: false, environment: false };
+        read::sketch(&reading).map_err(Problems::new)
     }
 
     /// The directory for everything the server writes.
@@ -99,19 +166,19 @@ impl Config {
         self.receivers.iter().map(|(name, ..)| name.as_str())
     }
 
-    /// What makes this handler.
+    /// The factory of this handler.
     #[must_use]
     pub fn handler(&self, name: &str) -> Option<HandlerFactory> {
         self.handlers.iter().find(|(own, _)| own == name).map(|(_, factory)| factory.clone())
     }
 
-    /// What makes this receiver.
+    /// The factory of this receiver.
     #[must_use]
     pub fn receiver(&self, name: &str) -> Option<ReceiverFactory> {
         self.receivers.iter().find(|(own, ..)| own == name).map(|(.., factory)| factory.clone())
     }
 
-    /// Where the admin listener is to listen.
+    /// The address of the admin listener.
     #[must_use]
     pub fn admin(&self) -> &Listen {
         &self.top.admin.listen
@@ -128,7 +195,7 @@ impl Config {
         Shares::new(self.top.memory_limit.get() / 2, limits.user, limits.address)
     }
 
-    /// Who may send, and who manages them.
+    /// The `[auth]` section.
     #[must_use]
     pub fn auth(&self) -> &AuthConfig {
         &self.top.auth
@@ -149,8 +216,18 @@ impl Config {
         &self.top.bus.engine
     }
 
-    /// Describes the host, with `auth` deciding who may speak, and `dead_letters` keeping what cannot be delivered.
+    /// Describes the host, with `auth` as the authenticator, and `dead_letters` as the store for messages that cannot be delivered.
     pub fn host(&self, auth: &Auth, dead_letters: &DeadLetterStore) -> HostBuilder {
+        self.host_with(auth, dead_letters, |_, factory| factory)
+    }
+
+    /// The same, with each receiver as `wrap` makes it of its name and what makes it.
+    pub(crate) fn host_with(
+        &self,
+        auth: &Auth,
+        dead_letters: &DeadLetterStore,
+        wrap: impl Fn(&str, ReceiverFactory) -> ReceiverFactory,
+    ) -> HostBuilder {
         let top = &self.top;
         let host = Host::builder()
             .data_types(&top.metrics)
@@ -174,7 +251,7 @@ impl Config {
         let host =
             handlers.fold(host, |host, (name, factory)| host.handler_from(name, factory.clone()));
         self.receivers.iter().fold(host, |host, (name, options, factory)| {
-            host.receiver_from(name, options.clone(), factory.clone())
+            host.receiver_from(name, options.clone(), wrap(name, factory.clone()))
         })
     }
 }

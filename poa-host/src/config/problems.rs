@@ -9,35 +9,36 @@ use super::Position;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Located {
-    /// Where in the file.
+    /// The file.
+    pub file: PathBuf,
+    /// The position in the file.
     pub position: Position,
     /// The keys that lead there, separated by dots; empty for the file as a whole.
     pub path: String,
-    /// What is wrong, and how to mend it.
+    /// The problem and its cure.
     pub message: String,
 }
 
-/// Every problem of one configuration file, in the order they stand in it.
+/// Every problem of a configuration, in the order of its text.
 ///
 /// Shows as one line for each: `file:line:column: path: message`.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems {
-    file: PathBuf,
     items: Vec<Located>,
 }
 
 impl Problems {
-    /// Sorts the problems of `file`, and drops repetitions.
-    pub(crate) fn new(file: &Path, mut items: Vec<Located>) -> Self {
-        items.sort_by(|a, b| (a.position, &a.path).cmp(&(b.position, &b.path)));
+    /// Sorts the problems, and drops repetitions.
+    pub(crate) fn new(mut items: Vec<Located>) -> Self {
+        items.sort_by(|a, b| (&a.file, a.position, &a.path).cmp(&(&b.file, b.position, &b.path)));
         items.dedup();
-        Self { file: file.to_owned(), items }
+        Self { items }
     }
 
     /// One problem with the file as a whole.
     pub(crate) fn whole(file: &Path, message: String) -> Self {
-        let item = Located { position: Position::START, path: String::new(), message };
-        Self::new(file, vec![item])
+        let (file, path) = (file.to_owned(), String::new());
+        Self::new(vec![Located { file, position: Position::START, path, message }])
     }
 
     /// The problems.
@@ -48,13 +49,19 @@ impl Problems {
 
     /// One line for each problem.
     pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
-        self.items.iter().map(|item| {
-            let (file, position) = (self.file.display(), item.position);
-            match item.path.as_str() {
-                "" => format!("{file}:{position}: {}", item.message),
-                path => format!("{file}:{position}: {path}: {}", item.message),
-            }
-        })
+        self.items.iter().map(ToString::to_string)
+    }
+}
+
+/// As `file:line:column: path: message`.
+impl fmt::Display for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, position, path, message } = self;
+        write!(f, "{}:{position}: ", file.display())?;
+        match path.as_str() {
+            "" => f.write_str(message),
+            path => write!(f, "{path}: {message}"),
+        }
     }
 }
 

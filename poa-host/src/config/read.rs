@@ -1,4 +1,7 @@
-//! The steps from text to configuration. Each goes on after a problem, so that one run finds them all.
+//! The steps from text to configuration. Each continues after a problem, so that one run finds them all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use poa_core::config::Problem;
 use poa_core::{
@@ -7,47 +10,96 @@ use poa_core::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::document::{self, Document, Marks};
+use super::document::{self, Document, Marks, Part};
+use super::files::Files;
+use super::outline::{self, Outline};
 use super::path::{KeyPath, normal, show};
 use super::substitute::{Sources, Substitutions, substitute};
 use super::walk::{Found, Walk};
-use super::{Config, Located, Position, Top, checks};
-use crate::plugins::Kinds;
-use crate::schema::{option_keys, schema};
+use super::{Config, Located, Position, Top, checks, environment, unknown};
+use crate::plugins::{Kinds, only_owners_write};
+use crate::schema::{checking_schema, option_keys};
+
+/// The sources of a configuration, and the depth of the checks.
+pub(crate) struct Reading<'a> {
+    pub(crate) files: &'a Files,
+    pub(crate) registry: &'a Registry,
+    /// Looks up an environment variable.
+    pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
+    /// True to load the libraries under `[[plugins]]`; else their sections are not checked.
+    pub(crate) libraries: bool,
+    /// True to look at what the configuration names: files, programs, directories, addresses.
+    pub(crate) environment: bool,
+}
+
+/// The result of reading a configuration.
+pub(crate) struct Read {
+    pub(crate) config: Config,
+    /// Settings that are allowed, but probably not intended.
+    pub(crate) warnings: Vec<Located>,
+    /// Sections that only a library could check.
+    pub(crate) not_checked: Vec<String>,
+}
 
 /// Reads a whole configuration.
 ///
 /// # Errors
 /// Every problem.
-pub(crate) fn read(
-    text: &str,
-    registry: &Registry,
-    sources: &Sources<'_>,
-) -> Result<Config, Vec<Located>> {
-    let (Document { mut root, marks }, mut located) = document::parse(text)?;
-    located.extend(registry.duplicates().iter().map(whole));
-    let (substitutions, unresolved) = substitute(&mut root, sources);
-    let written = root.clone();
+pub(crate) fn read(reading: &Reading<'_>) -> Result<Read, Vec<Located>> {
+    let (Document { mut root, marks }, mut located) = document::parse_all(&reading.files.texts)?;
+    located.extend(reading.registry.duplicates().iter().map(|twice| whole(twice, &marks)));
+    let sources = Sources { env: reading.env, dir: &reading.files.dir };
+    let (substitutions, unresolved) = substitute(&mut root, &sources);
+    let written = Arc::new(root.clone());
 
-    let (kinds, not_loaded) = Kinds::load(&root, sources.dir, registry);
+    let (kinds, not_loaded) = reading.kinds(&root);
+    let not_checked =
+        if reading.libraries { Vec::new() } else { unknown::take(&mut root, &kinds.registry) };
     let registry = &kinds.registry;
-    let schema = schema(registry);
+    let schema = checking_schema(registry);
     let mut walk = Walk::new(&schema);
     walk.found.extend(not_loaded);
     walk.document(&mut root);
     for (path, message) in unresolved {
-        // A reference is no value, so nothing else can be said of it.
+        // An unresolved reference has no value, so no other problem of it is real.
         walk.found.retain(|found| found.path != path);
         walk.report(&mut root, &path, message);
     }
-    let config = configure(&mut walk, root, registry);
-    if let Some(config) = &config {
+    let mut config = configure(&mut walk, root, registry);
+    let mut warnings = Vec::new();
+    if let Some(config) = &mut config {
         checks::check(&mut walk, &config.top, &written);
+        warnings = checks::warnings(&written);
+        if reading.environment {
+            let mut found = environment::check(&written, &config.top.data_dir);
+            found.retain(|found| !walk.is_replaced(&found.path));
+            walk.found.extend(found);
+        }
+        config.written = Arc::clone(&written);
+        config.dir = reading.files.dir.clone();
     }
-    located.extend(walk.found.into_iter().map(|found| locate(found, &marks, &substitutions)));
+    let locate = |found: Found| locate(found, &marks, &substitutions);
+    located.extend(walk.found.into_iter().map(locate));
     match config {
-        Some(config) if located.is_empty() => Ok(config),
+        Some(config) if located.is_empty() => {
+            let warnings = warnings.into_iter().map(locate).collect();
+            Ok(Read { config, warnings, not_checked })
+        }
         _ => Err(located),
+    }
+}
+
+impl Reading<'_> {
+    fn kinds(&self, root: &Value) -> (Kinds, Vec<Found>) {
+        if self.libraries {
+            let refuse = |file: &Path| match self.environment {
+                true => only_owners_write(file),
+                false => Ok(()),
+            };
+            Kinds::load(root, &self.files.dir, self.registry, refuse)
+        } else {
+            (Kinds { registry: self.registry.clone(), libraries: Vec::new() }, Vec::new())
+        }
     }
 }
 
@@ -55,27 +107,54 @@ pub(crate) fn read(
 ///
 /// # Errors
 /// Every problem with that.
-pub(crate) fn kinds(
-    text: &str,
-    registry: &Registry,
-    sources: &Sources<'_>,
-) -> Result<Kinds, Vec<Located>> {
-    let (Document { mut root, marks }, _) = document::parse(text)?;
-    let (substitutions, _) = substitute(&mut root, sources);
-    let (kinds, not_loaded) = Kinds::load(&root, sources.dir, registry);
+pub(crate) fn kinds(reading: &Reading<'_>) -> Result<Kinds, Vec<Located>> {
+    let (Document { mut root, marks }, _) = document::parse_all(&reading.files.texts)?;
+    let sources = Sources { env: reading.env, dir: &reading.files.dir };
+    let (substitutions, _) = substitute(&mut root, &sources);
+    let (kinds, not_loaded) = reading.kinds(&root);
     if not_loaded.is_empty() {
         return Ok(kinds);
     }
     Err(not_loaded.into_iter().map(|found| locate(found, &marks, &substitutions)).collect())
 }
 
-fn whole(twice: &DuplicateKind) -> Located {
-    Located { position: Position::START, path: String::new(), message: twice.to_string() }
+/// The document with references in place where they cannot be resolved. Nothing of it is checked.
+///
+/// # Errors
+/// When the files are not TOML.
+pub(crate) fn sketch(reading: &Reading<'_>) -> Result<Value, Vec<Located>> {
+    let (Document { mut root, .. }, _) = document::parse_all(&reading.files.texts)?;
+    substitute(&mut root, &Sources { env: reading.env, dir: &reading.files.dir });
+    Ok(root)
+}
+
+/// Reads the few values that commands need which work on data, whatever else is wrong.
+///
+/// # Errors
+/// When the files are not TOML, or one of these values is wrong.
+pub(crate) fn outline(reading: &Reading<'_>) -> Result<Outline, Vec<Located>> {
+    let (Document { mut root, marks }, _) = document::parse_all(&reading.files.texts)?;
+    let sources = Sources { env: reading.env, dir: &reading.files.dir };
+    let (substitutions, unresolved) = substitute(&mut root, &sources);
+    let named = &reading.files.named;
+    let missing = unresolved.into_iter().find(|(path, _)| outline::needs(path));
+    let read = match missing {
+        Some((path, message)) => Err(Found { path, part: Part::Value, message }),
+        None => Outline::read(&root, named),
+    };
+    read.map_err(|found| vec![locate(found, &marks, &substitutions)])
+}
+
+fn whole(twice: &DuplicateKind, marks: &Marks) -> Located {
+    let (file, path) = (marks.first_file().to_owned(), String::new());
+    Located { file, position: Position::START, path, message: twice.to_string() }
 }
 
 fn locate(found: Found, marks: &Marks, substitutions: &Substitutions) -> Located {
+    let (file, position) = marks.place(&found.path, found.part);
     Located {
-        position: marks.position(&found.path, found.part),
+        file: file.to_owned(),
+        position,
         message: substitutions.hide(&found.path, found.message),
         path: show(&found.path),
     }
@@ -103,7 +182,8 @@ fn configure(walk: &mut Walk<'_>, mut root: Value, registry: &Registry) -> Optio
             receivers.push((name, options, factory));
         }
     }
-    Some(Config { top: top?, engine: engine?, handlers, receivers })
+    let (written, dir) = (Arc::default(), PathBuf::new());
+    Some(Config { top: top?, engine: engine?, handlers, receivers, written, dir })
 }
 
 /// The engine that the bus names, with the table of its name.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-/// What a `$ref` of `schema` leads to.
+/// Follows the `$ref` of `schema`.
 pub(crate) fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     while let Some(pointer) = schema.get("$ref").and_then(Value::as_str) {
         match root.pointer(pointer.trim_start_matches('#')) {
@@ -133,7 +133,7 @@ pub(crate) fn keyword<'s>(root: &'s Value, schema: &'s Value, key: &str) -> Opti
     schema.get(key).or_else(|| resolve(root, schema).get(key))
 }
 
-/// A value that fits, to go on with in place of one that does not.
+/// A valid value, to continue with in place of an invalid one.
 pub(crate) fn stand_in(root: &Value, schema: &Value) -> Value {
     if let Some(default) = keyword(root, schema, "default") {
         return default.clone();

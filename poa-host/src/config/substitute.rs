@@ -6,15 +6,15 @@ use serde_json::Value;
 
 use super::path::KeyPath;
 
-/// Where the values come from.
+/// The sources of the values.
 pub(crate) struct Sources<'a> {
     /// Looks up an environment variable.
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
-    /// What relative paths are relative to.
+    /// The directory that relative paths start at.
     pub(crate) dir: &'a Path,
 }
 
-/// What was put in place of what, so that no message repeats a value its writer kept out of the file.
+/// Each substituted value with its reference, so that no message shows a value that is not in the file.
 #[derive(Default)]
 pub(crate) struct Substitutions(Vec<(KeyPath, String, String)>);
 
@@ -94,20 +94,35 @@ fn expand(text: &str, sources: &Sources<'_>) -> Result<String, String> {
 
 fn look_up(reference: &str, sources: &Sources<'_>) -> Result<String, String> {
     match reference.split_once(':') {
-        Some(("env", name)) => (sources.env)(name).ok_or_else(|| {
-            format!("the environment variable `{name}` is not set; set it before the server starts")
-        }),
+        Some(("env", name)) => variable(name, sources),
         Some(("file", path)) => read(&sources.dir.join(path)),
         _ => Err(format!(
-            "`${{{reference}}}` is no reference; write `${{env:NAME}}` or `${{file:PATH}}`, or `$${{` for the characters themselves"
+            "`${{{reference}}}` is not a reference; write `${{env:NAME}}`, `${{env:NAME:-default}}` or `${{file:PATH}}`, or `$${{` for the characters themselves"
         )),
+    }
+}
+
+/// As in a shell, a default replaces a variable that is not set or empty.
+fn variable(reference: &str, sources: &Sources<'_>) -> Result<String, String> {
+    let (name, default) = match reference.split_once(":-") {
+        Some((name, default)) => (name, Some(default)),
+        None => (reference, None),
+    };
+    let value = (sources.env)(name);
+    match default {
+        Some(default) => Ok(value.filter(|value| !value.is_empty()).unwrap_or(default.to_owned())),
+        None => value.ok_or_else(|| {
+            format!(
+                "the environment variable `{name}` is not set; set it before the server starts, or write `${{env:{name}:-default}}`"
+            )
+        }),
     }
 }
 
 fn read(path: &PathBuf) -> Result<String, String> {
     let mut text = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the file {}: {error}", path.display()))?;
-    // Editors end a file with a newline that is no part of a secret.
+    // Editors end a file with a newline that is not part of a secret.
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -134,10 +149,24 @@ mod tests {
     }
 
     #[test]
+    fn a_default_replaces_what_is_not_set_or_empty() {
+        let env = |name: &str| match name {
+            "A" => Some("value".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let expanded = |text| expand(text, &Sources { env: &env, dir: Path::new(".") }).unwrap();
+        assert_eq!(expanded("${env:A:-other}"), "value");
+        assert_eq!(expanded("${env:EMPTY:-other}:${env:B:-}"), "other:");
+        assert_eq!(expanded("${env:B:-127.0.0.1:4002}"), "127.0.0.1:4002");
+        assert_eq!(expanded("x${env:EMPTY}x"), "xx");
+    }
+
+    #[test]
     fn what_cannot_be_found_says_so() {
         assert!(expanded("${env:B}").unwrap_err().contains("`B` is not set"));
         assert!(expanded("${file:key}").unwrap_err().contains("/nonexistent/key"));
-        assert!(expanded("${A}").unwrap_err().contains("no reference"));
+        assert!(expanded("${A}").unwrap_err().contains("not a reference"));
         assert!(expanded("${env:A").unwrap_err().contains("without `}`"));
     }
 
@@ -164,7 +193,10 @@ mod tests {
         assert!(found.is_empty());
         assert_eq!(value["a"]["b"], "hunter2");
         for path in [vec!["a".to_owned()], vec!["a".to_owned(), "b".to_owned()]] {
-            assert_eq!(done.hide(&path, "`hunter2` is no size".into()), "`${env:S}` is no size");
+            assert_eq!(
+                done.hide(&path, "`hunter2` is not a size".into()),
+                "`${env:S}` is not a size"
+            );
         }
     }
 }

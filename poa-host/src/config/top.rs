@@ -1,4 +1,4 @@
-//! What stands outside the sections of the plugins. Their schemas come from the registry.
+//! The keys outside the sections of plugins. The schemas of plugins come from the registry.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Top {
-    /// The directory for everything the server writes; made if missing. Relative to where the server is started.
+    /// The directory for everything the server writes; created if missing. Relative to where the server is started.
     #[serde(default = "data_dir")]
     pub(crate) data_dir: PathBuf,
     /// The data types that are accepted. Each needs a receiver that subscribes to it.
@@ -24,7 +24,7 @@ pub(crate) struct Top {
     /// How long an agent that has pinged may be silent before it counts as inactive.
     #[serde(default = "inactive_after")]
     pub(crate) inactive_after: Duration,
-    /// The most memory that the bodies of all requests in hand may take together.
+    /// The most memory that the bodies of all requests may take together.
     #[serde(default = "memory_limit")]
     pub(crate) memory_limit: Size,
     /// How long each plugin may take to be ready when the server starts.
@@ -39,13 +39,13 @@ pub(crate) struct Top {
     /// Limits on what one user or one address may take from others.
     #[serde(default)]
     pub(crate) limits: Limits,
-    /// How messages get from handlers to receivers.
+    /// The bus between handlers and receivers.
     #[serde(default)]
     pub(crate) bus: Bus,
-    /// What becomes of messages that a receiver can never be given.
+    /// The store for messages that a receiver can never accept.
     #[serde(default)]
     pub(crate) dead_letters: DeadLetters,
-    /// Who may send, and who may manage those who may send.
+    /// Users, admins and tokens.
     #[serde(default)]
     pub(crate) auth: AuthConfig,
     /// Shared libraries with more kinds of handlers and receivers.
@@ -55,6 +55,13 @@ pub(crate) struct Top {
 
 fn data_dir() -> PathBuf {
     "poa-data".into()
+}
+
+impl Top {
+    /// The data directory of a configuration that names none.
+    pub(crate) fn default_data_dir() -> PathBuf {
+        data_dir()
+    }
 }
 
 const fn inactive_after() -> Duration {
@@ -142,13 +149,13 @@ impl Default for Stop {
     }
 }
 
-/// How messages get from handlers to receivers.
+/// The bus between handlers and receivers.
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Bus {
-    /// The engine that carries messages: where they wait for their receivers. Its own keys are in the table of its name.
+    /// The engine, which keeps messages until receivers confirm them. Its own keys are in the table of its name.
     pub(crate) engine: String,
-    /// What a positive answer to an agent means; if not written, `stored` with the log and `memory` without.
+    /// The guarantee of a positive answer to an agent; the default is `stored` with the log and `memory` without.
     pub(crate) ack: Option<Ack>,
     /// The same for single data types, by name.
     pub(crate) ack_for: BTreeMap<String, Ack>,
@@ -187,17 +194,17 @@ impl Bus {
         window.keys(self.idempotency_keys)
     }
 
-    /// What a positive answer means, in place of what was not written.
+    /// The guarantee of a positive answer, with the default filled in.
     pub(crate) fn ack(&self) -> Ack {
         self.ack.unwrap_or(if self.engine == MEMORY { Ack::Memory } else { Ack::Stored })
     }
 }
 
-/// What becomes of messages that a receiver can never be given.
-#[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
+/// The store for messages that a receiver can never accept.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DeadLetters {
-    /// The most data that is kept; then the oldest letters give way, counted and reported.
+    /// The most data that is kept. When it is full, the oldest dead letters are removed, counted and reported.
     pub(crate) max_bytes: Size,
 }
 

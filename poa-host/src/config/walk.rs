@@ -1,4 +1,4 @@
-//! Compares a configuration with its schema and goes on after each problem, so that all are found at once.
+//! Compares a configuration with its schema and continues after each problem, so that all are found at once.
 //!
 //! Whatever is wrong is reported and replaced by something that fits. Deserialising then meets only what a schema cannot
 //! say.
@@ -22,7 +22,7 @@ pub(crate) struct Found {
     pub(crate) message: String,
 }
 
-/// What was found so far, and what was replaced on the way.
+/// The problems found so far, and the paths of replaced values.
 pub(crate) struct Walk<'s> {
     root: &'s Value,
     pub(crate) found: Vec<Found>,

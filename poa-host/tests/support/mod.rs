@@ -112,7 +112,7 @@ impl Plugin for Ear {
 impl CustomHandler for Ear {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
         cx.shutdown().cancelled().await;
-        // The test that put a gate there opens a connection to say that the stop may go on.
+        // The test that put a gate there opens a connection to let the stop continue.
         if self.gate.is_some() {
             let _ = self.listener.accept().await;
         }
@@ -183,6 +183,9 @@ pub(crate) struct CrateConfig {
     /// Never comes to an end with a message.
     #[serde(default)]
     hang: bool,
+    /// Cannot be built without this file.
+    #[serde(default)]
+    needs: Option<std::path::PathBuf>,
 }
 
 #[async_trait]
@@ -190,6 +193,9 @@ impl Plugin for Crate {
     type Config = CrateConfig;
 
     async fn build(config: CrateConfig, _: &BuildContext) -> Result<Self, BuildError> {
+        if config.needs.is_some_and(|file| !file.exists()) {
+            return Err(BuildError::failed("the file that it needs is missing"));
+        }
         Ok(Self { hang: config.hang })
     }
 }

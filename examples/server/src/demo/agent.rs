@@ -24,7 +24,7 @@ pub(crate) async fn start(
         .map_err(|error| Failure::new("the agent of the demo", error))?;
     Ok(tokio::spawn(async move {
         if let Err(error) = agent.run(left).await {
-            eprintln!("poa-server: the agent of the demo: {}", poa_host::Chain(&error));
+            tracing::error!("the agent of the demo failed: {}", poa_host::Chain(&error));
         }
     }))
 }

@@ -12,13 +12,13 @@ use super::text::Places;
 use super::users;
 use crate::failure::Failure;
 
-/// What the agents are called, and the user they log in as.
+/// The prefix of the agents' ids, and the user they log in as.
 pub(super) const NAME: &str = "demo-fleet";
 
 /// How often each of them sends, per second: enough to see it move.
 const RATE: f64 = 0.5;
 
-/// Which share of them goes away at times, so that there is something to notice.
+/// The share of agents that go away at times, so that there are changes to see.
 const SILENT: f64 = 0.2;
 
 /// Makes the user, and lets so many agents work until `left` is ready; nothing if there are to be none.
@@ -33,7 +33,7 @@ pub(super) async fn start(
     let fleet = fleet.map_err(|error| Failure::new("the fleet of the demo", error))?;
     Ok(Some(tokio::spawn(async move {
         if let Err(error) = fleet.run(left).await {
-            eprintln!("poa-server: the fleet of the demo: {}", poa_host::Chain(&error));
+            tracing::error!("the fleet of the demo failed: {}", poa_host::Chain(&error));
         }
     })))
 }
@@ -48,7 +48,7 @@ async fn options(agents: NonZeroUsize, places: &Places, auth: &Auth) -> Result<O
     options.rate = Rate::PerSecond(RATE);
     options.silent = SILENT;
     options.ramp = Duration::from_secs(2);
-    // At the end nobody wants to wait for simulated metrics.
+    // Simulated metrics are not worth waiting for at the end.
     options.grace = Duration::from_secs(2);
     Ok(options)
 }

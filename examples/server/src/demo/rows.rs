@@ -1,4 +1,4 @@
-//! Looks into the database as anybody could.
+//! Looks into the database with a second connection, as any program can.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

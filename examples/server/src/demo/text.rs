@@ -1,4 +1,4 @@
-//! What the demo tells.
+//! The text that the demo prints.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use poa_host::Server;
 
 use crate::failure::Failure;
 
-/// Where things are.
+/// The addresses and files of a server.
 #[derive(Debug)]
 pub(crate) struct Places {
     pub(crate) admin: String,
@@ -21,7 +21,7 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Where a server of the built-in configuration has them.
+    /// Finds them for a server of the built-in configuration.
     pub(crate) fn of(server: &Server) -> Result<Self, Failure> {
         let addresses = server.addresses();
         let find = |name: &str| {
@@ -41,7 +41,7 @@ impl Places {
         })
     }
 
-    /// What the simulated agents speak to: a WebSocket handler if there is one.
+    /// The handler that the simulated agents connect to: a WebSocket handler if there is one.
     pub(crate) fn for_fleets(&self) -> &str {
         self.ws.as_deref().unwrap_or(&self.rest)
     }
@@ -59,13 +59,13 @@ impl Places {
         self.data_dir.join("auth.cert.pem")
     }
 
-    /// Where the SQLite receiver stores.
+    /// The file of the SQLite receiver.
     pub(crate) fn database(&self) -> PathBuf {
         self.data_dir.join("metrics.db")
     }
 }
 
-/// What runs where, and what to try.
+/// The addresses, and commands to try.
 pub(crate) fn explain(places: &Places, auth: &Auth, simulated: u16) -> String {
     let Places { admin, rest, auth: login, .. } = places;
     let (certificate, database) = (quote(&places.certificate()), quote(&places.database()));
@@ -98,7 +98,7 @@ Ctrl-C ends it."#
     )
 }
 
-/// What not every demo has.
+/// The parts that not every demo has.
 fn more(places: &Places, simulated: u16) -> String {
     let ws =
         places.ws.iter().map(|ws| format!("\n  ws      {ws}    the same calls over WebSocket"));

@@ -6,8 +6,7 @@ use poa_core::AgentId;
 
 use crate::failure::Failure;
 
-/// Makes a user, who may speak for the agent of the same name only if `bound`. A user of the last demo has a password that
-/// nobody knows any more.
+/// Makes a user, bound to the agent of the same name if `bound`. The password of a user that an earlier demo made is lost.
 pub(super) async fn fresh(auth: &Auth, name: &str, bound: bool) -> Result<Credentials, Failure> {
     let failed = |error| Failure::new(format_args!("the user {name}"), error);
     match auth.delete_user(name).await {

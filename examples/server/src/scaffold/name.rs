@@ -16,7 +16,7 @@ const KEYWORDS_OF_C: &str = "alignas alignof and asm auto bool case catch char c
 /// Names that Cargo would stumble over, and that Windows has no files of.
 const RESERVED: &str =
     "alloc aux build con core deps examples incremental nul prn proc-macro std test";
-/// What the code depends on.
+/// Names of crates that the generated code depends on.
 const USED: &str = "poa-core poa-plugin poa-testkit schemars serde serde-json tempfile tokio";
 
 impl Name {
@@ -26,7 +26,7 @@ impl Name {
         let known = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         if !first || !rest.all(known) || name.len() > 64 {
             return Err(format!(
-                "`{name}` is no name of a crate; begin with a letter, go on with a-z, 0-9, - and _"
+                "`{name}` is not a valid crate name; start with a letter, continue with a-z, 0-9, - and _"
             ));
         }
         let hyphenated = name.replace('_', "-");
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn what_is_no_name_is_refused() {
         for name in ["", "2fast", "Store", "a b", "ä", "-a", "a/b", ".."] {
-            assert!(Name::new(name).unwrap_err().contains("is no name of a crate"), "{name}");
+            assert!(Name::new(name).unwrap_err().contains("is not a valid crate name"), "{name}");
         }
         for name in ["match", "type", "async", "gen", "int", "proc_macro", "serde_json", "tempfile"]
         {

@@ -1,4 +1,4 @@
-//! What is written. The code is that of the examples, so that it is built and tested as they are.
+//! The files to write. Their code is that of the examples, which are built and tested.
 
 use super::name::Name;
 use crate::cli::{Form, Role};
@@ -9,7 +9,7 @@ type File = (&'static str, &'static [&'static str]);
 /// Files, and the words in them and in their names that stand for the name of the plugin.
 pub(super) struct Template {
     files: &'static [&'static [File]],
-    /// What stands in the example, and what it becomes: with `{name}` as it was given, `{snake}` or `{pascal}`. A common word comes
+    /// Text of the example, and its replacement: with `{name}` as it was given, `{snake}` or `{pascal}`. A common word comes
     /// with what stands around it.
     words: &'static [(&'static str, &'static str)],
     /// The word of the code that becomes the plugin's type.
@@ -32,7 +32,7 @@ macro_rules! template {
 }
 
 const IGNORED: &str = "/target\n/poa-data\n";
-/// What makes a shared library of a crate.
+/// The lines that make a shared library of a crate.
 const LIBRARY: &str = "\n[dependencies.poa-plugin]\nversion = \"0.1\"\n\n[lib]\ncrate-type = [\"cdylib\", \"rlib\"]\n";
 
 const RECEIVER_CODE: &[File] = &[

@@ -1,0 +1,101 @@
+//! The commands that act on data.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// The place of the data.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    /// The data directory of the server; the default is the one in the configuration
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) command: User,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum User {
+    /// Adds a user, and prints the password if it is generated
+    Add {
+        /// The name; generated if missing
+        name: Option<String>,
+        /// A file that holds the password; generated if missing
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// The only agent the user may speak for; without it, the user may speak for every agent
+        #[arg(long, visible_alias = "agent", value_name = "ID")]
+        agent_id: Option<String>,
+    },
+    /// Lists all users
+    List,
+    /// Stops a user from logging in and sending
+    Ban {
+        /// The name
+        name: String,
+    },
+    /// Lifts a ban
+    Unban {
+        /// The name
+        name: String,
+    },
+    /// Removes a user
+    #[command(alias = "delete")]
+    Remove {
+        /// The name
+        name: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DlqArgs {
+    #[command(flatten)]
+    pub(crate) place: Place,
+    #[command(subcommand)]
+    pub(crate) command: Dlq,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// Lists messages that could not be delivered
+    #[command(alias = "ls")]
+    List {
+        /// Only those of this receiver
+        #[arg(long, value_name = "NAME")]
+        receiver: Option<String>,
+    },
+    /// Shows one message with its data, as JSON
+    Show {
+        /// Its number in the list
+        id: i64,
+        /// Only the data, byte for byte as the agent sent it
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Delivers messages again: within a second if the server runs, else after its next start
+    Replay(Letters),
+    /// Removes messages for good
+    #[command(aliases = ["drop", "delete"])]
+    Remove(Letters),
+}
+
+/// A choice of dead letters.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Letters {
+    /// Their numbers in the list
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<i64>,
+    /// Those of this receiver
+    #[arg(long, value_name = "NAME")]
+    pub(crate) receiver: Option<String>,
+    /// All of them
+    #[arg(long)]
+    pub(crate) all: bool,
+}

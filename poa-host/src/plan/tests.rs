@@ -1,0 +1,65 @@
+use serde_json::json;
+
+use super::*;
+
+fn applied(written: Value) -> Applied {
+    Applied { files: FilesSeen::of(&written), written: written.into() }
+}
+
+fn base() -> Value {
+    json!({
+        "metrics": ["a"],
+        "admin": {"listen": "127.0.0.1:4000"},
+        "handlers": {"rest": {"kind": "rest", "listen": "127.0.0.1:4002"}, "ws": {"kind": "ws"}},
+        "receivers": {"local": {"kind": "sqlite", "subscribe": ["a"]}},
+    })
+}
+
+fn plan(change: impl FnOnce(&mut Value)) -> Plan {
+    let (old, mut new) = (base(), base());
+    change(&mut new);
+    Plan::of(&applied(old), &applied(new))
+}
+
+#[test]
+fn the_same_configuration_changes_nothing() {
+    let plan = plan(|_| {});
+    assert!(plan.is_empty());
+    assert!(plan.steps.iter().all(|step| step.change == Change::Keep));
+    assert_eq!((plan.steps.len(), plan.to_string().as_str()), (3, "nothing changes"));
+}
+
+#[test]
+fn each_section_is_on_its_own() {
+    let plan = plan(|new| {
+        new["handlers"]["rest"]["listen"] = "127.0.0.1:5002".into();
+        new["handlers"].as_object_mut().unwrap().remove("ws");
+        new["receivers"]["store"] = json!({"kind": "postgres", "url": "postgres://u:secret@h/d"});
+    });
+    assert!(plan.host.is_empty() && plan.restart.is_empty() && !plan.is_empty());
+    assert_eq!(
+        plan.to_string(),
+        "replace  handlers.rest  (listen changed)\nstop     handlers.ws\nkeep     receivers.local\n\
+         start    receivers.store"
+    );
+}
+
+#[test]
+fn what_all_plugins_share_replaces_the_host() {
+    let plan = plan(|new| {
+        new["metrics"] = json!(["a", "b"]);
+        new["auth"] = json!({"secret_key": "hidden"});
+        new["admin"]["listen"] = "127.0.0.1:5000".into();
+    });
+    assert_eq!(plan.host, ["auth added", "metrics changed"]);
+    assert_eq!(plan.restart, ["admin.listen changed"]);
+    assert!(!plan.to_string().contains("hidden"), "{plan}");
+}
+
+#[test]
+fn it_can_be_sent_and_read_again() {
+    let plan = plan(|new| new["handlers"]["ws"]["path"] = "/ws".into());
+    let text = serde_json::to_string(&plan).unwrap();
+    assert!(text.contains(r#""plugin":"handlers.ws","change":"replace","reasons":["path added"]"#));
+    assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), plan);
+}

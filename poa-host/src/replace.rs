@@ -1,0 +1,102 @@
+//! Replaces the host of one configuration by the host of another, and does not give up.
+
+use std::time::Duration;
+
+use poa_core::Registry;
+use poa_http::Listeners;
+use tokio::sync::mpsc;
+
+use crate::admin::Admin;
+use crate::plan::Applied;
+use crate::running::{Running, plugins_let_go};
+use crate::tap::Taps;
+use crate::{Chain, Config, Outcome, Signal, Source};
+
+/// Everything that a replacement needs of its server.
+pub(crate) struct Replacement<'s> {
+    pub(crate) source: &'s Source,
+    pub(crate) registry: &'s Registry,
+    pub(crate) listeners: &'s Listeners,
+    pub(crate) taps: &'s Taps,
+    pub(crate) admin: &'s Admin,
+    pub(crate) signals: &'s mut mpsc::Receiver<Signal>,
+}
+
+/// The host that runs after a replacement.
+pub(crate) struct Replaced {
+    pub(crate) running: Running,
+    /// The configuration that runs, if it is not the old one.
+    pub(crate) applied: Option<Applied>,
+    /// Why the old configuration runs again.
+    pub(crate) failed: Option<String>,
+}
+
+/// The time between two attempts, at first and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+impl Replacement<'_> {
+    /// Starts a host of the new configuration, or of the old one if the new one does not start. While neither does, tries both again and
+    /// again: a database or a file that both need may come back, and the addresses stay open meanwhile.
+    ///
+    /// # Errors
+    /// The outcome, when a signal to stop came while no host ran.
+    pub(crate) async fn run(mut self, new: Config, old: &Config) -> Result<Replaced, Outcome> {
+        let (mut new, mut wait) = (Some(new), FIRST_WAIT);
+        loop {
+            if let Some(replaced) = self.attempt(new, old).await {
+                return Ok(replaced);
+            }
+            if self.stopped_within(wait).await {
+                return Err(Outcome::nothing_left());
+            }
+            wait = LONGEST_WAIT.min(wait * 2);
+            // An operator may have corrected the file.
+            new = self.source.load(self.registry).ok();
+        }
+    }
+
+    async fn attempt(&self, new: Option<Config>, old: &Config) -> Option<Replaced> {
+        let mut reason = "the configuration has problems".to_owned();
+        if let Some(new) = new {
+            let applied = Some(Applied::of(&new));
+            match self.start(new).await {
+                Ok(running) => return Some(Replaced { running, applied, failed: None }),
+                Err(error) => reason = error,
+            }
+        }
+        match self.start(old.clone()).await {
+            Ok(running) => {
+                let failed =
+                    format!("the last reload failed, the old configuration runs again: {reason}");
+                Some(Replaced { running, applied: None, failed: Some(failed) })
+            }
+            Err(error) => {
+                let warning = format!(
+                    "no messages are accepted: the new configuration does not start ({reason}), nor does the old one ({error}); trying again"
+                );
+                tracing::error!("{warning}");
+                self.admin.show(|view| view.warnings = vec![warning]);
+                None
+            }
+        }
+    }
+
+    async fn start(&self, config: Config) -> Result<Running, String> {
+        let error = match Running::start(config, self.listeners, self.taps).await {
+            Ok(running) => return Ok(running),
+            Err(error) => Chain(&error).to_string(),
+        };
+        tracing::error!("{error}");
+        plugins_let_go().await;
+        Err(error)
+    }
+
+    /// Waits for the next attempt, or for a signal; true when it is one to stop.
+    async fn stopped_within(&mut self, wait: Duration) -> bool {
+        match tokio::time::timeout(wait, self.signals.recv()).await {
+            Err(_) | Ok(Some(Signal::Hangup)) => false,
+            Ok(_) => true,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! A view of messages as receivers confirm them: bounded, sampled, and never in the way of delivery.
+
+mod count;
+mod show;
+mod stream;
+mod wrap;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::Bytes;
+use poa_core::Message;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+pub(crate) use stream::Stream;
+pub(crate) use wrap::watched;
+
+use count::Counting;
+
+/// The most clients that watch at once.
+const MAX_WATCHERS: usize = 8;
+/// How many lines wait for a client that reads slowly; later ones are left out.
+const WAITING: usize = 256;
+/// Lines a second, unless asked otherwise.
+const RATE: u32 = 100;
+/// The most lines a second that can be asked for.
+const MAX_RATE: u32 = 1000;
+
+/// The messages to show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TapFilter {
+    /// Only this data type.
+    data_type: Option<String>,
+    /// Only of this agent.
+    agent: Option<String>,
+    /// Only as this receiver gets them.
+    receiver: Option<String>,
+    /// The most lines a second.
+    rate: Option<u32>,
+}
+
+impl TapFilter {
+    /// Reads the query of a URL.
+    ///
+    /// # Errors
+    /// The key or value that is not known.
+    pub(crate) fn parse(query: &str) -> Result<Self, String> {
+        let mut filter = Self::default();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let value = value.into_owned();
+            match &*key {
+                "type" => filter.data_type = Some(value),
+                "agent" => filter.agent = Some(value),
+                "receiver" => filter.receiver = Some(value),
+                "rate" => filter.rate = Some(rate(&value)?),
+                _ => {
+                    return Err(format!(
+                        "unknown key `{key}`; known keys: type, agent, receiver, rate"
+                    ));
+                }
+            }
+        }
+        Ok(filter)
+    }
+
+    fn wants(&self, receiver: &str, message: &Message) -> bool {
+        let is = |wanted: &Option<String>, found: &str| {
+            wanted.as_deref().is_none_or(|wanted| wanted == found)
+        };
+        is(&self.receiver, receiver)
+            && is(&self.data_type, message.data_type().name())
+            && is(&self.agent, message.agent_id().as_str())
+    }
+}
+
+fn rate(text: &str) -> Result<u32, String> {
+    let rate = text.parse().ok().filter(|rate| (1..=MAX_RATE).contains(rate));
+    rate.ok_or_else(|| format!("`{text}` is not a rate; write a number from 1 to {MAX_RATE}"))
+}
+
+/// All clients that watch. Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Taps(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// False while no client watches: then a batch costs one look at this flag.
+    watched: AtomicBool,
+    watchers: Mutex<Vec<Watcher>>,
+}
+
+#[derive(Debug)]
+struct Watcher {
+    lines: mpsc::Sender<Bytes>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tap { filter: TapFilter, pace: Pace },
+    Top(Box<Counting>),
+}
+
+impl Taps {
+    /// Shows messages, one JSON object a line. `None` when too many clients watch already.
+    pub(crate) fn tap(&self, filter: TapFilter) -> Option<Stream> {
+        let rate = filter.rate.unwrap_or(RATE);
+        self.watch(Kind::Tap { filter, pace: Pace::new(rate, Instant::now()) })
+    }
+
+    /// Shows each second how many messages each agent sent and each receiver got, one JSON object a line.
+    pub(crate) fn top(&self) -> Option<Stream> {
+        let stream = self.watch(Kind::Top(Box::default()))?;
+        tokio::spawn(self.clone().tick());
+        Some(stream)
+    }
+
+    /// A receiver has confirmed these.
+    pub(crate) fn delivered(&self, receiver: &str, batch: &[Message]) {
+        if !self.0.watched.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut watchers = self.watchers();
+        watchers.retain_mut(|watcher| watcher.delivered(receiver, batch));
+        self.0.watched.store(!watchers.is_empty(), Ordering::Relaxed);
+    }
+
+    /// Disconnects all clients.
+    pub(crate) fn close(&self) {
+        self.watchers().clear();
+        self.0.watched.store(false, Ordering::Relaxed);
+    }
+
+    fn watch(&self, kind: Kind) -> Option<Stream> {
+        let (lines, come) = mpsc::channel(WAITING);
+        let mut watchers = self.watchers();
+        watchers.retain(|watcher| !watcher.lines.is_closed());
+        if watchers.len() >= MAX_WATCHERS {
+            return None;
+        }
+        watchers.push(Watcher { lines, kind });
+        self.0.watched.store(true, Ordering::Relaxed);
+        Some(Stream::new(come))
+    }
+
+    /// Lets each count say what it has, every second, as long as there is one.
+    async fn tick(self) {
+        let mut every = tokio::time::interval(count::EVERY);
+        loop {
+            every.tick().await;
+            let mut watchers = self.watchers();
+            watchers.retain_mut(Watcher::tell);
+            let counts = watchers.iter().any(|watcher| matches!(watcher.kind, Kind::Top(_)));
+            self.0.watched.store(!watchers.is_empty(), Ordering::Relaxed);
+            if !counts {
+                return;
+            }
+        }
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<Watcher>> {
+        self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watcher {
+    /// False when it is gone.
+    fn delivered(&mut self, receiver: &str, batch: &[Message]) -> bool {
+        let Self { lines, kind } = self;
+        match kind {
+            Kind::Top(counting) => counting.add(receiver, batch),
+            Kind::Tap { filter, pace } => {
+                for message in batch.iter().filter(|message| filter.wants(receiver, message)) {
+                    show_one(lines, pace, receiver, message);
+                }
+            }
+        }
+        !lines.is_closed()
+    }
+
+    /// Says what was counted; false when it is gone. One second is told at a time, however many ticks come.
+    fn tell(&mut self) -> bool {
+        if let Kind::Top(counting) = &mut self.kind
+            && let Some(line) = counting.take(Instant::now())
+        {
+            let _ = self.lines.try_send(line);
+        }
+        !self.lines.is_closed()
+    }
+}
+
+fn show_one(lines: &mpsc::Sender<Bytes>, pace: &mut Pace, receiver: &str, message: &Message) {
+    let Some(left_out) = pace.take(Instant::now()) else { return };
+    // A place first: what cannot be sent is not worth writing.
+    match lines.try_reserve() {
+        Ok(place) => place.send(show::line(receiver, message, left_out)),
+        Err(_) => pace.missed(left_out + 1),
+    }
+}
+
+/// So many a second, and how many were left out since the last one.
+#[derive(Debug)]
+struct Pace {
+    rate: u32,
+    left: u32,
+    since: Instant,
+    left_out: u64,
+}
+
+impl Pace {
+    fn new(rate: u32, since: Instant) -> Self {
+        Self { rate, left: rate, since, left_out: 0 }
+    }
+
+    /// How many were left out before this one; none when this one is to be left out, too.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        if now.saturating_duration_since(self.since) >= count::EVERY {
+            (self.since, self.left) = (now, self.rate);
+        }
+        if self.left == 0 {
+            self.left_out += 1;
+            return None;
+        }
+        self.left -= 1;
+        Some(std::mem::take(&mut self.left_out))
+    }
+
+    fn missed(&mut self, count: u64) {
+        self.left_out += count;
+    }
+}
+
+#[cfg(test)]
+mod tests;
