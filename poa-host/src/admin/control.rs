@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{RawQuery, Request, State};
-use axum::http::{HeaderMap, StatusCode};
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -61,7 +61,8 @@ impl Control {
     /// True for requests with the token in the data directory or the one of `[admin]`.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(AUTHORIZATION);
-        let own = self.token.get().zip(given).is_some_and(|(own, given)| own.opens(given.as_bytes()));
+        let own =
+            self.token.get().zip(given).is_some_and(|(own, given)| own.opens(given.as_bytes()));
         own || self.configured.as_ref().is_some_and(|token| presents(headers, token))
     }
 

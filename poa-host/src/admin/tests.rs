@@ -12,8 +12,7 @@ async fn is_alive_but_not_ready_while_starting() {
     let settings = AdminSettings { listen: ([127, 0, 0, 1], 0).into(), ..Default::default() };
     let dir = tempfile::tempdir().unwrap();
     let (view, listeners) = (View::new(About::default()), Listeners::default());
-    let admin =
-        Admin::start(&settings, dir.path(), &listeners, view, Control::new().0).unwrap();
+    let admin = Admin::start(&settings, dir.path(), &listeners, view, Control::new().0).unwrap();
     let expected = [
         ("/health/live", "HTTP/1.1 200", "true"),
         ("/health/ready", "HTTP/1.1 503", "starting: the plugins are being built"),
