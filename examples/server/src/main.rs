@@ -2,6 +2,7 @@
 
 mod check;
 mod cli;
+mod cluster;
 mod context;
 mod contract;
 mod demo;
@@ -79,6 +80,8 @@ fn act(cli: Cli, logs: &Logs) -> Result<u8, Failure> {
         Command::New(options) => scaffold::new(&options),
         Command::Dlq(args) => dlq::dlq(&args, cx),
         Command::User(args) => on_runtime(user::user(args, cx)),
+        Command::Receivers(command) => on_runtime(cluster::receivers(command, cx.source())),
+        Command::Cluster(command) => on_runtime(cluster::cluster(command, cx.source())),
         Command::Plan(options) => live::plan(&options, cx),
         Command::Reload(options) => live::reload(&options, cx),
         Command::Tap(options) => live::tap(&options, cx),

@@ -3,6 +3,7 @@
 use poa_auth::AuthHandler;
 use poa_core::Registry;
 use poa_engine_local::{Log, Memory};
+use poa_engine_nats::Nats;
 use poa_exec::{ExecHandler, ExecReceiver};
 use poa_handler_rest::Rest;
 use poa_handler_ws::Ws;
@@ -11,8 +12,16 @@ use poa_receiver_dynamo::DynamoDb;
 use poa_receiver_postgres::Postgres;
 use poa_receiver_sqlite::Sqlite;
 
+/// The name of the engine that spans machines.
+pub(crate) const ENGINE_NATS: &str = "nats";
+
 /// Every kind of engine, handler and receiver this server knows.
 pub(crate) fn registry() -> Registry {
+    plugins().engine::<Nats>(ENGINE_NATS)
+}
+
+/// All of them but for the engine that spans machines.
+pub(crate) fn plugins() -> Registry {
     Registry::new()
         .engine::<Log>("log")
         .engine::<Memory>("memory")

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cluster;
 mod data;
 mod live;
 mod plugin;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use cluster::{Cluster, Receivers};
 pub(crate) use data::{Dlq, DlqArgs, Letters, Place, User, UserArgs};
 pub(crate) use live::{Graph, GraphFormat, PlanArgs, Reload, Tap, Top};
 pub(crate) use plugin::{Form, New, Plugin, Role, Test};
@@ -64,6 +66,12 @@ pub(crate) enum Command {
     User(UserArgs),
     /// Manages the dead letters in the data directory, also while the server runs
     Dlq(DlqArgs),
+    /// Lists or forgets the receivers of a cluster, with `engine = "nats"`
+    #[command(subcommand)]
+    Receivers(Receivers),
+    /// Shows the stream and the receivers of a cluster, with `engine = "nats"`
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// Prints what a reload would start, stop, replace and leave alone
     Plan(PlanArgs),
     /// Reloads the configuration of the running server, and waits for the result

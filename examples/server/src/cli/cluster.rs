@@ -1,0 +1,29 @@
+//! The commands about a cluster.
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Receivers {
+    /// Lists every receiver of the cluster: which nodes hold it, and what waits for it
+    #[command(alias = "ls")]
+    List {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forgets a receiver: removes its cursors, and discards its backlog
+    Forget {
+        /// The name of the receiver
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Cluster {
+    /// Shows the stream, its replicas and its receivers
+    Status {
+        /// Prints JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
