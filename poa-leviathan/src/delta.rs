@@ -1,4 +1,4 @@
-//! What changes between two models, as a list of instructions in a fixed order.
+//! The changes between two models, as a list of instructions in a fixed order.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What can be wrong with a request or with the host.
+//! Errors of requests and of the host.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What happened to networks and containers, for those who are told.
+//! Events: changes of networks and containers.
 
 use serde::{Deserialize, Serialize};
 

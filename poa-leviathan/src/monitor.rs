@@ -22,7 +22,7 @@ struct Watching {
     entries: BTreeMap<ContainerId, Entry>,
 }
 
-/// What a client asked for.
+/// The request of a client.
 #[derive(Clone, Debug)]
 struct Request {
     cin: CinId,

@@ -10,7 +10,7 @@ use crate::{CenId, CinId, ContainerId};
 /// interface that exists, so between the two messages this and the [`Mac`] are the mark.
 pub const GROUP: u32 = 0x4c65_7669;
 
-/// What an interface is for. Its text is the alias that proves whose it is: `leviathan:<cen>` for a bridge,
+/// The purpose of an interface. Its text is the alias that proves whose it is: `leviathan:<cen>` for a bridge,
 /// `leviathan:<cen>:<container>:<number>` for an end of a wire, `leviathan:<cin>:trunk:<cen>` for an end of a trunk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
@@ -23,7 +23,7 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// What the alias of an interface of this name says. The name decides where an alias could be read in two ways.
+    /// Reads the alias of an interface of this name. The name decides where an alias is ambiguous.
     #[must_use]
     pub fn of_interface(name: &str, alias: &str) -> Option<Self> {
         if let ["leviathan", cin, "trunk", cen] = *alias.split(':').collect::<Vec<_>>()
@@ -98,7 +98,7 @@ impl Mac {
     }
 }
 
-/// Which interface of a purpose.
+/// An end of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum End {

@@ -1,4 +1,4 @@
-//! What is done to a host, one step at a time.
+//! Operations: the steps that change a host.
 
 use std::fmt;
 use std::net::Ipv4Addr;

@@ -14,7 +14,7 @@ pub enum Style {
     /// The commands of the original: `brctl`, `ifconfig`, `docker inspect`. The prefix is where it saw the file system of the host,
     /// such as `/host`; process ids show as `{pid:<container>}` unless they are given.
     Original {
-        /// Where `/proc` and `/var` of the host are.
+        /// The directory with `/proc` and `/var` of the host.
         prefix: String,
         /// Process ids that are known.
         pids: BTreeMap<ContainerId, u32>,

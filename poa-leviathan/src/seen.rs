@@ -1,4 +1,4 @@
-//! What a look at the host and into its containers shows.
+//! The observed state of the host and its containers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -7,18 +7,18 @@ use crate::name::{End, Mac, Purpose, trunk_names};
 use crate::wire::{Side, wires_of};
 use crate::{ContainerId, Error, Model};
 
-/// Whose an interface is.
+/// The owner of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Owner {
     /// Ours, for this purpose.
     Ours(Purpose),
-    /// Ours by its mark, made by somebody who died before the alias was set.
+    /// Ours by its mark, made by a process that died before it set the alias.
     Unfinished(Mac),
     /// Not ours. It is never touched.
     Foreign,
 }
 
-/// What kind of interface it is.
+/// The kind of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum LinkKind {
@@ -32,7 +32,7 @@ pub enum LinkKind {
 pub struct Link {
     /// Its index in its namespace.
     pub index: u32,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Owner,
     /// Its kind.
     pub kind: LinkKind,
@@ -49,7 +49,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// What it is for, if it is ours.
+    /// Its purpose, if it is ours.
     #[must_use]
     pub fn purpose(&self) -> Option<&Purpose> {
         match &self.owner {

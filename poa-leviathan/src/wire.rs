@@ -5,7 +5,7 @@ use std::fmt;
 use crate::model::{Model, WireType};
 use crate::{CenId, ContainerId};
 
-/// Which side of a pair an end is on.
+/// A side of a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// Inside a container.
@@ -109,7 +109,7 @@ impl Wire {
         self.ends.iter().filter(|end| end.side == Side::In).map(|end| &end.container)
     }
 
-    /// What tells two wires apart: the pair of their ends, in either order.
+    /// The identity of a wire: its pair of ends, in either order.
     pub(crate) fn key(&self) -> (EndId, EndId) {
         let [a, b] = self.ends.clone();
         if a <= b { (a, b) } else { (b, a) }

@@ -15,7 +15,7 @@ use crate::{CenId, Code, ContainerId, Error};
 type Priors = BTreeMap<CenId, Status>;
 
 impl Leviathan {
-    /// Puts CENs on the host. Returns once the intent is durable; the work goes on.
+    /// Puts CENs on the host. Returns once the intent is durable; the work continues in the background.
     ///
     /// # Errors
     /// `unknown_cen`, `busy`, `foreign_interface`. Nothing is changed then.
@@ -23,7 +23,7 @@ impl Leviathan {
         self.0.begin(ids, Status::Preparing).await
     }
 
-    /// Takes CENs off the host; their definitions stay. Returns once the intent is durable; the work goes on.
+    /// Takes CENs off the host; their definitions stay. Returns once the intent is durable; the work continues in the background.
     ///
     /// # Errors
     /// `unknown_cen`, `busy`, `cen_in_use`. Nothing is changed then.
@@ -83,7 +83,7 @@ impl Inner {
         Ok(Job { ids, work })
     }
 
-    /// A bridge cannot take the name of an interface that somebody else made.
+    /// A bridge cannot take the name of an interface that another program made.
     async fn refuse_foreign(&self, cens: &[CenId]) -> Result<(), Error> {
         let session = self.in_time("look at the host", self.executor.look(&[])).await?;
         let host = &session.seen().host;
@@ -208,7 +208,7 @@ impl Inner {
     }
 }
 
-/// Checks the CENs of a request once more, and moves them all on their way.
+/// Checks the CENs of a request again, and moves them all on their way.
 fn mark(model: &mut Model, ids: &[String], to: Status) -> Result<(Vec<CenId>, Priors), Error> {
     let cens = model.known_cens(ids)?;
     let is_busy = |cen: &&CenId| model.cens()[*cen].status().is_busy();

@@ -32,7 +32,7 @@ impl Leviathan {
         self.0.complete(import).await
     }
 
-    /// Gives the members of CINs their addresses. Returns once the intent is durable; the work goes on.
+    /// Gives the members of CINs their addresses. Returns once the intent is durable; the work continues in the background.
     ///
     /// # Errors
     /// `unknown_cin`, `busy`, `cen_not_ready`. Nothing is changed then.
@@ -40,7 +40,7 @@ impl Leviathan {
         self.0.begin_cins(ids, Status::Preparing).await
     }
 
-    /// Takes the addresses away; the definitions stay. Returns once the intent is durable; the work goes on.
+    /// Takes the addresses away; the definitions stay. Returns once the intent is durable; the work continues in the background.
     ///
     /// # Errors
     /// `unknown_cin`, `busy`. Nothing is changed then.

@@ -10,7 +10,7 @@ use crate::operation::Operation;
 use crate::plan::{self, Missing, Plan, Scope, Task};
 use crate::{CenId, Code, ContainerId, Error};
 
-/// What a pass over some CENs did.
+/// The result of a pass that covers some CENs.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     /// CENs that are not where they should be, and why.
@@ -24,9 +24,9 @@ pub(super) struct Outcome {
 }
 
 impl Inner {
-    /// Brings the CENs of a scope where `model` says they should be. A CEN that fails is left where it is; the others go on.
+    /// Brings the CENs of a scope where `model` says they should be. A CEN that fails is left where it is; the others continue.
     ///
-    /// Whoever calls holds the locks of these CENs.
+    /// The caller holds the locks of these CENs.
     pub(super) async fn converge(
         &self,
         model: &Model,

@@ -58,7 +58,7 @@ impl Inner {
         done.await.map_err(ended)?.map_err(|error| broken(&error))
     }
 
-    /// Runs `work` on a task that goes on when nobody waits for it, and ends when this is stopped.
+    /// Runs `work` on a task that continues when the handle is dropped, and ends when this is stopped.
     pub(super) fn spawn<R: Send + 'static>(
         &self,
         work: impl Future<Output = R> + Send + 'static,

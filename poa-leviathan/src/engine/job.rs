@@ -1,4 +1,4 @@
-//! Work that goes on after its request was answered.
+//! Work that continues after its request was answered.
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ pub struct Failed {
     pub error: Error,
 }
 
-/// What became of a job.
+/// The result of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// The ids that are where they should be, in the order of the request.
@@ -41,7 +41,7 @@ impl Report {
     }
 }
 
-/// Work that was begun. It goes on when this is dropped.
+/// Work that was begun. It continues when this is dropped.
 #[derive(Debug)]
 pub struct Job {
     pub(super) ids: Vec<String>,

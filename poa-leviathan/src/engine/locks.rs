@@ -8,7 +8,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::CenId;
 
-/// Locks by CEN. Whoever needs several takes them in ascending order of id, so that no two wait for each other.
+/// Locks by CEN. A task that needs several takes them in ascending order of id, so that no two tasks wait for each other.
 #[derive(Debug, Default)]
 pub(super) struct Locks {
     known: Mutex<BTreeMap<CenId, Weak<tokio::sync::Mutex<()>>>>,
@@ -38,7 +38,7 @@ impl Locks {
         if let Some(lock) = known.get(cen).and_then(Weak::upgrade) {
             return lock;
         }
-        // Those that nobody holds or waits for are forgotten here, so that the map has no more entries than twice those in use.
+        // Unused locks are removed here, so that the map has no more entries than twice those in use.
         if known.len() > 2 * known.values().filter(|lock| lock.strong_count() > 0).count() {
             known.retain(|_, lock| lock.strong_count() > 0);
         }

@@ -8,6 +8,7 @@ mod job;
 mod locks;
 mod members;
 mod pool;
+mod preview;
 mod reconcile;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 pub use job::{Failed, Job, Report};
 pub use pool::Containers;
+pub use preview::Direction;
 
 use self::locks::Locks;
 use crate::executor::Executor;
@@ -40,7 +42,7 @@ pub struct Options {
     pub deadline: Duration,
     /// How often the host is compared with the model when nothing else calls for it.
     pub interval: Duration,
-    /// Whether events are kept until somebody confirms them.
+    /// Whether events are kept until they are confirmed.
     pub keep_events: bool,
 }
 
@@ -59,7 +61,7 @@ impl Default for Options {
 
 /// The networks of a host. Clones share them.
 ///
-/// Every method may be dropped before it is done: what was begun goes on, on a task of its own, until it is done or this is
+/// Every method may be dropped before it is done: the work continues on a task of its own, until it is done or this is
 /// [stopped](Running).
 #[derive(Clone)]
 pub struct Leviathan(pub(crate) Arc<Inner>);
@@ -73,9 +75,9 @@ pub(crate) struct Inner {
     /// The members of CENs on the host that do not run.
     missing: Mutex<BTreeSet<ContainerId>>,
     locks: Locks,
-    /// Whoever changes addresses: the default route of a container is shared by its CINs.
+    /// Held while addresses change: the default route of a container is shared by its CINs.
     addressing: tokio::sync::Mutex<()>,
-    /// Where containers are started, if they can be.
+    /// Starts containers, if that is possible.
     containers: Option<Arc<dyn Containers>>,
     tasks: TaskTracker,
     stop: CancellationToken,

@@ -42,7 +42,7 @@ impl Inner {
         }
     }
 
-    /// One pass over everything that is defined, a network at a time.
+    /// Compares everything that is defined with the host, a network at a time.
     pub(super) async fn reconcile(&self, at_start: bool) {
         for scope in networks(&self.model()) {
             self.reconcile_scope(&scope, at_start).await;
@@ -97,7 +97,7 @@ impl Inner {
         }
     }
 
-    /// Remembers which members run, and tells of those that do no longer, or again. Those in `lost` are nobody's members any more.
+    /// Remembers which members run, and reports members that stopped or came back. Containers in `lost` are no longer members.
     pub(super) async fn note_presence(&self, outcome: &Outcome, lost: &[ContainerId]) {
         let mut news = Vec::new();
         {
@@ -140,7 +140,7 @@ fn networks(model: &Model) -> Vec<Scope> {
     scopes
 }
 
-/// What of a scope no operation is under way on. The CENs of a CIN that is on its way are on theirs.
+/// The part of a scope without an operation under way. A CIN that is being made or destroyed keeps its CENs busy.
 fn idle(model: &Model, scope: &Scope) -> Scope {
     let is_busy = |cin: &CinId| model.cins().get(cin).is_some_and(|cin| cin.status().is_busy());
     if scope.all_cins(model).iter().any(is_busy) {

@@ -10,7 +10,7 @@ use crate::operation::Operation;
 use crate::seen::Seen;
 use crate::{ContainerId, Error};
 
-/// What goes wrong.
+/// A kind of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operation is not done, and fails.

@@ -1,4 +1,4 @@
-//! Who looks at a host and changes it.
+//! Executors: they inspect a host and change it.
 
 mod fault;
 #[cfg(target_os = "linux")]
@@ -55,7 +55,7 @@ pub trait Executor: fmt::Debug + Send + Sync {
 /// A look, and the means to change what was seen.
 #[async_trait]
 pub trait Session: Send {
-    /// What was seen. It does not follow the operations.
+    /// The state that was seen. It does not follow the operations.
     fn seen(&self) -> &Seen;
 
     /// Does one operation. What is there already stays; what is to go and is not there is a success.

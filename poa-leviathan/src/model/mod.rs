@@ -14,7 +14,7 @@ pub use container::Container;
 
 use crate::{CenId, CinId, Code, ContainerId, Error};
 
-/// Where a CEN or a CIN is on its way between definition and host.
+/// The state of a CEN or CIN, between definition and host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What is in the way of a plan, and what is left of earlier ones.
+//! Obstacles to a plan, and remains of earlier ones.
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! From what is meant to be and what is seen to the operations in between. Pure: no I/O.
+//! From the target and the observed state to the operations in between. Pure: no I/O.
 //!
-//! What is meant to be follows from the model alone: a CEN or CIN that is preparing or ready is to be on the host, all others are not. Making,
+//! The target follows from the model alone: a CEN or CIN that is preparing or ready is to be on the host, all others are not. Making,
 //! destroying, rolling back and recovering from a crash are therefore one function, [`converge`].
 
 mod address;
@@ -13,7 +13,7 @@ use crate::operation::Operation;
 use crate::seen::Seen;
 use crate::{CenId, CinId, ContainerId, Error, Model};
 
-/// What a plan is about. Whatever is not in it stays as it is.
+/// The networks that a plan covers. All others stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// The CENs, in the order in which they are to be handled.
@@ -75,7 +75,7 @@ impl Scope {
     }
 }
 
-/// What becomes of a CEN with a member that is not there.
+/// The treatment of a CEN with a missing member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// It fails, and nothing of it is touched: a client asked for it.
@@ -84,27 +84,27 @@ pub enum Missing {
     IsLeftOut,
 }
 
-/// What is asked for.
+/// The input of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
     /// The host id, which goes into names that are too long otherwise.
     pub host: &'a str,
-    /// What is meant to be.
+    /// The target.
     pub model: &'a Model,
-    /// What was meant to be before; decides the order in which things go.
+    /// The target before; decides the order in which things go.
     pub before: &'a Model,
-    /// What it is about.
+    /// The networks it covers.
     pub scope: &'a Scope,
     /// The containers whose namespaces are to be linked.
     pub link: &'a [ContainerId],
-    /// What becomes of a CEN with a member that is not there.
+    /// The treatment of a CEN with a missing member.
     pub missing: Missing,
 }
 
 /// The operations that lead there, in order, and the CENs for which there are none because something is in the way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// What to do.
+    /// The operations, in order.
     pub operations: Vec<Operation>,
     /// The CENs that cannot be handled, and why. No operation touches them.
     pub refused: BTreeMap<CenId, Error>,

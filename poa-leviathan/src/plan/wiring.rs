@@ -113,7 +113,7 @@ fn wanted_wires(task: &Task<'_>, seen: &Seen, cen: &CenId) -> Vec<Wire> {
     wires.filter(|wire| wire.containers().all(|c| seen.inside.contains_key(c))).collect()
 }
 
-/// What is there of a wire.
+/// The state of a wire on the host.
 enum State {
     /// Nothing.
     Absent,

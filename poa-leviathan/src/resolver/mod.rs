@@ -57,7 +57,7 @@ impl Namespace {
         Ok(Self { file, id })
     }
 
-    /// What tells one namespace from another while it is open.
+    /// The identity of the namespace; unique while it is open.
     #[must_use]
     pub fn id(&self) -> (u64, u64) {
         self.id

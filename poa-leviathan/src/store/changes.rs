@@ -4,7 +4,7 @@ use crate::event::Event;
 use crate::model::{Cen, Cin, Container, Model};
 use crate::{CenId, CinId, ContainerId};
 
-/// What differs between two models, record by record, and the events that go with it.
+/// The differences between two models, record by record, and the events that go with it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// CENs that differ; `None` is gone.
@@ -20,7 +20,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// What leads from `old` to `new`.
+    /// The changes from `old` to `new`.
     #[must_use]
     pub fn between(old: &Model, new: &Model, events: Vec<Event>) -> Self {
         Self {

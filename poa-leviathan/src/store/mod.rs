@@ -1,4 +1,4 @@
-//! Where definitions and statuses are kept.
+//! Stores for definitions and statuses.
 
 mod changes;
 mod memory;
@@ -30,7 +30,7 @@ pub enum StoreError {
         file: String,
         /// The record.
         what: String,
-        /// What is wrong with it.
+        /// The problem with it.
         reason: String,
     },
     /// The file was written by a newer version.
@@ -56,7 +56,7 @@ pub struct Unconfirmed {
     pub event: Event,
 }
 
-/// Keeps one model, and the events that nobody has confirmed. Every method blocks.
+/// Keeps one model, and the events that are not confirmed. Every method blocks.
 pub trait Store: Send + 'static {
     /// Reads the model.
     ///

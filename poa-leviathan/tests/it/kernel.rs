@@ -97,7 +97,7 @@ impl Lab {
         self.netlink.look(&names).await.unwrap().seen().clone()
     }
 
-    /// What a person would compare: everything but indices.
+    /// The state without indices.
     async fn snapshot(&self, names: &[&str]) -> String {
         let seen = self.look(names).await;
         let master = |link: &Link| {
@@ -470,7 +470,7 @@ async fn apply(leviathan: &Leviathan, change: &str) -> bool {
     };
     let report = job.unwrap().wait().await;
     if report.failed.len() == 1 && report.done.len() == 1 {
-        // The other CEN of the batch went on; take it back by hand.
+        // The other CEN of the batch is made; take it back by hand.
         let back = if change == "make" { "destroy" } else { "make" };
         let ids = ids(&[&report.done[0]]);
         let job = if back == "make" {

@@ -1,4 +1,4 @@
-//! What has to be so before anything is changed, and what a person should know.
+//! Checks before anything is changed: capabilities, and settings that operators should know of.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ impl Preflight {
         }
     }
 
-    /// Refuses to go on without the capabilities.
+    /// Checks the capabilities.
     ///
     /// # Errors
     /// When one is missing; the text has the cure.
@@ -57,7 +57,7 @@ impl Preflight {
         Err(Error::new(Code::Internal, why))
     }
 
-    /// What a person should know.
+    /// Settings of this machine that an operator should know of.
     #[must_use]
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings = Vec::new();

@@ -17,7 +17,7 @@ const ANSWER: usize = 64 << 10;
 /// How often a list that changed while it was read is read again.
 const RETRIES: usize = 8;
 
-/// What is to happen to something that exists.
+/// The treatment of an object that exists.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Exists {
     /// The request changes it, or is about something else.

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod access;
+mod answer;
+mod config;
+mod events;
+mod handler;
+mod monitor;
+mod route;
+mod service;
+
+pub use config::{Config, ExecutorKind, ResolverKind};
+pub use handler::Networks;
