@@ -1,9 +1,7 @@
 //! The engines, each made once for a handler and the receivers that share it.
 
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
 use poa_core::config::{Problem, Secret};
 use poa_core::{BuildContext, BuildError};
 use poa_gilmour::{Engine, MemoryEngine, Options};
@@ -97,16 +95,7 @@ impl HostMemory {
 }
 
 fn memory_of_host(cx: &BuildContext) -> Arc<HostMemory> {
-    static HOSTS: Mutex<Vec<(PathBuf, Weak<HostMemory>)>> = Mutex::new(Vec::new());
-    let mut hosts = HOSTS.lock();
-    hosts.retain(|(_, memory)| memory.strong_count() > 0);
-    let known = hosts.iter().find(|(data_dir, _)| data_dir == cx.data_dir());
-    if let Some(memory) = known.and_then(|(_, memory)| memory.upgrade()) {
-        return memory;
-    }
-    let memory = Arc::new(HostMemory::default());
-    hosts.push((cx.data_dir().to_owned(), Arc::downgrade(&memory)));
-    memory
+    cx.shared(HostMemory::default)
 }
 
 #[cfg(feature = "redis")]
