@@ -5,9 +5,7 @@ mod point;
 
 use http::{HeaderValue, Uri};
 use poa_core::config::{Duration, Problem, Secret};
-use poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, Receiver, Plugin, async_trait,
-};
+use poa_core::{BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait};
 use schemars::JsonSchema;
 use serde::Deserialize;
 

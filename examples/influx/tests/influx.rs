@@ -7,8 +7,8 @@ mod support;
 use http::StatusCode;
 use influx::{Config, InfluxReceiver};
 use poa_core::config::Secret;
-use poa_core::{BuildContext, DeliveryError, Message, Receiver as _, Plugin as _};
-use poa_testkit::{Samples, factory, receiver_contract};
+use poa_core::{BuildContext, DeliveryError, Message, Plugin as _, Receiver as _};
+use poa_testkit::{Samples, receiver_contract, receiver_factory};
 use serde_json::json;
 
 use support::Server;
@@ -17,7 +17,7 @@ use support::Server;
 async fn honours_the_receiver_contract() {
     let (server, address) = Server::start().await;
     let config = Config::new(format!("{address}/write?db=poa"));
-    receiver_contract(factory::<InfluxReceiver>(config), async || server.ids()).await;
+    receiver_contract(receiver_factory::<InfluxReceiver>(config), async || server.ids()).await;
 }
 
 async fn receiver(config: Config) -> InfluxReceiver {
@@ -63,8 +63,10 @@ async fn refused_points_are_permanent_and_all_else_is_transient() {
 #[tokio::test]
 async fn messages_of_one_microsecond_are_all_stored() {
     let (server, address) = Server::start().await;
-    let host =
-        poa_testkit::TestHost::with_receiver(factory::<InfluxReceiver>(Config::new(address))).await;
+    let host = poa_testkit::TestHost::with_receiver(receiver_factory::<InfluxReceiver>(
+        Config::new(address),
+    ))
+    .await;
     let drafts =
         (0..500).map(|n| host.draft("pump-7", "system_metrics", &json!({"n": n}))).collect();
     let context = host.handle().context("sender");

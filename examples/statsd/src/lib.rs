@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use poa_core::config::{Duration, Problem};
 use poa_core::telemetry::Counter;
 use poa_core::{
-    BuildContext, BuildError, CustomHandler, DataType, Draft, HandlerContext, Plugin,
-    PluginError, ReceiptError, async_trait,
+    BuildContext, BuildError, CustomHandler, DataType, Draft, HandlerContext, Plugin, PluginError,
+    ReceiptError, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -177,8 +177,11 @@ impl<'a> Work<'a> {
         let text = String::from_utf8_lossy(datagram);
         for line in text.lines().filter(|line| !line.is_empty()) {
             match Line::parse(line) {
-                Ok(line) if self.agents.add(from.ip(), line) => {}
-                Ok(_) => _ = self.dropped.inc(),
+                Ok(line) => {
+                    if !self.agents.add(from.ip(), line) {
+                        self.dropped.inc();
+                    }
+                }
                 Err(error) => {
                     self.invalid.inc();
                     tracing::debug!(%from, line, "invalid line: {error}");

@@ -63,7 +63,8 @@ async fn a_stop_sends_the_last_samples() {
 #[tokio::test]
 async fn a_data_type_that_is_not_declared_is_refused() {
     let config = Config { data_type: "weather".into(), ..settings(config::Duration::from_secs(1)) };
-    let started = poa_core::Host::builder().engine::<poa_engine_local::Memory>("memory", Default::default())
+    let started = poa_core::Host::builder()
+        .engine::<poa_engine_local::Memory>("memory", Default::default())
         .data_types(["system_metrics"])
         .handler::<Statsd>("statsd", config)
         .start()

@@ -4,10 +4,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::crew::MOST_LEFT;
-use super::desk::{Caller, Desk};
+use super::call_table::{CallTable, Caller};
 use super::instance::{InUse, receive};
-use super::plug::Plug;
+use super::loaded_kind::LoadedKind;
+use super::thread_pool::MOST_LEFT;
 use crate::abi::{self, Bytes};
 use poa_core::{BuildContext, BuildError};
 
@@ -55,18 +55,18 @@ impl Lent {
 ///
 /// Cancel safe: an instance that is built too late is dropped. Until then, it counts as left behind by the library.
 pub(crate) async fn build(
-    plug: Arc<Plug>,
+    loaded: Arc<LoadedKind>,
     config: String,
     cx: &BuildContext,
 ) -> Result<InUse, BuildError> {
-    refuse_when_stuck(plug.desk())?;
-    let make = plug.functions().build.expect("a kind without `build` is not loaded");
-    let desk = plug.desk();
-    cx.telemetry().include(&desk.key(), || desk.metrics());
-    let (lent, host) = (Arc::new(Lent::new(config, cx)), desk.seat(cx.name()));
-    let (call, answered) = desk.open(host, Caller::Kind(plug.clone(), host), lent.clone());
-    let mut building = Building { desk, call: Some(call.id) };
-    plug.run("build", call, move || {
+    refuse_when_stuck(loaded.table())?;
+    let make = loaded.functions().build.expect("a kind without `build` is not loaded");
+    let table = loaded.table();
+    cx.telemetry().include(&table.key(), || table.metrics());
+    let (lent, host) = (Arc::new(Lent::new(config, cx)), table.seat(cx.name()));
+    let (call, answered) = table.open(host, Caller::Kind(loaded.clone(), host), lent.clone());
+    let mut building = Building { table, call: Some(call.id) };
+    loaded.run("build", call, move || {
         // SAFETY: a function of a library that is never unloaded; the lent data is kept until the call is completed.
         unsafe { make(&raw const lent.view, call) }
     });
@@ -79,8 +79,8 @@ pub(crate) async fn build(
 }
 
 /// Each call that never returns occupies a thread and memory until the process ends, so their number is limited.
-fn refuse_when_stuck(desk: &Desk) -> Result<(), BuildError> {
-    let (left, library) = (desk.crew().left(), desk.library());
+fn refuse_when_stuck(table: &CallTable) -> Result<(), BuildError> {
+    let (left, library) = (table.pool().left(), table.library());
     if left < MOST_LEFT {
         return Ok(());
     }
@@ -91,14 +91,14 @@ fn refuse_when_stuck(desk: &Desk) -> Result<(), BuildError> {
 
 /// Reports to the call table that a build is no longer awaited.
 struct Building {
-    desk: &'static Desk,
+    table: &'static CallTable,
     call: Option<u64>,
 }
 
 impl Drop for Building {
     fn drop(&mut self) {
         if let Some(call) = self.call {
-            self.desk.give_up(call);
+            self.table.give_up(call);
         }
     }
 }

@@ -11,7 +11,7 @@ use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use super::border::cross;
-use super::desk::{Desk, Seat, Served};
+use super::call_table::{CallTable, Seat, Served};
 use super::outcome::Answer;
 use crate::abi::{self, Bytes, Done, Drafts, Host, Outcome, Sink};
 use crate::sized;
@@ -44,16 +44,16 @@ unsafe fn seat(host: *const Host) -> Option<&'static Seat> {
 
 /// # Safety
 /// As for [`seat`].
-unsafe fn desk(host: *const Host) -> Option<&'static Desk> {
+unsafe fn table(host: *const Host) -> Option<&'static CallTable> {
     // SAFETY: the caller guarantees it.
-    unsafe { seat(host) }.map(|seat| seat.desk)
+    unsafe { seat(host) }.map(|seat| seat.table)
 }
 
 /// # Safety
 /// As for [`seat`].
 unsafe fn served(host: *const Host, handler: u64) -> Option<Served> {
     // SAFETY: the caller guarantees it.
-    unsafe { desk(host) }.and_then(|desk| desk.handler(handler))
+    unsafe { table(host) }.and_then(|table| table.handler(handler))
 }
 
 /// Nothing here should panic; if it does, the process continues.
@@ -64,9 +64,9 @@ fn guard<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
 unsafe extern "C" fn complete(host: *const Host, call: u64, result: *const Outcome) {
     guard((), || {
         // SAFETY: the plugin passes the pointer it was given, and lends the result.
-        let (desk, answer) = unsafe { (desk(host), Answer::read(result)) };
-        if let Some(desk) = desk {
-            desk.complete(call, answer);
+        let (table, answer) = unsafe { (table(host), Answer::read(result)) };
+        if let Some(table) = table {
+            table.complete(call, answer);
         }
     });
 }
@@ -74,10 +74,10 @@ unsafe extern "C" fn complete(host: *const Host, call: u64, result: *const Outco
 unsafe extern "C" fn log(host: *const Host, level: u32, target: Bytes, text: Bytes) {
     guard((), || {
         // SAFETY: the plugin passes the pointer it was given, and lends the texts.
-        let Some(Seat { desk, instance }) = (unsafe { seat(host) }) else { return };
+        let Some(Seat { table, instance }) = (unsafe { seat(host) }) else { return };
         // SAFETY: as above.
         let (module, text) = unsafe { (target.text(), text.text()) };
-        let (plugin, instance, module) = (desk.library(), instance.as_str(), module.as_str());
+        let (plugin, instance, module) = (table.library(), instance.as_str(), module.as_str());
         match level {
             abi::POA_ERROR => {
                 tracing::error!(target: "poa_plugin", plugin, instance, module, "{text}")
@@ -118,7 +118,7 @@ impl Promise {
     /// As for [`seat`].
     unsafe fn of(host: *const Host, done: Done) -> Self {
         // SAFETY: the caller guarantees it.
-        Self(unsafe { desk(host) }.map_or("?", Desk::library), Some(done))
+        Self(unsafe { table(host) }.map_or("?", CallTable::library), Some(done))
     }
 
     fn keep(mut self, code: u32, text: &str) {

@@ -6,7 +6,7 @@ use poa_core::{CustomHandler, HandlerContext, PluginError, async_trait};
 use tokio::runtime::Handle;
 
 use super::border::cross;
-use super::desk::{Desk, Served};
+use super::call_table::{CallTable, Served};
 use super::instance::{InUse, Instance};
 use crate::abi::Sink;
 
@@ -32,10 +32,10 @@ impl ForeignHandler {
             tokio::select! {
                 () = cx.shutdown().cancelled(), if !stopping => {
                     stopping = true;
-                    self.notify("shutdown", self.0.plug().functions().shutdown);
+                    self.notify("shutdown", self.0.loaded().functions().shutdown);
                 }
                 again = revoked => match again {
-                    true => self.notify("revoked", self.0.plug().functions().revoked),
+                    true => self.notify("revoked", self.0.loaded().functions().revoked),
                     false => revocations = None,
                 },
             }
@@ -48,7 +48,7 @@ impl ForeignHandler {
         function: Option<unsafe extern "C-unwind" fn(*mut std::ffi::c_void)>,
     ) {
         if let Some(function) = function {
-            let library = self.0.plug().desk().library();
+            let library = self.0.loaded().table().library();
             // SAFETY: a function of a library that is never unloaded, with its instance; these can be called at any
             // time.
             cross(library, name, || unsafe { function(self.0.pointer()) });
@@ -57,7 +57,7 @@ impl ForeignHandler {
 }
 
 /// Lets a handler use the host as long as this lives.
-struct Serving(&'static Desk, u64);
+struct Serving(&'static CallTable, u64);
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -68,10 +68,10 @@ impl Drop for Serving {
 #[async_trait]
 impl CustomHandler for ForeignHandler {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
-        let run = self.0.plug().functions().run.expect("a handler without `run` is not loaded");
-        let desk = self.0.plug().desk();
-        let number = desk.open_handler(Served { cx: cx.clone(), runtime: Handle::current() });
-        let _serving = Serving(desk, number);
+        let run = self.0.loaded().functions().run.expect("a handler without `run` is not loaded");
+        let table = self.0.loaded().table();
+        let number = table.open_handler(Served { cx: cx.clone(), runtime: Handle::current() });
+        let _serving = Serving(table, number);
         let ended = self.0.call("run", Arc::new(()), move |instance, (), call| {
             // SAFETY: a function of a library that is never unloaded, with its instance.
             unsafe { run(instance, number, call) }
@@ -89,10 +89,10 @@ impl CustomHandler for ForeignHandler {
 
 /// The endpoints of an instance; none if its answer is not a list of texts.
 pub(crate) fn endpoints(instance: &Instance) -> Vec<String> {
-    let Some(endpoints) = instance.plug().functions().endpoints else { return Vec::new() };
+    let Some(endpoints) = instance.loaded().functions().endpoints else { return Vec::new() };
     let mut text = String::new();
     // SAFETY: a function of a library that is never unloaded, with its instance, and a sink that outlives the call.
     let step = || unsafe { endpoints(instance.pointer(), Sink::into(&mut text)) };
-    cross(instance.plug().desk().library(), "endpoints", step);
+    cross(instance.loaded().table().library(), "endpoints", step);
     serde_json::from_str(&text).unwrap_or_default()
 }

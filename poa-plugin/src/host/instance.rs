@@ -9,15 +9,15 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::border::cross;
-use super::crew::Left;
-use super::desk::{Answered, Caller};
+use super::call_table::{Answered, Caller};
+use super::loaded_kind::LoadedKind;
 use super::outcome::Answer;
-use super::plug::Plug;
+use super::thread_pool::Left;
 use crate::abi::{self, Call};
 
 /// The instance of a plugin. Dropped by the plugin once it is unused and every call of it was completed.
 pub(crate) struct Instance {
-    plug: Arc<Plug>,
+    loaded: Arc<LoadedKind>,
     host: &'static abi::Host,
     pointer: Pointer,
     /// Present once the host has released it.
@@ -35,15 +35,15 @@ unsafe impl Sync for Pointer {}
 
 impl Instance {
     pub(crate) fn new(
-        plug: Arc<Plug>,
+        loaded: Arc<LoadedKind>,
         host: &'static abi::Host,
         pointer: *mut c_void,
     ) -> Arc<Self> {
-        Arc::new(Self { plug, host, pointer: Pointer(pointer), left: Mutex::default() })
+        Arc::new(Self { loaded, host, pointer: Pointer(pointer), left: Mutex::default() })
     }
 
-    pub(crate) fn plug(&self) -> &Plug {
-        &self.plug
+    pub(crate) fn loaded(&self) -> &LoadedKind {
+        &self.loaded
     }
 
     pub(crate) fn pointer(&self) -> *mut c_void {
@@ -61,10 +61,10 @@ impl Instance {
         call: impl FnOnce(*mut c_void, &L, Call) + Send + 'static,
     ) -> Answer {
         let caller = Caller::Instance(self.clone());
-        let (number, answered) = self.plug.desk().open(self.host, caller, lent.clone());
+        let (number, answered) = self.loaded.table().open(self.host, caller, lent.clone());
         let mut waiting = Waiting { instance: self, call: number, answered: false };
         let pointer = self.pointer;
-        self.plug.run(function, number, move || {
+        self.loaded.run(function, number, move || {
             let pointer = pointer;
             call(pointer.0, &lent, number);
         });
@@ -76,18 +76,18 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        let Some(free) = self.plug.functions().drop else { return };
-        let (plug, pointer) = (self.plug.clone(), self.pointer);
-        let crew = plug.desk().crew();
-        let left = self.left.lock().take().unwrap_or_else(|| crew.leave());
+        let Some(free) = self.loaded.functions().drop else { return };
+        let (loaded, pointer) = (self.loaded.clone(), self.pointer);
+        let pool = loaded.table().pool();
+        let left = self.left.lock().take().unwrap_or_else(|| pool.leave());
         // It may wait for threads of its own, including the one that has just completed a call.
-        let begun = crew.run(move || {
+        let begun = pool.run(move || {
             let (pointer, _left) = (pointer, left);
             // SAFETY: the last use of the instance: it has no owner, and none of its calls runs.
-            cross(plug.desk().library(), "drop", || unsafe { free(pointer.0) });
+            cross(loaded.table().library(), "drop", || unsafe { free(pointer.0) });
         });
         if let Err(error) = begun {
-            let library = self.plug.desk().library();
+            let library = self.loaded.table().library();
             tracing::error!(library, "an instance stays, for want of a thread to drop it: {error}");
         }
     }
@@ -112,7 +112,7 @@ impl Deref for InUse {
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        *self.0.left.lock() = Some(self.0.plug.desk().crew().leave());
+        *self.0.left.lock() = Some(self.0.loaded.table().pool().leave());
     }
 }
 
@@ -125,11 +125,11 @@ struct Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let plug = &self.instance.plug;
-        if let (false, Some(cancel)) = (self.answered, plug.functions().cancel) {
+        let loaded = &self.instance.loaded;
+        if let (false, Some(cancel)) = (self.answered, loaded.functions().cancel) {
             let (pointer, call) = (self.instance.pointer, self.call);
             // SAFETY: the instance exists, and `cancel` can be called at any time.
-            cross(plug.desk().library(), "cancel", || unsafe { cancel(pointer.0, call) });
+            cross(loaded.table().library(), "cancel", || unsafe { cancel(pointer.0, call) });
         }
     }
 }

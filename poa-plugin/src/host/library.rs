@@ -7,11 +7,11 @@ use std::sync::Arc;
 use libloading::os::unix as dl;
 use poa_core::Registry;
 
+use super::call_table::CallTable;
 use super::descriptor::{self, Description};
-use super::desk::Desk;
 use super::error::{Cause, LoadError};
 use super::image;
-use super::plug::{HandlerPlug, Plug, ReceiverPlug};
+use super::loaded_kind::{LoadedHandler, LoadedKind, LoadedReceiver};
 use crate::abi;
 
 /// The description of a plugin.
@@ -74,7 +74,7 @@ pub fn inspect(file: &Path) -> Result<Info, LoadError> {
 pub struct Library {
     file: PathBuf,
     info: Info,
-    plugs: Vec<(Role, Arc<Plug>)>,
+    kinds: Vec<(Role, Arc<LoadedKind>)>,
 }
 
 impl Library {
@@ -102,14 +102,14 @@ impl Library {
 
     fn of(file: &Path, description: Description) -> Result<Self, LoadError> {
         let Description { info, kinds, metrics, address } = description;
-        let desk = Desk::for_ever(&info.name, address, metrics);
-        let plugs = info.kinds.iter().zip(kinds).map(|(kind, functions)| {
-            let plug = Plug::new(desk, &kind.name, functions);
-            let plug = plug.map_err(|cause| LoadError::new(file, cause))?;
-            Ok((kind.role, Arc::new(plug)))
+        let table = CallTable::for_ever(&info.name, address, metrics);
+        let kinds = info.kinds.iter().zip(kinds).map(|(kind, functions)| {
+            let loaded = LoadedKind::new(table, &kind.name, functions);
+            let loaded = loaded.map_err(|cause| LoadError::new(file, cause))?;
+            Ok((kind.role, Arc::new(loaded)))
         });
-        let plugs = plugs.collect::<Result<_, _>>()?;
-        Ok(Self { file: file.to_owned(), info, plugs })
+        let kinds = kinds.collect::<Result<_, _>>()?;
+        Ok(Self { file: file.to_owned(), info, kinds })
     }
 
     /// The file.
@@ -127,12 +127,12 @@ impl Library {
     /// Adds every kind of the library to a registry. An existing kind is not replaced; see [`Registry::duplicates`].
     #[must_use]
     pub fn register(&self, registry: Registry) -> Registry {
-        self.plugs.iter().fold(registry, |registry, (role, plug)| match role {
+        self.kinds.iter().fold(registry, |registry, (role, loaded)| match role {
             Role::Handler => {
-                registry.handler_kind(plug.kind(), Arc::new(HandlerPlug(plug.clone())))
+                registry.handler_kind(loaded.kind(), Arc::new(LoadedHandler(loaded.clone())))
             }
             Role::Receiver => {
-                registry.receiver_kind(plug.kind(), Arc::new(ReceiverPlug(plug.clone())))
+                registry.receiver_kind(loaded.kind(), Arc::new(LoadedReceiver(loaded.clone())))
             }
         })
     }

@@ -3,19 +3,19 @@
 mod batch;
 mod border;
 mod build;
-mod crew;
+mod call_table;
 mod descriptor;
-mod desk;
 mod error;
 mod functions;
 mod handler;
 mod image;
 mod instance;
 mod library;
+mod loaded_kind;
 mod outcome;
-mod plug;
 mod receiver;
+mod thread_pool;
 
-pub use crew::settled;
 pub use error::LoadError;
 pub use library::{Info, KindInfo, Library, Role, inspect};
+pub use thread_pool::settled;

@@ -40,7 +40,7 @@ impl ForeignReceiver {
 #[async_trait]
 impl Receiver for ForeignReceiver {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
-        let received = self.0.plug().functions().metrics_received;
+        let received = self.0.loaded().functions().metrics_received;
         let received = received.expect("a receiver without `metrics_received` is not loaded");
         let lent = Arc::new(LentBatch::new(batch));
         let answer = self.0.call("metrics_received", lent, move |instance, lent, call| {
@@ -52,11 +52,11 @@ impl Receiver for ForeignReceiver {
     }
 
     async fn handle_inactive(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
-        self.changed("handle_inactive", self.0.plug().functions().handle_inactive, agents).await
+        self.changed("handle_inactive", self.0.loaded().functions().handle_inactive, agents).await
     }
 
     async fn handle_active(&mut self, agents: &[Activity]) -> Result<(), DeliveryError> {
-        self.changed("handle_active", self.0.plug().functions().handle_active, agents).await
+        self.changed("handle_active", self.0.loaded().functions().handle_active, agents).await
     }
 
     async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
@@ -64,7 +64,7 @@ impl Receiver for ForeignReceiver {
             ControlMessage::Stopping => abi::POA_STOPPING,
             _ => return Ok(()),
         };
-        let Some(told) = self.0.plug().functions().handle_message else { return Ok(()) };
+        let Some(told) = self.0.loaded().functions().handle_message else { return Ok(()) };
         let answer = self.0.call("handle_message", Arc::new(()), move |instance, (), call| {
             // SAFETY: a function of a library that is never unloaded, with its instance.
             unsafe { told(instance, code, call) }
@@ -73,14 +73,14 @@ impl Receiver for ForeignReceiver {
     }
 
     async fn terminate(&mut self) {
-        let Some(terminate) = self.0.plug().functions().terminate else { return };
+        let Some(terminate) = self.0.loaded().functions().terminate else { return };
         let answer = self.0.call("terminate", Arc::new(()), move |instance, (), call| {
             // SAFETY: a function of a library that is never unloaded, with its instance.
             unsafe { terminate(instance, call) }
         });
         if let Err(error) = answer.await.of_delivery(0) {
             tracing::warn!(
-                kind = self.0.plug().kind(),
+                kind = self.0.loaded().kind(),
                 "could not terminate in an orderly way: {error}"
             );
         }

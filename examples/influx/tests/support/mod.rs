@@ -1,5 +1,8 @@
 //! An InfluxDB in memory: replaces points that have the same measurement, tags and timestamp, as the real one does.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(unreachable_pub, reason = "shared by the tests of two examples")]
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;

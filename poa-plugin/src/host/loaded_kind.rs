@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::border::cross;
 use super::build::build;
-use super::desk::Desk;
+use super::call_table::CallTable;
 use super::error::Cause;
 use super::handler::ForeignHandler;
 use super::instance::may_block;
@@ -17,26 +17,30 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// A kind of a loaded library.
-pub(crate) struct Plug {
+pub(crate) struct LoadedKind {
     kind: String,
     functions: Kind,
-    desk: &'static Desk,
+    table: &'static CallTable,
     schema: Value,
 }
 
-impl std::fmt::Debug for Plug {
+impl std::fmt::Debug for LoadedKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Plug").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("LoadedKind").field("kind", &self.kind).finish_non_exhaustive()
     }
 }
 
-impl Plug {
+impl LoadedKind {
     /// Reads the schema of a kind.
-    pub(crate) fn new(desk: &'static Desk, kind: &str, functions: Kind) -> Result<Self, Cause> {
-        let schema = schema(desk, &functions).map_err(|error| {
+    pub(crate) fn new(
+        table: &'static CallTable,
+        kind: &str,
+        functions: Kind,
+    ) -> Result<Self, Cause> {
+        let schema = schema(table, &functions).map_err(|error| {
             Cause::Descriptor(format!("the schema of `{kind}` is not a JSON object: {error}"))
         })?;
-        Ok(Self { kind: kind.to_owned(), functions, desk, schema })
+        Ok(Self { kind: kind.to_owned(), functions, table, schema })
     }
 
     pub(crate) fn kind(&self) -> &str {
@@ -47,8 +51,8 @@ impl Plug {
         &self.functions
     }
 
-    pub(crate) fn desk(&self) -> &'static Desk {
-        self.desk
+    pub(crate) fn table(&self) -> &'static CallTable {
+        self.table
     }
 
     /// Makes a call of this function on the thread for calls of this kind.
@@ -58,22 +62,22 @@ impl Plug {
         number: Call,
         call: impl FnOnce() + Send + 'static,
     ) {
-        let desk = self.desk;
-        let step = move || cross(desk.library(), function, call);
+        let table = self.table;
+        let step = move || cross(table.library(), function, call);
         if !may_block(&self.functions) {
             return step();
         }
-        let begun = desk.crew().run(move || {
+        let begun = table.pool().run(move || {
             // If it waited for a thread too long, it was abandoned and is not made.
-            if desk.is_awaited(number.id) {
+            if table.is_awaited(number.id) {
                 step();
             } else {
-                desk.complete(number.id, Answer::transient("the call was not made in time"));
+                table.complete(number.id, Answer::transient("the call was not made in time"));
             }
         });
         if let Err(error) = begun {
             let why = format!("cannot start a thread for the plugin: {error}");
-            desk.complete(number.id, Answer::transient(&why));
+            table.complete(number.id, Answer::transient(&why));
         }
     }
 
@@ -82,11 +86,11 @@ impl Plug {
         let mut found = String::new();
         // SAFETY: a function of a library that is never unloaded; text and sink outlive the call.
         let step = || unsafe { validate(Bytes::of(config.as_bytes()), Sink::into(&mut found)) };
-        cross(self.desk.library(), "validate", step);
+        cross(self.table.library(), "validate", step);
         let found: Vec<Found> = match found.trim() {
             "" => Vec::new(),
             text => serde_json::from_str(text).map_err(|error| {
-                let library = self.desk().library();
+                let library = self.table().library();
                 let message = format!(
                     "cannot be checked: {library} does not report a list of problems ({error})"
                 );
@@ -108,51 +112,51 @@ struct Found {
     message: String,
 }
 
-fn schema(desk: &Desk, functions: &Kind) -> Result<Value, serde_json::Error> {
+fn schema(table: &CallTable, functions: &Kind) -> Result<Value, serde_json::Error> {
     let Some(schema) = functions.schema else {
         return Ok(json!({ "type": "object", "additionalProperties": true }));
     };
     let mut text = String::new();
     // SAFETY: a function of a library that is never unloaded, with a sink that outlives the call.
-    cross(desk.library(), "schema", || unsafe { schema(Sink::into(&mut text)) });
+    cross(table.library(), "schema", || unsafe { schema(Sink::into(&mut text)) });
     serde_json::from_str::<serde_json::Map<_, _>>(&text).map(Value::Object)
 }
 
 /// A kind of handler.
-pub(crate) struct HandlerPlug(pub(crate) Arc<Plug>);
+pub(crate) struct LoadedHandler(pub(crate) Arc<LoadedKind>);
 
-impl RoleKind<dyn CustomHandler> for HandlerPlug {
+impl RoleKind<dyn CustomHandler> for LoadedHandler {
     fn schema(&self) -> Value {
         self.0.schema.clone()
     }
 
     fn configure(&self, config: Value) -> Result<HandlerFactory, Vec<Problem>> {
-        let (plug, config) = (self.0.clone(), config.to_string());
-        plug.check(&config)?;
+        let (loaded, config) = (self.0.clone(), config.to_string());
+        loaded.check(&config)?;
         Ok(Arc::new(move |cx| {
-            let (plug, config) = (plug.clone(), config.clone());
+            let (loaded, config) = (loaded.clone(), config.clone());
             Box::pin(async move {
-                Ok(Box::new(ForeignHandler::new(build(plug, config, cx).await?)) as _)
+                Ok(Box::new(ForeignHandler::new(build(loaded, config, cx).await?)) as _)
             })
         }))
     }
 }
 
 /// A kind of receiver.
-pub(crate) struct ReceiverPlug(pub(crate) Arc<Plug>);
+pub(crate) struct LoadedReceiver(pub(crate) Arc<LoadedKind>);
 
-impl RoleKind<dyn Receiver> for ReceiverPlug {
+impl RoleKind<dyn Receiver> for LoadedReceiver {
     fn schema(&self) -> Value {
         self.0.schema.clone()
     }
 
     fn configure(&self, config: Value) -> Result<ReceiverFactory, Vec<Problem>> {
-        let (plug, config) = (self.0.clone(), config.to_string());
-        plug.check(&config)?;
+        let (loaded, config) = (self.0.clone(), config.to_string());
+        loaded.check(&config)?;
         Ok(Arc::new(move |cx| {
-            let (plug, config) = (plug.clone(), config.clone());
+            let (loaded, config) = (loaded.clone(), config.clone());
             Box::pin(async move {
-                Ok(Box::new(ForeignReceiver::new(build(plug, config, cx).await?)) as _)
+                Ok(Box::new(ForeignReceiver::new(build(loaded, config, cx).await?)) as _)
             })
         }))
     }

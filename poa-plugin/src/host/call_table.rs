@@ -15,19 +15,19 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::border::cross;
-use super::crew::{Crew, Left};
 use super::functions;
 use super::instance::Instance;
+use super::loaded_kind::LoadedKind;
 use super::outcome::Answer;
-use super::plug::Plug;
+use super::thread_pool::{Left, ThreadPool};
 use crate::abi::{self, Call, Sink};
 
 /// The calls and handlers of one library.
-pub(crate) struct Desk {
+pub(crate) struct CallTable {
     library: String,
     descriptor: usize,
     metrics: Option<unsafe extern "C-unwind" fn(out: Sink)>,
-    crew: &'static Crew,
+    pool: &'static ThreadPool,
     next: AtomicU64,
     calls: Mutex<HashMap<u64, Pending>>,
     handlers: Mutex<HashMap<u64, Served>>,
@@ -36,7 +36,7 @@ pub(crate) struct Desk {
 
 /// The host as seen by one plugin of the configuration: its log lines have the plugin's name.
 pub(crate) struct Seat {
-    pub(crate) desk: &'static Desk,
+    pub(crate) table: &'static CallTable,
     pub(crate) instance: String,
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Caller {
     /// The instance, which must not be dropped during a call of it.
     Instance(Arc<Instance>),
     /// The kind that builds an instance.
-    Kind(Arc<Plug>, &'static abi::Host),
+    Kind(Arc<LoadedKind>, &'static abi::Host),
 }
 
 /// The result of a call, with the instance it belongs to or built.
@@ -75,7 +75,7 @@ pub(crate) struct Served {
     pub(crate) runtime: Handle,
 }
 
-impl Desk {
+impl CallTable {
     /// A call table for a library that was just loaded, with the descriptor at this address.
     pub(crate) fn for_ever(
         library: &str,
@@ -86,7 +86,7 @@ impl Desk {
             library: library.to_owned(),
             descriptor,
             metrics,
-            crew: Crew::of(descriptor),
+            pool: ThreadPool::of(descriptor),
             next: AtomicU64::new(1),
             calls: Mutex::default(),
             handlers: Mutex::default(),
@@ -97,7 +97,7 @@ impl Desk {
     /// The host for a plugin of this name in the configuration. Never freed, and made once.
     pub(crate) fn seat(&'static self, instance: &str) -> &'static abi::Host {
         self.seats.lock().entry(instance.to_owned()).or_insert_with(|| {
-            let seat = Box::leak(Box::new(Seat { desk: self, instance: instance.to_owned() }));
+            let seat = Box::leak(Box::new(Seat { table: self, instance: instance.to_owned() }));
             Box::leak(Box::new(functions::host(seat)))
         })
     }
@@ -111,8 +111,8 @@ impl Desk {
         format!("{}@{:x}", self.library, self.descriptor)
     }
 
-    pub(crate) fn crew(&self) -> &'static Crew {
-        self.crew
+    pub(crate) fn pool(&self) -> &'static ThreadPool {
+        self.pool
     }
 
     /// The metrics of the library, as text.
@@ -150,7 +150,7 @@ impl Desk {
     /// Records that the call is no longer awaited; until the plugin completes it, it counts as one that never ended.
     pub(crate) fn give_up(&self, id: u64) {
         if let Some(pending) = self.calls.lock().get_mut(&id) {
-            pending.left = Some(self.crew.leave());
+            pending.left = Some(self.pool.leave());
         }
     }
 
@@ -167,9 +167,9 @@ impl Desk {
         };
         let instance = match of {
             Caller::Instance(instance) => Some(instance),
-            Caller::Kind(plug, host) => {
+            Caller::Kind(loaded, host) => {
                 let made = answer.code == abi::POA_OK;
-                made.then(|| Instance::new(plug, host, answer.instance))
+                made.then(|| Instance::new(loaded, host, answer.instance))
             }
         };
         if waiting.send(Answered { answer, instance, _lent: Some(lent) }).is_err() {

@@ -21,7 +21,7 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads of one library, and its abandoned calls and instances.
 #[derive(Default)]
-pub(crate) struct Crew {
+pub(crate) struct ThreadPool {
     work: Mutex<Work>,
     more: Condvar,
     left: watch::Sender<usize>,
@@ -34,12 +34,12 @@ struct Work {
 }
 
 /// By the address of the descriptor, which identifies a library.
-static CREWS: LazyLock<Mutex<HashMap<usize, &'static Crew>>> = LazyLock::new(Mutex::default);
+static POOLS: LazyLock<Mutex<HashMap<usize, &'static ThreadPool>>> = LazyLock::new(Mutex::default);
 
-impl Crew {
+impl ThreadPool {
     /// Returns the one of the library with the descriptor at this address.
     pub(crate) fn of(descriptor: usize) -> &'static Self {
-        CREWS.lock().entry(descriptor).or_insert_with(|| Box::leak(Box::default()))
+        POOLS.lock().entry(descriptor).or_insert_with(|| Box::leak(Box::default()))
     }
 
     /// Runs this on a thread of the library, which may block it.
@@ -83,7 +83,7 @@ impl Crew {
 }
 
 /// An abandoned call or instance; dropped when the library has ended it.
-pub(crate) struct Left(&'static Crew);
+pub(crate) struct Left(&'static ThreadPool);
 
 impl Drop for Left {
     fn drop(&mut self) {
@@ -96,15 +96,15 @@ impl Drop for Left {
 ///
 /// For use after [`Host::stop`](poa_core::Host::stop), before the process ends or builds another host. Cancel safe.
 pub async fn settled(limit: Duration) -> usize {
-    let crews: Vec<_> = CREWS.lock().values().copied().collect();
+    let pools: Vec<_> = POOLS.lock().values().copied().collect();
     let all = async {
-        for crew in &crews {
+        for pool in &pools {
             // The other end is never dropped.
-            let _ = crew.left.subscribe().wait_for(|left| *left == 0).await;
+            let _ = pool.left.subscribe().wait_for(|left| *left == 0).await;
         }
     };
     let _ = tokio::time::timeout(limit, all).await;
-    crews.iter().map(|crew| crew.left()).sum()
+    pools.iter().map(|pool| pool.left()).sum()
 }
 
 #[cfg(test)]
@@ -115,13 +115,13 @@ mod tests {
 
     #[test]
     fn a_job_that_blocks_keeps_no_other_from_running() {
-        let crew: &'static Crew = Box::leak(Box::default());
+        let pool: &'static ThreadPool = Box::leak(Box::default());
         let (release, blocked) = mpsc::channel::<()>();
-        crew.run(move || assert!(blocked.recv().is_err())).unwrap();
+        pool.run(move || assert!(blocked.recv().is_err())).unwrap();
         let (done, seen) = mpsc::channel();
         for n in 0..8 {
             let done = done.clone();
-            crew.run(move || done.send(n).unwrap()).unwrap();
+            pool.run(move || done.send(n).unwrap()).unwrap();
         }
         let mut all: Vec<_> = seen.iter().take(8).collect();
         all.sort_unstable();
