@@ -5,6 +5,7 @@ use poa_core::Registry;
 use poa_engine_local::{Log, Memory};
 use poa_engine_nats::Nats;
 use poa_exec::{ExecHandler, ExecReceiver};
+use poa_handler_gilmour::{GilmourGateway, GilmourReceiver};
 use poa_handler_rest::Rest;
 use poa_handler_ws::Ws;
 use poa_receiver_dashboard::Dashboard;
@@ -29,9 +30,11 @@ pub(crate) fn plugins() -> Registry {
         .handler::<Ws>("ws")
         .handler::<AuthHandler>("auth")
         .handler::<ExecHandler>("exec")
+        .handler::<GilmourGateway>("gilmour")
         .receiver::<DynamoDb>("dynamodb")
         .receiver::<Postgres>("postgres")
         .receiver::<Sqlite>("sqlite")
         .receiver::<Dashboard>("dashboard")
         .receiver::<ExecReceiver>("exec")
+        .receiver::<GilmourReceiver>("gilmour")
 }
