@@ -1,4 +1,4 @@
-# poa-server in a small image, run by a user of its own.
+# poa-server in a small image, run by its own user.
 #
 #   docker build --tag poa-server .
 
@@ -11,9 +11,10 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
     && install -D --strip target/release/poa-server /out/poa-server
 
 FROM debian:bookworm-slim
-# The certificates are for connections to AWS and to databases; nothing else is added.
+# The certificates are for connections to AWS and to databases. tini is process 1: it passes signals on, and collects the processes that
+# plugins leave behind. (poa-server does that itself when it is process 1.)
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates \
+    && apt-get install --yes --no-install-recommends ca-certificates tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --no-create-home poa \
     && install --directory --owner=poa --group=poa --mode=0700 /var/lib/poa
@@ -23,7 +24,7 @@ USER poa
 WORKDIR /var/lib/poa
 VOLUME /var/lib/poa
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s CMD ["bash", "/usr/local/bin/poa-ready"]
-# It drains what is queued, and then ends by itself.
+# The server drains what is queued, and then ends by itself.
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["poa-server"]
+ENTRYPOINT ["tini", "-s", "--", "poa-server"]
 CMD ["--config", "/etc/poa/poa.toml"]

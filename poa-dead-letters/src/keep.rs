@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use poa_core::{BoxError, DeadLetter, DeadLetters, Format, MessageType, async_trait};
 use rusqlite::{Connection, Transaction, params};
 
+use crate::open::Opened;
 use crate::store::{DeadLetterStore, Inner, JSON, MSGPACK};
 
 #[async_trait]
@@ -23,9 +24,29 @@ impl DeadLetters for DeadLetterStore {
 }
 
 impl Inner {
-    /// Stores these letters. Returns the number of older ones that were removed for them.
-    fn keep(&self, letters: &[DeadLetter]) -> rusqlite::Result<u64> {
+    /// Keeps these letters, in the file that the next start finds, and returns how many older ones gave way.
+    fn keep(&self, letters: &[DeadLetter]) -> Result<u64, BoxError> {
         let mut connection = self.connection.lock();
+        self.renew(&mut connection)?;
+        let dropped = self.write(&mut connection, letters)?;
+        // It may have gone meanwhile.
+        if self.renew(&mut connection)? {
+            Ok(self.write(&mut connection, letters)?)
+        } else {
+            Ok(dropped)
+        }
+    }
+
+    /// Opens the file again if it is not where it was.
+    fn renew(&self, connection: &mut Opened) -> Result<bool, BoxError> {
+        if !connection.renew(&self.path)? {
+            return Ok(false);
+        }
+        self.held.store(held(connection)?, Ordering::Relaxed);
+        Ok(true)
+    }
+
+    fn write(&self, connection: &mut Connection, letters: &[DeadLetter]) -> rusqlite::Result<u64> {
         let transaction = connection.transaction()?;
         letters.iter().try_for_each(|letter| insert(&transaction, letter))?;
         let kept: u64 = letters.iter().map(size).sum();

@@ -1,9 +1,10 @@
 //! The database file.
 
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use poa_sqlite::Watch;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// Marks a file as a database of dead letters: "poaD".
@@ -74,14 +75,61 @@ pub enum OpenError {
     },
 }
 
-/// Opens the database, readable by its owner alone, and creates it if it is missing.
-pub(crate) fn open(path: &Path) -> Result<Connection, OpenError> {
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+/// An open database, and whether its file is where it was.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    connection: Connection,
+    watch: Watch,
+}
+
+impl Opened {
+    /// Opens the database, for its owner alone, and makes it if it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let connection = open(path)?;
+        Ok(Self { connection, watch: Watch::begin(path) })
+    }
+
+    /// Opens the database again when its file was removed, moved or replaced; false when it was not.
+    ///
+    /// What was written into the file that was there is not in the one that the next start finds.
+    pub(crate) fn renew(&mut self, path: &Path) -> Result<bool, OpenError> {
+        if self.watch.is_intact() {
+            return Ok(false);
+        }
+        tracing::warn!(
+            "{} was removed, moved or replaced while it was in use; dead letters are kept in a new file at the same path",
+            path.display()
+        );
+        // First the old one is left: both have a write-ahead log of the same name.
+        let memory = Connection::open_in_memory();
+        let memory =
+            memory.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
+        let gone = std::mem::replace(&mut self.connection, memory);
+        if let Err(error) = poa_sqlite::leave(gone, &self.watch) {
+            tracing::warn!(%error, "the file of dead letters that was moved may lack the last of them");
+        }
+        // When this fails, the file is still not where it was, and the next call tries again.
+        *self = Self::open(path)?;
+        Ok(true)
+    }
+}
+
+impl Deref for Opened {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Opened {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+}
+
+fn open(path: &Path) -> Result<Connection, OpenError> {
+    poa_sqlite::create(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
     let failed = |source| OpenError::Database { path: path.to_owned(), source };
     let mut connection = Connection::open(path).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;

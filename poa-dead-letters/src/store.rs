@@ -1,13 +1,14 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use poa_core::Timestamp;
 use poa_core::telemetry::Telemetry;
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{OptionalExtension as _, Row};
 
-use crate::{Letter, OpenError, Summary, Which, keep, open};
+use crate::open::Opened;
+use crate::{Letter, OpenError, Summary, Which, keep};
 
 /// Dead letters in an SQLite database. Cloning is cheap: clones share the connection.
 ///
@@ -17,7 +18,8 @@ pub struct DeadLetterStore(pub(crate) Arc<Inner>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    pub(crate) connection: Mutex<Connection>,
+    pub(crate) connection: Mutex<Opened>,
+    pub(crate) path: PathBuf,
     pub(crate) max_bytes: u64,
     /// The approximate size of the letters; another process can have removed some.
     pub(crate) held: AtomicU64,
@@ -41,11 +43,12 @@ impl DeadLetterStore {
     /// When the file cannot be used or is not a database of dead letters.
     pub fn open(path: impl AsRef<Path>, max_bytes: u64) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let connection = open::open(path)?;
+        let connection = Opened::open(path)?;
         let held = keep::held(&connection)
             .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
         let (connection, held) = (Mutex::new(connection), AtomicU64::new(held));
-        Ok(Self(Arc::new(Inner { connection, max_bytes, held, dropped: AtomicU64::new(0) })))
+        let (path, dropped) = (path.to_owned(), AtomicU64::new(0));
+        Ok(Self(Arc::new(Inner { connection, path, max_bytes, held, dropped })))
     }
 
     /// Counts in these metrics the letters that were removed to make room for newer ones.

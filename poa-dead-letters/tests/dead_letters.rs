@@ -272,3 +272,27 @@ fn what_is_no_store_is_refused_and_left_as_it_was() {
     let error = DeadLetterStore::open(dir.path(), 1).unwrap_err();
     assert!(matches!(error, OpenError::File { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn letters_kept_after_their_file_was_removed_are_found_after_a_restart() {
+    for files in [&["dead.db", "dead.db-wal", "dead.db-shm"][..], &["dead.db"], &["dead.db-wal"]] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("dead.db");
+        let store = DeadLetterStore::open(&path, 1 << 20).unwrap();
+        store.keep(vec![DeadLetter::new("r", message(1), "before")]).await.unwrap();
+        for file in files {
+            std::fs::remove_file(dir.path().join(file)).unwrap();
+        }
+        store.keep(vec![DeadLetter::new("r", message(2), "first")]).await.unwrap();
+        store.keep(vec![DeadLetter::new("r", message(3), "second")]).await.unwrap();
+        drop(store);
+        let found = DeadLetterStore::open(&path, 1 << 20).unwrap().list(&Which::All).unwrap();
+        let reasons: Vec<_> = found.iter().map(|letter| &*letter.reason).collect();
+        let expected: &[_] = if files.contains(&"dead.db") {
+            &["first", "second"]
+        } else {
+            &["before", "first", "second"]
+        };
+        assert_eq!(reasons, expected, "{files:?}");
+    }
+}

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use poa_core::{AgentId, Timestamp};
-use tokio_postgres::{Client, Error, Statement};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Error};
 
+use crate::link::{Opening, Params};
 use crate::table::{ACTIVITY, Names};
 
 /// When an agent was first and last seen in a state.
@@ -37,7 +39,8 @@ pub(crate) fn statement(names: &Names) -> String {
 /// Sets the state of these agents; those that are in it then. They must be in the order of their names.
 pub(crate) async fn upsert(
     client: &Client,
-    statement: &Statement,
+    opening: &Opening,
+    statement: &str,
     agents: &[(&AgentId, Timestamp)],
     active: bool,
 ) -> Result<Vec<String>, Error> {
@@ -46,7 +49,9 @@ pub(crate) async fn upsert(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = client.query(statement, &[&names, &active, &since]).await?;
+    let params: Params<'_> =
+        &[(&names, Type::TEXT_ARRAY), (&active, Type::BOOL), (&since, Type::TIMESTAMPTZ_ARRAY)];
+    let rows = opening.query(client, statement, params).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 

@@ -5,28 +5,33 @@ use serde::{Deserialize, Serialize};
 use crate::location::Location;
 use crate::partition::Period;
 
-/// What an operator writes in the section of a PostgreSQL receiver.
+/// A receiver that stores messages in a PostgreSQL database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Config {
     /// The database: `postgres://user:password@host:5432/database`. Options follow a `?`, as in `?sslmode=verify-full&sslrootcert=ca.pem`.
-    /// `sslmode` is `disable`, `prefer` (the default), `require`, `verify-ca` or `verify-full`.
+    /// `sslmode` is `disable`, `allow`, `prefer` (the default), `require`, `verify-ca` or `verify-full`.
     pub url: Secret,
-    /// The schema that holds the tables. It is made if missing.
+    /// The password, taken as it is: no character of it has to be written as `%XX`. The default is the password in `url`, or in the file
+    /// that the option `passfile` of `url` names.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// The schema of the tables. It is created if it is missing.
     #[serde(default = "public")]
     pub schema: String,
-    /// What the names of the tables begin with, so that several hosts, or other applications, may share a schema.
+    /// A prefix for the names of the tables, so that several hosts or other applications can share a schema.
     #[serde(default)]
     pub table_prefix: String,
-    /// Whether the tables are divided by time, into one part for each `day` or `month` (UTC). Whether is decided when the tables are
-    /// made; which of the two may change, for the parts that are made from then on.
+    /// Divides new tables by time, into one part for each `day` or `month` (UTC). The period can change, for parts that are made from
+    /// then on. `poa-server db partition` divides tables that exist.
     #[serde(default)]
     pub partition: Option<Period>,
-    /// How long rows are kept: parts that have become older are dropped whole. Only with `partition`. Absent: for ever.
+    /// How long rows are kept, such as `30d`. Tables divided by time lose whole parts; from others, older rows are removed in small steps
+    /// while new ones are stored. The default keeps all rows.
     #[serde(default)]
     pub retention: Option<Duration>,
-    /// How long the server may take for one statement. Keep it below the receiver's `timeout`.
+    /// The time limit for one statement. Keep it below the receiver's `timeout`.
     #[serde(default = "half_a_minute")]
     pub statement_timeout: Duration,
 }
@@ -51,12 +56,20 @@ impl Config {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url),
+            password: None,
             schema: public(),
             table_prefix: String::new(),
             partition: None,
             retention: None,
             statement_timeout: half_a_minute(),
         }
+    }
+
+    /// The same with this password, which needs no encoding.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        self.password = Some(Secret::new(password));
+        self
     }
 
     /// The same in another schema.
@@ -80,7 +93,7 @@ impl Config {
         self
     }
 
-    /// The same, dropping what is older than this.
+    /// The same, removing what is older than this.
     #[must_use]
     pub fn retention(mut self, age: impl Into<Duration>) -> Self {
         self.retention = Some(age.into());
@@ -94,17 +107,35 @@ impl Config {
         self
     }
 
+    /// Where the database is, with the password.
+    ///
+    /// # Errors
+    /// A text that says what is wrong with the URL, and shows nothing of it.
+    pub(crate) fn location(&self) -> Result<Location, String> {
+        let mut location = Location::parse(self.url.expose())?;
+        if let Some(password) = &self.password {
+            if location.driver.get_password().is_some() {
+                return Err(
+                    "the password is given twice; remove it here, or remove the key `password`"
+                        .into(),
+                );
+            }
+            location.driver.password(password.expose());
+        }
+        Ok(location)
+    }
+
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        if let Err(message) = Location::parse(self.url.expose()) {
+        if let Err(message) = self.location() {
             problems.push(Problem::new("url", message));
         }
         problems.extend(name_problem("schema", &self.schema, 0));
         if !self.table_prefix.is_empty() {
             problems.extend(name_problem("table_prefix", &self.table_prefix, LONGEST_ADDED));
         }
-        if self.retention.is_some() && self.partition.is_none() {
-            let message = "rows can be dropped by age only when the tables are divided; write `partition = \"day\"` or \"month\" as well";
+        if self.retention.is_some_and(|age| age.get().is_zero()) {
+            let message = "must be greater than zero; write how long rows are kept, such as \"30d\", or leave it out";
             problems.push(Problem::new("retention", message));
         }
         let timeout = self.statement_timeout.get().as_millis();
@@ -152,9 +183,11 @@ mod tests {
         let text = problems(&valid().schema("").table_prefix("x".repeat(42)));
         assert!(text.contains("schema: `` must have 1 to 63 bytes"), "{text}");
         assert!(text.contains("must have 1 to 41 bytes"), "{text}");
-        let text = problems(&valid().retention(Duration::from_secs(1)));
+        let text = problems(&valid().retention(Duration::from_secs(0)));
+        assert!(text.starts_with("retention: must be greater than zero"), "{text}");
+        let text = problems(&valid().password("hunter2"));
         assert!(
-            text.starts_with("retention: ") && text.contains("`partition = \"day\"`"),
+            text.contains("the password is given twice") && !text.contains("hunter2"),
             "{text}"
         );
         let text = problems(&valid().statement_timeout(Duration::from_secs(0)));
@@ -162,9 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn a_password_of_its_own_needs_no_encoding() {
+        let config = Config::new("postgres://u@db/stats").password("s3cr@/%?Horse");
+        assert_eq!(problems(&config), "");
+        let location = config.location().unwrap();
+        assert_eq!(location.driver.get_password(), Some(&b"s3cr@/%?Horse"[..]));
+        assert!(!format!("{config:?} {location:?}").contains("Horse"));
+    }
+
+    #[test]
     fn unknown_keys_are_refused() {
         let error =
             serde_json::from_str::<Config>(r#"{"url":"","tls":true}"#).unwrap_err().to_string();
-        assert!(error.contains("unknown field `tls`, expected one of `url`, `schema`"), "{error}");
+        assert!(
+            error.contains("unknown field `tls`, expected one of `url`, `password`, `schema`"),
+            "{error}"
+        );
     }
 }

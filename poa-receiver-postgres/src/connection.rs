@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -20,13 +21,30 @@ pub(crate) struct Connection {
     why: Option<Error>,
 }
 
-/// Connects.
+/// Connects, in the first of the ways that `pg_hba.conf` of the server allows.
 pub(crate) async fn connect(
     location: &Location,
     tls: MakeRustlsConnect,
 ) -> Result<(Client, Connection), Error> {
-    let (client, connection) = location.driver.connect(tls).await?;
-    Ok((client, Connection { driver: Some(Box::pin(connection)), why: None }))
+    let mut driver = location.driver.clone();
+    let mut modes = location.modes.iter().peekable();
+    loop {
+        if let Some(mode) = modes.next() {
+            driver.ssl_mode(*mode);
+        }
+        match driver.connect(tls.clone()).await {
+            Ok((client, connection)) => {
+                return Ok((client, Connection { driver: Some(Box::pin(connection)), why: None }));
+            }
+            Err(error) if modes.peek().is_some() && has_no_entry(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Whether no line of `pg_hba.conf` is for this connection; one without TLS, or with it, may have one.
+fn has_no_entry(error: &Error) -> bool {
+    error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 
 impl Connection {

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use poa_core::{AgentId, BoxError, Message, MessageId, MessageType, Timestamp};
-use poa_tables::{Mapped, Row};
+use poa_tables::{Mapped, Row, Tally};
 
 use crate::activity::{Agents, Seen};
 use crate::table::Table;
@@ -53,8 +53,7 @@ pub(crate) struct Encoded {
 /// What was stored otherwise than an operator may expect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    pub(crate) unmapped: u64,
-    pub(crate) replaced_nul: u64,
+    pub(crate) tally: Tally,
     pub(crate) wrapped: u64,
 }
 
@@ -156,8 +155,8 @@ impl<'b> Rows<'b> {
         if table == Table::Metrics {
             field::text(message.data_type().name(), out);
         }
-        self.counts.unmapped += u64::from(mapped.unmapped);
-        self.counts.replaced_nul += u64::from(mapped.replaced_nul || done.replaced_nul);
+        self.counts.tally.unmapped += u64::from(mapped.unmapped);
+        self.counts.tally.replaced_nul += u64::from(mapped.replaced_nul || done.replaced_nul);
         self.counts.wrapped += u64::from(done.wrapped);
         table
     }

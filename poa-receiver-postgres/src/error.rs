@@ -119,7 +119,7 @@ impl Why {
             Self::Login => "check user and password in `url`, and pg_hba.conf of the server",
             Self::NoDatabase => "create the database with `createdb`, or name another in `url`",
             Self::Tls => {
-                "check `sslmode` and `sslrootcert` in `url`, and the certificate of the server"
+                "check `sslmode`, `sslrootcert`, `sslcert` and `sslkey` in `url`, and the certificate of the server"
             }
             Self::Privilege => {
                 "grant the user CREATE on the schema, and SELECT, INSERT and UPDATE on the tables"
@@ -138,14 +138,6 @@ impl Why {
             }
             Self::Other => "see the log of the server",
         }
-    }
-
-    /// True when waiting may help, false when somebody has to change something first.
-    const fn may_pass(self) -> bool {
-        !matches!(
-            self,
-            Self::Login | Self::NoDatabase | Self::Tls | Self::Privilege | Self::Changed
-        )
     }
 }
 
@@ -193,12 +185,8 @@ impl From<StoreError> for DeliveryError {
 }
 
 impl From<StoreError> for BuildError {
+    /// Whatever is wrong lies outside of the host, which must not keep its other receivers from starting.
     fn from(error: StoreError) -> Self {
-        match &error {
-            StoreError::Server { why, .. } if why.may_pass() => {
-                Self::unavailable(error.to_string())
-            }
-            _ => Self::failed(error.to_string()),
-        }
+        Self::unavailable(error.to_string())
     }
 }

@@ -1,10 +1,15 @@
 //! The URL of a database: what of it the driver reads, and what this crate does.
 
+mod authority;
+mod options;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::config::{Host, SslMode};
+
+use options::Options;
 
 /// How much of the server's certificate is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +31,35 @@ pub(crate) enum Authorities {
     File(PathBuf),
 }
 
+/// How connections are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub(crate) trust: Trust,
+    /// The certificate and the key that this host shows to the server, both files of PEM.
+    pub(crate) client: Option<(PathBuf, PathBuf)>,
+    /// A file of PEM with the certificates that authorities have revoked.
+    pub(crate) revoked: Option<PathBuf>,
+    /// Whether the server is told which host is meant.
+    pub(crate) names_host: bool,
+    pub(crate) versions: Versions,
+}
+
+/// Which versions of TLS may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Versions {
+    pub(crate) tls12: bool,
+    pub(crate) tls13: bool,
+}
+
 /// Where the database is, and how to get there. Displays without the password.
 #[derive(Clone)]
 pub(crate) struct Location {
     pub(crate) driver: tokio_postgres::Config,
-    pub(crate) trust: Trust,
+    pub(crate) tls: Tls,
+    /// Ways to connect, each tried when the server refuses the one before by `pg_hba.conf`.
+    pub(crate) modes: &'static [SslMode],
+    /// The file that has the password, if the URL names one.
+    pub(crate) passfile: Option<PathBuf>,
 }
 
 /// How long to try to connect when the URL does not say.
@@ -40,40 +69,29 @@ const EXAMPLE: &str =
     "write one such as \"postgres://user:password@host:5432/database?sslmode=verify-full\"";
 
 impl Location {
-    /// Reads a URL. The message of an error has nothing of the URL in it, which may hold a password anywhere.
+    /// Reads a URL. The message of an error has nothing of the URL in it but names of known options: a password may stand anywhere.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(format!("this is no URL of PostgreSQL; {EXAMPLE}"));
+            return Err(format!("this is not a PostgreSQL URL; {EXAMPLE}"));
         }
+        authority::check(url)?;
         let (place, options) = url.split_once('?').unwrap_or((url, ""));
-        let mut mode = None;
-        let mut root = None;
-        let mut others = Vec::new();
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            match option.split_once('=') {
-                Some(("sslmode", value)) => mode = Some(value),
-                Some(("sslrootcert", value)) => root = Some(decode(value)?),
-                _ => others.push(option),
-            }
-        }
-        let (mode, trust) = tls(mode.unwrap_or("prefer"), root)?;
-        let rest = if others.is_empty() {
-            place.to_owned()
-        } else {
-            format!("{place}?{}", others.join("&"))
-        };
-        let mut driver: tokio_postgres::Config = rest.parse().map_err(|_| {
-            format!("this URL cannot be read; it may have an option that is not known, or a character that must be written as %XX; {EXAMPLE}")
-        })?;
+        let options = Options::parse(options)?;
+        let rest = options.for_driver(place);
+        let mut driver: tokio_postgres::Config =
+            rest.parse().map_err(|_| format!("this URL cannot be read; {EXAMPLE}"))?;
         if driver.get_hosts().is_empty() {
             return Err(format!("this URL names no host; {EXAMPLE}"));
         }
-        driver.ssl_mode(mode);
         keep_alive(&mut driver);
         if driver.get_connect_timeout().is_none() {
             driver.connect_timeout(CONNECT_TIMEOUT);
         }
-        Ok(Self { driver, trust })
+        if let (None, Some(name)) = (driver.get_application_name(), &options.fallback_name) {
+            driver.application_name(name);
+        }
+        let (modes, tls, passfile) = options.tls()?;
+        Ok(Self { driver, tls, modes, passfile })
     }
 }
 
@@ -89,43 +107,6 @@ fn keep_alive(driver: &mut tokio_postgres::Config) {
     if driver.get_keepalives_retries().is_none() {
         driver.keepalives_retries(3);
     }
-}
-
-/// The modes are those of libpq, which every other program that uses such a URL goes by.
-fn tls(mode: &str, root: Option<String>) -> Result<(SslMode, Trust), String> {
-    let given = root.is_some();
-    let authorities = match root {
-        Some(file) if file != "system" => Authorities::File(file.into()),
-        _ => Authorities::System,
-    };
-    match mode {
-        "disable" => Ok((SslMode::Disable, Trust::Anybody)),
-        "prefer" => Ok((SslMode::Prefer, Trust::Anybody)),
-        // As in libpq: who names an authority wants it to be asked.
-        "require" if given => Ok((SslMode::Require, Trust::Signed(authorities))),
-        "require" => Ok((SslMode::Require, Trust::Anybody)),
-        "verify-ca" => Ok((SslMode::Require, Trust::Signed(authorities))),
-        "verify-full" => Ok((SslMode::Require, Trust::Named(authorities))),
-        _ => Err("`sslmode` must be disable, prefer, require, verify-ca or verify-full".into()),
-    }
-}
-
-/// Resolves `%XX`.
-fn decode(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let hex = tail.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let byte = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(byte.ok_or("`sslrootcert` has a % that two hexadecimal digits do not follow")?);
-        rest = &tail[2..];
-    }
-    String::from_utf8(bytes).map_err(|_| "`sslrootcert` is not UTF-8".into())
 }
 
 impl fmt::Display for Location {
@@ -158,81 +139,4 @@ impl fmt::Debug for Location {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(url: &str) -> Location {
-        Location::parse(url).unwrap()
-    }
-
-    fn file() -> Authorities {
-        Authorities::File("/etc/my ca.pem".into())
-    }
-
-    #[test]
-    fn shows_everything_but_the_password() {
-        for url in [
-            "postgres://me:hunter2@db:5433/stats?sslmode=require",
-            "postgresql://me@db:5433/stats?password=hunter2",
-        ] {
-            let location = parse(url);
-            assert_eq!(location.to_string(), "postgres://me@db:5433/stats");
-            assert!(!format!("{location:?}").contains("hunter2"));
-        }
-        assert_eq!(parse("postgres://%2Fvar%2Frun/stats").to_string(), "postgres:///var/run/stats");
-        assert_eq!(parse("postgres://u@a,b:7/d").to_string(), "postgres://u@a:5432,b:7/d");
-    }
-
-    #[test]
-    fn sslmode_says_how_much_is_checked() {
-        let root = "sslrootcert=%2Fetc%2Fmy%20ca.pem";
-        let cases = [
-            ("", SslMode::Prefer, Trust::Anybody),
-            ("?sslmode=disable", SslMode::Disable, Trust::Anybody),
-            ("?sslmode=require", SslMode::Require, Trust::Anybody),
-            (&format!("?sslmode=require&{root}"), SslMode::Require, Trust::Signed(file())),
-            ("?sslmode=verify-ca", SslMode::Require, Trust::Signed(Authorities::System)),
-            (&format!("?{root}&sslmode=verify-full"), SslMode::Require, Trust::Named(file())),
-            (
-                "?sslmode=verify-full&sslrootcert=system",
-                SslMode::Require,
-                Trust::Named(Authorities::System),
-            ),
-        ];
-        for (options, mode, trust) in cases {
-            let location = parse(&format!("postgres://u@db/d{options}"));
-            assert_eq!(
-                (location.driver.get_ssl_mode(), location.trust),
-                (mode, trust),
-                "{options}"
-            );
-        }
-    }
-
-    #[test]
-    fn other_options_go_to_the_driver() {
-        let location =
-            parse("postgres://u@db/d?connect_timeout=3&sslmode=disable&application_name=me");
-        assert_eq!(location.driver.get_connect_timeout(), Some(&Duration::from_secs(3)));
-        assert_eq!(location.driver.get_application_name(), Some("me"));
-        assert_eq!(parse("postgres://db").driver.get_connect_timeout(), Some(&CONNECT_TIMEOUT));
-        let idle = |url| parse(url).driver.get_keepalives_idle().as_secs();
-        assert_eq!(idle("postgres://db"), 10);
-        assert_eq!(idle("postgres://db?keepalives_idle=60"), 60);
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_explained_without_showing_it() {
-        for url in [
-            "mysql://u:hunter2@db",
-            "postgres://u:h@db:hunter2",
-            "postgres://u:h@db/d?hunter2=1",
-            "postgres://u@db?sslmode=hunter2",
-            "postgres://u@db?sslrootcert=%hunter2",
-            "postgres:///hunter2",
-        ] {
-            let error = Location::parse(url).unwrap_err();
-            assert!(!error.contains("hunter2"), "{error}");
-        }
-    }
-}
+mod tests;

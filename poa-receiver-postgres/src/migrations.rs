@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::error::StoreError;
+use crate::link::{Opening, Params};
 use crate::partition::Period;
 use crate::table::{ACTIVITY, ACTIVITY_COLUMNS, KEY, Names, Table, VERSION};
 
@@ -56,33 +58,39 @@ const TABLES: [&str; 4] =
     [Table::Eth.name(), Table::System.name(), Table::Metrics.name(), ACTIVITY];
 const LATEST: i32 = MIGRATIONS.len() as i32;
 
-/// Makes what is missing. Safe when several hosts do so at once: one migrates, the others wait and find it done.
+/// Makes what is missing, and returns how the tables are divided. Safe when several hosts do so at once: one migrates, the others wait and
+/// find it done.
+///
+/// Tables that were divided since the configuration was written are used as they are, by day.
 pub(crate) async fn apply(
     client: &Client,
+    opening: &Opening,
     names: &Names,
     period: Option<Period>,
     server: &Arc<str>,
-) -> Result<(), StoreError> {
+) -> Result<Option<Period>, StoreError> {
+    let as_found = |found: &Found| period.or(found.divided.then_some(Period::Day));
     let failed = |error: Error| StoreError::new(server, &error);
     let found = find(client, names).await.map_err(failed)?;
     if is_complete(&found, names, period, server)? {
-        return Ok(());
+        return Ok(as_found(&found));
     }
-    client.batch_execute("BEGIN").await.map_err(failed)?;
+    opening.begin(client).await.map_err(failed)?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-    client.execute(lock, &[&names.schema_lock()]).await.map_err(failed)?;
+    client.query_typed(lock, &[(&names.schema_lock(), Type::TEXT)]).await.map_err(failed)?;
     make_schema(client, names).await.map_err(failed)?;
     let found = find(client, names).await.map_err(failed)?;
     if !is_complete(&found, names, period, server)? {
         if found.version > 0 || found.tables > 0 {
             tracing::warn!(
                 server = &**server,
-                "tables are missing or old, and are made anew or brought up to date"
+                "tables are missing or old; creating or updating them"
             );
         }
-        client.batch_execute(&statements(names, period)).await.map_err(failed)?;
+        client.batch_execute(&statements(names, as_found(&found))).await.map_err(failed)?;
     }
-    client.batch_execute("COMMIT").await.map_err(failed)
+    client.batch_execute("COMMIT").await.map_err(failed)?;
+    Ok(as_found(&found))
 }
 
 fn statements(names: &Names, period: Option<Period>) -> String {
@@ -121,10 +129,10 @@ fn is_complete(
             "schema `{schema}` has tables of the same names that poa did not make; name another `schema` or a `table_prefix`"
         ));
     }
-    if found.tables > 0 && found.divided != period.is_some() {
-        let (are, cure) = if found.divided { ("are", "add") } else { ("are not", "remove") };
+    if found.tables > 0 && !found.divided && period.is_some() {
         return unusable(format!(
-            "the tables in schema `{schema}` {are} divided by time; {cure} `partition`, or name another `schema` or `table_prefix`"
+            "the tables in schema `{schema}` are not divided by time; divide them with `poa-server db partition`, remove `partition`, or \
+             name another `schema` or `table_prefix`"
         ));
     }
     Ok(found.version == LATEST && found.tables == TABLES.len())
@@ -134,7 +142,8 @@ fn is_complete(
 /// for when it is missing, because who may not make one may still use one.
 async fn make_schema(client: &Client, names: &Names) -> Result<(), Error> {
     let there = "SELECT to_regnamespace($1) IS NOT NULL";
-    if client.query_one(there, &[&names.quoted_schema()]).await?.try_get::<_, bool>(0)? {
+    let there = client.query_typed_one(there, &[(&names.quoted_schema(), Type::TEXT)]).await?;
+    if there.try_get::<_, bool>(0)? {
         return Ok(());
     }
     client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", names.quoted_schema())).await
@@ -146,7 +155,8 @@ async fn find(client: &Client, names: &Names) -> Result<Found, Error> {
             ARRAY(SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute
                 WHERE attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped)
         FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY($2)";
-    let there = client.query(there, &[&names.quoted_schema(), &wanted]).await?;
+    let params: Params<'_> = &[(&names.quoted_schema(), Type::TEXT), (&wanted, Type::TEXT_ARRAY)];
+    let there = client.query_typed(there, params).await?;
     let (mut ours, mut divided) = (true, false);
     for row in &there {
         let (name, columns): (String, Vec<String>) = (row.try_get(0)?, row.try_get(2)?);
@@ -171,9 +181,10 @@ fn own_columns(table: &str) -> impl Iterator<Item = String> {
 async fn version(client: &Client, names: &Names) -> Result<i32, Error> {
     let version = names.of(VERSION);
     let known = "SELECT to_regclass($1) IS NOT NULL";
-    if !client.query_one(known, &[&version]).await?.try_get::<_, bool>(0)? {
+    let known = client.query_typed_one(known, &[(&version, Type::TEXT)]).await?;
+    if !known.try_get::<_, bool>(0)? {
         return Ok(0);
     }
     let query = format!("SELECT coalesce(max(version), 0) FROM {version}");
-    client.query_one(&query, &[]).await?.try_get(0)
+    client.query_typed_one(&query, &[]).await?.try_get(0)
 }

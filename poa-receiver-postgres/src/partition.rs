@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 use poa_core::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
 use crate::activity::time;
+use crate::link::{Opening, Params};
 use crate::table::{Names, Table};
 
 /// A day in microseconds.
@@ -57,13 +59,14 @@ pub(crate) fn days(dates: impl Iterator<Item = Timestamp>) -> BTreeSet<Day> {
 /// Of all tables: which of them a message goes to is not known before it is read, and by then its row is on the way.
 pub(crate) async fn make(
     client: &Client,
+    opening: &Opening,
     names: &Names,
     period: Period,
     days: impl IntoIterator<Item = Day>,
 ) -> Result<(), Error> {
-    client.batch_execute("BEGIN").await?;
+    opening.begin(client).await?;
     let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-    client.execute(lock, &[&names.lock()]).await?;
+    client.query_typed(lock, &[(&names.lock(), Type::TEXT)]).await?;
     for day in days {
         for table in Table::ALL {
             make_one(client, names, period, table, day).await?;
@@ -73,7 +76,7 @@ pub(crate) async fn make(
 }
 
 /// The parts of a table, `$1`, with their bounds.
-const PARTS: &str = "SELECT part.oid, part.relname::text AS name,
+pub(crate) const PARTS: &str = "SELECT part.oid, part.relname::text AS name,
         coalesce(substring(bound FROM $$FROM \\('([^']*)'\\)$$)::timestamptz, '-infinity') AS lower,
         coalesce(substring(bound FROM $$TO \\('([^']*)'\\)$$)::timestamptz, 'infinity') AS upper
     FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid, pg_get_expr(relpartbound, part.oid) AS bound
@@ -95,9 +98,12 @@ async fn make_one(
             SELECT greatest((SELECT starts FROM wanted), max(upper) FILTER (WHERE upper <= $3)) AS first,
                 least((SELECT ends FROM wanted), min(lower) FILTER (WHERE lower > $3)) AS last,
                 coalesce(bool_or(lower <= $3 AND upper > $3), false) AS covered
-            FROM part) AS gap WHERE NOT covered"
+            FROM part) AS gap WHERE NOT covered AND (SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass($1))"
     );
-    let row = client.query_opt(&gap, &[&whole, &period.unit(), &time(day.begin())]).await?;
+    let (unit, begin) = (period.unit(), time(day.begin()));
+    let params: Params<'_> =
+        &[(&whole, Type::TEXT), (&unit, Type::TEXT), (&begin, Type::TIMESTAMPTZ)];
+    let row = client.query_typed_opt(&gap, params).await?;
     let Some(row) = row else { return Ok(()) };
     let (first, last, digits): (String, String, String) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
@@ -116,6 +122,11 @@ fn part_prefix(table: Table) -> String {
     format!("{}_p", table.name())
 }
 
+/// The name of the part that was a whole table before that was divided: it begins before all others.
+pub(crate) fn undivided(table: Table) -> String {
+    format!("{}00010101", part_prefix(table))
+}
+
 /// What became of the parts that are too old.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped {
@@ -130,13 +141,15 @@ pub(crate) struct Dropped {
 /// would be waited for in vain.
 pub(crate) async fn drop_ended(
     client: &Client,
+    opening: &Opening,
     names: &Names,
     before: Timestamp,
 ) -> Result<Dropped, Error> {
     let mut all = Dropped::default();
     for table in Table::ALL {
-        for part in ended(client, names, table, before).await? {
-            let drop = format!("BEGIN; SET LOCAL lock_timeout = '1s'; DROP TABLE {part}; COMMIT");
+        for part in ended(client, opening, names, table, before).await? {
+            let drop =
+                opening.with(&format!("SET LOCAL lock_timeout = '1s'; DROP TABLE {part}; COMMIT"));
             let Err(error) = client.batch_execute(&drop).await else {
                 all.parts += 1;
                 continue;
@@ -155,6 +168,7 @@ pub(crate) async fn drop_ended(
 /// The parts of this table that ended before this time, as they stand in a statement.
 async fn ended(
     client: &Client,
+    opening: &Opening,
     names: &Names,
     table: Table,
     before: Timestamp,
@@ -164,7 +178,10 @@ async fn ended(
         WHERE upper <= $3 AND starts_with(name, $2) AND substr(name, length($2) + 1) ~ '^[0-9]{{8}}$' ORDER BY upper"
     );
     let prefix = names.bare(&part_prefix(table));
-    let rows = client.query(&ours, &[&names.of(table.name()), &prefix, &time(before)]).await?;
+    let (whole, before) = (names.of(table.name()), time(before));
+    let params: Params<'_> =
+        &[(&whole, Type::TEXT), (&prefix, Type::TEXT), (&before, Type::TIMESTAMPTZ)];
+    let rows = opening.query(client, &ours, params).await?;
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 

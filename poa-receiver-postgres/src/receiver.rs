@@ -5,15 +5,16 @@ use poa_core::telemetry::Counter;
 use poa_core::{
     Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
 };
+use poa_tables::Measures;
 
 use crate::Config;
 use crate::encode::{Counts, Rows};
 use crate::error::StoreError;
-use crate::location::Location;
+use crate::link::Target;
 use crate::refusals::Refusals;
 use crate::session::{Session, Settings};
 use crate::table::Names;
-use crate::tls;
+use crate::tidying::Tidying;
 
 /// Stores messages in a PostgreSQL database.
 ///
@@ -26,6 +27,7 @@ pub struct Postgres {
     session: Option<Session>,
     /// Kept over all connections.
     refusals: Refusals,
+    _tidying: Tidying,
 }
 
 impl Postgres {
@@ -69,32 +71,35 @@ impl Plugin for Postgres {
         config.problems()
     }
 
-    /// Connects to the database, creates and migrates the tables if need be.
+    /// Connects to the database, creates and migrates the tables if need be, and begins to tidy them up.
+    ///
+    /// The task that tidies belongs to this instance and ends when that is dropped, so nothing is left of one that never runs.
     ///
     /// # Errors
-    /// [`BuildError::Unavailable`] when the server cannot be reached or is busy, [`BuildError::Failed`] when it refuses the login, the
-    /// database is missing, its certificate does not fit, or tables of the same names were made by something else.
+    /// [`BuildError::Unavailable`] when the server cannot be reached, is busy, refuses the login, or has tables that cannot be used.
+    /// [`BuildError::Failed`] when the URL cannot be read.
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
+        let retention = config.retention.map(poa_core::config::Duration::get);
         let settings = Arc::new(settings(config, cx).map_err(BuildError::failed)?);
         let session = Session::open(settings.clone()).await?;
+        let counters = Counters::new(cx);
+        let tidying = Tidying::begin(settings.clone(), retention, counters.measures.clone());
         let refusals = Refusals::default();
-        Ok(Self { settings, counters: Counters::new(cx), session: Some(session), refusals })
+        Ok(Self { settings, counters, session: Some(session), refusals, _tidying: tidying })
     }
 }
 
-fn settings(config: Config, cx: &BuildContext) -> Result<Settings, String> {
-    let mut location = Location::parse(config.url.expose())?;
+pub(crate) fn settings(config: Config, cx: &BuildContext) -> Result<Settings, String> {
+    let mut location = config.location()?;
     if location.driver.get_application_name().is_none() {
         location.driver.application_name(format!("poa {}", cx.name()));
     }
+    let server = location.to_string().into();
+    let statement_timeout = config.statement_timeout.get();
     Ok(Settings {
-        tls: tls::connector(&location.trust)?,
-        server: location.to_string().into(),
-        location,
+        target: Target { location, server, statement_timeout },
         names: Names::new(&config.schema, &config.table_prefix),
         period: config.partition,
-        retention: config.retention.map(poa_core::config::Duration::get),
-        statement_timeout: config.statement_timeout.get(),
     })
 }
 
@@ -125,40 +130,28 @@ impl Receiver for Postgres {
 
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Postgres").field("server", &self.settings.server).finish_non_exhaustive()
+        f.debug_struct("Postgres")
+            .field("server", &self.settings.target.server)
+            .finish_non_exhaustive()
     }
 }
 
 /// Counts what was stored otherwise than an operator may expect.
 struct Counters {
-    unmapped: Counter,
-    replaced_nul: Counter,
+    measures: Measures,
     wrapped: Counter,
 }
 
 impl Counters {
     fn new(cx: &BuildContext) -> Self {
         let labels = [("receiver", cx.name())];
-        let counter = |name, help| cx.telemetry().counter(name, help, &labels);
-        Self {
-            unmapped: counter(
-                "receiver_unmapped_messages",
-                "Statistics that do not fit their table and were stored whole in `metrics`",
-            ),
-            replaced_nul: counter(
-                "receiver_replaced_nul_messages",
-                "Messages with a NUL character in a text column, where U+FFFD stands now",
-            ),
-            wrapped: counter(
-                "receiver_wrapped_json_messages",
-                "Messages whose JSON jsonb cannot hold, stored as the text of it",
-            ),
-        }
+        let help = "Messages whose JSON jsonb cannot hold, stored as the text of it";
+        let wrapped = cx.telemetry().counter("receiver_wrapped_json_messages", help, &labels);
+        Self { measures: Measures::new(cx), wrapped }
     }
 
     fn add(&self, counts: Counts) {
-        self.unmapped.inc_by(counts.unmapped);
-        self.replaced_nul.inc_by(counts.replaced_nul);
+        self.measures.stored(counts.tally);
         self.wrapped.inc_by(counts.wrapped);
     }
 }

@@ -7,16 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use poa_core::{Activity, AgentId, BoxError, Timestamp};
-use tokio_postgres::{Client, Error, Statement};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{Client, CopyInSink, Error, Statement};
 
 use crate::activity::{Agents, Seen};
-use crate::connection::{Connection, connect};
 use crate::encode::{Rows, Unreadable};
 use crate::error::{StoreError, Verdict, refuses_values};
-use crate::location::Location;
-use crate::partition::{self, Day, Dropped, Period};
+use crate::link::{Link, Opening, Target};
+use crate::partition::{self, Day, Period};
 use crate::refusals::Refusals;
 use crate::table::{Names, Table};
 use crate::{activity, migrations};
@@ -27,29 +26,19 @@ const REMEMBERED: usize = 1 << 16;
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
 /// What a session is opened by.
+#[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) location: Location,
-    pub(crate) tls: MakeRustlsConnect,
-    /// The location as text.
-    pub(crate) server: Arc<str>,
+    pub(crate) target: Target,
     pub(crate) names: Names,
     pub(crate) period: Option<Period>,
-    pub(crate) retention: Option<Duration>,
-    pub(crate) statement_timeout: Duration,
-}
-
-/// The statements that are used again and again.
-pub(crate) struct Statements {
-    copy: [Statement; 3],
-    stored: Statement,
-    activity: Statement,
 }
 
 pub(crate) struct Session {
     settings: Arc<Settings>,
-    client: Client,
-    connection: Connection,
+    link: Link,
     statements: Statements,
+    /// How the tables are divided.
+    period: Option<Period>,
     /// Days whose parts are known to be there.
     days: BTreeSet<Day>,
     /// Agents whose row said active a moment ago.
@@ -61,39 +50,37 @@ pub(crate) struct Session {
 impl Session {
     /// Connects, and makes or updates the tables if need be.
     pub(crate) async fn open(settings: Arc<Settings>) -> Result<Self, StoreError> {
-        let Settings { server, names, period, .. } = &*settings;
+        let Settings { target, names, period } = &*settings;
+        let server = &target.server;
         let failed = |error: Error| StoreError::new(server, &error);
-        let (client, mut connection) =
-            connect(&settings.location, settings.tls.clone()).await.map_err(failed)?;
+        let mut link = Link::open(target).await?;
+        let Link { client, connection, opening } = &mut link;
         // The errors of migrations are not those of the driver alone, so they pass through as a value.
         let prepared = connection.drive(async {
-            client.batch_execute(&setup(&settings)).await?;
             let migrated = async {
-                refuse_other_encodings(&client, server).await?;
-                migrations::apply(&client, names, *period, server).await
+                refuse_other_encodings(client, server).await?;
+                migrations::apply(client, opening, names, *period, server).await
             };
             match migrated.await {
-                Ok(()) => Ok(Ok(Statements::prepare(&client, names).await?)),
+                Ok(period) => Ok(Ok((period, Statements::prepare(client, opening, names).await?))),
                 Err(error) => Ok(Err(error)),
             }
         });
-        let statements = prepared.await.map_err(failed)??;
-        let mut session = Self {
+        let (period, statements) = prepared.await.map_err(failed)??;
+        Ok(Self {
             settings: settings.clone(),
-            client,
-            connection,
+            link,
             statements,
+            period,
             days: BTreeSet::new(),
             active: HashSet::new(),
             active_since: Instant::now(),
-        };
-        session.drop_ended(Timestamp::now()).await;
-        Ok(session)
+        })
     }
 
     /// False when the server has closed the connection since it was last used.
     pub(crate) async fn is_open(&mut self) -> bool {
-        self.connection.is_open().await
+        self.link.connection.is_open().await
     }
 
     /// Stores these rows, all or none. What is stored already stays as it is.
@@ -139,14 +126,14 @@ impl Session {
     }
 
     async fn try_store(&mut self, rows: &mut Rows<'_>) -> Result<(), Error> {
-        let Self { client, connection, statements, .. } = self;
+        let Self { link: Link { client, connection, .. }, statements, .. } = self;
         connection.drive(write::all(client, statements, rows)).await
     }
 
     /// False when no row of these is stored.
     async fn leave_out_stored(&mut self, rows: &mut Rows<'_>) -> Result<bool, StoreError> {
-        let Self { client, connection, statements, .. } = self;
-        let looking = write::stored(client, &statements.stored, rows);
+        let Self { link: Link { client, connection, .. }, statements, .. } = self;
+        let looking = write::stored(client, statements, rows);
         let stored = connection.drive(looking).await.map_err(|error| self.failed(&error))?;
         Ok(rows.without(&stored))
     }
@@ -158,13 +145,13 @@ impl Session {
         error: Error,
         refusals: &mut Refusals,
     ) -> StoreError {
-        let Self { client, connection, statements, settings, .. } = self;
+        let Self { link: Link { client, connection, .. }, statements, settings, .. } = self;
         let refused = match connection.drive(isolate::refused(client, statements, rows)).await {
             Ok(refused) => refused,
             Err(error) => return self.failed(&error),
         };
         if let Some((table, count)) = refusals.add(rows, &refused) {
-            return StoreError::refusing(&settings.server, table, count, &error);
+            return StoreError::refusing(&settings.target.server, table, count, &error);
         }
         // Another host may have stored some of them meanwhile.
         let taken = refused.iter().any(|row| row.reason.is_taken());
@@ -183,7 +170,7 @@ impl Session {
     /// The driver loses count of the answers when a COPY is refused before it has begun, so a connection is not used again after that.
     async fn reopen(&mut self) -> Result<(), StoreError> {
         // At once, because a transaction that is still open on it may lock what the new one has to change.
-        self.connection.cut();
+        self.link.connection.cut();
         *self = Self::open(self.settings.clone()).await?;
         Ok(())
     }
@@ -202,7 +189,7 @@ impl Session {
                 Ok(active) => self.remember(&mut agents, &active),
                 Err(StoreError::Rejected { source, .. }) => {
                     let refused = self.refused_alone(&told, true).await?.len();
-                    let server = &*self.settings.server;
+                    let server = &*self.settings.target.server;
                     tracing::warn!(server, refused, error = %source, "the database refuses to take some agents as active");
                     // Not to ask again with each batch.
                     self.active.extend(agents.into_keys());
@@ -267,8 +254,9 @@ impl Session {
     ) -> Result<Vec<String>, StoreError> {
         let mut repaired = false;
         loop {
-            let Self { client, connection, statements, .. } = self;
-            let upsert = activity::upsert(client, &statements.activity, told, active);
+            let Self { link: Link { client, connection, .. }, statements, .. } = self;
+            let Statements { opening, activity, .. } = &*statements;
+            let upsert = activity::upsert(client, opening, activity, told, active);
             let error = match connection.drive(upsert).await {
                 Ok(active) => return Ok(active),
                 Err(error) => error,
@@ -287,48 +275,19 @@ impl Session {
         }
     }
 
-    /// Makes the parts that these rows may go to, and drops those that have become too old.
+    /// Makes the parts that these rows may go to.
     async fn make_parts(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
-        let Some(period) = self.settings.period else { return Ok(()) };
+        let Some(period) = self.period else { return Ok(()) };
         let wanted = partition::days(rows.dates());
         let missing: Vec<_> = wanted.difference(&self.days).copied().collect();
         if missing.is_empty() {
             return Ok(());
         }
-        let making = partition::make(&self.client, &self.settings.names, period, missing);
-        self.connection.drive(making).await?;
+        let Link { client, connection, opening } = &mut self.link;
+        let making = partition::make(client, opening, &self.settings.names, period, missing);
+        connection.drive(making).await?;
         self.days.extend(wanted);
-        if let Some(oldest) = rows.dates().min() {
-            self.drop_ended(oldest).await;
-        }
         Ok(())
-    }
-
-    /// Drops parts that have become too old, but none from `needed` on. Storing goes on when this fails.
-    async fn drop_ended(&mut self, needed: Timestamp) {
-        let Settings { period: Some(_), retention: Some(retention), names, server, .. } =
-            &*self.settings
-        else {
-            return;
-        };
-        let age = u64::try_from(retention.as_micros()).unwrap_or(u64::MAX);
-        let kept = Timestamp::from_micros(Timestamp::now().as_micros().saturating_sub(age));
-        let dropping = partition::drop_ended(&self.client, names, kept.min(needed));
-        let Dropped { parts, failure } = match self.connection.drive(dropping).await {
-            Ok(dropped) => dropped,
-            Err(error) => Dropped { parts: 0, failure: Some(error) },
-        };
-        if parts > 0 {
-            tracing::info!(
-                server = &**server,
-                parts,
-                "dropped parts of tables that are older than `retention`"
-            );
-        }
-        if let Some(error) = failure {
-            let error = crate::error::text(&error);
-            tracing::warn!(server = &**server, %error, "cannot drop old parts of tables; will be tried with the next new part");
-        }
     }
 
     /// Moves the agents that are active from the first to what is remembered.
@@ -345,55 +304,26 @@ impl Session {
     }
 
     fn failed(&self, error: &Error) -> StoreError {
-        StoreError::new(&self.settings.server, error)
+        StoreError::new(&self.settings.target.server, error)
     }
 
     fn rejected(&self, items: Vec<usize>, source: BoxError) -> StoreError {
-        StoreError::Rejected { server: self.settings.server.clone(), items, source }
+        StoreError::Rejected { server: self.settings.target.server.clone(), items, source }
     }
 
     /// Says good-bye to the server.
     pub(crate) async fn close(self) -> Result<(), Error> {
-        let Self { client, connection, .. } = self;
-        drop(client);
-        connection.finish().await
+        let Self { link, statements, .. } = self;
+        drop(statements);
+        link.close().await
     }
-}
-
-/// How long the server waits for a sign of life of this host, in seconds, before it asks for one; how long between questions; how often.
-///
-/// A host that lost its power or its network says nothing. Its transaction would stay open for two hours by the defaults of most systems,
-/// and what it has written would keep the same messages from being stored by whoever gets them next.
-const ALIVE: [(&str, u32); 3] =
-    [("tcp_keepalives_idle", 10), ("tcp_keepalives_interval", 5), ("tcp_keepalives_count", 3)];
-/// How long what the server sends may stay unacknowledged, in milliseconds.
-const ACKNOWLEDGED: (&str, u32) = ("tcp_user_timeout", 25_000);
-
-/// What a connection is set to.
-///
-/// The host forgets what was confirmed, so it must be on the disk by then, whatever the server does by default. A bound on silence is set
-/// where there is none or a longer one; a server that does not know it is left as it is.
-fn setup(settings: &Settings) -> String {
-    let timeout = settings.statement_timeout.as_millis();
-    let in_transaction =
-        ("idle_in_transaction_session_timeout", u32::try_from(timeout).unwrap_or(u32::MAX));
-    let bounds = ALIVE.into_iter().chain([ACKNOWLEDGED, in_transaction]);
-    let bounds: Vec<_> = bounds.map(|(name, most)| format!("('{name}', {most})")).collect();
-    format!(
-        "SET timezone = 'UTC'; SET client_min_messages = error; SET statement_timeout = {timeout};
-        SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
-        SELECT set_config(name, most::text, false) FROM (VALUES {}) AS bound (name, most),
-            LATERAL (SELECT setting FROM pg_settings WHERE pg_settings.name = bound.name OFFSET 0) AS now
-            WHERE setting::bigint NOT BETWEEN 1 AND most",
-        bounds.join(", ")
-    )
 }
 
 /// Other encodings cannot hold every text.
 async fn refuse_other_encodings(client: &Client, server: &Arc<str>) -> Result<(), StoreError> {
     let failed = |error: Error| StoreError::new(server, &error);
-    let encoding =
-        client.query_one("SELECT current_setting('server_encoding')", &[]).await.map_err(failed)?;
+    let encoding = "SELECT current_setting('server_encoding')";
+    let encoding = client.query_typed_one(encoding, &[]).await.map_err(failed)?;
     let encoding: String = encoding.try_get(0).map_err(failed)?;
     if encoding == "UTF8" {
         return Ok(());
@@ -404,14 +334,35 @@ async fn refuse_other_encodings(client: &Client, server: &Arc<str>) -> Result<()
     Err(StoreError::Unusable { server: server.clone(), what })
 }
 
+/// The statements that are used again and again.
+pub(crate) struct Statements {
+    opening: Opening,
+    copy: [Copy; 3],
+    stored: String,
+    activity: String,
+}
+
+/// How rows are copied into a table.
+enum Copy {
+    /// In a session of the server, which keeps what was prepared.
+    Prepared(Statement),
+    /// Behind a pooler: prepared in the transaction that copies, and forgotten with it.
+    Text(String),
+}
+
 impl Statements {
-    async fn prepare(client: &Client, names: &Names) -> Result<Self, Error> {
+    async fn prepare(client: &Client, opening: &Opening, names: &Names) -> Result<Self, Error> {
         let copy = |table: Table| {
             let (name, columns) = (names.of(table.name()), table.columns());
             let text = format!(
                 "COPY {name} (message_id, date, agent_id, {columns}) FROM STDIN (FORMAT binary)"
             );
-            async move { client.prepare(&text).await }
+            async move {
+                if opening.is_session {
+                    return Ok(Copy::Prepared(client.prepare(&text).await?));
+                }
+                Ok::<_, Error>(Copy::Text(text))
+            }
         };
         // The dates spare the server to look into parts of other times.
         let stored = Table::ALL.map(|table| {
@@ -421,17 +372,22 @@ impl Statements {
             )
         });
         Ok(Self {
+            opening: opening.clone(),
             copy: [
                 copy(Table::Eth).await?,
                 copy(Table::System).await?,
                 copy(Table::Metrics).await?,
             ],
-            stored: client.prepare(&stored.join(" UNION ALL ")).await?,
-            activity: client.prepare(&activity::statement(names)).await?,
+            stored: stored.join(" UNION ALL "),
+            activity: activity::statement(names),
         })
     }
 
-    fn copy(&self, table: Table) -> &Statement {
-        &self.copy[table as usize]
+    /// Begins to copy rows into a table.
+    async fn copy_in(&self, client: &Client, table: Table) -> Result<CopyInSink<Bytes>, Error> {
+        match &self.copy[table as usize] {
+            Copy::Prepared(statement) => client.copy_in(statement).await,
+            Copy::Text(text) => client.copy_in(&**text).await,
+        }
     }
 }

@@ -110,6 +110,11 @@ impl Names {
         format!("{}.{}", quoted(&self.schema), quoted(&self.bare(table)))
     }
 
+    /// The name of a table or an index without its schema, as it stands in a statement.
+    pub(crate) fn quoted(&self, table: &str) -> String {
+        quoted(&self.bare(table))
+    }
+
     /// What all tables in the same schema have in common, whatever their prefix.
     pub(crate) fn schema_lock(&self) -> String {
         format!("poa {}", self.quoted_schema())

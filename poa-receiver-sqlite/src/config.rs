@@ -4,7 +4,7 @@ use poa_core::config::{Duration, Problem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What an operator writes in the section of an SQLite receiver.
+/// A receiver that stores messages in an SQLite database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -13,11 +13,14 @@ pub struct Config {
     pub path: PathBuf,
     /// How long to wait for another program that holds the database locked. Keep it below the receiver's `timeout`.
     pub busy_timeout: Duration,
+    /// How long rows are kept, such as `30d`. Older rows are removed in small steps while new ones are stored. The default keeps all
+    /// rows.
+    pub retention: Option<Duration>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { path: "metrics.db".into(), busy_timeout: Duration::from_secs(5) }
+        Self { path: "metrics.db".into(), busy_timeout: Duration::from_secs(5), retention: None }
     }
 }
 
@@ -37,6 +40,13 @@ impl Config {
         self
     }
 
+    /// The same, removing rows that are older than this.
+    #[must_use]
+    pub fn retention(mut self, age: impl Into<Duration>) -> Self {
+        self.retention = Some(age.into());
+        self
+    }
+
     pub(crate) fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         if self.path.file_name().is_none() {
@@ -47,6 +57,10 @@ impl Config {
         if self.busy_timeout.get().as_millis() > LONGEST_WAIT {
             let message = format!("`{}` is too long; write 24 days or less", self.busy_timeout);
             problems.push(Problem::new("busy_timeout", message));
+        }
+        if self.retention.is_some_and(|age| age.get().is_zero()) {
+            let message = "must be greater than zero; write how long rows are kept, such as \"30d\", or leave it out";
+            problems.push(Problem::new("retention", message));
         }
         problems
     }
@@ -74,13 +88,17 @@ mod tests {
         assert!(problem_with(&Config::new("a/..")).contains("path: `a/..` names no file"));
         let text = problem_with(&Config::default().busy_timeout(Duration::from_secs(3_000_000)));
         assert!(text.starts_with("busy_timeout:") && text.contains("24 days"), "{text}");
+        let text = problem_with(&Config::default().retention(Duration::from_secs(0)));
+        assert!(text.starts_with("retention: must be greater than zero"), "{text}");
     }
 
     #[test]
     fn unknown_keys_are_refused() {
         let error = serde_json::from_str::<Config>(r#"{"file":"x"}"#).unwrap_err().to_string();
         assert!(
-            error.contains("unknown field `file`, expected `path` or `busy_timeout`"),
+            error.contains(
+                "unknown field `file`, expected one of `path`, `busy_timeout`, `retention`"
+            ),
             "{error}"
         );
     }

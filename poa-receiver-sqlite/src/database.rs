@@ -1,8 +1,7 @@
 //! Opens the database file and brings its tables up to date.
 
-mod migrations;
+pub(crate) mod migrations;
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,6 +33,8 @@ pub(crate) fn open(location: &Location) -> Result<Connection, StoreError> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(location.busy_timeout).map_err(failed)?;
     migrations::refuse_unknown(&connection, path)?;
+    // Takes effect in a file that has no tables yet.
+    connection.pragma_update(None, "auto_vacuum", "incremental").map_err(failed)?;
     use_wal(&connection, location)?;
     configure(&connection).map_err(failed)?;
     migrations::apply(&mut connection, path)?;
@@ -45,13 +46,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Err(StoreError::Directory(path.display().to_string()));
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map(drop)
+    poa_sqlite::create(path)
         .map_err(|source| StoreError::CannotOpen { path: path.display().to_string(), source })
 }
 

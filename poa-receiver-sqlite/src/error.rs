@@ -43,6 +43,10 @@ pub(crate) enum StoreError {
         "{path} does not work as it should; if tables were changed by hand, move the file away so that a new one is made"
     )]
     Other { path: String, source: rusqlite::Error },
+    #[error(
+        "{0} was removed, moved or replaced while it was in use; the messages are stored in a new file at the same path"
+    )]
+    Gone(String),
     #[error("the call was given up before it began")]
     GivenUp,
     #[error("the runtime is shutting down")]
@@ -85,14 +89,26 @@ impl From<StoreError> for DeliveryError {
     }
 }
 
+impl StoreError {
+    /// True when the configuration names something else than a database of this receiver. Whatever else is wrong lies outside of the
+    /// host, and must not keep other receivers from starting.
+    fn is_misconfigured(&self) -> bool {
+        use StoreError as E;
+        match self {
+            E::CannotOpen { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            E::Directory(_) | E::Newer { .. } | E::Foreign(_) | E::NoWal { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 impl From<StoreError> for BuildError {
     fn from(error: StoreError) -> Self {
         let message = error.to_string();
-        let build = match error {
-            StoreError::Busy { .. } | StoreError::Full { .. } | StoreError::RuntimeGone => {
-                Self::unavailable(message)
-            }
-            _ => Self::failed(message),
+        let build = if error.is_misconfigured() {
+            Self::failed(message)
+        } else {
+            Self::unavailable(message)
         };
         match std::error::Error::source(&error) {
             Some(source) => build.with_source(source.to_string()),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::{Display, Write as _};
 
 use poa_core::{Activity, AgentId, BoxError, Message, MessageType};
-use poa_tables::{Mapped, Row};
+use poa_tables::{Mapped, Row, Tally};
 use rusqlite::{CachedStatement, Connection, ErrorCode};
 
 use crate::cell::Bound;
@@ -50,8 +50,7 @@ impl From<rusqlite::Error> for Refusal {
 /// What a transaction did, to be counted and remembered once it is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
-    pub(crate) unmapped: u64,
-    pub(crate) replaced_nul: u64,
+    pub(crate) tally: Tally,
     pub(crate) activated: HashSet<AgentId>,
 }
 
@@ -125,8 +124,8 @@ impl<'c> Insert<'c> {
     }
 
     fn count(&mut self, mapped: &Mapped<'_>) {
-        self.done.unmapped += u64::from(mapped.unmapped);
-        self.done.replaced_nul += u64::from(mapped.replaced_nul);
+        self.done.tally.unmapped += u64::from(mapped.unmapped);
+        self.done.tally.replaced_nul += u64::from(mapped.replaced_nul);
     }
 
     /// Who sends data is active, whatever was said before.

@@ -6,6 +6,8 @@ mod database;
 mod error;
 mod insert;
 mod receiver;
+mod shared;
+mod tidying;
 mod writer;
 
 pub use config::Config;

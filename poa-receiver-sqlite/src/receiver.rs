@@ -1,65 +1,38 @@
 //! The receiver: hands every call to a blocking thread that owns the connection meanwhile.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use poa_core::{
     Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
 };
+use poa_tables::Measures;
 
 use crate::Config;
 use crate::database::Location;
 use crate::error::StoreError;
-use crate::writer::{Counters, Wanted, Writer};
+use crate::shared::Shared;
+use crate::tidying::Tidying;
+use crate::writer::{Wanted, Writer};
 
 /// Stores messages in an SQLite database.
 ///
 /// All methods are cancel safe: a call that is dropped has stored everything or nothing, and a call that follows waits for
 /// it. What was confirmed is on the disk.
 #[derive(Debug)]
-pub struct Sqlite(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    location: Location,
-    counters: Counters,
-    /// Taken by the call that writes. Empty after a failure that may have been the connection's: the next call opens it anew.
-    writer: Mutex<Option<Writer>>,
-}
-
-impl Shared {
-    /// Runs a job on the connection. Blocks.
-    fn run(
-        &self,
-        job: impl FnOnce(&mut Writer) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        // A job that panics leaves the place empty, which is a valid state.
-        let mut place = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut writer = match place.take() {
-            Some(writer) => writer,
-            None => Writer::open(&self.location, self.counters.clone())?,
-        };
-        let result = job(&mut writer);
-        if result.as_ref().err().is_none_or(StoreError::keeps_connection) {
-            *place = Some(writer);
-        }
-        result
-    }
-
-    fn close(&self) -> Result<(), StoreError> {
-        let mut place = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        place.take().map_or(Ok(()), Writer::close)
-    }
+pub struct Sqlite {
+    shared: Arc<Shared>,
+    _tidying: Tidying,
 }
 
 impl Sqlite {
     /// Runs a job on a blocking thread. When this future is dropped before the job has begun to write, it never will.
     async fn write(
         &self,
-        job: impl FnOnce(&mut Writer, &Wanted) -> Result<(), StoreError> + Send + 'static,
+        job: impl Fn(&mut Writer, &Wanted) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), DeliveryError> {
         let waiting = Arc::new(());
         let wanted = Arc::downgrade(&waiting);
-        let shared = self.0.clone();
+        let shared = self.shared.clone();
         let result = blocking(move || shared.run(|writer| job(writer, &wanted))).await;
         drop(waiting);
         Ok(result?)
@@ -87,22 +60,24 @@ impl Plugin for Sqlite {
         config.problems()
     }
 
-    /// Opens the database, creates and migrates it if need be.
+    /// Opens the database, creates and migrates it if need be, and begins to tidy it up.
+    ///
+    /// The task that tidies belongs to this instance and ends when that is dropped, so nothing is left of one that never runs.
     ///
     /// # Errors
-    /// [`BuildError::Unavailable`] when the database is locked or the disk full, [`BuildError::Failed`] when the file cannot
-    /// be opened, is no SQLite database, belongs to another application, or was made by a newer version.
+    /// [`BuildError::Unavailable`] when the database is locked or damaged, the file cannot be used, or the disk is full.
+    /// [`BuildError::Failed`] when `path` names a directory or a file in none, the database belongs to another application, or it was
+    /// made by a newer version.
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let location = Location {
             path: cx.data_dir().join(config.path),
             busy_timeout: config.busy_timeout.get(),
         };
-        let counters = Counters::new(cx);
-        let shared = blocking(move || {
-            let writer = Writer::open(&location, counters.clone())?;
-            Ok(Shared { location, counters, writer: Mutex::new(Some(writer)) })
-        });
-        Ok(Self(Arc::new(shared.await?)))
+        let measures = Measures::new(cx);
+        let shared = Arc::new(blocking(move || Shared::open(location, measures)).await?);
+        let retention = config.retention.map(poa_core::config::Duration::get);
+        let tidying = Tidying::begin(shared.clone(), retention);
+        Ok(Self { shared, _tidying: tidying })
     }
 }
 
@@ -123,7 +98,7 @@ impl Receiver for Sqlite {
     }
 
     async fn terminate(&mut self) {
-        let shared = self.0.clone();
+        let shared = self.shared.clone();
         if let Err(error) = blocking(move || shared.close()).await {
             tracing::warn!(%error, "the database was not closed in order; nothing is lost");
         }

@@ -1,11 +1,14 @@
 //! Writes batches and changes of activity, each in one transaction.
 
+pub(crate) mod tidy;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Weak;
 
-use poa_core::telemetry::Counter;
-use poa_core::{Activity, AgentId, BuildContext, Message};
+use poa_core::{Activity, AgentId, Message};
+use poa_sqlite::Watch;
+use poa_tables::Measures;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::database::{self, Location};
@@ -15,31 +18,6 @@ use crate::insert::{Insert, Refusal};
 /// How many agents are remembered to be active; when there are more, forgetting costs a look-up, nothing else.
 const REMEMBERED: usize = 1 << 16;
 
-/// Counts what was stored otherwise than an operator may expect.
-#[derive(Clone, Debug)]
-pub(crate) struct Counters {
-    pub(crate) unmapped: Counter,
-    pub(crate) replaced_nul: Counter,
-}
-
-impl Counters {
-    /// The counters of the receiver that is being built.
-    pub(crate) fn new(cx: &BuildContext) -> Self {
-        let labels = [("receiver", cx.name())];
-        let counter = |name, help| cx.telemetry().counter(name, help, &labels);
-        Self {
-            unmapped: counter(
-                "receiver_unmapped_messages",
-                "Statistics that do not fit their table and were stored whole in `metrics`",
-            ),
-            replaced_nul: counter(
-                "receiver_replaced_nul_messages",
-                "Messages with a NUL character in a text column, where U+FFFD stands now",
-            ),
-        }
-    }
-}
-
 /// Held by whoever still waits for the call; once it is gone, nothing is written any more.
 pub(crate) type Wanted = Weak<()>;
 
@@ -48,16 +26,24 @@ pub(crate) type Wanted = Weak<()>;
 pub(crate) struct Writer {
     connection: Connection,
     path: PathBuf,
-    counters: Counters,
+    measures: Measures,
+    /// None where files have no numbers.
+    watch: Option<Watch>,
     /// Agents whose row says active.
     active: HashSet<AgentId>,
 }
 
 impl Writer {
-    /// Opens the database. Blocks.
-    pub(crate) fn open(location: &Location, counters: Counters) -> Result<Self, StoreError> {
+    /// Opens the database, and watches its file if it shall. Blocks.
+    pub(crate) fn open(
+        location: &Location,
+        measures: Measures,
+        watching: bool,
+    ) -> Result<Self, StoreError> {
         let connection = database::open(location)?;
-        Ok(Self { connection, path: location.path.clone(), counters, active: HashSet::new() })
+        let path = location.path.clone();
+        let watch = watching.then(|| Watch::begin(&path));
+        Ok(Self { connection, path, measures, watch, active: HashSet::new() })
     }
 
     /// Stores all of these messages, or none. One that is stored already stays as it is.
@@ -83,8 +69,8 @@ impl Writer {
             return Err(StoreError::Rejected { path, items: refused, source });
         }
         transaction.commit().map_err(failed)?;
-        self.counters.unmapped.inc_by(done.unmapped);
-        self.counters.replaced_nul.inc_by(done.replaced_nul);
+        self.be_intact()?;
+        self.measures.stored(done.tally);
         self.remember(done.activated);
         Ok(())
     }
@@ -103,6 +89,7 @@ impl Writer {
         }
         drop(insert);
         transaction.commit().map_err(failed)?;
+        self.be_intact()?;
         for change in changes.iter().filter(|change| !change.active) {
             self.active.remove(&change.agent_id);
         }
@@ -116,8 +103,29 @@ impl Writer {
         self.active.extend(agents);
     }
 
+    /// Fails when what was just committed is in a file that is not at its path any more.
+    fn be_intact(&self) -> Result<(), StoreError> {
+        if self.watch.as_ref().is_none_or(Watch::is_intact) {
+            return Ok(());
+        }
+        Err(StoreError::Gone(self.path.display().to_string()))
+    }
+
+    /// Closes a database whose file is not at its path any more, and touches nothing that is there now.
+    pub(crate) fn leave(self) {
+        let Some(watch) = &self.watch else { return };
+        if let Err(error) = poa_sqlite::leave(self.connection, watch) {
+            let path = self.path.display();
+            tracing::warn!(%error, "the file that was {path} may lack rows that are in its -wal file");
+        }
+    }
+
     /// Brings everything into the database file and closes it.
     pub(crate) fn close(self) -> Result<(), StoreError> {
+        if self.be_intact().is_err() {
+            self.leave();
+            return Ok(());
+        }
         database::close(self.connection).map_err(|source| StoreError::new(&self.path, source))
     }
 }

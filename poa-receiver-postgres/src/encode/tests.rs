@@ -77,5 +77,8 @@ fn what_was_done_is_counted() {
         ("system_metrics", r#"{"a":1,"a":2}"#),
         ("ethereum_metrics", r#"{"type":"statistics","body":{"gasPrice":1e400000}}"#),
     ]);
-    assert_eq!(read(&batch).counts, Counts { unmapped: 2, replaced_nul: 1, wrapped: 2 });
+    assert_eq!(
+        read(&batch).counts,
+        Counts { tally: Tally { unmapped: 2, replaced_nul: 1 }, wrapped: 2 }
+    );
 }

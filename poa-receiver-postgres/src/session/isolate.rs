@@ -16,7 +16,8 @@ pub(super) async fn refused(
     statements: &Statements,
     rows: &Rows<'_>,
 ) -> Result<Vec<Refused>, Error> {
-    client.batch_execute("BEGIN; SET CONSTRAINTS ALL IMMEDIATE").await?;
+    let begin = statements.opening.with("SET CONSTRAINTS ALL IMMEDIATE");
+    client.batch_execute(&begin).await?;
     let mut refused = Vec::new();
     let mut parts = vec![rows.all()];
     while let Some(part) = parts.pop() {

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use futures_util::future::{try_join, try_join3};
 use poa_core::MessageId;
-use tokio_postgres::{Client, CopyInSink, Error, Statement};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, CopyInSink, Error};
 use uuid::Uuid;
 
 use super::Statements;
 use crate::activity;
 use crate::encode::{Encoded, HEADER, Rows, TRAILER};
+use crate::link::Params;
 use crate::table::Table;
 
 /// Stores all rows in one transaction.
@@ -42,18 +44,18 @@ async fn copy_all(
     rows: &mut Rows<'_>,
     first: Table,
 ) -> Result<Sink, Error> {
-    let begin = client.batch_execute("BEGIN");
+    let begin = statements.opening.begin(client);
     let read = async {
         // Both statements are on their way before the first rows are encoded.
         tokio::task::yield_now().await;
         rows.read_chunk(0);
         Ok(())
     };
-    let (_, sink, ()) = try_join3(begin, client.copy_in(statements.copy(first)), read).await?;
+    let (_, sink, ()) = try_join3(begin, statements.copy_in(client, first), read).await?;
     let mut open = stream(sink, first, rows).await?;
     let others = Table::ALL.into_iter().filter(|table| *table != first);
     for (table, bytes) in rows.copies(others, rows.all()) {
-        let next = client.copy_in(statements.copy(table));
+        let next = statements.copy_in(client, table);
         let (_, sink) = try_join(finish(open), next).await?;
         open = fill(sink, bytes).await?;
     }
@@ -68,7 +70,7 @@ pub(super) async fn some(
     chosen: &[Encoded],
 ) -> Result<(), Error> {
     for (table, bytes) in rows.copies(Table::ALL, chosen) {
-        let sink = client.copy_in(statements.copy(table)).await?;
+        let sink = statements.copy_in(client, table).await?;
         finish(fill(sink, bytes).await?).await?;
     }
     Ok(())
@@ -103,7 +105,7 @@ async fn finish(mut sink: Sink) -> Result<(), Error> {
 /// Which of the messages are stored, in whatever table.
 pub(super) async fn stored(
     client: &Client,
-    statement: &Statement,
+    statements: &Statements,
     rows: &Rows<'_>,
 ) -> Result<BTreeSet<MessageId>, Error> {
     let ids: Vec<_> = rows.all().iter().map(|row| Uuid::from_bytes(*row.id.as_bytes())).collect();
@@ -111,8 +113,10 @@ pub(super) async fn stored(
     let (Some(first), Some(last)) = (dates().min(), dates().max()) else {
         return Ok(BTreeSet::new());
     };
-    let found =
-        client.query(statement, &[&ids, &activity::time(first), &activity::time(last)]).await?;
+    let (first, last) = (activity::time(first), activity::time(last));
+    let params: Params<'_> =
+        &[(&ids, Type::UUID_ARRAY), (&first, Type::TIMESTAMPTZ), (&last, Type::TIMESTAMPTZ)];
+    let found = statements.opening.query(client, &statements.stored, params).await?;
     let id = |row: &tokio_postgres::Row| {
         Ok(MessageId::from_bytes(row.try_get::<_, Uuid>(0)?.into_bytes()))
     };

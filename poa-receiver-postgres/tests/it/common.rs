@@ -86,8 +86,17 @@ impl Subject {
 
     /// The value of a counter with this name.
     pub(crate) fn counter(&self, name: &str) -> u64 {
+        self.value(name, "receiver=\"store\"")
+    }
+
+    /// The value of a counter that there is for each table.
+    pub(crate) fn counter_of_table(&self, name: &str, table: &str) -> u64 {
+        self.value(name, &format!("receiver=\"store\",table=\"{table}\""))
+    }
+
+    fn value(&self, name: &str, labels: &str) -> u64 {
         let text = self.cx.telemetry().encode();
-        let line = format!("poa_{name}_total{{receiver=\"store\"}} ");
+        let line = format!("poa_{name}_total{{{labels}}} ");
         let value = text.lines().find_map(|l| l.strip_prefix(&line));
         value.unwrap_or_else(|| panic!("{name} is not in\n{text}")).parse().unwrap()
     }
@@ -159,8 +168,13 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (url, drop) =
-            (self.url.clone(), format!("DROP SCHEMA IF EXISTS \"{}\" CASCADE", self.schema));
+        let url = self.url.clone();
+        // What tidies up beside a receiver may be in the midst of making an index, on a runtime that waits for the end of this.
+        let drop = format!(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = '{} tidying';
+            SET lock_timeout = '10s'; DROP SCHEMA IF EXISTS \"{}\" CASCADE",
+            self.id, self.schema
+        );
         let dropping = std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

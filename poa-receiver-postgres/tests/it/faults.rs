@@ -309,10 +309,13 @@ async fn a_connection_cut_anywhere_loses_and_doubles_nothing() {
     let mut subject = Subject::at(shared, config).await;
     let mut sent = 0;
     for way in [Way::ToServer, Way::FromServer] {
-        let before = proxy.passed(way);
+        // Once the agent is known to be active, as it is in each batch that is cut below.
         let batch = mixed(&mut subject);
         subject.store(&batch).await;
-        sent += batch.len() as u64;
+        let before = proxy.passed(way);
+        let another = mixed(&mut subject);
+        subject.store(&another).await;
+        sent += (batch.len() + another.len()) as u64;
         let whole = proxy.passed(way) - before;
         for cut in 0..12 {
             let batch = mixed(&mut subject);

@@ -202,7 +202,7 @@ async fn a_host_says_what_happened_and_loses_nothing() {
     for said in [
         "the connection was lost and will be made anew",
         "raise `statement_timeout`, or end what holds the tables locked",
-        "tables are missing or old, and are made anew",
+        "tables are missing or old; creating or updating them",
     ] {
         assert!(log.contains(said), "{said}: {log}");
     }

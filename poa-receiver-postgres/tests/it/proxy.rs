@@ -21,11 +21,16 @@ pub(crate) struct Proxy {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
     /// How many more bytes pass before the connection is cut; without bound when it is the largest number.
     left: [AtomicU64; 2],
     passed: [AtomicU64; 2],
+}
+
+impl State {
+    fn endless() -> Self {
+        Self { left: [u64::MAX.into(), u64::MAX.into()], passed: Default::default() }
+    }
 }
 
 impl Proxy {
@@ -33,10 +38,7 @@ impl Proxy {
     pub(crate) async fn start(server: String) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::new(State {
-            left: [u64::MAX.into(), u64::MAX.into()],
-            passed: Default::default(),
-        });
+        let state = Arc::new(State::endless());
         let shared = state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -60,6 +62,11 @@ impl Proxy {
 
 /// Ends both ways when one of them ends.
 async fn forward(client: TcpStream, server: TcpStream, state: Arc<State>) {
+    // What tidies up beside the receiver says so in its first message, and is neither counted nor cut.
+    let mut first = [0; 512];
+    let read = client.peek(&mut first).await.unwrap_or_default();
+    let beside = first[..read].windows(7).any(|word| word == b"tidying");
+    let state = if beside { Arc::new(State::endless()) } else { state };
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::select! {

@@ -86,28 +86,24 @@ async fn a_certificate_that_does_not_fit_is_refused() {
         (
             "localhost",
             "sslmode=verify-full&sslrootcert=DIR/other.pem",
-            "check `sslmode` and `sslrootcert`",
+            "check `sslmode`, `sslrootcert`",
         ),
         (
             "127.0.0.1",
             "sslmode=verify-ca&sslrootcert=DIR/other.pem",
-            "check `sslmode` and `sslrootcert`",
+            "check `sslmode`, `sslrootcert`",
         ),
         (
             "127.0.0.1",
             "sslmode=require&sslrootcert=DIR/other.pem",
-            "check `sslmode` and `sslrootcert`",
+            "check `sslmode`, `sslrootcert`",
         ),
         (
             "127.0.0.1",
             "sslmode=verify-full&sslrootcert=DIR/ours.pem",
-            "check `sslmode` and `sslrootcert`",
+            "check `sslmode`, `sslrootcert`",
         ),
-        (
-            "localhost",
-            "sslmode=verify-full&sslrootcert=system",
-            "check `sslmode` and `sslrootcert`",
-        ),
+        ("localhost", "sslmode=verify-full&sslrootcert=system", "check `sslmode`, `sslrootcert`"),
         (
             "localhost",
             "sslmode=verify-full&sslrootcert=DIR/missing.pem",
@@ -116,7 +112,7 @@ async fn a_certificate_that_does_not_fit_is_refused() {
         ("localhost", "sslmode=verify-full&sslrootcert=DIR/none.pem", "no authority to check"),
     ] {
         match build(server.url(host, options)).await.unwrap_err() {
-            BuildError::Failed(message, _) => {
+            BuildError::Unavailable(message, _) => {
                 assert!(message.contains(why), "{options}: {message}")
             }
             error => panic!("{options}: {error:?}"),
@@ -129,7 +125,148 @@ async fn a_server_without_tls_is_refused_when_it_is_required() {
     let database = Database::shared().await;
     let error = build(format!("{}?sslmode=require", database.url)).await.unwrap_err();
     assert!(
-        matches!(&error, BuildError::Failed(message, _) if message.contains("server does not support TLS")),
+        matches!(&error, BuildError::Unavailable(message, _) if message.contains("server does not support TLS")),
         "{error:?}"
     );
+}
+
+/// The authority's own certificate may be that of the server: as PostgreSQL's manual makes it, and
+/// <https://github.com/jbg/tokio-postgres-rustls/issues/23>.
+#[tokio::test]
+async fn a_certificate_that_is_its_own_authority_is_trusted() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    let server = Files::serve(&certificate.pem(), &key.serialize_pem(), &certificate.pem());
+    for (host, mode) in
+        [("127.0.0.1", "require"), ("127.0.0.1", "verify-ca"), ("localhost", "verify-full")]
+    {
+        drop(
+            build(server.url(host, &format!("sslmode={mode}&sslrootcert=DIR/root.pem")))
+                .await
+                .unwrap(),
+        );
+    }
+    let error =
+        build(server.url("127.0.0.1", "sslmode=verify-full&sslrootcert=DIR/root.pem")).await;
+    assert!(error.unwrap_err().to_string().contains("check `sslmode`"));
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_that_has_expired_is_not_trusted() {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let certificate = params.self_signed(&key).unwrap();
+    let server = Files::serve(&certificate.pem(), &key.serialize_pem(), &certificate.pem());
+    let error = build(server.url("localhost", "sslmode=verify-ca&sslrootcert=DIR/root.pem")).await;
+    assert!(error.unwrap_err().to_string().contains("xpired"));
+}
+
+/// Names in the subject alone, and version 1, which `openssl x509 -req` makes.
+#[tokio::test]
+async fn certificates_as_they_were_made_for_decades_are_taken() {
+    let authority = authority();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "localhost");
+    let named = params.signed_by(&key, &authority).unwrap();
+    let fixture =
+        |name: &str| std::fs::read_to_string(format!("tests/fixtures/tls/{name}")).unwrap();
+    let old = (fixture("version_1.pem"), fixture("version_1.key"), fixture("authority.pem"));
+    for (certificate, key, root) in [(named.pem(), key.serialize_pem(), authority.pem()), old] {
+        let server = Files::serve(&certificate, &key, &root);
+        for versions in ["", "&ssl_max_protocol_version=TLSv1.2"] {
+            let options = format!("sslmode=verify-full&sslrootcert=DIR/root.pem{versions}");
+            drop(build(server.url("localhost", &options)).await.unwrap());
+            drop(
+                build(server.url("localhost", &format!("sslmode=require{versions}")))
+                    .await
+                    .unwrap(),
+            );
+            let error = build(server.url("127.0.0.1", &options)).await.unwrap_err().to_string();
+            assert!(
+                error.contains("not valid for name") || error.contains("NotValidForName"),
+                "{error}"
+            );
+        }
+        std::fs::write(server.dir.path().join("root.pem"), self::authority().pem()).unwrap();
+        let options = "sslmode=verify-ca&sslrootcert=DIR/root.pem";
+        assert!(build(server.url("localhost", options)).await.is_err());
+    }
+}
+
+/// As in <https://github.com/jbg/tokio-postgres-rustls/issues/4>: hosted databases ask for the certificate of the client.
+#[tokio::test]
+async fn a_client_shows_its_certificate_and_uses_a_new_one_when_it_connects_again() {
+    let authority = authority();
+    let signed = |name: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (params.signed_by(&key, &authority).unwrap().pem(), key.serialize_pem())
+    };
+    let (certificate, key) = signed("server");
+    let setup = Setup::default()
+        .tcp()
+        .tls(&certificate, &key)
+        .authorities(&authority.pem())
+        .rules("hostssl all all 127.0.0.1/32 cert\n");
+    let server = Files::with(setup, &authority.pem());
+    let options =
+        "sslmode=verify-full&sslrootcert=DIR/root.pem&sslcert=DIR/client.pem&sslkey=DIR/client.key";
+    let write = |name: &str| {
+        let (certificate, key) = signed(name);
+        std::fs::write(server.dir.path().join("client.pem"), certificate).unwrap();
+        std::fs::write(server.dir.path().join("client.key"), key).unwrap();
+    };
+    let error = build(server.url("localhost", options)).await.unwrap_err().to_string();
+    assert!(error.contains("`sslcert`") && error.contains("client.pem cannot be used"), "{error}");
+    write("somebody");
+    let error = build(server.url("localhost", options)).await.unwrap_err().to_string();
+    assert!(error.contains("certificate authentication failed"), "{error}");
+    write("postgres");
+    drop(build(server.url("localhost", options)).await.unwrap());
+}
+
+/// A server may offer TLS and have a rule for connections without it, or the other way round.
+#[tokio::test]
+async fn weak_modes_try_the_other_way_when_no_rule_fits() {
+    let key = KeyPair::generate().unwrap();
+    let certificate =
+        CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+    for rule in ["hostnossl all all 127.0.0.1/32 trust\n", "hostssl all all 127.0.0.1/32 trust\n"] {
+        let setup =
+            Setup::default().tcp().tls(&certificate.pem(), &key.serialize_pem()).rules(rule);
+        let server = Files::with(setup, "");
+        for mode in ["prefer", "allow"] {
+            let built = build(server.url("127.0.0.1", &format!("sslmode={mode}"))).await;
+            assert!(built.is_ok(), "{rule} {mode}: {built:?}");
+        }
+    }
+}
+
+/// A server, and the files that its clients name.
+struct Files {
+    cluster: Cluster,
+    dir: TempDir,
+}
+
+impl Files {
+    fn serve(certificate: &str, key: &str, root: &str) -> Self {
+        Self::with(Setup::default().tcp().tls(certificate, key), root)
+    }
+
+    fn with(setup: Setup, root: &str) -> Self {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("root.pem"), root).unwrap();
+        Self { cluster: Cluster::start(setup).unwrap(), dir }
+    }
+
+    fn url(&self, host: &str, options: &str) -> String {
+        let dir = self.dir.path().display().to_string();
+        let url = self.cluster.url("postgres").replace("127.0.0.1", host);
+        format!("{url}?{}", options.replace("DIR", &dir))
+    }
 }

@@ -50,6 +50,50 @@ const MIGRATIONS: [&str; 1] = ["
     );
 "];
 
+/// An index that serves the queries people make.
+///
+/// Not part of the schema that `user_version` counts: a file without it works, and older versions can use a file that has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Index {
+    name: &'static str,
+    on: &'static str,
+}
+
+impl Index {
+    /// The table and columns it is of.
+    pub(crate) fn on(self) -> &'static str {
+        self.on
+    }
+
+    /// The statement that makes it.
+    pub(crate) fn statement(self) -> String {
+        format!("CREATE INDEX IF NOT EXISTS {} ON {};", self.name, self.on)
+    }
+}
+
+/// By time, and by agent and time.
+const INDEXES: [Index; 6] = [
+    Index { name: "poa_eth_stats_date", on: "eth_stats (date)" },
+    Index { name: "poa_system_stats_date", on: "system_stats (date)" },
+    Index { name: "poa_metrics_date", on: "metrics (date)" },
+    Index { name: "poa_eth_stats_agent", on: "eth_stats (agent_id, date)" },
+    Index { name: "poa_system_stats_agent", on: "system_stats (agent_id, date)" },
+    Index { name: "poa_metrics_agent", on: "metrics (agent_id, date)" },
+];
+
+/// The first index that the database lacks.
+pub(crate) fn missing_index(connection: &Connection) -> rusqlite::Result<Option<Index>> {
+    let mut known = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?)",
+    )?;
+    for index in INDEXES {
+        if !known.query_row([index.name], |row| row.get::<_, bool>(0))? {
+            return Ok(Some(index));
+        }
+    }
+    Ok(None)
+}
+
 /// Refuses a database that is not ours or is newer, before anything in it is changed.
 pub(super) fn refuse_unknown(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     version(connection, path).map(drop)
@@ -69,6 +113,11 @@ pub(super) fn apply(connection: &mut Connection, path: &Path) -> Result<(), Stor
     }
     for migration in MIGRATIONS.iter().skip(applied) {
         transaction.execute_batch(migration).map_err(failed)?;
+    }
+    if applied == 0 {
+        // Later they would have to be made of the rows there are, which takes its time; see `tidy`.
+        let indexes: String = INDEXES.iter().map(|index| index.statement()).collect();
+        transaction.execute_batch(&indexes).map_err(failed)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64).map_err(failed)?;

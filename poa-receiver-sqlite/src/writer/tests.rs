@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poa_core::{BuildContext, Message};
+use poa_tables::Measures;
 use poa_testkit::Samples;
 use rusqlite::limits::Limit;
 use tempfile::TempDir;
 
-use super::{Counters, Writer};
+use super::Writer;
 use crate::database::Location;
 use crate::error::StoreError;
 
@@ -24,8 +25,8 @@ impl Subject {
         let dir = tempfile::tempdir().unwrap();
         let location =
             Location { path: dir.path().join("metrics.db"), busy_timeout: Duration::from_secs(5) };
-        let counters = Counters::new(&BuildContext::detached("local", dir.path()));
-        let writer = Writer::open(&location, counters).unwrap();
+        let measures = Measures::new(&BuildContext::detached("local", dir.path()));
+        let writer = Writer::open(&location, measures, true).unwrap();
         Self { writer, samples: Samples::default(), wanted: Arc::new(()), _dir: dir }
     }
 

@@ -7,6 +7,8 @@ mod any_object;
 mod common;
 mod contract;
 mod faults;
+mod gone;
 mod opening;
+mod retention;
 mod statistics;
 mod wire;

@@ -102,10 +102,8 @@ async fn refuses_the_database_of_another_application() {
 #[tokio::test]
 async fn refuses_what_is_no_database_with_path_and_cure() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("notes.txt"), "not a database ".repeat(100)).unwrap();
     std::fs::create_dir(dir.path().join("folder")).unwrap();
     let cases = [
-        ("notes.txt", "notes.txt is not an SQLite database; name another file as `path`"),
         ("folder", "folder is a directory; name a file as `path`"),
         ("missing/metrics.db", "missing/metrics.db; its directory must exist"),
     ];
@@ -114,6 +112,29 @@ async fn refuses_what_is_no_database_with_path_and_cure() {
         assert!(message.contains(expected), "{message}");
         assert!(message.contains(&dir.path().display().to_string()), "{message}");
     }
+}
+
+/// A disk that broke, or a file overwritten, must not keep the other receivers of a host from starting.
+#[tokio::test]
+async fn a_damaged_database_may_be_restored_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut receiver = build(dir.path(), Config::default()).await.unwrap();
+    poa_core::Receiver::terminate(&mut receiver).await;
+    let path = dir.path().join("metrics.db");
+    let whole = std::fs::read(&path).unwrap();
+    for damage in [0..100, 100..whole.len()] {
+        let mut damaged = whole.clone();
+        damaged[damage.clone()].fill(0x5a);
+        std::fs::write(&path, damaged).unwrap();
+        match build(dir.path(), Config::default()).await.unwrap_err() {
+            BuildError::Unavailable(message, _) => {
+                assert!(message.contains("metrics.db"), "{damage:?}: {message}");
+            }
+            error => panic!("{damage:?}: {error:?}"),
+        }
+    }
+    std::fs::write(&path, whole).unwrap();
+    build(dir.path(), Config::default()).await.unwrap();
 }
 
 #[tokio::test]

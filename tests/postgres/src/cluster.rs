@@ -26,6 +26,8 @@ pub struct Setup {
     data: Option<PathBuf>,
     wal: Option<PathBuf>,
     settings: Vec<String>,
+    rules: Option<String>,
+    files: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -61,6 +63,20 @@ impl Setup {
     #[must_use]
     pub fn wal_in(mut self, directory: &Path) -> Self {
         self.wal = Some(directory.to_owned());
+        self
+    }
+
+    /// Lets clients in by these lines of `pg_hba.conf`.
+    #[must_use]
+    pub fn rules(mut self, lines: &str) -> Self {
+        self.rules = Some(lines.to_owned());
+        self
+    }
+
+    /// Asks clients for a certificate that one of these authorities, in PEM, has signed. Rules decide who must have one.
+    #[must_use]
+    pub fn authorities(mut self, pem: &str) -> Self {
+        self.files.push(("ssl_ca_file".to_owned(), pem.to_owned()));
         self
     }
 
@@ -105,6 +121,9 @@ impl Cluster {
             cluster.write("server.pem", certificate)?;
             cluster.write("server.key", key)?;
         }
+        for (name, text) in &cluster.setup.files {
+            cluster.write(name, text)?;
+        }
         if let Some(data) = &cluster.setup.data {
             hand_over(data)?;
         }
@@ -125,6 +144,10 @@ impl Cluster {
             "--no-sync",
         ];
         cluster.programs.run("initdb", fixed.into_iter().map(str::to_owned).chain(files))?;
+        if let Some(rules) = &cluster.setup.rules {
+            let path = data.join("pg_hba.conf");
+            fs::write(&path, rules).map_err(ClusterError::io("cannot write pg_hba.conf"))?;
+        }
         Ok(cluster)
     }
 
@@ -215,6 +238,8 @@ impl Cluster {
             settings.push("ssl=on".into());
             settings.extend(files.map(|(name, file)| format!("{name}={}", self.file(file))));
         }
+        let files = self.setup.files.iter();
+        settings.extend(files.map(|(name, _)| format!("{name}={}", self.file(name))));
         settings.extend(self.setup.settings.iter().cloned());
         settings
     }
@@ -300,7 +325,7 @@ impl Drop for Cluster {
     }
 }
 
-fn free_port() -> Result<u16, ClusterError> {
+pub(crate) fn free_port() -> Result<u16, ClusterError> {
     let bound =
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     bound.map(|address| address.port()).map_err(ClusterError::io("there is no free port"))

@@ -11,6 +11,11 @@ pub enum ClusterError {
          POA_TEST_POSTGRES_BIN"
     )]
     NoPrograms,
+    /// PgBouncer is not installed.
+    #[error(
+        "there is no `pgbouncer` in PATH or in /usr/sbin; install it (Debian: `apt-get install pgbouncer`)"
+    )]
+    NoBouncer,
     /// A file or a program could not be used.
     #[error("{what}")]
     Io {

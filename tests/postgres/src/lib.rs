@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod bouncer;
 mod cluster;
 mod error;
 mod programs;
 
+pub use bouncer::{Bouncer, program as bouncer_program};
 pub use cluster::{Cluster, Setup};
 pub use error::ClusterError;
 pub use programs::Programs;

@@ -41,9 +41,7 @@ impl Programs {
     /// A command that runs one of the programs, as a user other than root.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.0.join(program));
-        if is_root() {
-            command.uid(NOBODY).gid(NOBODY);
-        }
+        as_nobody(&mut command);
         // A language of messages that this crate reads.
         command.env("LC_ALL", "C").current_dir("/");
         command
@@ -62,6 +60,13 @@ impl Programs {
         }
         let output = String::from_utf8_lossy(&output.stderr).into_owned();
         Err(ClusterError::Refused { program: self.0.join(program), output })
+    }
+}
+
+/// Has a command run as somebody who is not root.
+pub(crate) fn as_nobody(command: &mut Command) {
+    if is_root() {
+        command.uid(NOBODY).gid(NOBODY);
     }
 }
 

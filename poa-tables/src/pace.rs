@@ -1,0 +1,57 @@
+//! How fast old rows are removed beside new ones.
+
+use std::time::Duration;
+
+/// The longest that a step shall keep the writer of new rows waiting.
+const STEP: Duration = Duration::from_millis(20);
+/// How much of the time steps may take, as the reciprocal: one part in five.
+const SHARE: u32 = 5;
+/// How long to wait after a step that took no time to speak of.
+const PAUSE: Duration = Duration::from_millis(5);
+/// The fewest and the most rows of a step.
+const ROWS: std::ops::RangeInclusive<u32> = 50..=10_000;
+
+/// Sizes the steps in which old rows are removed, so that storing new ones is not held up.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    rows: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { rows: 200 }
+    }
+}
+
+impl Pace {
+    /// How many rows the next step shall remove.
+    #[must_use]
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// Learns how long a step took, and returns how long to wait before the next one.
+    pub fn rest(&mut self, took: Duration) -> Duration {
+        self.rows =
+            if took > STEP { self.rows / 2 } else { self.rows.saturating_add(self.rows / 2) }
+                .clamp(*ROWS.start(), *ROWS.end());
+        PAUSE.max(took * (SHARE - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_shrink_while_they_are_slow_and_grow_while_they_are_quick() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.rest(Duration::from_millis(100)), Duration::from_millis(400));
+        assert_eq!(pace.rows(), 100);
+        let rests: Vec<_> = (0..100).map(|_| pace.rest(Duration::from_secs(1))).collect();
+        assert_eq!(rests[99], Duration::from_secs(4));
+        assert_eq!(pace.rows(), *ROWS.start());
+        let rests: Vec<_> = (0..100).map(|_| pace.rest(Duration::from_micros(10))).collect();
+        assert_eq!((pace.rows(), rests[0]), (*ROWS.end(), PAUSE));
+    }
+}
