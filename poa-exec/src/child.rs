@@ -236,12 +236,14 @@ pub(crate) fn unexpected(child: &str, frame: &Frame<'_>, expected: &str) -> Chil
 }
 
 impl From<ChildError> for BuildError {
+    /// A program that is gone or broken lies outside of the host, which must not keep its other receivers from starting. A child that
+    /// refuses, or speaks another language, was configured so.
     fn from(error: ChildError) -> Self {
         match error {
-            ChildError::NotReady { .. } | ChildError::Unavailable { .. } => {
-                Self::unavailable("the child process cannot start at present").with_source(error)
+            ChildError::Refused { .. } | ChildError::Version { .. } => {
+                Self::failed("the child process does not start").with_source(error)
             }
-            _ => Self::failed("the child process does not start").with_source(error),
+            _ => Self::unavailable("the child process cannot start at present").with_source(error),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration of receivers and handlers alike.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -22,9 +23,13 @@ pub struct Config {
     /// The working directory of the program, which relative paths in `command` start at. The default is the directory
     /// of the host.
     pub directory: Option<PathBuf>,
-    /// Environment variables, in addition to those of the host.
+    /// Environment variables. Of the variables of the host it inherits only a few without secrets, such as `PATH`, `HOME`,
+    /// `LANG` and `TZ`.
     #[serde(default)]
     pub env: BTreeMap<String, Secret>,
+    /// The names of more variables of the host that it inherits, such as `["PYTHONPATH"]`.
+    #[serde(default)]
+    pub pass_env: Vec<String>,
     /// Options passed to it as JSON when it starts.
     #[serde(default)]
     pub options: Options,
@@ -52,6 +57,24 @@ const fn default_max_line() -> Size {
     Size::bytes(16 << 20)
 }
 
+/// Variables of the host that a child gets. None of them holds a secret.
+const PASSED: [&str; 14] = [
+    "HOME",
+    "LANG",
+    "LANGUAGE",
+    "LD_LIBRARY_PATH",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SYSTEMROOT",
+    "TEMP",
+    "TMPDIR",
+    "TZ",
+    "USER",
+];
+
 impl Config {
     /// The defaults for this program with its arguments.
     #[must_use]
@@ -60,6 +83,7 @@ impl Config {
             command: command.into_iter().map(Into::into).collect(),
             directory: None,
             env: BTreeMap::new(),
+            pass_env: Vec::new(),
             options: Options::default(),
             start_timeout: default_start_timeout(),
             stop_timeout: default_stop_timeout(),
@@ -88,9 +112,12 @@ impl Config {
                 problems.push(Problem::new(name, "must be greater than zero"));
             }
         }
-        for name in self.env.keys().filter(|name| name.is_empty() || name.contains(['=', '\0'])) {
-            problems
-                .push(Problem::new("env", format!("`{name}` is not a valid name of a variable")));
+        let names = self.env.keys().map(|name| ("env", name));
+        for (key, name) in names.chain(self.pass_env.iter().map(|name| ("pass_env", name))) {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                let message = format!("`{name}` is not a valid name of a variable");
+                problems.push(Problem::new(key, message));
+            }
         }
         problems
     }
@@ -99,6 +126,14 @@ impl Config {
     pub(crate) fn shown(&self) -> String {
         let script = self.command.get(1).filter(|argument| !argument.starts_with('-'));
         self.command.first().into_iter().chain(script).cloned().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Whether the child gets this variable of the host.
+    fn passes(&self, name: &OsStr) -> bool {
+        let Some(name) = name.to_str() else { return false };
+        PASSED.contains(&name)
+            || name.starts_with("LC_")
+            || self.pass_env.iter().any(|more| more == name)
     }
 
     /// The command of the child.
@@ -110,6 +145,7 @@ impl Config {
             _ => Command::new(program),
         };
         command.args(self.command.iter().skip(1));
+        command.env_clear().envs(std::env::vars_os().filter(|(name, _)| self.passes(name)));
         command.envs(self.env.iter().map(|(name, value)| (name, value.expose())));
         if let Some(directory) = &self.directory {
             command.current_dir(directory);

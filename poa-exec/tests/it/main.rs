@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod end;
+mod environment;
 mod handler;
 mod log;
 mod misbehaviour;

@@ -16,12 +16,12 @@ async fn not_built(config: Config) -> String {
 async fn at_the_start() {
     assert_eq!(
         not_built(Config::new(["poa-no-such-program", "x.py"])).await,
-        "the child process does not start: cannot start `poa-no-such-program x.py`; check that it exists and is executable: \
+        "the child process cannot start at present: cannot start `poa-no-such-program x.py`; check that it exists and is executable: \
          No such file or directory (os error 2)"
     );
     assert_eq!(
         not_built(sh(&["echo 'ImportError: no such module' >&2", "exit 1"])).await,
-        "the child process does not start: `sh` ended before it was ready (exit status: 1); \
+        "the child process cannot start at present: `sh` ended before it was ready (exit status: 1); \
          its last output: ImportError: no such module"
     );
     assert_eq!(
@@ -30,7 +30,7 @@ async fn at_the_start() {
     );
     assert_eq!(
         not_built(sh(&[r#"read -r hello; echo '{"type":"ack","id":1}'"#])).await,
-        "the child process does not start: `sh` wrote a `ack` frame `1`, which was not expected; \
+        "the child process cannot start at present: `sh` wrote a `ack` frame `1`, which was not expected; \
          its first frame must be `ready`"
     );
     assert_eq!(
