@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use poa_core::{
-    Activity, BuildError, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory,
+    Activity, BuildError, ControlMessage, DeliveryError, Message, Receiver, ReceiverContext, ReceiverFactory,
     async_trait,
 };
 
@@ -203,8 +203,14 @@ pub struct FaultyReceiver {
     faults: Faults,
 }
 
+// A method that is not passed on would be lost to the inner receiver.
+#[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Receiver for FaultyReceiver {
+    async fn start(&mut self, cx: ReceiverContext) -> Result<(), DeliveryError> {
+        self.receiver.start(cx).await
+    }
+
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         suffer(self.faults.next(Step::Batch(batch)), self.receiver.metrics_received(batch)).await
     }

@@ -36,14 +36,14 @@ impl Guard {
         Arc::new(Self { token: settings.token.clone(), hosts: hosts.collect(), control })
     }
 
-    fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Response> {
+    fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Box<Response>> {
         match &self.token {
             // Whatever watches over a server asks for its health, and nothing can be learned from the answer.
             _ if path.starts_with("/health/") && self.token.is_some() => Ok(()),
             Some(_) if self.control.admits(headers) => Ok(()),
-            Some(_) => Err(unauthorized()),
+            Some(_) => Err(unauthorized().into()),
             None if self.knows(headers) => Ok(()),
-            None => Err(unknown_host()),
+            None => Err(unknown_host().into()),
         }
     }
 
@@ -91,7 +91,7 @@ pub(super) fn protect(router: Router, guard: Arc<Guard>) -> Router {
 async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     match guard.check(request.uri().path(), request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 

@@ -83,13 +83,13 @@ impl Merging {
     }
 
     fn clash(&mut self, marks: &Marks, path: &[String]) {
-        let (file, position) = self.from_place(marks, path);
+        let (file, position) = self.place_of(marks, path);
         let (other, there) = marks.place(path, Part::Key);
         let message = format!("is also set at {}:{there}; remove one of the two", other.display());
         self.found.push(Located { file, position, path: show(path), message });
     }
 
-    fn from_place(&self, marks: &Marks, path: &[String]) -> (std::path::PathBuf, super::Position) {
+    fn place_of(&self, marks: &Marks, path: &[String]) -> (std::path::PathBuf, super::Position) {
         let text = marks.texts.get(self.first);
         let start = self.from.keys.get(path).map_or(0, |span| span.bytes.start);
         let position =

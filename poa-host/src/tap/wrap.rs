@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use poa_core::{
-    Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory, async_trait,
+    Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverContext, ReceiverFactory,
+    async_trait,
 };
 
 use super::Taps;
@@ -30,6 +31,10 @@ struct Watched {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Receiver for Watched {
+    async fn start(&mut self, cx: ReceiverContext) -> Result<(), DeliveryError> {
+        self.inner.start(cx).await
+    }
+
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         self.inner.metrics_received(batch).await?;
         self.taps.delivered(&self.name, batch);
