@@ -66,8 +66,7 @@ impl Plugin for Networks {
         }
         let file = cx.data_dir().join(&config.path);
         check_store(file.clone()).await?;
-        let server =
-            Server::bind(config.listen.clone(), config.tls.as_ref(), config.limits, cx)?;
+        let server = Server::bind(config.listen.clone(), config.tls.as_ref(), config.limits, cx)?;
         let endpoint = server.endpoint();
         Ok(Self { server: Some(server), endpoint, config, file })
     }

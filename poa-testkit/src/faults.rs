@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use poa_core::{
-    Activity, BuildError, ControlMessage, DeliveryError, Message, Receiver, ReceiverContext, ReceiverFactory,
-    async_trait,
+    Activity, BuildError, ControlMessage, DeliveryError, Message, Receiver, ReceiverContext,
+    ReceiverFactory, async_trait,
 };
 
 /// A fault of a call.

@@ -10,6 +10,7 @@ mod dlq;
 mod embedded;
 mod failure;
 mod files;
+mod leviathan;
 mod live;
 mod logs;
 mod output;
@@ -89,6 +90,7 @@ fn act(cli: Cli, logs: &Logs) -> Result<u8, Failure> {
         Command::Graph(options) => serve::graph(&cx.source(), options),
         Command::Completions { shell } => packaging::completions(shell),
         Command::Man => packaging::man(),
+        Command::Leviathan(command) => on_runtime(leviathan::leviathan(command)),
     }
 }
 

@@ -6,6 +6,7 @@ use poa_engine_local::{Log, Memory};
 use poa_engine_nats::Nats;
 use poa_exec::{ExecHandler, ExecReceiver};
 use poa_handler_gilmour::{GilmourGateway, GilmourReceiver};
+use poa_handler_leviathan::Networks;
 use poa_handler_rest::Rest;
 use poa_handler_ws::Ws;
 use poa_receiver_dashboard::Dashboard;
@@ -28,6 +29,7 @@ pub(crate) fn plugins() -> Registry {
         .engine::<Memory>("memory")
         .handler::<Rest>("rest")
         .handler::<Ws>("ws")
+        .handler::<Networks>("leviathan")
         .handler::<AuthHandler>("auth")
         .handler::<ExecHandler>("exec")
         .handler::<GilmourGateway>("gilmour")

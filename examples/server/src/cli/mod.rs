@@ -2,6 +2,7 @@
 
 mod cluster;
 mod data;
+mod leviathan;
 mod live;
 mod plugin;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::{Cluster, Receivers};
 pub(crate) use data::{Dlq, DlqArgs, Letters, Place, User, UserArgs};
+pub(crate) use leviathan::{Leviathan, Networks};
 pub(crate) use live::{Graph, GraphFormat, PlanArgs, Reload, Tap, Top};
 pub(crate) use plugin::{Form, New, Plugin, Role, Test};
 
@@ -66,6 +68,9 @@ pub(crate) enum Command {
     User(UserArgs),
     /// Manages the dead letters in the data directory, also while the server runs
     Dlq(DlqArgs),
+    /// Joins named network namespaces of this host into networks, without a running server
+    #[command(subcommand)]
+    Leviathan(Leviathan),
     /// Lists or forgets the receivers of a cluster, with `engine = "nats"`
     #[command(subcommand)]
     Receivers(Receivers),
