@@ -148,7 +148,7 @@ fn open(networks: &Networks, changes: bool) -> Result<Leviathan, Failure> {
         None => beside(&networks.file),
     };
     let store: Box<dyn Store> = if changes || file.exists() {
-        Box::new(SqliteStore::open(&file).map_err(|error| Failure::because(error))?)
+        Box::new(SqliteStore::open(&file).map_err(Failure::because)?)
     } else {
         Box::new(MemoryStore::default())
     };
@@ -156,7 +156,7 @@ fn open(networks: &Networks, changes: bool) -> Result<Leviathan, Failure> {
     let options = Options { host: networks.host.clone(), wiring, ..Options::default() };
     let resolver = Arc::new(NamedNamespaces::new(&networks.netns_dir));
     let executor = Arc::new(Netlink::new(&networks.host, resolver));
-    Leviathan::open(options, executor, store).map_err(|error| Failure::because(error))
+    Leviathan::open(options, executor, store).map_err(Failure::because)
 }
 
 /// `lab.json` becomes `lab.leviathan.db`.

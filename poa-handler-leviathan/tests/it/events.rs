@@ -58,6 +58,6 @@ async fn a_type_that_is_not_declared_is_refused() {
     let types = poa_core::DataTypes::new(["system_metrics"]).unwrap();
     let cx = poa_core::BuildContext::detached("networks", directory.path()).with_data_types(types);
     let built = <poa_handler_leviathan::Networks as poa_core::Plugin>::build(config, &cx).await;
-    let error = built.err().expect("refused").to_string();
+    let error = built.expect_err("refused").to_string();
     assert!(error.contains("`nonsense` is not a data type; add it to `metrics`"), "{error}");
 }

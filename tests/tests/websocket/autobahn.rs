@@ -26,7 +26,7 @@ const NOT_OFFERED: [&str; 2] = ["12.*", "13.*"];
 async fn the_suite_passes() {
     let dir = tempfile::tempdir().unwrap();
     let cx = BuildContext::detached("echo", dir.path());
-    let any = ([127, 0, 0, 1], 0).into();
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
     let server = Server::bind(any, None, Limits::default(), &cx).unwrap();
     let specification = json!({
         "outdir": dir.path().join("reports"),
