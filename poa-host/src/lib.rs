@@ -2,6 +2,7 @@
 
 mod about;
 mod admin;
+mod apply;
 mod config;
 mod error;
 mod graph;

@@ -110,6 +110,13 @@ impl Plan {
         !self.host.is_empty() || self.steps.iter().any(|step| step.change != Change::Keep)
     }
 
+    /// True when a running host can take the steps one by one: nothing outside the sections changes, and no plugin that is replaced
+    /// needs an address that its predecessor still listens on. A handler without a `listen` key may have one that is not known here.
+    pub(crate) fn is_live(&self, new: &Value) -> bool {
+        let mut replaced = self.steps.iter().filter(|step| step.change == Change::Replace);
+        self.host.is_empty() && replaced.all(|step| step.needs_no_address(new))
+    }
+
     /// Everything outside the sections of handlers and receivers.
     fn whole(&mut self, old: &Applied, new: &Applied) {
         let without = |written: &Value| {
@@ -150,6 +157,18 @@ impl Plan {
 
     fn push(&mut self, role: &str, name: &str, change: Change, reasons: Vec<String>) {
         self.steps.push(Step { plugin: format!("{role}.{name}"), change, reasons });
+    }
+}
+
+impl Step {
+    fn needs_no_address(&self, new: &Value) -> bool {
+        let Some((role, name)) = self.plugin.split_once('.') else { return false };
+        let moves = ["listen changed", "listen added"];
+        if new[role][name].get("listen").is_some() {
+            self.reasons.iter().any(|reason| moves.contains(&reason.as_str()))
+        } else {
+            role == "receivers"
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use crate::admin::{
     ADMIN_TOKEN_FILE, Admin, AdminToken, Command, Control, Phase, View, certificates,
 };
+use crate::apply::Applying;
 use crate::plan::Applied;
 use crate::reload::{ReloadResult, Reloaded};
 use crate::replace::{Replaced, Replacement};
@@ -247,7 +248,11 @@ impl Server {
             let reloaded = took(ReloadResult::Unchanged, stays.clone(), Some(plan));
             return Ok((self.reloaded(reloaded.clone(), stays), reloaded));
         }
-        let (server, failed) = self.replace(config, signals).await?;
+        let (server, failed) = if plan.is_live(config.written()) {
+            self.change(config, &plan).await
+        } else {
+            self.replace(config, signals).await?
+        };
         let result =
             if failed.is_some() { ReloadResult::RolledBack } else { ReloadResult::Applied };
         let warning = failed.or(stays);
@@ -255,6 +260,24 @@ impl Server {
         let reloaded = took(result, warning.clone(), Some(plan));
         tracing::info!(addresses = ?server.addresses(), "running");
         Ok((server.reloaded(reloaded.clone(), warning), reloaded))
+    }
+
+    /// Changes the host that runs; when a step fails, undoes all of them, and returns the reason.
+    async fn change(mut self, config: Config, plan: &Plan) -> (Self, Option<String>) {
+        let host = self.handle();
+        let (taps, old) = (&self.control.taps, &self.running.config);
+        let changed = Applying { host: &host, taps, old, new: &config }.apply(plan).await;
+        match changed {
+            Ok(()) => {
+                self.applied = Applied::of(&config);
+                self.running.config = config;
+                (self, None)
+            }
+            Err(error) => {
+                let failed = format!("the last reload failed, nothing was changed: {error}");
+                (self, Some(failed))
+            }
+        }
     }
 
     /// Replaces the whole host; when the new one does not start, by the old one again, with the reason.

@@ -288,6 +288,8 @@ async fn without_what_it_needs() -> Served {
     let server = Server::start(Source::File(file), support::registry()).await.unwrap();
     let served = Served::serve(folder, server);
     std::fs::remove_file(&needed).unwrap();
+    // Another time to stop replaces the whole host.
+    let text = text.replace("100ms", "90ms");
     served.reload(&(text + "[handlers.second]\nkind = \"mute\"\n")).await;
     let status = served.until(|status| warning(status).contains("no messages are accepted")).await;
     assert_eq!(status["phase"], "reloading");
@@ -334,6 +336,44 @@ async fn a_reload_of_the_same_file_touches_nothing() {
     assert_eq!(after["started_at"], before["started_at"]);
     let (_, metrics) = ask(&served.admin, "GET", "/metrics").await;
     assert!(metrics.contains("poa_reloads_total{result=\"unchanged\"} 1"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_reload_that_adds_and_removes_plugins_keeps_the_host() {
+    let served = Served::new(EAR).await;
+    let before = served.status().await;
+    let more = "[handlers.second]\nkind = \"mute\"\n[receivers.more]\nkind = \"box\"\npath = \"y\"\nsubscribe = [\"blocks\"]\n";
+    let text = config(served.folder.path(), EAR, "");
+    served.reload(&(text.clone() + more)).await;
+    let names = |status: &Value| {
+        let plugins = status["plugins"].as_array().unwrap().iter();
+        plugins.map(|plugin| plugin["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let during = served.until(|status| names(status).len() == 4).await;
+    assert_eq!(names(&during), ["front", "second", "local", "more"]);
+    served.until(|status| status["last_reload"]["result"] == "applied").await;
+    served.reload(&text.replace("path = \"x\"", "path = \"z\"")).await;
+    let after = served.until(|status| names(status).len() == 2).await;
+    assert_eq!(after["started_at"], before["started_at"]);
+    TcpStream::connect(served.ear.as_ref().unwrap()).await.unwrap();
+    assert_eq!(served.stop().await.exit_code(), 0);
+}
+
+#[tokio::test]
+async fn a_step_that_fails_undoes_those_before_it() {
+    let served = Served::new(EAR).await;
+    let before = served.status().await;
+    let more = "[handlers.second]\nkind = \"mute\"\n\
+         [receivers.more]\nkind = \"box\"\npath = \"y\"\nneeds = \"/nonexistent\"\nrequired = true\nsubscribe = [\"blocks\"]\n";
+    served.reload(&(config(served.folder.path(), EAR, "") + more)).await;
+    let after = served.until(|status| status["last_reload"]["result"] == "rolled_back").await;
+    assert!(
+        warning(&after).contains("receivers.more: ") && warning(&after).contains("is missing"),
+        "{after}"
+    );
+    assert_eq!(after["plugins"].as_array().unwrap().len(), 2, "{after}");
+    assert_eq!((&after["phase"], &after["started_at"]), (&"ready".into(), &before["started_at"]));
+    assert_eq!(served.stop().await.exit_code(), 0);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Users, from the command line.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use poa_auth::{AdminConfig, Auth, AuthConfig, NewUser};
@@ -19,6 +21,9 @@ pub(crate) async fn user(args: UserArgs, cx: Context<'_>) -> Result<u8, Failure>
     match args.command {
         User::Add { name, password_file, agent_id } => {
             add(&auth, name, password_file.as_deref(), agent_id, cx).await?
+        }
+        User::Passwd { name, password_file } => {
+            passwd(&auth, &name, password_file.as_deref()).await?;
         }
         User::List => list(&auth).await?,
         User::Ban { name } => {
@@ -84,6 +89,28 @@ async fn add(
         say(format_args!("password {}", added.password.expose()));
     }
     Ok(())
+}
+
+async fn passwd(auth: &Auth, name: &str, password_file: Option<&Path>) -> Result<(), Failure> {
+    let given = password_file.map(read_password).transpose()?;
+    let password = match &given {
+        Some(password) => password.clone(),
+        None => generate_password()?,
+    };
+    auth.set_password(name, &password).await.map_err(|error| Failure::new(name, error))?;
+    say(format_args!("user {name}"));
+    if given.is_none() {
+        say(format_args!("password {}", password.expose()));
+    }
+    Ok(())
+}
+
+/// 16 random bytes, as hexadecimal digits.
+fn generate_password() -> Result<Secret, Failure> {
+    let mut bytes = [0; 16];
+    let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
+    read.map_err(|error| Failure::new("cannot read random bytes", error))?;
+    Ok(Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
 }
 
 /// Editors end a file with a newline; it is not part of the password.

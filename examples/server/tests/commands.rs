@@ -62,6 +62,22 @@ fn no_command_on_data_needs_a_secret_that_does_not_matter() {
 }
 
 #[test]
+fn a_password_can_be_changed() {
+    let folder = folder(CONFIG);
+    std::fs::create_dir(folder.path().join("poa-data")).unwrap();
+    assert_eq!(call(folder.path(), &["user", "add", "alice", "--agent-id", "a"]).0, 0);
+    let (code, out, errors) = call(folder.path(), &["user", "passwd", "alice"]);
+    assert_eq!(code, 0, "{errors}");
+    let password = out.strip_prefix("user alice\npassword ").unwrap().trim();
+    assert_eq!(password.len(), 32);
+    std::fs::write(folder.path().join("pw"), "a good password\n").unwrap();
+    let (code, out, _) = call(folder.path(), &["user", "passwd", "alice", "--password-file", "pw"]);
+    assert_eq!((code, out.as_str()), (0, "user alice\n"));
+    let (code, _, errors) = call(folder.path(), &["user", "passwd", "bob"]);
+    assert!(code == 1 && errors.ends_with("poa-server: bob: no such user\n"), "{errors}");
+}
+
+#[test]
 fn the_data_directory_can_be_named() {
     let folder = folder(CONFIG);
     std::fs::create_dir(folder.path().join("other")).unwrap();
@@ -127,7 +143,7 @@ fn check_looks_at_this_machine_unless_told_not_to() {
 
 #[test]
 fn a_library_that_ends_the_process_ends_a_check_with_a_message() {
-    let folder = folder(&format!("[[plugins]]\npath = \"mine.so\"\n{CONFIG}"));
+    let folder = folder(&format!("{CONFIG}[[plugins]]\npath = \"mine.so\"\n"));
     // It exports the symbol that a plugin must have, and kills the process that loads it.
     let source = "#include <signal.h>\nconst int poa_plugin_descriptor_v1[64] = {0};\n\
          __attribute__((constructor)) static void start(void) { raise(SIGKILL); }\n";
@@ -146,7 +162,7 @@ fn a_library_that_ends_the_process_ends_a_check_with_a_message() {
 #[test]
 fn sections_of_libraries_that_are_not_loaded_are_named() {
     let mine = "[handlers.mine]\nkind = \"mine\"\nanything = 1\n";
-    let folder = folder(&format!("[[plugins]]\npath = \"mine.so\"\n{CONFIG}{mine}"));
+    let folder = folder(&format!("{CONFIG}{mine}[[plugins]]\npath = \"mine.so\"\n"));
     let (code, out, errors) = call(folder.path(), &["check", "--no-plugins"]);
     assert_eq!((code, out.as_str()), (0, "handlers.mine: not checked\npoa.toml: ok\n"), "{errors}");
     assert_eq!(call(folder.path(), &["check"]).0, 2);
@@ -156,7 +172,7 @@ fn sections_of_libraries_that_are_not_loaded_are_named() {
 fn packagers_get_completions_and_a_manual_page() {
     let folder = tempfile::tempdir().unwrap();
     for (args, words) in [
-        (&["completions", "bash"][..], "complete -F _poa-server"),
+        (&["completions", "bash"][..], "_poa__server()"),
         (&["completions", "fish"], "complete -c poa-server"),
         (&["man"], ".TH poa-server 1"),
     ] {

@@ -58,9 +58,11 @@ impl Served {
 
     /// Reloads a file with problems, each of which is a long line, until more wait than may.
     fn flood(&self) {
-        let key = "k".repeat(200);
-        let keys: String = (0..500).map(|n| format!("{key}{n} = 1\n")).collect();
-        std::fs::write(self.folder.path().join("poa.toml"), keys).unwrap();
+        let key = "k".repeat(1000);
+        let wrong: String = (0..300).map(|n| format!("{key}{n} = 1\n")).collect();
+        let section = "[receivers.x]\nkind = \"exec\"\ncommand = [\"true\"]\nsubscribe = [\"system_metrics\"]\n[receivers.x.env]\n";
+        let text = format!("{CONFIG}{section}{wrong}");
+        std::fs::write(self.folder.path().join("poa.toml"), text).unwrap();
         while self.lines("queue_full") == 0 {
             let refused = self.refused();
             self.tell(Signal::HUP);
@@ -174,7 +176,7 @@ fn a_reader_that_goes_on_reads_how_many_lines_were_lost() {
 #[test]
 fn a_terminal_that_is_closed_costs_log_lines_only() {
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap();

@@ -243,8 +243,10 @@ mod tests {
             },
             "auth": {"admins": [{"name": "a", "password_file": "/nonexistent/password"}]},
         });
-        let found = found(&written, &taken.join("data"));
+        let mut found = found(&written, &taken.join("data"));
+        found.sort();
         let starts = [
+            "auth.admins.0.password_file: cannot read the file /nonexistent/password",
             "data_dir: ",
             "handlers.a.command: there is no program `poa-no-such-program`",
             "handlers.b.listen: 192.0.2.1 is not an address of this machine",
@@ -252,7 +254,6 @@ mod tests {
             "handlers.c.tls: ",
             "receivers.d.path: /nonexistent is not a directory; make it",
             "receivers.e.url: cannot read the file /nonexistent/c",
-            "auth.admins.0.password_file: cannot read the file /nonexistent/password",
         ];
         for (found, start) in found.iter().zip(starts) {
             assert!(found.starts_with(start), "{found} / {start}");

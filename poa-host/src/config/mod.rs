@@ -18,7 +18,7 @@ mod unknown;
 mod walk;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use poa_auth::{Auth, AuthConfig};
@@ -49,8 +49,6 @@ pub struct Config {
     receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
     /// Everything as it was written, with values in place of references.
     written: Arc<Value>,
-    /// The directory that relative paths in the configuration start at.
-    dir: PathBuf,
 }
 
 /// How deeply a configuration is checked.
@@ -176,6 +174,12 @@ impl Config {
     #[must_use]
     pub fn receiver(&self, name: &str) -> Option<ReceiverFactory> {
         self.receivers.iter().find(|(own, ..)| own == name).map(|(.., factory)| factory.clone())
+    }
+
+    /// The options of this receiver, and its factory.
+    pub(crate) fn receiver_parts(&self, name: &str) -> Option<(ReceiverOptions, ReceiverFactory)> {
+        let found = self.receivers.iter().find(|(own, ..)| own == name);
+        found.map(|(_, options, factory)| (options.clone(), factory.clone()))
     }
 
     /// The address of the admin listener.

@@ -1,6 +1,6 @@
 //! The steps from text to configuration. Each continues after a problem, so that one run finds them all.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use poa_core::config::Problem;
@@ -76,7 +76,6 @@ pub(crate) fn read(reading: &Reading<'_>) -> Result<Read, Vec<Located>> {
             walk.found.extend(found);
         }
         config.written = Arc::clone(&written);
-        config.dir = reading.files.dir.clone();
     }
     let locate = |found: Found| locate(found, &marks, &substitutions);
     located.extend(walk.found.into_iter().map(locate));
@@ -182,8 +181,7 @@ fn configure(walk: &mut Walk<'_>, mut root: Value, registry: &Registry) -> Optio
             receivers.push((name, options, factory));
         }
     }
-    let (written, dir) = (Arc::default(), PathBuf::new());
-    Some(Config { top: top?, engine: engine?, handlers, receivers, written, dir })
+    Some(Config { top: top?, engine: engine?, handlers, receivers, written: Arc::default() })
 }
 
 /// The engine that the bus names, with the table of its name.

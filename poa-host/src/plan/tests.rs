@@ -57,6 +57,21 @@ fn what_all_plugins_share_replaces_the_host() {
 }
 
 #[test]
+fn a_running_host_takes_what_shares_no_address() {
+    let live = |change: fn(&mut Value)| {
+        let mut new = base();
+        change(&mut new);
+        Plan::of(&applied(base()), &applied(new.clone())).is_live(&new)
+    };
+    assert!(live(|new| new["receivers"]["local"]["path"] = "x".into()));
+    assert!(live(|new| new["receivers"]["more"] = json!({"kind": "sqlite"})));
+    assert!(live(|new| new["handlers"]["rest"]["listen"] = "127.0.0.1:5002".into()));
+    assert!(!live(|new| new["handlers"]["rest"]["limits"] = json!({})));
+    assert!(!live(|new| new["handlers"]["ws"]["path"] = "/x".into()));
+    assert!(!live(|new| new["metrics"] = json!([])));
+}
+
+#[test]
 fn it_can_be_sent_and_read_again() {
     let plan = plan(|new| new["handlers"]["ws"]["path"] = "/ws".into());
     let text = serde_json::to_string(&plan).unwrap();

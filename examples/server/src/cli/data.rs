@@ -33,6 +33,14 @@ pub(crate) enum User {
         #[arg(long, visible_alias = "agent", value_name = "ID")]
         agent_id: Option<String>,
     },
+    /// Sets the password of a user, and prints it if it is generated; the tokens of the user are no longer valid
+    Passwd {
+        /// The name
+        name: String,
+        /// A file that holds the password; generated if missing
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
     /// Lists all users
     List,
     /// Stops a user from logging in and sending
