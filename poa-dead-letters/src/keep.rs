@@ -24,7 +24,7 @@ impl DeadLetters for DeadLetterStore {
 }
 
 impl Inner {
-    /// Keeps these letters, in the file that the next start finds, and returns how many older ones gave way.
+    /// Keeps these letters, in the file that the next start finds, and returns how many older ones were removed.
     fn keep(&self, letters: &[DeadLetter]) -> Result<u64, BoxError> {
         let mut connection = self.connection.lock();
         self.renew(&mut connection)?;

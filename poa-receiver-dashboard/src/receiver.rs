@@ -19,7 +19,7 @@ use crate::saver::Saver;
 use crate::secret;
 use crate::serving::Serving;
 use crate::state::{Bounds, Saved, State};
-use crate::store::{Store, StoreError, secret_file};
+use crate::store::{Store, StoreError, secret_file, set_aside};
 use crate::web::{Access, Setup, Site};
 
 /// Shows the metrics of agents: a WebSocket feed, and a web page.
@@ -76,17 +76,28 @@ struct Opened {
     access: Access,
 }
 
-/// Blocks.
+/// Opens the file of the last values, or a new one in place of one that is damaged. Blocks.
 fn open(path: &Path, secret: Option<Secret>) -> Result<Opened, BoxError> {
-    let store = Store::open(path)?;
-    let failed = |source| StoreError::Database { path: path.display().to_string(), source };
-    let saved = store.load().map_err(failed)?;
-    let key = store.key("cookies", secret::random).map_err(failed)?;
+    let (store, saved, key) = match read_saved(path) {
+        Err(error) if error.is_damaged() => {
+            set_aside(path)?;
+            read_saved(path)?
+        }
+        read => read?,
+    };
     let secret = match secret {
         Some(secret) => secret,
         None => secret::read_or_make(&secret_file(path))?,
     };
     Ok(Opened { store, saved, access: Access::new(&secret, &key) })
+}
+
+fn read_saved(path: &Path) -> Result<(Store, Vec<Saved>, Vec<u8>), StoreError> {
+    let store = Store::open(path)?;
+    let failed = |source| StoreError::Database { path: path.display().to_string(), source };
+    let saved = store.load().map_err(failed)?;
+    let key = store.key("cookies", secret::random).map_err(failed)?;
+    Ok((store, saved, key))
 }
 
 impl Dashboard {

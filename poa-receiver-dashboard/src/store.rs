@@ -1,13 +1,12 @@
 //! The last values on disk, which survive a restart.
 
-use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use poa_core::AgentId;
-use rusqlite::{Connection, OptionalExtension as _, Transaction};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction};
 
 use crate::state::{Kept, Row, Rows, Saved};
 
@@ -55,11 +54,47 @@ const TABLES: &str = "
     CREATE TABLE keys (name TEXT PRIMARY KEY, key BLOB NOT NULL) WITHOUT ROWID;
 ";
 
+impl StoreError {
+    /// Whether what is in the file cannot be read, so that it is of no use to anybody.
+    pub(crate) fn is_damaged(&self) -> bool {
+        let Self::Database { source, .. } = self else { return false };
+        let code = source.sqlite_error_code();
+        matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+    }
+}
+
+/// Moves a damaged file out of the way, next to where it was. It only spares the page a moment without values, so it must not keep the
+/// dashboard from starting.
+///
+/// # Errors
+/// When it cannot be moved.
+pub(crate) fn set_aside(path: &Path) -> Result<(), StoreError> {
+    let with = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let aside = with(".damaged");
+    std::fs::rename(path, &aside)
+        .map_err(|source| StoreError::CannotOpen { path: path.display().to_string(), source })?;
+    // They belong to the damaged file, and would spoil a new one.
+    for companion in ["-wal", "-shm"] {
+        let _ = std::fs::rename(with(companion), with(&format!(".damaged{companion}")));
+    }
+    tracing::warn!(
+        "{} is damaged; it is now {}, and the dashboard begins without last values",
+        path.display(),
+        aside.display()
+    );
+    Ok(())
+}
+
 impl Store {
     /// Opens the file, and creates it if it is missing. Blocks.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
-        create_file(path)?;
         let shown = || path.display().to_string();
+        poa_sqlite::create(path)
+            .map_err(|source| StoreError::CannotOpen { path: shown(), source })?;
         let failed = |source| StoreError::Database { path: shown(), source };
         let mut connection = Connection::open(path).map_err(failed)?;
         match prepare(&mut connection) {
@@ -143,16 +178,6 @@ fn erase(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
 
 fn erase_frames(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
     transaction.prepare_cached("DELETE FROM frames WHERE agent_id = ?1")?.execute([id]).map(drop)
-}
-
-/// Creates the file for its owner alone; SQLite gives its companion files the same mode.
-fn create_file(path: &Path) -> Result<(), StoreError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let opened = options.open(path).map(drop);
-    opened.map_err(|source| StoreError::CannotOpen { path: path.display().to_string(), source })
 }
 
 /// Configures the connection and creates the tables; false when the file is not ours.

@@ -27,7 +27,7 @@ pub enum CompactError {
     InUse {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
     /// There is no room for the copy that SQLite writes first.
@@ -38,7 +38,7 @@ pub enum CompactError {
     Full {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
     /// It cannot be read or written.
@@ -54,7 +54,7 @@ pub enum CompactError {
     Database {
         /// The file.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         source: rusqlite::Error,
     },
 }

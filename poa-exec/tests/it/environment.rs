@@ -1,4 +1,4 @@
-//! What a child knows of the host's environment.
+//! The environment that a child inherits from the host.
 
 use poa_core::Receiver as _;
 use poa_core::config::Secret;

@@ -121,3 +121,23 @@ async fn a_secret_is_made_when_none_is_named() {
     assert!(subject.join("/ws", &[("wssecret", secret.trim())]).await.is_ok());
     assert_eq!(subject.join("/ws", &[("wssecret", "wssecret")]).await.err(), Some(401));
 }
+
+#[tokio::test]
+async fn a_damaged_file_is_set_aside_and_keeps_nothing_from_starting() {
+    let (mut subject, mut samples) = (Subject::new().await, Samples::from_now());
+    let data = json!({"type": "statistics", "body": {"n": 1}});
+    subject.show(samples.message("a", "ethereum_metrics", &data)).await;
+    subject.receiver.terminate().await;
+    let path = subject.dir.path().join("dashboard.db");
+    let whole = std::fs::read(&path).unwrap();
+    for damage in [0..100, 100..whole.len()] {
+        let mut damaged = whole.clone();
+        damaged[damage.clone()].fill(0x5a);
+        std::fs::write(&path, &damaged).unwrap();
+        let dir = subject.dir.path().to_owned();
+        let mut receiver = build(config(), &dir).await.unwrap();
+        receiver.terminate().await;
+        let aside = subject.dir.path().join("dashboard.db.damaged");
+        assert_eq!(std::fs::read(aside).unwrap(), damaged, "{damage:?}");
+    }
+}

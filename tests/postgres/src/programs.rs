@@ -63,7 +63,7 @@ impl Programs {
     }
 }
 
-/// Has a command run as somebody who is not root.
+/// Has a command run as a user other than root.
 pub(crate) fn as_nobody(command: &mut Command) {
     if is_root() {
         command.uid(NOBODY).gid(NOBODY);

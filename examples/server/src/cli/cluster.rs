@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Receivers {
-    /// Lists every receiver of the cluster: which nodes hold it, and what waits for it
+    /// Lists every receiver of the cluster: which nodes hold it, and its backlog
     #[command(alias = "ls")]
     List {
         /// Prints JSON

@@ -16,7 +16,7 @@ pub(crate) enum Leviathan {
     Plan {
         #[command(flatten)]
         networks: Networks,
-        /// What `down` would do
+        /// The plan of `down`
         #[arg(long)]
         down: bool,
         /// As shell commands
