@@ -18,7 +18,7 @@ impl Request {
     /// A request without headers but `host`.
     #[must_use]
     pub fn new(method: &str, path: &str) -> Self {
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: poa\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n");
         Self { head, body: None, chunked: false }
     }
 

@@ -102,6 +102,7 @@ impl Server {
     /// The part of `/status` for the plugin of this name.
     pub async fn plugin(&self, name: &str) -> Value {
         let status = self.status().await;
+        assert!(status["plugins"].is_array(), "not a status: {status}");
         let mut plugins = status["plugins"].as_array().unwrap().iter();
         plugins.find(|plugin| plugin["name"] == name).unwrap().clone()
     }

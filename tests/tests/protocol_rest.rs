@@ -46,7 +46,7 @@ async fn bodies_in_json() {
         ("an id with a C1 control character", call("a\u{85}"), 422),
         ("an escaped key", r#"{"\u0069d":"a","type":"system_metrics","data":{}}"#.into(), 200),
         ("space around", format!("\n\t {} \r\n", call("a")), 200),
-        ("a byte order mark", format!("\u{feff}{}", call("a")), 400),
+        ("a byte order mark", format!("\u{feff}{}", call("a")), 200),
         ("two values", format!("{0}{0}", call("a")), 400),
         ("half a comment", format!("{} //", call("a")), 400),
         ("single quotes", call("a").replace('"', "'"), 400),

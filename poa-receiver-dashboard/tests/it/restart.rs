@@ -98,15 +98,14 @@ async fn a_port_that_is_taken_is_an_error_with_a_cure() {
 }
 
 #[tokio::test]
-async fn a_file_of_another_program_is_an_error_with_a_cure() {
+async fn a_file_that_is_not_a_database_is_set_aside_whole() {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::write(
-        dir.path().join("dashboard.db"),
-        "no database, but some text that is long enough",
-    )
-    .unwrap();
-    let error = build(config(), dir.path()).await.unwrap_err().to_string();
-    assert!(error.contains("dashboard.db"), "{error}");
+    let text = "no database, but some text that is long enough";
+    std::fs::write(dir.path().join("dashboard.db"), text).unwrap();
+    let mut receiver = build(config(), dir.path()).await.unwrap();
+    receiver.terminate().await;
+    let aside = dir.path().join("dashboard.db.damaged");
+    assert_eq!(std::fs::read_to_string(aside).unwrap(), text);
 }
 
 #[tokio::test]
