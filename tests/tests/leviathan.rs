@@ -43,7 +43,7 @@ fn a_document_goes_up_and_down() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line}: {text}");
     }
-    assert!(text.ends_with("\n1\n"), "only lo is left: {text}");
+    assert!(output.stdout.ends_with(b"\n1\n"), "only lo is left: {text}");
 }
 
 #[test]
