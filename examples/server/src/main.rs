@@ -5,6 +5,7 @@ mod cli;
 mod cluster;
 mod context;
 mod contract;
+mod db;
 mod demo;
 mod dlq;
 mod embedded;
@@ -81,6 +82,7 @@ fn act(cli: Cli, logs: &Logs) -> Result<u8, Failure> {
         Command::New(options) => scaffold::new(&options),
         Command::Dlq(args) => dlq::dlq(&args, cx),
         Command::User(args) => on_runtime(user::user(args, cx)),
+        Command::Db(command) => on_runtime(db::db(command, cx)),
         Command::Receivers(command) => on_runtime(cluster::receivers(command, cx.source())),
         Command::Cluster(command) => on_runtime(cluster::cluster(command, cx.source())),
         Command::Plan(options) => live::plan(&options, cx),

@@ -1,7 +1,7 @@
 //! The plugins compiled in.
 
 use poa_auth::AuthHandler;
-use poa_core::Registry;
+use poa_core::{Plugin, Receiver, Registry};
 use poa_engine_local::{Log, Memory};
 use poa_engine_nats::Nats;
 use poa_exec::{ExecHandler, ExecReceiver};
@@ -24,6 +24,11 @@ pub(crate) fn registry() -> Registry {
 
 /// All of them but for the engine that spans machines.
 pub(crate) fn plugins() -> Registry {
+    registry_with_postgres::<Postgres>()
+}
+
+/// The same, with this type in place of the PostgreSQL receiver.
+pub(crate) fn registry_with_postgres<P: Plugin + Receiver>() -> Registry {
     Registry::new()
         .engine::<Log>("log")
         .engine::<Memory>("memory")
@@ -34,7 +39,7 @@ pub(crate) fn plugins() -> Registry {
         .handler::<ExecHandler>("exec")
         .handler::<GilmourGateway>("gilmour")
         .receiver::<DynamoDb>("dynamodb")
-        .receiver::<Postgres>("postgres")
+        .receiver::<P>("postgres")
         .receiver::<Sqlite>("sqlite")
         .receiver::<Dashboard>("dashboard")
         .receiver::<ExecReceiver>("exec")

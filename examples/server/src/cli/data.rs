@@ -107,3 +107,20 @@ pub(crate) struct Letters {
     #[arg(long)]
     pub(crate) all: bool,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Rewrites SQLite files so that they take no more space than their rows need; the server must be stopped
+    Compact {
+        #[command(flatten)]
+        place: Place,
+        /// The files; all in the data directory if missing
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Divides the tables of a PostgreSQL receiver by time while the server runs; can be interrupted and run again
+    Partition {
+        /// The name of the receiver: the `x` of [receivers.x]
+        receiver: String,
+    },
+}

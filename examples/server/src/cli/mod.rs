@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::{Cluster, Receivers};
-pub(crate) use data::{Dlq, DlqArgs, Letters, Place, User, UserArgs};
+pub(crate) use data::{Db, Dlq, DlqArgs, Letters, Place, User, UserArgs};
 pub(crate) use leviathan::{Leviathan, Networks};
 pub(crate) use live::{Graph, GraphFormat, PlanArgs, Reload, Tap, Top};
 pub(crate) use plugin::{Form, New, Plugin, Role, Test};
@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// Joins named network namespaces of this host into networks, without a running server
     #[command(subcommand)]
     Leviathan(Leviathan),
+    /// Compacts SQLite files, and divides tables in PostgreSQL by time
+    #[command(subcommand)]
+    Db(Db),
     /// Lists or forgets the receivers of a cluster, with `engine = "nats"`
     #[command(subcommand)]
     Receivers(Receivers),
