@@ -209,7 +209,10 @@ mod tests {
     #[test]
     fn a_full_table_names_the_cure() {
         let error = of_service("ItemCollectionSizeLimitExceededException");
-        assert!(error.to_string().contains("set `table` to a table without such an index"), "{error}");
+        assert!(
+            error.to_string().contains("set `table` to a table without such an index"),
+            "{error}"
+        );
         assert!(!error.is_another_table() && !error.is_throttling());
     }
 

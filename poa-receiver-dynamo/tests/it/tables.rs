@@ -79,7 +79,10 @@ async fn nobody_there_is_something_that_may_heal() {
     let url = port.url();
     let text = unavailable(build_error(config(&url)).await);
     assert!(text.starts_with(&format!("cannot reach DynamoDB in {url}: ")), "{text}");
-    assert!(text.contains("Connection refused") && text.contains("check that it is running"), "{text}");
+    assert!(
+        text.contains("Connection refused") && text.contains("check that it is running"),
+        "{text}"
+    );
     assert!(!text.contains("service error") && !text.contains("dispatch failure"), "{text}");
 }
 
