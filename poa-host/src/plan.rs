@@ -111,10 +111,14 @@ impl Plan {
     }
 
     /// True when a running host can take the steps one by one: nothing outside the sections changes, and no plugin that is replaced
-    /// needs an address that its predecessor still listens on. A handler without a `listen` key may have one that is not known here.
-    pub(crate) fn is_live(&self, new: &Value) -> bool {
+    /// needs an address that is still listened on: by its predecessor, or by another plugin (`taken`, as `ADDRESS:PORT`). A handler
+    /// without a `listen` key may have one that is not known here.
+    pub(crate) fn is_live(&self, new: &Value, taken: &[String]) -> bool {
         let mut replaced = self.steps.iter().filter(|step| step.change == Change::Replace);
-        self.host.is_empty() && replaced.all(|step| step.needs_no_address(new))
+        let mut made = self.steps.iter().filter(|step| step.is_made());
+        self.host.is_empty()
+            && replaced.all(|step| step.needs_no_address(new))
+            && made.all(|step| !step.listens_on(new, taken))
     }
 
     /// Everything outside the sections of handlers and receivers.
@@ -161,6 +165,20 @@ impl Plan {
 }
 
 impl Step {
+    fn is_made(&self) -> bool {
+        matches!(self.change, Change::Start | Change::Replace)
+    }
+
+    /// Whether it is to listen on the port of one of these addresses. Which of the machine's addresses a name or a wildcard covers
+    /// is not looked at.
+    fn listens_on(&self, new: &Value, taken: &[String]) -> bool {
+        let Some((role, name)) = self.plugin.split_once('.') else { return false };
+        let listen = new[role][name]["listen"].as_str().unwrap_or_default();
+        let Some((_, port)) = listen.rsplit_once(':') else { return false };
+        let is_taken = |address: &String| address.rsplit_once(':').is_some_and(|at| at.1 == port);
+        port != "0" && taken.iter().any(is_taken)
+    }
+
     fn needs_no_address(&self, new: &Value) -> bool {
         let Some((role, name)) = self.plugin.split_once('.') else { return false };
         let moves = ["listen changed", "listen added"];

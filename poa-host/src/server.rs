@@ -248,7 +248,7 @@ impl Server {
             let reloaded = took(ReloadResult::Unchanged, stays.clone(), Some(plan));
             return Ok((self.reloaded(reloaded.clone(), stays), reloaded));
         }
-        let (server, failed) = if plan.is_live(config.written()) {
+        let (server, failed) = if plan.is_live(config.written(), &self.taken()) {
             self.change(config, &plan).await
         } else {
             self.replace(config, signals).await?
@@ -260,6 +260,16 @@ impl Server {
         let reloaded = took(result, warning.clone(), Some(plan));
         tracing::info!(addresses = ?server.addresses(), "running");
         Ok((server.reloaded(reloaded.clone(), warning), reloaded))
+    }
+
+    /// The addresses that plugins listen on, as `ADDRESS:PORT`.
+    fn taken(&self) -> Vec<String> {
+        let endpoints = self.running.addresses().into_iter();
+        let authority = |endpoint: &str| {
+            let (_, rest) = endpoint.split_once("://")?;
+            rest.split('/').next().map(str::to_owned)
+        };
+        endpoints.filter_map(|(_, endpoint)| authority(&endpoint)).collect()
     }
 
     /// Changes the host that runs; when a step fails, undoes all of them, and returns the reason.

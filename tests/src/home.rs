@@ -59,6 +59,17 @@ impl Home {
         self.dir.path().join("poa.toml")
     }
 
+    /// Changes a setting of the whole host, another one for each `nth`, so that the next reload replaces the host.
+    pub fn change_host(&self, nth: usize) {
+        let text = fs::read_to_string(self.config()).unwrap();
+        let rest: String = text
+            .lines()
+            .filter(|line| !line.starts_with("start_timeout"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        fs::write(self.config(), format!("start_timeout = \"{}s\"\n{rest}", 20 + nth)).unwrap();
+    }
+
     /// The log file of the server, for all starts one after the other.
     #[must_use]
     pub fn log_file(&self) -> PathBuf {

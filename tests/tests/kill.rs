@@ -60,6 +60,7 @@ async fn a_reload_loses_nothing_either() {
     let visitor = tokio::spawn(never_refused(server.rest().to_owned()));
     for reload in 1..=10 {
         tokio::time::sleep(Duration::from_millis(fastrand::u64(50..=200))).await;
+        home.change_host(reload);
         server.tell_to_reload();
         let reloaded = async || (home.log().matches("\"running\"").count() == reload).then_some(());
         until("the server is reloaded", reloaded).await;
@@ -85,6 +86,7 @@ async fn a_reload_does_not_wait_long_for_a_database_that_is_dead() {
     let message = Request::post("/data", &token).json(body);
     assert_eq!(server.ask("rest", &message).await.status, 200);
     let begin = Instant::now();
+    home.change_host(1);
     server.tell_to_reload();
     until("the old host is gone", async || home.log().contains("wait in the log").then_some(()))
         .await;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
 /// The crates that the registry would have, were they published.
-const OURS: [&str; 4] = ["poa-core", "poa-log", "poa-plugin", "poa-testkit"];
+const OURS: [&str; 5] = ["poa-core", "poa-engine-local", "poa-log", "poa-plugin", "poa-testkit"];
 
 /// An empty folder in which cargo takes our crates from this checkout, and builds where the workspace does.
 ///

@@ -61,7 +61,7 @@ fn a_running_host_takes_what_shares_no_address() {
     let live = |change: fn(&mut Value)| {
         let mut new = base();
         change(&mut new);
-        Plan::of(&applied(base()), &applied(new.clone())).is_live(&new)
+        Plan::of(&applied(base()), &applied(new.clone())).is_live(&new, &[])
     };
     assert!(live(|new| new["receivers"]["local"]["path"] = "x".into()));
     assert!(live(|new| new["receivers"]["more"] = json!({"kind": "sqlite"})));
@@ -69,6 +69,16 @@ fn a_running_host_takes_what_shares_no_address() {
     assert!(!live(|new| new["handlers"]["rest"]["limits"] = json!({})));
     assert!(!live(|new| new["handlers"]["ws"]["path"] = "/x".into()));
     assert!(!live(|new| new["metrics"] = json!([])));
+}
+
+/// As when port 0 becomes the port that the system chose.
+#[test]
+fn an_address_that_is_still_listened_on_replaces_the_host() {
+    let mut new = base();
+    new["handlers"]["rest"]["listen"] = "localhost:5002".into();
+    let plan = Plan::of(&applied(base()), &applied(new.clone()));
+    assert!(!plan.is_live(&new, &["127.0.0.1:5002".to_owned()]));
+    assert!(plan.is_live(&new, &["127.0.0.1:15002".to_owned(), "127.0.0.1:500".to_owned()]));
 }
 
 #[test]

@@ -17,7 +17,8 @@ const KEYWORDS_OF_C: &str = "alignas alignof and asm auto bool case catch char c
 const RESERVED: &str =
     "alloc aux build con core deps examples incremental nul prn proc-macro std test";
 /// Names of crates that the generated code depends on.
-const USED: &str = "poa-core poa-plugin poa-testkit schemars serde serde-json tempfile tokio";
+const USED: &str =
+    "poa-core poa-engine-local poa-plugin poa-testkit schemars serde serde-json tempfile tokio";
 
 impl Name {
     pub(super) fn new(name: &str) -> Result<Self, String> {
