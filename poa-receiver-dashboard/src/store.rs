@@ -55,7 +55,7 @@ const TABLES: &str = "
 ";
 
 impl StoreError {
-    /// Whether what is in the file cannot be read, so that it is of no use to anybody.
+    /// Whether what is in the file cannot be read, so that the store has to be made again.
     pub(crate) fn is_damaged(&self) -> bool {
         let Self::Database { source, .. } = self else { return false };
         let code = source.sqlite_error_code();

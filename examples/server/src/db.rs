@@ -91,7 +91,7 @@ async fn partition(name: &str, cx: Context<'_>) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Where the configuration of a receiver is put.
+/// Holds the configuration that the factory hands over.
 #[derive(Clone, Default)]
 struct Slot(Arc<Mutex<Option<Config>>>);
 
