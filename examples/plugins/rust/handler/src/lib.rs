@@ -11,7 +11,7 @@ use std::time::Duration;
 use poa_plugin::poa_core::auth::Authenticator;
 use poa_plugin::poa_core::{
     AgentId, BoxError, BuildContext, BuildError, CustomHandler, Draft, Format, HandlerContext,
-    Plugin, IdempotencyKey, Payload, PluginError, async_trait,
+    IdempotencyKey, Payload, Plugin, PluginError, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -56,7 +56,8 @@ impl Plugin for Tcp {
             return Err(BuildError::failed(message));
         }
         let at = config.listen;
-        let failed = |error| BuildError::failed(format!("cannot listen on {at}")).with_source(error);
+        let failed =
+            |error| BuildError::failed(format!("cannot listen on {at}")).with_source(error);
         let listener = TcpListener::bind(at).await.map_err(failed)?;
         Ok(Self { listener, anonymous: config.anonymous })
     }
@@ -120,7 +121,8 @@ fn draft(line: &str, cx: &HandlerContext, anonymous: bool) -> Result<Draft, BoxE
         return Err("a line is `token agent type key json`".into());
     };
     if !anonymous {
-        let authenticator: &Arc<dyn Authenticator> = cx.authenticator().ok_or("no authenticator")?;
+        let authenticator: &Arc<dyn Authenticator> =
+            cx.authenticator().ok_or("no authenticator")?;
         if !authenticator.verify(token)?.may_speak_for(agent) {
             return Err("not your agent".into());
         }

@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex};
 use poa_plugin::poa_core::config::Problem;
 use poa_plugin::poa_core::telemetry::Counter;
 use poa_plugin::poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, PayloadError, Receiver, Plugin,
-    async_trait,
+    BuildContext, BuildError, DeliveryError, Message, PayloadError, Plugin, Receiver, async_trait,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

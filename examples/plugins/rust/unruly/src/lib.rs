@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use poa_plugin::poa_core::{
-    BuildContext, BuildError, DeliveryError, Message, Receiver, Plugin, async_trait,
+    BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
