@@ -104,7 +104,7 @@ pub(crate) struct Check {
     /// Leaves out what depends on this machine: certificates, programs, directories, addresses
     #[arg(long)]
     pub(crate) no_environment: bool,
-    /// Does not load the libraries under [[plugins]]; their sections are not checked
+    /// Does not load the libraries under `[[plugins]]`; their sections are not checked
     #[arg(long)]
     pub(crate) no_plugins: bool,
     /// Runs in the child process of another check
