@@ -6,13 +6,15 @@
 
 mod journal;
 mod link;
+mod quiet;
 mod table;
 mod wheel;
 
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -23,11 +25,17 @@ use crate::bus::Bus;
 use crate::{Activity, AgentId, Relay, Sign, Timestamp};
 pub(crate) use journal::Journal;
 pub use link::Link;
-use table::{Table, Via};
+use table::{Look, Table, Via};
 use wheel::Wheel;
 
 /// How exactly silence is noticed: this much late at most.
 const TICK: Duration = Duration::from_millis(50);
+
+/// A tick that comes so late says that the process did not run.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// So many agents of a link that is gone are told off before others get a turn.
+const AT_ONCE: usize = 256;
 
 /// How long it is remembered that an agent is inactive, so that it is not said twice.
 const REMEMBERED: Duration = Duration::from_secs(3600);
@@ -127,12 +135,22 @@ pub(crate) struct Watcher {
     bus: Bus,
     timeout: Duration,
     begin: Instant,
+    /// Ticks in which this process did not run.
+    lost: AtomicU64,
     table: Table,
     journal: Option<Mutex<Journal>>,
     wheel: Mutex<Wheel>,
     /// Told when an agent is put into a wheel that was empty.
     filled: Notify,
     links: AtomicU32,
+    left: Left,
+}
+
+/// A link that is gone, with more agents than are told off in one go.
+#[derive(Default)]
+struct Left {
+    links: Mutex<VecDeque<(HashSet<AgentId>, Via)>>,
+    added: Notify,
 }
 
 impl Watcher {
@@ -142,39 +160,40 @@ impl Watcher {
             bus,
             timeout,
             begin: Instant::now(),
+            lost: AtomicU64::new(0),
             table: Table::default(),
             journal: None,
             wheel: Mutex::default(),
             filled: Notify::new(),
             links: AtomicU32::new(1),
+            left: Left::default(),
         }
     }
 
     /// The same, which remembers in this journal who is active. These agents were so before a restart: they have the time
     /// of one timeout to show that they still are.
     pub(crate) fn remembering(self, journal: Journal, active: Vec<AgentId>) -> Self {
-        let deadline = self.ticks_until(self.timeout);
+        let deadline = self.deadline();
         for agent in active {
-            let generation = self.table.presume(&agent, deadline);
-            self.watch(deadline, agent, generation);
+            let look = self.table.presume(&agent, deadline);
+            self.watch(look, agent);
         }
         Self { journal: Some(Mutex::new(journal)), ..self }
     }
 
     fn ping(&self, agent: &AgentId, via: Via) {
-        let deadline = self.ticks_until(self.timeout);
-        let started = self.table.ping(agent, via, deadline, || self.publish(agent, true));
-        if let Some(generation) = started {
-            self.watch(deadline, agent.clone(), generation);
-        }
+        let times = (self.now(), self.deadline());
+        let look = self.table.ping(agent, via, times, |active| self.publish(agent, active));
+        self.watch_if(look, agent);
     }
 
     fn data(&self, agent: &AgentId, via: Via) {
-        self.table.data(agent, via, self.ticks_until(self.timeout));
+        let look = self.table.data(agent, via, (self.now(), self.deadline()));
+        self.watch_if(look, agent);
     }
 
     fn excuse(&self, agent: &AgentId, via: Via) {
-        self.table.excuse(agent, via, self.ticks_until(self.timeout));
+        self.table.excuse(agent, via, self.deadline());
     }
 
     /// A number that no other link has.
@@ -183,38 +202,74 @@ impl Watcher {
         next().or_else(next)
     }
 
-    /// The link over which the agent spoke is gone: inactive at once, unless it spoke elsewhere since.
-    fn gone(&self, agent: &AgentId, via: Via) {
-        let forget_at = self.ticks_until(REMEMBERED);
-        let left = self.table.gone(agent, via, forget_at, || self.publish(agent, false));
-        if let Some(generation) = left {
-            self.watch(forget_at, agent.clone(), generation);
+    /// The link over which these agents spoke is gone: those that spoke nowhere else since are inactive. A few at once; many in
+    /// parts, so that others are served in between.
+    fn all_gone(&self, agents: HashSet<AgentId>, via: Via) {
+        if agents.len() <= AT_ONCE {
+            agents.iter().for_each(|agent| self.gone(agent, via));
+        } else {
+            self.left.links.lock().push_back((agents, via));
+            self.left.added.notify_one();
         }
     }
 
+    fn gone(&self, agent: &AgentId, via: Via) {
+        let publish = |active| self.publish(agent, active);
+        let look = self.table.gone(agent, via, self.now(), publish);
+        self.watch_if(look, agent);
+    }
+
     fn bye(&self, agent: &AgentId) {
-        let forget_at = self.ticks_until(REMEMBERED);
-        let left = self.table.bye(agent, forget_at, || self.publish(agent, false));
-        if let Some(generation) = left {
-            self.watch(forget_at, agent.clone(), generation);
-        }
+        let look = self.table.bye(agent, self.now(), |active| self.publish(agent, active));
+        self.watch_if(look, agent);
     }
 
     fn active(&self) -> usize {
         self.table.active()
     }
 
-    /// Reports the silent, for ever. Cancel safe.
+    /// Reports the silent, until it is dropped. Cancel safe.
     pub(crate) async fn run(&self) {
+        tokio::join!(self.notice_silence(), self.let_links_go());
+    }
+
+    async fn notice_silence(&self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut last = std::time::Instant::now();
         loop {
             let filled = self.filled.notified();
             if self.wheel.lock().is_empty() {
                 filled.await;
+                last = std::time::Instant::now();
             }
             tick.tick().await;
+            self.excuse_pause(last.elapsed());
+            last = std::time::Instant::now();
             self.report_silent();
+        }
+    }
+
+    /// A process that was stopped (by a signal, a suspended machine, a migration) heard no agent meanwhile. That time does not count.
+    fn excuse_pause(&self, since_last: Duration) {
+        if since_last >= PAUSE {
+            self.lost.fetch_add(ticks(since_last - TICK), Relaxed);
+        }
+    }
+
+    async fn let_links_go(&self) {
+        loop {
+            let added = self.left.added.notified();
+            let Some((agents, via)) = self.left.links.lock().pop_front() else {
+                added.await;
+                continue;
+            };
+            for (n, agent) in agents.iter().enumerate() {
+                self.gone(agent, via);
+                if n % AT_ONCE == AT_ONCE - 1 {
+                    tokio::task::yield_now().await;
+                }
+            }
         }
     }
 
@@ -222,13 +277,12 @@ impl Watcher {
         if let Some(journal) = &self.journal {
             journal.lock().tidy();
         }
-        let now = self.tick_of(Instant::now());
-        let forget_at = self.ticks_until(REMEMBERED);
+        let now = self.now();
         let due = self.wheel.lock().advance(now);
         for (agent, generation) in due {
-            let silent = || self.publish(&agent, false);
-            if let Some(at) = self.table.examine(&agent, generation, now, forget_at, silent) {
-                self.watch(at, agent, generation);
+            let tell = |active| self.publish(&agent, active);
+            if let Some(look) = self.table.examine(&agent, generation, now, tell) {
+                self.watch(look, agent);
             }
         }
     }
@@ -244,23 +298,36 @@ impl Watcher {
         since
     }
 
-    fn watch(&self, tick: u64, agent: AgentId, generation: u32) {
+    fn watch_if(&self, look: Option<Look>, agent: &AgentId) {
+        if let Some(look) = look {
+            self.watch(look, agent.clone());
+        }
+    }
+
+    fn watch(&self, look: Look, agent: AgentId) {
         let mut wheel = self.wheel.lock();
         if wheel.is_empty() {
-            wheel.start_at(self.tick_of(Instant::now()));
+            wheel.start_at(self.now());
             self.filled.notify_one();
         }
-        wheel.insert(tick, agent, generation);
+        wheel.insert(look.at, agent, look.generation);
     }
 
-    fn tick_of(&self, time: Instant) -> u64 {
-        (time - self.begin).as_millis() as u64 / TICK.as_millis() as u64
+    /// The tick of this moment.
+    fn now(&self) -> u64 {
+        ticks(self.begin.elapsed()).saturating_sub(self.lost.load(Relaxed))
     }
 
-    /// The first tick that lies at least this long ahead.
-    fn ticks_until(&self, duration: Duration) -> u64 {
-        self.tick_of(Instant::now() + duration) + 1
+    /// The first tick at which an agent that speaks now has been silent for too long.
+    fn deadline(&self) -> u64 {
+        let at = ticks(self.begin.elapsed() + self.timeout) + 1;
+        at.saturating_sub(self.lost.load(Relaxed))
     }
+}
+
+/// How many whole ticks there are in this time.
+fn ticks(time: Duration) -> u64 {
+    (time.as_millis() / TICK.as_millis()) as u64
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod attempt;
 mod in_hand;
 mod narrow;
 mod recall;
+mod runs;
 mod set_aside;
 mod shed;
 
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Batch, Event, Subscription, SubscriptionCounts};
+use crate::engine::{Batch, Subscription, SubscriptionCounts};
 use crate::error::{chain, guarded, or_default};
 use crate::host::HAND_OVER;
 use crate::restart::Restarts;
@@ -27,6 +28,7 @@ use crate::{
 use attempt::{Failure, attempt};
 pub(crate) use in_hand::{InHand, Turns};
 pub(crate) use recall::Recall;
+use runs::{Run, runs};
 pub(crate) use shed::Shedding;
 
 /// One receiver and everything needed to keep it going.
@@ -100,13 +102,6 @@ const MOST_ASKED: Duration = Duration::from_secs(300);
 enum Work {
     Batch(Batch),
     Replay(Replay),
-}
-
-/// Events of the same kind, which go to the receiver in one call.
-enum Run {
-    Messages(Vec<(u64, Message)>),
-    Active(Vec<Activity>),
-    Inactive(Vec<Activity>),
 }
 
 impl Delivery {
@@ -371,22 +366,4 @@ impl Drop for Delivery {
             self.subscription.abandon();
         }
     }
-}
-
-/// Groups events so that order is kept and calls are few.
-fn runs(batch: Batch) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for (position, event) in batch {
-        match (event, runs.last_mut()) {
-            (Event::Message(message), Some(Run::Messages(run))) => run.push((position, message)),
-            (Event::Message(message), _) => runs.push(Run::Messages(vec![(position, message)])),
-            (Event::Activity(change), Some(Run::Active(run))) if change.active => run.push(change),
-            (Event::Activity(change), Some(Run::Inactive(run))) if !change.active => {
-                run.push(change);
-            }
-            (Event::Activity(change), _) if change.active => runs.push(Run::Active(vec![change])),
-            (Event::Activity(change), _) => runs.push(Run::Inactive(vec![change])),
-        }
-    }
-    runs
 }

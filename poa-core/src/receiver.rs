@@ -14,8 +14,8 @@ use crate::{AgentId, BoxError, DataTypes, Draft, Message, Timestamp};
 
 /// Takes messages out of the host.
 ///
-/// One task owns each receiver, so every method has `&mut self` and no lock is needed. The methods run one at a time, in the
-/// order things happened. An error is only classified here; retries, backoff and dead letters are the host's work.
+/// One task owns each receiver, so every method has `&mut self` and no lock is needed. The methods run one at a time; what
+/// happened to one agent is told in its order. An error is only classified here; retries, backoff and dead letters are the host's work.
 ///
 /// A future of any of these methods may be dropped before it ends, when it takes longer than its time, when the receiver is replaced
 /// or when the host stops. The receiver is then dropped too, and a new one is built; what was in hand is delivered again. So a

@@ -69,7 +69,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         if let Watch::Here(watcher) = &self.monitor.0 {
-            self.agents.iter().for_each(|agent| watcher.gone(agent, self.id));
+            watcher.all_gone(std::mem::take(&mut self.agents), self.id);
         }
     }
 }

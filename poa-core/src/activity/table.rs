@@ -6,6 +6,8 @@ use std::num::NonZeroU32;
 
 use parking_lot::Mutex;
 
+use super::quiet::Quiet;
+use super::{REMEMBERED, ticks};
 use crate::{Activity, AgentId, Timestamp};
 
 /// How many locks the table has, so that handlers on several cores do not wait for each other.
@@ -14,19 +16,35 @@ const SHARDS: usize = 16;
 /// For agents that receivers were not told of.
 const NEVER: Timestamp = Timestamp::from_micros(0);
 
+/// The most changes of one agent that receivers are told within [`WINDOW`]. Each one divides a batch, so an agent that changes all the
+/// time would slow down all others. After that, receivers hear at the end of the window how the agent is then.
+const MOST_CHANGES: u8 = 16;
+
+/// Ten seconds, in ticks.
+const WINDOW: u64 = 200;
+
 /// The link over which an agent spoke last, if it was one.
 pub(super) type Via = Option<NonZeroU32>;
 
-/// The state of every agent that pinged lately.
-#[derive(Debug, Default)]
+/// An entry of the table to look at again: at this tick, if it still is of this generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Look {
+    pub(super) at: u64,
+    pub(super) generation: u32,
+}
+
+/// The state of every agent that spoke lately.
+#[derive(Debug)]
 pub(super) struct Table {
     shards: [Mutex<Shard>; SHARDS],
     hasher: std::collections::hash_map::RandomState,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
     agents: HashMap<AgentId, Agent>,
+    /// Inactive agents whose last change is some time ago.
+    quiet: Quiet,
     active: usize,
     generations: u32,
 }
@@ -39,9 +57,14 @@ struct Agent {
     via: Via,
     /// It was active before a restart, and has not been heard since.
     presumed: bool,
-    /// The tick at which an active agent falls silent, or an inactive one is forgotten.
+    /// What receivers take it for.
+    told_active: bool,
+    /// The changes receivers were told in the window that ends at the tick `window_end`.
+    changes: u8,
+    window_end: u64,
+    /// The tick at which an active agent falls silent, or another one leaves the table.
     deadline: u64,
-    /// Tells this entry from an earlier one of the same agent that still stands in the wheel.
+    /// Tells this entry from an earlier one of the same agent that is still in the wheel.
     generation: u32,
 }
 
@@ -49,71 +72,113 @@ struct Agent {
 enum State {
     /// It pings, and its silence would be noticed.
     Active,
-    /// Receivers were told.
+    /// It left, or fell silent.
     Inactive,
     /// It never pinged, but the end of its link would be noticed. Not in the wheel.
     Linked,
+    /// It sent data after it was inactive.
+    Heard,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        let shard = || Shard {
+            agents: HashMap::new(),
+            quiet: Quiet::new(ticks(REMEMBERED)),
+            active: 0,
+            generations: 0,
+        };
+        Self { shards: std::array::from_fn(|_| Mutex::new(shard())), hasher: Default::default() }
+    }
 }
 
 impl Table {
-    /// Notes a ping. When the agent becomes active by it, `changed` is called, and the generation of the entry to watch is
-    /// returned.
+    /// Notes a ping at this tick: the agent is active until `deadline`. When that is a change, `tell` is called with it, or the
+    /// entry is looked at again when receivers may be told.
     pub(super) fn ping(
         &self,
         agent: &AgentId,
         via: Via,
-        deadline: u64,
-        changed: impl FnOnce() -> Timestamp,
-    ) -> Option<u32> {
-        let mut shard = self.shard(agent).lock();
-        match shard.agents.get_mut(agent) {
-            Some(known) if known.state == State::Active => {
-                known.via = via;
-                known.deadline = deadline;
-                // The crash may have come before the receivers heard of it.
-                if std::mem::take(&mut known.presumed) {
-                    known.since = changed();
-                }
-                None
+        (now, deadline): (u64, u64),
+        tell: impl FnOnce(bool) -> Timestamp,
+    ) -> Option<Look> {
+        let (shard, hash) = self.shard(agent);
+        let mut shard = shard.lock();
+        if let Some(known) = shard.agents.get_mut(agent)
+            && known.state == State::Active
+        {
+            known.via = via;
+            known.deadline = deadline;
+            // The crash may have come before the receivers heard of it.
+            if std::mem::take(&mut known.presumed) {
+                known.since = tell(true);
             }
-            _ => {
-                let since = changed();
-                shard.active += 1;
-                Some(shard.put(agent, State::Active, since, via, deadline))
-            }
+            return None;
         }
+        shard.quiet.remove(hash, now);
+        let mut entry = shard.entry(agent, now);
+        (entry.state, entry.via, entry.deadline) = (State::Active, via, deadline);
+        // Of one that only sent data, receivers were told nothing.
+        entry.told_active = false;
+        entry.change(now, tell);
+        shard.active += 1;
+        Some(shard.put(agent, entry))
     }
 
-    /// Takes an agent for active that nobody has heard yet. Returns the generation of the entry to watch.
-    pub(super) fn presume(&self, agent: &AgentId, deadline: u64) -> u32 {
-        let mut shard = self.shard(agent).lock();
+    /// Takes an agent for active that has not been heard since the start.
+    pub(super) fn presume(&self, agent: &AgentId, deadline: u64) -> Look {
+        let mut shard = self.shard(agent).0.lock();
+        let entry = shard.entry(agent, 0);
         shard.active += 1;
-        let generation = shard.put(agent, State::Active, NEVER, None, deadline);
-        if let Some(agent) = shard.agents.get_mut(agent) {
-            agent.presumed = true;
-        }
-        generation
+        shard.put(
+            agent,
+            Agent { state: State::Active, presumed: true, told_active: true, deadline, ..entry },
+        )
     }
 
     /// Notes data of an agent.
-    pub(super) fn data(&self, agent: &AgentId, via: Via, deadline: u64) {
-        let mut shard = self.shard(agent).lock();
+    pub(super) fn data(
+        &self,
+        agent: &AgentId,
+        via: Via,
+        (now, deadline): (u64, u64),
+    ) -> Option<Look> {
+        let (shard, hash) = self.shard(agent);
+        let mut shard = shard.lock();
+        let shard = &mut *shard;
         match shard.agents.get_mut(agent) {
             Some(known) if known.state == State::Active => {
                 known.via = via;
                 known.deadline = deadline;
+                return None;
             }
-            Some(known) if known.state == State::Linked && via.is_some() => known.via = via,
-            // It speaks again, so receivers take it for active: that it was inactive no longer counts.
-            _ if via.is_some() => drop(shard.put(agent, State::Linked, NEVER, via, u64::MAX)),
-            Some(_) => drop(shard.agents.remove(agent)),
-            None => {}
+            Some(known) if known.state == State::Linked => {
+                known.via = via;
+                // It spoke elsewhere, so the end of the link says nothing about it.
+                if via.is_none() {
+                    shard.agents.remove(agent);
+                }
+                return None;
+            }
+            Some(known) if known.state == State::Heard && via.is_none() => return None,
+            Some(_) => {}
+            None if shard.quiet.remove(hash, now) || via.is_some() => {}
+            None => return None,
         }
+        // It speaks again, so receivers take it for active: that it was inactive no longer counts.
+        let mut entry = shard.entry(agent, now);
+        (entry.via, entry.told_active) = (via, true);
+        (entry.state, entry.deadline) = match via {
+            Some(_) => (State::Linked, u64::MAX),
+            None => (State::Heard, entry.window_end),
+        };
+        let look = shard.put(agent, entry);
+        via.is_none().then_some(look)
     }
 
     /// Gives more time to an agent that is active, and spoke over this link last.
     pub(super) fn excuse(&self, agent: &AgentId, via: Via, deadline: u64) {
-        let mut shard = self.shard(agent).lock();
+        let mut shard = self.shard(agent).0.lock();
         let known = shard.agents.get_mut(agent);
         if let Some(known) = known.filter(|known| known.via == via && known.state == State::Active)
         {
@@ -121,67 +186,72 @@ impl Table {
         }
     }
 
-    /// Notes that a link is gone. When the agent spoke over it last, `changed` is called, and the generation of the entry to
-    /// watch is returned.
+    /// Notes that a link is gone. When the agent spoke over it last, it is inactive.
     pub(super) fn gone(
         &self,
         agent: &AgentId,
         via: Via,
-        forget_at: u64,
-        changed: impl FnOnce() -> Timestamp,
-    ) -> Option<u32> {
-        let mut shard = self.shard(agent).lock();
+        now: u64,
+        tell: impl FnOnce(bool) -> Timestamp,
+    ) -> Option<Look> {
+        let mut shard = self.shard(agent).0.lock();
         let known = shard.agents.get(agent).filter(|known| known.via == via)?;
-        match known.state {
-            State::Inactive => return None,
-            State::Active => shard.active -= 1,
-            State::Linked => {}
+        if known.state == State::Inactive {
+            return None;
         }
-        let since = changed();
-        Some(shard.put(agent, State::Inactive, since, None, forget_at))
+        Some(shard.leave(agent, now, tell))
     }
 
-    /// Notes a leave. Unless the agent was known to be inactive, `changed` is called, and the generation of the entry to
-    /// watch is returned.
+    /// Notes a leave. Unless the agent was known to be inactive, that is a change.
     pub(super) fn bye(
         &self,
         agent: &AgentId,
-        forget_at: u64,
-        changed: impl FnOnce() -> Timestamp,
-    ) -> Option<u32> {
-        let mut shard = self.shard(agent).lock();
+        now: u64,
+        tell: impl FnOnce(bool) -> Timestamp,
+    ) -> Option<Look> {
+        let (shard, hash) = self.shard(agent);
+        let mut shard = shard.lock();
         match shard.agents.get(agent).map(|known| known.state) {
-            Some(State::Inactive) => return None,
-            Some(State::Active) => shard.active -= 1,
-            Some(State::Linked) | None => {}
+            Some(State::Inactive) => None,
+            Some(_) => Some(shard.leave(agent, now, tell)),
+            None => {
+                // An agent that was never heard costs no entry: there may be any number of them.
+                if shard.quiet.insert(hash, now) {
+                    tell(false);
+                }
+                None
+            }
         }
-        let since = changed();
-        Some(shard.put(agent, State::Inactive, since, None, forget_at))
     }
 
-    /// Decides about an agent that the wheel brought up, and returns when to look at it again. When it fell silent, `silent`
-    /// is called.
+    /// Decides about an agent that the wheel brought up, and returns when to look at it again. When receivers are to hear of a
+    /// change, `tell` is called.
     pub(super) fn examine(
         &self,
         agent: &AgentId,
         generation: u32,
         now: u64,
-        forget_at: u64,
-        silent: impl FnOnce() -> Timestamp,
-    ) -> Option<u64> {
-        let mut shard = self.shard(agent).lock();
+        tell: impl FnOnce(bool) -> Timestamp,
+    ) -> Option<Look> {
+        let (shard, hash) = self.shard(agent);
+        let mut shard = shard.lock();
         let known = shard.agents.get_mut(agent).filter(|known| known.generation == generation)?;
-        if known.deadline > now {
-            return Some(known.deadline);
-        }
-        if known.state == State::Active {
+        let fell_silent = known.state == State::Active && known.deadline <= now;
+        if fell_silent {
             known.state = State::Inactive;
-            known.deadline = forget_at;
-            shard.active -= 1;
-            silent();
-            return Some(forget_at);
+            known.deadline = known.window_end.max(now);
+        }
+        known.change(now, tell);
+        let look = known.look();
+        let (is_over, is_inactive) = (known.deadline <= now, known.state == State::Inactive);
+        shard.active -= usize::from(fell_silent);
+        if !is_over {
+            return Some(look);
         }
         shard.agents.remove(agent);
+        if is_inactive {
+            shard.quiet.insert(hash, now);
+        }
         None
     }
 
@@ -190,7 +260,9 @@ impl Table {
         let mut agents = Vec::new();
         for shard in &self.shards {
             let shard = shard.lock();
-            let told = |agent: &Agent| agent.state == State::Active && !agent.presumed;
+            let told = |agent: &Agent| {
+                agent.state == State::Active && agent.told_active && !agent.presumed
+            };
             let active = shard.agents.iter().filter(|(_, agent)| told(agent));
             agents.extend(active.map(|(id, agent)| Activity::new(id.clone(), true, agent.since)));
         }
@@ -202,24 +274,76 @@ impl Table {
         self.shards.iter().map(|shard| shard.lock().active).sum()
     }
 
-    fn shard(&self, agent: &AgentId) -> &Mutex<Shard> {
-        &self.shards[self.hasher.hash_one(agent) as usize % SHARDS]
+    fn shard(&self, agent: &AgentId) -> (&Mutex<Shard>, u64) {
+        let hash = self.hasher.hash_one(agent);
+        (&self.shards[hash as usize % SHARDS], hash)
     }
 }
 
 impl Shard {
-    fn put(
-        &mut self,
-        agent: &AgentId,
-        state: State,
-        since: Timestamp,
-        via: Via,
-        deadline: u64,
-    ) -> u32 {
+    /// The entry of an agent, or the one that it begins with.
+    fn entry(&self, agent: &AgentId, now: u64) -> Agent {
+        self.agents.get(agent).copied().unwrap_or(Agent {
+            state: State::Inactive,
+            since: NEVER,
+            via: None,
+            presumed: false,
+            told_active: false,
+            changes: 0,
+            window_end: now + WINDOW,
+            deadline: now,
+            generation: 0,
+        })
+    }
+
+    /// Makes a known agent inactive.
+    fn leave(&mut self, agent: &AgentId, now: u64, tell: impl FnOnce(bool) -> Timestamp) -> Look {
+        let mut entry = self.entry(agent, now);
+        self.active -= usize::from(entry.state == State::Active);
+        (entry.state, entry.via) = (State::Inactive, None);
+        entry.change(now, tell);
+        entry.deadline = entry.window_end.max(now);
+        self.put(agent, entry)
+    }
+
+    /// Makes this the entry of the agent. One that is in the wheel counts no longer.
+    fn put(&mut self, agent: &AgentId, entry: Agent) -> Look {
         self.generations = self.generations.wrapping_add(1);
-        let generation = self.generations;
-        let entry = Agent { state, since, via, presumed: false, deadline, generation };
+        let entry = Agent { generation: self.generations, ..entry };
         self.agents.insert(agent.clone(), entry);
-        generation
+        entry.look()
+    }
+}
+
+impl Agent {
+    /// Tells receivers how the agent is, if they take it for something else and were not told too often lately.
+    fn change(&mut self, now: u64, tell: impl FnOnce(bool) -> Timestamp) {
+        if !self.is_untold() {
+            return;
+        }
+        if now >= self.window_end {
+            (self.changes, self.window_end) = (0, now + WINDOW);
+        }
+        if self.changes < MOST_CHANGES {
+            self.changes += 1;
+            self.told_active = self.state == State::Active;
+            self.presumed = false;
+            self.since = tell(self.told_active);
+        }
+    }
+
+    /// Whether receivers take the agent for something that it is not.
+    fn is_untold(&self) -> bool {
+        match self.state {
+            State::Active => !self.told_active,
+            State::Inactive => self.told_active,
+            State::Linked | State::Heard => false,
+        }
+    }
+
+    /// When something may have to be done.
+    fn look(&self) -> Look {
+        let at = if self.is_untold() { self.deadline.min(self.window_end) } else { self.deadline };
+        Look { at, generation: self.generation }
     }
 }

@@ -255,3 +255,73 @@ async fn an_agent_that_fell_silent_is_not_reported_again_by_its_link() {
     assert_eq!(said_at_the_end(link, &reader).await, []);
     assert_eq!(said_at_the_end(again, &reader).await, [inactive("one")]);
 }
+
+/// Every change divides a batch of every receiver.
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_flaps_is_told_of_a_few_times_and_then_as_it_is() {
+    let (monitor, reader) = monitor();
+    let one = agent("one");
+    for _ in 0..1000 {
+        monitor.ping(&one);
+        monitor.bye(&one);
+    }
+    monitor.ping(&one);
+    let mut told = next(&reader).await;
+    assert!(told.len() <= 16, "{}", told.len());
+    assert!(!told.last().unwrap().active);
+    for _ in 0..5 {
+        advance(Duration::from_secs(2)).await;
+        monitor.ping(&one);
+    }
+    told = next(&reader).await;
+    assert_eq!((told.len(), told[0].active), (1, true));
+    // Whoever is calm again is told at once.
+    monitor.bye(&one);
+    assert!(!next(&reader).await[0].active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_and_bye_in_turn_are_no_way_around_that() {
+    let (monitor, reader) = monitor();
+    let one = agent("one");
+    for _ in 0..1000 {
+        monitor.data(&one);
+        monitor.bye(&one);
+    }
+    let told = next(&reader).await;
+    assert!(told.len() <= 17, "{}", told.len());
+    assert!(told.iter().all(|change| !change.active));
+}
+
+/// A signal stopped the process, or the machine was suspended.
+#[tokio::test(start_paused = true)]
+async fn while_the_process_is_paused_no_agent_is_silent() {
+    let (bus, reader) = bus();
+    let watcher = Arc::new(Watcher::new(bus, TIMEOUT));
+    let monitor = ActivityMonitor::of(&watcher);
+    monitor.ping(&agent("one"));
+    assert!(next(&reader).await[0].active);
+    advance(Duration::from_secs(60)).await;
+    watcher.excuse_pause(Duration::from_secs(60));
+    watcher.report_silent();
+    assert!(nothing_said(&reader));
+    advance(TIMEOUT + Duration::from_millis(100)).await;
+    watcher.report_silent();
+    assert!(!next(&reader).await[0].active);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_of_many_agents_lets_all_of_them_go() {
+    let (monitor, reader) = monitor();
+    let mut link = monitor.link();
+    for n in 0..10_000 {
+        link.ping(&agent(&format!("agent-{n}")));
+    }
+    assert_eq!(next(&reader).await.len(), 10_000);
+    drop(link);
+    let mut gone = 0;
+    while gone < 10_000 {
+        gone += next(&reader).await.len();
+    }
+    assert_eq!((gone, monitor.active()), (10_000, 0));
+}

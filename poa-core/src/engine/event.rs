@@ -1,7 +1,7 @@
 //! What subscriptions hand out.
 
 use super::TypeSet;
-use crate::{Activity, Message, Timestamp};
+use crate::{Activity, AgentId, Message, Timestamp};
 
 /// An entry of the bus.
 #[derive(Clone, Debug)]
@@ -22,6 +22,15 @@ impl Event {
         match self {
             Self::Message(message) => types.contains(message.data_type()),
             Self::Activity(_) => true,
+        }
+    }
+
+    /// The agent that sent the message, or whose state changed.
+    #[must_use]
+    pub fn agent_id(&self) -> &AgentId {
+        match self {
+            Self::Message(message) => message.agent_id(),
+            Self::Activity(change) => &change.agent_id,
         }
     }
 
