@@ -33,6 +33,13 @@ impl IdempotencyKey {
         Self::new(agent, key).map(|_| Self::hash(agent, key, Some(index)))
     }
 
+    /// The same key, given by this user: users who may speak for the same agent do not share keys.
+    #[must_use]
+    pub fn of_user(self, user: &str) -> Self {
+        let namespace = uuid::Uuid::from_bytes(self.0);
+        Self(uuid::Uuid::new_v5(&namespace, user.as_bytes()).into_bytes())
+    }
+
     /// Kept in the log, so it must stay as it is.
     fn hash(agent: &AgentId, key: &str, index: Option<usize>) -> Self {
         let index = index.map(|index| index.to_string()).unwrap_or_default();
@@ -112,6 +119,14 @@ mod tests {
         );
         // What is in the log must mean the same to the next version.
         assert_eq!(uuid::Uuid::from_bytes(key.0).get_version_num(), 5);
+    }
+
+    #[test]
+    fn keys_belong_to_their_user() {
+        let key = IdempotencyKey::new(&AgentId::new("one").unwrap(), "k").unwrap();
+        assert_eq!(key.of_user("a"), key.of_user("a"));
+        assert_ne!(key.of_user("a"), key.of_user("b"));
+        assert_ne!(key.of_user("a"), key);
     }
 
     #[test]

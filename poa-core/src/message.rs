@@ -31,6 +31,7 @@ pub struct Draft {
     pub(crate) fingerprint: Fingerprint,
     assigns: Assigns,
     extensions: Option<Box<Extensions>>,
+    sender: Option<Arc<str>>,
 }
 
 impl Draft {
@@ -48,7 +49,16 @@ impl Draft {
             fingerprint,
             assigns: Assigns::new(),
             extensions: None,
+            sender: None,
         }
+    }
+
+    /// The same message, sent by this user: what it takes of the backlog and of the window of idempotency keys counts for the user.
+    /// Without one, it counts for the agent. It is not kept with the message.
+    #[must_use]
+    pub fn with_sender(mut self, user: Arc<str>) -> Self {
+        self.sender = Some(user);
+        self
     }
 
     /// The same message with another type.
@@ -118,6 +128,12 @@ impl Draft {
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// The user who sent it, if one is known.
+    #[must_use]
+    pub fn sender(&self) -> Option<&str> {
+        self.sender.as_deref()
     }
 
     /// Values that plugins add to the message, kept with it.

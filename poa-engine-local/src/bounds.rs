@@ -38,6 +38,20 @@ impl Subscriber {
         }
     }
 
+    /// Whether it is subscribed to the type of this message.
+    pub(crate) fn takes(&self, draft: &Draft) -> bool {
+        self.terms.types.contains(draft.data_type())
+    }
+
+    /// How many bytes of which bound are taken, where that is the most; none while less than half of each is.
+    pub(crate) fn filling(&self, end: u64) -> Option<(u64, u64)> {
+        let waiting = self.load_to_deliver().bytes as u64;
+        let kept = end.saturating_sub(self.lower_bound());
+        let bounds = [(waiting, self.max_bytes()), (kept, self.max_log())];
+        let filling = bounds.into_iter().filter(|(used, most)| *used >= most / 2);
+        filling.min_by_key(|(used, most)| most.saturating_sub(*used))
+    }
+
     /// Whether there is room for a change of activity, whose agent cannot be asked to say it again later.
     pub(crate) fn admits_change(&self, end: u64, tail: &Tail) -> bool {
         let has_disk = self.terms.backlog.max_log.is_some();

@@ -7,6 +7,11 @@ use poa_core::engine::{Fingerprint, KeyWindow, TypeSet};
 use poa_core::{IdempotencyKey, MessageId, Timestamp};
 
 use crate::confirmations::Waiter;
+use crate::fair::Owner;
+
+/// One owner may have this many times as many keys as there is room for more: a single one fills eight ninths of the window before its
+/// own oldest keys go.
+const TIMES_FREE: usize = 8;
 
 /// The keys of the messages taken lately.
 #[derive(Debug, Default)]
@@ -15,12 +20,17 @@ pub(crate) struct Keys {
     known: HashMap<IdempotencyKey, Known>,
     /// Keys of stored messages, the oldest first, each with its time and its place in the log.
     stored: VecDeque<(Timestamp, u64, IdempotencyKey)>,
+    /// Where the stored keys of each owner are, the oldest first.
+    owners: HashMap<Owner, VecDeque<u64>>,
+    /// Entries of `stored` whose keys were forgotten before their time.
+    forgotten: usize,
 }
 
 #[derive(Debug)]
 struct Known {
     id: MessageId,
     fingerprint: Fingerprint,
+    owner: Owner,
     state: State,
 }
 
@@ -83,8 +93,15 @@ impl Keys {
     }
 
     /// The message of this key was taken.
-    pub(crate) fn take(&mut self, key: IdempotencyKey, fingerprint: Fingerprint, id: MessageId) {
-        self.known.insert(key, Known { id, fingerprint, state: State::Pending(Vec::new()) });
+    pub(crate) fn take(
+        &mut self,
+        key: IdempotencyKey,
+        fingerprint: Fingerprint,
+        id: MessageId,
+        owner: Owner,
+    ) {
+        let state = State::Pending(Vec::new());
+        self.known.insert(key, Known { id, fingerprint, owner, state });
     }
 
     /// Somebody wants to hear how it ends with a key that is pending.
@@ -110,15 +127,55 @@ impl Keys {
         time: Timestamp,
         position: u64,
     ) -> Vec<Follower> {
+        // Of keys from before a restart, the owner is not known.
+        let owner = self.known.get(&key).map_or(Owner::default(), |known| known.owner);
+        self.make_room(owner);
         let state = State::Stored { position, lost: false };
-        let before = self.known.insert(key, Known { id, fingerprint, state });
+        let before = self.known.insert(key, Known { id, fingerprint, owner, state });
         self.stored.push_back((time, position, key));
-        if self.stored.len() > self.window.keys {
-            self.forget_oldest();
-        }
+        self.owners.entry(owner).or_default().push_back(position);
         match before {
             Some(Known { state: State::Pending(followers), .. }) => followers,
             _ => Vec::new(),
+        }
+    }
+
+    /// Makes room for a key of this owner: its own oldest goes if it has more than its part, else the oldest of all if there are too many.
+    fn make_room(&mut self, owner: Owner) {
+        let stored = self.stored.len() - self.forgotten;
+        let free = self.window.keys.saturating_sub(stored);
+        let own = self.owners.get(&owner);
+        let held = own.map_or(0, VecDeque::len);
+        match own.and_then(VecDeque::front) {
+            Some(oldest) if held > free.saturating_mul(TIMES_FREE) => self.forget_at(*oldest),
+            _ if free == 0 => self.forget_oldest(),
+            _ => {}
+        }
+    }
+
+    /// Forgets the key at this position before its time.
+    fn forget_at(&mut self, position: u64) {
+        let at = self.stored.partition_point(|(_, other, _)| *other < position);
+        if let Some((_, _, key)) = self.stored.get(at) {
+            let key = *key;
+            self.forget(key, position);
+            self.forgotten += 1;
+        }
+        if self.forgotten > self.stored.len() / 2 + 1024 {
+            let Self { known, stored, .. } = self;
+            stored.retain(|(_, position, key)| is_at(known, key, *position));
+            self.forgotten = 0;
+        }
+    }
+
+    fn forget(&mut self, key: IdempotencyKey, position: u64) {
+        let Some(known) = self.known.remove(&key) else { return };
+        let Some(own) = self.owners.get_mut(&known.owner) else { return };
+        if let Ok(at) = own.binary_search(&position) {
+            own.remove(at);
+        }
+        if own.is_empty() {
+            self.owners.remove(&known.owner);
         }
     }
 
@@ -137,15 +194,21 @@ impl Keys {
         else {
             return;
         };
-        if let Some(Known { state: State::Stored { lost, .. }, .. }) = self.known.get_mut(key) {
-            *lost = true;
+        match self.known.get_mut(key).map(|known| &mut known.state) {
+            Some(State::Stored { lost, position: other }) if *other == position => *lost = true,
+            _ => {}
         }
     }
 
     /// Forgets what is outside of the window; `end` is where the log ends. Returns where in the log the window begins, if there
     /// is a key in it.
     pub(crate) fn forget_old(&mut self, end: u64) -> Option<u64> {
-        while let Some((time, position, _)) = self.stored.front() {
+        while let Some((time, position, key)) = self.stored.front() {
+            if self.forgotten > 0 && !is_at(&self.known, key, *position) {
+                self.stored.pop_front();
+                self.forgotten -= 1;
+                continue;
+            }
             let far = end.saturating_sub(*position) > self.window.log_bytes;
             if !far && time.elapsed() <= self.window.time {
                 return Some(*position);
@@ -155,11 +218,20 @@ impl Keys {
         None
     }
 
+    /// Forgets the oldest key that was not forgotten before.
     fn forget_oldest(&mut self) {
-        if let Some((_, _, key)) = self.stored.pop_front() {
-            self.known.remove(&key);
+        while let Some((_, position, key)) = self.stored.pop_front() {
+            if is_at(&self.known, &key, position) {
+                return self.forget(key, position);
+            }
+            self.forgotten = self.forgotten.saturating_sub(1);
         }
     }
+}
+
+/// Whether the key is stored at this position, and not elsewhere since.
+fn is_at(known: &HashMap<IdempotencyKey, Known>, key: &IdempotencyKey, position: u64) -> bool {
+    matches!(known.get(key), Some(Known { state: State::Stored { position: at, .. }, .. }) if *at == position)
 }
 
 #[cfg(test)]
@@ -181,13 +253,32 @@ mod tests {
     }
 
     const SAME: Fingerprint = Fingerprint::NONE;
+    const ONE: Owner = Owner(1);
+
+    /// Keys of one who sends a few, and of one who sends many.
+    #[test]
+    fn a_flood_of_keys_pushes_out_those_of_its_owner_alone() {
+        let mut keys = keys(1000);
+        keys.window.log_bytes = u64::MAX;
+        let mut store = |n: usize, owner| {
+            keys.take(key(n), SAME, ID, owner);
+            keys.store(key(n), SAME, ID, Timestamp::now(), n as u64);
+        };
+        (0..50).for_each(|n| store(n, ONE));
+        (50..100_000).for_each(|n| store(n, Owner(2)));
+        assert!((0..50).all(|n| keys.seen(key(n)) != Seen::Never));
+        assert!((99_500..100_000).all(|n| keys.seen(key(n)) != Seen::Never));
+        assert!(keys.known.len() <= 1000 && keys.stored.len() <= 4000, "{}", keys.stored.len());
+        assert_eq!(keys.owners.values().map(VecDeque::len).sum::<usize>(), keys.known.len());
+        assert_eq!(keys.forget_old(u64::MAX), Some(0));
+    }
 
     #[test]
     fn a_key_is_pending_then_stored_or_forgotten() {
         let mut keys = keys(10);
         assert_eq!(keys.seen(key(1)), Seen::Never);
-        keys.take(key(1), SAME, ID);
-        keys.take(key(2), SAME, ID);
+        keys.take(key(1), SAME, ID, ONE);
+        keys.take(key(2), SAME, ID, ONE);
         assert_eq!(keys.seen(key(1)), Seen::Pending);
         keys.store(key(1), SAME, ID, Timestamp::now(), 5);
         keys.fail(key(2));
@@ -211,7 +302,7 @@ mod tests {
     fn a_key_belongs_to_what_was_said() {
         let mut keys = keys(10);
         let [one, two] = [b"one", b"two"].map(|said| Fingerprint::of("a", said));
-        keys.take(key(1), one, ID);
+        keys.take(key(1), one, ID, ONE);
         assert!(keys.is_of_another(key(1), two) && !keys.is_of_another(key(1), one));
         keys.store(key(1), one, ID, Timestamp::now(), 5);
         assert!(keys.is_of_another(key(1), two) && !keys.is_of_another(key(2), two));

@@ -5,6 +5,7 @@ mod commit;
 mod confirmations;
 mod cursors;
 mod disk;
+mod fair;
 mod handle;
 mod keys;
 mod load;

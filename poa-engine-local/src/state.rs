@@ -1,12 +1,15 @@
 //! What all subscribers share, under one lock, so that a message goes to all of them or to none.
 
 use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 
 use poa_core::engine::{Event, IdGenerator, KeyWindow, Refused};
 use poa_core::{Activity, AgentId, DataType, DataTypes, Draft, Message, MessageId, Timestamp};
 
 use crate::bounds::Stretch;
 use crate::cursors::{Cursor, Cursors};
+use crate::fair::{Fair, Owner, Share};
 use crate::keys::Keys;
 use crate::load::Load;
 use crate::pending::Pending;
@@ -72,6 +75,9 @@ pub(crate) struct State {
     /// Those who wait until where subscribers are is on the disk.
     pub(crate) notes: Vec<Note>,
     ids: IdGenerator,
+    fair: Fair,
+    /// Keyed anew in each process, so that no sender can choose whose counter it shares.
+    hasher: RandomState,
     /// The last change of each agent, to be told once there is room.
     changes: HashMap<AgentId, Activity>,
 }
@@ -91,6 +97,8 @@ impl State {
             stage: Stage::Opening,
             notes: Vec::new(),
             ids: past.ids,
+            fair: Fair::default(),
+            hasher: RandomState::new(),
             changes: HashMap::new(),
         }
     }
@@ -166,8 +174,39 @@ impl State {
         let full = |subscriber: &&Subscriber| !subscriber.admits(drafts, now, self.end, &self.tail);
         match self.active().map(|(_, subscriber)| subscriber).find(full) {
             Some(full) => Err(Refused::BacklogFull { receiver: full.terms.name.clone() }),
-            None => Ok(()),
+            None => self.admit_share(drafts),
         }
+    }
+
+    /// Whether the sender is within its share of every backlog that is filling up.
+    fn admit_share(&self, drafts: &[Draft]) -> Result<(), Refused> {
+        let filling = self.active().filter_map(|(_, one)| Some((one, one.filling(self.end)?)));
+        for (subscriber, (used, most)) in filling {
+            let mut takes = drafts.iter().filter(|draft| subscriber.takes(draft));
+            let Some(draft) = takes.next() else { continue };
+            let share = self.fair.share(self.owner(draft), used, most);
+            match share {
+                Share::Over => {
+                    let of = if draft.sender().is_some() { "user" } else { "agent" };
+                    return Err(Refused::OverShare { of, what: "backlog" });
+                }
+                Share::Alone if !subscriber.sheds() => {
+                    return Err(Refused::BacklogFull { receiver: subscriber.terms.name.clone() });
+                }
+                Share::Alone | Share::Within => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is charged for a message: its user, else its agent.
+    fn owner(&self, draft: &Draft) -> Owner {
+        let hash = match draft.sender() {
+            Some(user) => self.hasher.hash_one(user),
+            None => self.hasher.hash_one(draft.agent_id()),
+        };
+        // Zero is for those who are not known.
+        Owner((hash as u32).max(1))
     }
 
     fn is_log_busy(&self) -> bool {
@@ -200,9 +239,11 @@ impl State {
     /// Takes a message; one with a key must be new. Returns its id.
     pub(crate) fn accept_message(&mut self, draft: Draft, now: Timestamp) -> MessageId {
         let id = self.ids.next(now);
+        let owner = self.owner(&draft);
+        self.fair.charge(owner, draft.footprint() as u64, self.end);
         if let Some(key) = draft.idempotency_key() {
             self.keys.forget_old(self.end);
-            self.keys.take(key, draft.fingerprint(), id);
+            self.keys.take(key, draft.fingerprint(), id, owner);
         }
         self.accept(Event::Message(Message::stamp(draft, id, now)));
         id
@@ -321,6 +362,8 @@ impl State {
 
     /// Drops from memory what this subscriber was the last to need.
     pub(crate) fn trim_for(&mut self, place: usize) -> Garbage {
+        let needed = self.active().map(|(_, subscriber)| subscriber.keeps_from()).min();
+        self.fair.release_before(needed.unwrap_or(self.end));
         let Some(subscriber) = self.subscribers[place].take() else { return Garbage::new() };
         let keeps_from = subscriber.keeps_from();
         let garbage = self.trim_lanes(&subscriber, keeps_from);

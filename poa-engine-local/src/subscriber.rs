@@ -254,7 +254,7 @@ impl Subscriber {
     }
 
     /// From no later than here on, events are not done with.
-    fn lower_bound(&self) -> u64 {
+    pub(crate) fn lower_bound(&self) -> u64 {
         let kept = self.keeps_from();
         self.shed.first().map_or(kept, |first| first.min(kept))
     }

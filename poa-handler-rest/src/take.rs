@@ -79,7 +79,7 @@ impl Taking<'_> {
         key: Option<Result<IdempotencyKey, InvalidKey>>,
     ) -> Result<Draft, Refusal> {
         let bytes = self.body.keep(data.range());
-        host::draft(agent, data_type, (self.format, bytes), ("Idempotency-Key", key))
+        host::draft(agent, data_type, (self.format, bytes), ("Idempotency-Key", key), self.caller)
     }
 }
 

@@ -38,7 +38,7 @@ impl Taking<'_> {
         let key = self.key.map(|key| IdempotencyKey::new(&agent, key));
         let bytes = keep(self.message, data.range());
         let key = ("idempotency_key", key);
-        let draft = host::draft(agent.clone(), data_type, (self.format, bytes), key)?;
+        let draft = host::draft(agent.clone(), data_type, (self.format, bytes), key, self.caller)?;
         let receipt = self.cx.send_to_receivers(draft)?;
         self.link.data(&agent);
         Ok(receipt)

@@ -120,15 +120,21 @@ pub fn draft(
     data_type: DataType,
     (format, bytes): (Format, bytes::Bytes),
     (field, key): (&'static str, Option<Result<IdempotencyKey, InvalidKey>>),
+    caller: Option<&Principal>,
 ) -> Result<Draft, Refusal> {
     let format = match format {
         Format::Json => poa_core::Format::Json,
         Format::MessagePack => poa_core::Format::MessagePack,
     };
     let draft = Draft::new(agent, data_type, Payload::new(format, bytes));
+    let draft = match caller {
+        Some(caller) => draft.with_sender(caller.user.clone()),
+        None => draft,
+    };
+    let scoped = |key: IdempotencyKey| caller.map_or(key, |caller| key.of_user(&caller.user));
     let problem = "must have 1 to 255 bytes and no control characters";
     match key {
-        Some(Ok(key)) => Ok(draft.with_idempotency_key(key)),
+        Some(Ok(key)) => Ok(draft.with_idempotency_key(scoped(key))),
         Some(Err(InvalidKey)) => Err(Refusal::InvalidField { field, problem }),
         None => Ok(draft),
     }

@@ -1,0 +1,180 @@
+//! How much of the backlog is whose.
+
+use std::collections::VecDeque;
+
+/// Owners are told apart by so many counters. Two that fall on the same one share a share.
+const OWNERS: usize = 256;
+
+/// With more chunks than this, each two become one.
+const MOST_CHUNKS: usize = 128;
+
+/// A chunk holds this many bytes at first.
+const FIRST_CHUNK: u64 = 256 << 10;
+
+/// A backlog of less is not divided.
+const LEAST: u64 = 1 << 20;
+
+/// One owner may have this many times what is still free (dynamic thresholds, Choudhury and Hahne, 1998): a single one gets eight ninths,
+/// and a part is left for others.
+const TIMES_FREE: u64 = 8;
+
+/// The owner of a message: the user who sent it, or the agent where no user is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Owner(pub(crate) u32);
+
+/// Bytes that were accepted and that some subscriber still needs, by owner.
+///
+/// Counted in chunks, which go when the last subscriber has passed them, so that a message costs an addition.
+#[derive(Debug)]
+pub(crate) struct Fair {
+    chunks: VecDeque<Chunk>,
+    totals: Counters,
+    all: u64,
+    chunk_bytes: u64,
+}
+
+type Counters = Box<[u64; OWNERS]>;
+
+#[derive(Debug)]
+struct Chunk {
+    /// Where the engine ended when the chunk was full.
+    end: u64,
+    bytes: u64,
+    counters: Counters,
+}
+
+impl Chunk {
+    fn new() -> Self {
+        Self { end: u64::MAX, bytes: 0, counters: Box::new([0; OWNERS]) }
+    }
+
+    fn absorb(&mut self, other: &Self) {
+        self.end = other.end;
+        self.bytes += other.bytes;
+        self.counters.iter_mut().zip(other.counters.iter()).for_each(|(own, other)| *own += other);
+    }
+}
+
+/// What one owner may add to a backlog that is filling up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Share {
+    Within,
+    /// Nobody else has anything there, so it may be told that the backlog is full.
+    Alone,
+    /// It has more than its part.
+    Over,
+}
+
+impl Default for Fair {
+    fn default() -> Self {
+        Self {
+            chunks: VecDeque::new(),
+            totals: Box::new([0; OWNERS]),
+            all: 0,
+            chunk_bytes: FIRST_CHUNK,
+        }
+    }
+}
+
+impl Fair {
+    /// These bytes were accepted, when the engine ended at `end`.
+    pub(crate) fn charge(&mut self, owner: Owner, bytes: u64, end: u64) {
+        if self.chunks.back().is_none_or(|chunk| chunk.end != u64::MAX) {
+            self.begin_chunk();
+        }
+        let Some(chunk) = self.chunks.back_mut() else { return };
+        let counter = owner.0 as usize % OWNERS;
+        chunk.counters[counter] += bytes;
+        chunk.bytes += bytes;
+        self.totals[counter] += bytes;
+        self.all += bytes;
+        if chunk.bytes >= self.chunk_bytes {
+            chunk.end = end;
+        }
+    }
+
+    /// No subscriber needs anything before this position.
+    pub(crate) fn release_before(&mut self, position: u64) {
+        while self.chunks.front().is_some_and(|chunk| chunk.end < position) {
+            let Some(chunk) = self.chunks.pop_front() else { return };
+            self.all -= chunk.bytes;
+            let counters = self.totals.iter_mut().zip(chunk.counters.iter());
+            counters.for_each(|(total, part)| *total -= part);
+        }
+    }
+
+    /// Whether an owner may add to a backlog of which `used` of `most` bytes are taken.
+    pub(crate) fn share(&self, owner: Owner, used: u64, most: u64) -> Share {
+        let free = most.saturating_sub(used);
+        if most < LEAST || used < most / 2 {
+            return Share::Within;
+        }
+        let held = self.totals[owner.0 as usize % OWNERS];
+        if held <= free.saturating_mul(TIMES_FREE) {
+            Share::Within
+        } else if self.all - held < self.all / 64 {
+            Share::Alone
+        } else {
+            Share::Over
+        }
+    }
+
+    fn begin_chunk(&mut self) {
+        if self.chunks.len() >= MOST_CHUNKS {
+            let mut old = std::mem::take(&mut self.chunks).into_iter();
+            while let Some(mut chunk) = old.next() {
+                if let Some(next) = old.next() {
+                    chunk.absorb(&next);
+                }
+                self.chunks.push_back(chunk);
+            }
+            self.chunk_bytes *= 2;
+        }
+        self.chunks.push_back(Chunk::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const ONE: Owner = Owner(1);
+    const TWO: Owner = Owner(2);
+
+    #[test]
+    fn an_owner_alone_may_fill_most_of_it_and_one_of_two_gets_its_part() {
+        let mut fair = Fair::default();
+        fair.charge(ONE, 80 * MIB, 1);
+        assert_eq!(fair.share(ONE, 80 * MIB, 100 * MIB), Share::Within);
+        fair.charge(ONE, 10 * MIB, 2);
+        assert_eq!(fair.share(ONE, 90 * MIB, 100 * MIB), Share::Alone);
+        assert_eq!(fair.share(TWO, 90 * MIB, 100 * MIB), Share::Within);
+        fair.charge(TWO, 5 * MIB, 3);
+        assert_eq!(fair.share(ONE, 95 * MIB, 100 * MIB), Share::Over);
+        assert_eq!(fair.share(TWO, 95 * MIB, 100 * MIB), Share::Within);
+    }
+
+    #[test]
+    fn small_backlogs_and_empty_ones_are_not_divided() {
+        let mut fair = Fair::default();
+        fair.charge(ONE, 100, 1);
+        assert_eq!(fair.share(ONE, 100, 100), Share::Within);
+        assert_eq!(fair.share(ONE, MIB, 100 * MIB), Share::Within);
+    }
+
+    #[test]
+    fn what_subscribers_passed_counts_no_longer_and_chunks_are_few() {
+        let mut fair = Fair::default();
+        for n in 0..10_000 {
+            fair.charge(Owner(n % 3), 100_000, u64::from(n));
+        }
+        assert!(fair.chunks.len() <= MOST_CHUNKS + 1);
+        assert_eq!(fair.all, 1_000_000_000);
+        fair.release_before(5_000);
+        assert!((400_000_000..=600_000_000).contains(&fair.all), "{}", fair.all);
+        fair.release_before(u64::MAX);
+        assert!(fair.all <= fair.chunk_bytes && fair.chunks.len() <= 1);
+        assert_eq!(fair.totals.iter().sum::<u64>(), fair.all);
+    }
+}
