@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use poa_core::config::{Duration, Problem, Secret};
 use poa_http::{Limits, Listen, Tls};
+use poa_leviathan::docker::SOCKET;
 use poa_leviathan::model::Wiring;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,10 @@ pub struct Config {
     pub resolver: ResolverKind,
     /// The directory of named network namespaces, for `resolver = "netns"`.
     pub netns_dir: PathBuf,
+    /// The socket of the Docker daemon, for `resolver = "docker"`.
+    pub docker_socket: PathBuf,
+    /// Whether a CEN that `POST /cpool` makes gets a CIN of its name when no CIN covers it.
+    pub cpool_cins: bool,
     /// The executor that changes the host.
     pub executor: ExecutorKind,
     /// How CENs are wired: `always_bus` gives each a bridge; `auto` joins two members by a direct wire.
@@ -49,6 +54,8 @@ pub enum ResolverKind {
     /// A network namespace made with `ip netns add`.
     #[default]
     Netns,
+    /// A container of Docker, by its short id or name.
+    Docker,
 }
 
 /// The executors.
@@ -59,7 +66,7 @@ pub enum ExecutorKind {
     /// The kernel, by netlink. Needs CAP_NET_ADMIN and CAP_SYS_ADMIN.
     #[default]
     Netlink,
-    /// Changes nothing: keeps a host in memory and puts the commands into the answers to `?wait=true`.
+    /// Changes no interface: keeps a host in memory and puts the commands into the answers to `?wait=true`. Containers of pools are started.
     Record,
 }
 
@@ -85,6 +92,8 @@ impl Default for Config {
             host: "host1".to_owned(),
             resolver: ResolverKind::Netns,
             netns_dir: "/run/netns".into(),
+            docker_socket: SOCKET.into(),
+            cpool_cins: false,
             executor: ExecutorKind::Netlink,
             wiring: Wiring::AlwaysBus,
             events: None,
@@ -163,6 +172,8 @@ mod tests {
             toml::from_str("wiring = \"auto\"\nexecutor = \"record\"\nresolver = \"netns\"")
                 .unwrap();
         assert_eq!((config.wiring, config.executor), (Wiring::Auto, ExecutorKind::Record));
+        let config: Config = toml::from_str("resolver = \"docker\"\ncpool_cins = true").unwrap();
+        assert_eq!((config.resolver, config.cpool_cins), (ResolverKind::Docker, true));
         assert!(toml::from_str::<Config>("wirng = \"auto\"").is_err());
     }
 }

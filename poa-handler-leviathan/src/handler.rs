@@ -11,14 +11,15 @@ use poa_core::{
     PluginError,
 };
 use poa_http::Server;
+use poa_leviathan::docker::Docker;
 use poa_leviathan::executor::{Claim, Executor, Netlink, Preflight, Recorder};
-use poa_leviathan::resolver::NamedNamespaces;
+use poa_leviathan::resolver::{NamedNamespaces, Resolver};
 use poa_leviathan::store::SqliteStore;
 use poa_leviathan::{Leviathan, Options};
 use tokio::sync::oneshot;
 
 use crate::access::Access;
-use crate::config::{Config, ExecutorKind};
+use crate::config::{Config, ExecutorKind, ResolverKind};
 use crate::events::{Teller, Told};
 use crate::service::Service;
 
@@ -89,11 +90,19 @@ impl CustomHandler for Networks {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
         let server = self.server.take().ok_or_else(|| PluginError::new("cannot run twice"))?;
         let _claim = self.claim().await?;
-        let (leviathan, recorder) = self.open().await?;
+        let docker = self.docker();
+        let (leviathan, recorder) = self.open(docker.clone()).await?;
         let (teller, told) = self.teller(&cx, &leviathan)?.unzip();
         let access = Access::new(self.config.token.as_ref());
         let shutdown = cx.shutdown().clone();
-        let service = Service { cx, leviathan: leviathan.clone(), access, recorder, told };
+        let service = Service {
+            cx,
+            leviathan: leviathan.clone(),
+            access,
+            recorder,
+            told,
+            docker: docker.clone(),
+        };
         let service = Arc::new(service);
         let answer = service_fn(move |request| {
             let service = service.clone();
@@ -115,9 +124,16 @@ impl CustomHandler for Networks {
                 None => std::future::pending().await,
             }
         };
+        let following = async {
+            match &docker {
+                Some(docker) => docker.follow(leviathan.clone()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = async { tokio::join!(serving, keeping) } => {}
             () = telling => {}
+            () = following => {}
         }
         Ok(())
     }
@@ -147,7 +163,18 @@ impl Networks {
         Ok(Some(Teller::new(cx.clone(), leviathan.clone(), data_type)))
     }
 
-    async fn open(&self) -> Result<(Leviathan, Option<Recorder>), PluginError> {
+    fn docker(&self) -> Option<Arc<Docker>> {
+        let config = &self.config;
+        // An operation that asks Docker more than once should fail by what Docker does, not by its own deadline.
+        let deadline = config.deadline.get() / 3;
+        let docker = || Arc::new(Docker::new(&config.docker_socket, deadline));
+        (config.resolver == ResolverKind::Docker).then(docker)
+    }
+
+    async fn open(
+        &self,
+        docker: Option<Arc<Docker>>,
+    ) -> Result<(Leviathan, Option<Recorder>), PluginError> {
         let config = &self.config;
         let options = Options {
             host: config.host.clone(),
@@ -155,6 +182,7 @@ impl Networks {
             deadline: config.deadline.get(),
             interval: config.interval.get(),
             keep_events: config.events.is_some(),
+            pool_cins: config.cpool_cins,
         };
         let (executor, recorder): (Arc<dyn Executor>, _) = match config.executor {
             ExecutorKind::Record => {
@@ -162,7 +190,10 @@ impl Networks {
                 (Arc::new(recorder.clone()), Some(recorder))
             }
             ExecutorKind::Netlink => {
-                let resolver = Arc::new(NamedNamespaces::new(&config.netns_dir));
+                let resolver: Arc<dyn Resolver> = match docker.clone() {
+                    Some(docker) => docker,
+                    None => Arc::new(NamedNamespaces::new(&config.netns_dir)),
+                };
                 (Arc::new(Netlink::new(&config.host, resolver)), None)
             }
         };
@@ -175,6 +206,10 @@ impl Networks {
         let opened =
             opened.map_err(|error| PluginError::new("a thread ended").with_source(error))?;
         let leviathan = opened.map_err(|error| PluginError::new(error.to_string()))?;
+        let leviathan = match docker {
+            Some(docker) => leviathan.with_containers(docker),
+            None => leviathan,
+        };
         Ok((leviathan, recorder))
     }
 }

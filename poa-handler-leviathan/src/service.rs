@@ -1,14 +1,17 @@
 //! One request from its head to its answer.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use poa_core::HandlerContext;
 use poa_http::websocket::{Options, upgrade};
 use poa_http::{Body, Received};
+use poa_leviathan::docker::Docker;
 use poa_leviathan::document::{self, CenDocument, CinDocument};
 use poa_leviathan::executor::Recorder;
 use poa_leviathan::render::Style;
-use poa_leviathan::{CenId, ContainerId, Leviathan, view};
+use poa_leviathan::{CenId, ContainerId, Error, Leviathan, view};
 use serde_json::{Value, json};
 
 use crate::access::{Access, chosen_protocol};
@@ -26,6 +29,7 @@ pub(crate) struct Service {
     pub(crate) recorder: Option<Recorder>,
     /// When changes are messages: how far they were told.
     pub(crate) told: Option<Told>,
+    pub(crate) docker: Option<Arc<Docker>>,
 }
 
 /// The largest frame that a monitor takes.
@@ -107,7 +111,7 @@ impl Service {
                 self.leviathan.start_pools(document::pools(&body)?).await?;
                 Ok(Outcome::Done)
             }
-            Route::Switch => Err(Refusal::NotImplemented("switches are not built in")),
+            Route::Switch => self.switch(request).await,
             Route::Cin(id) => {
                 self.leviathan.delete_cin(&id).await?;
                 Ok(Outcome::Done)
@@ -130,6 +134,20 @@ impl Service {
             }
             _ => Err(Refusal::NotFound),
         }
+    }
+
+    async fn switch(&self, request: Request<Body>) -> Result<Outcome, Refusal> {
+        let body = self.read(request).await?;
+        let switches = document::switches(&body)?;
+        let Some(docker) = self.docker.clone() else {
+            let why = "switches are containers of Docker; set `resolver = \"docker\"`";
+            return Err(Refusal::NotImplemented(why));
+        };
+        // On a task of its own: a client that leaves must not leave containers behind.
+        let starting = tokio::spawn(async move { docker.start_switches(&switches).await });
+        let started = starting.await;
+        let ids = started.map_err(|error| Error::internal(format!("a task ended: {error}")))??;
+        Ok(Outcome::Document(json!(ids)))
     }
 
     async fn member(

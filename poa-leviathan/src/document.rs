@@ -51,6 +51,15 @@ pub struct Pool {
     pub networks: Vec<(CenId, bool)>,
 }
 
+/// A switch to be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Switch {
+    /// The Docker image.
+    pub image: String,
+    /// The interfaces of the host that it takes.
+    pub interfaces: Vec<String>,
+}
+
 /// The most containers that one request may start.
 const MAX_POOL: u64 = 1000;
 
@@ -128,6 +137,22 @@ pub fn pools(body: &[u8]) -> Result<Vec<Pool>, Error> {
     list.iter().map(pool).collect()
 }
 
+/// Reads `{"type":…,"interfaces":[…]}`, or a list of such.
+///
+/// # Errors
+/// `invalid_json`, `missing_field`, `wrong_type`, `invalid_start_with` for more than may be started at once, `invalid_identifier` for
+/// what cannot be the name of an interface.
+pub fn switches(body: &[u8]) -> Result<Vec<Switch>, Error> {
+    let value = json(body)?;
+    let one = std::slice::from_ref(&value);
+    let entries = if value.is_object() { one } else { array(&value, "the body")? };
+    if entries.len() as u64 > MAX_POOL {
+        let why = format!("a request starts {MAX_POOL} switches at most");
+        return Err(Error::new(Code::InvalidStartWith, why));
+    }
+    entries.iter().map(switch).collect()
+}
+
 /// Reads the optional body of `PUT /host/{host}/{container}`: the new tag, if one is named. `null` removes it.
 ///
 /// # Errors
@@ -178,6 +203,26 @@ fn pool(value: &Value) -> Result<Pool, Error> {
     let start_with = start_with(field(entry, "start_with")?, &id)?;
     let networks = array(field(entry, "cins")?, "cins")?.iter().map(pool_network);
     Ok(Pool { id, image, start_with, networks: networks.collect::<Result<_, _>>()? })
+}
+
+fn switch(value: &Value) -> Result<Switch, Error> {
+    let entry = object(value, "a switch")?;
+    let image = string(field(entry, "type")?, "type")?.to_owned();
+    let interfaces = array(field(entry, "interfaces")?, "interfaces")?.iter();
+    let interfaces = interfaces.map(|name| interface(string(name, "a name in interfaces")?));
+    Ok(Switch { image, interfaces: interfaces.collect::<Result<_, _>>()? })
+}
+
+/// A name that the kernel takes, and that no program takes for an option.
+fn interface(name: &str) -> Result<String, Error> {
+    let fits =
+        (1..=crate::MAX_INTERFACE_NAME).contains(&name.len()) && !name.starts_with(['-', '.']);
+    let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:".contains(&byte));
+    if fits && is_plain {
+        return Ok(name.to_owned());
+    }
+    let why = format!("{name:?} is not a name of an interface");
+    Err(Error::new(Code::InvalidIdentifier, why).with_details([name]))
 }
 
 fn start_with(value: &Value, pool: &str) -> Result<u32, Error> {
@@ -298,6 +343,19 @@ mod tests {
         assert_eq!(code(entry("0")), Code::InvalidStartWith);
         assert_eq!(code(entry("\"2\"")), Code::WrongType);
         assert_eq!(code(pools(b"{\"cpoolList\":[{}]}")), Code::MissingField);
+    }
+
+    #[test]
+    fn switches_come_alone_or_in_a_list() {
+        let one = switches(br#"{"type":"img","interfaces":["eth1","veth2@x"]}"#).unwrap();
+        assert_eq!(one[0].interfaces, ["eth1", "veth2@x"]);
+        assert_eq!(switches(b"[]").unwrap(), []);
+        assert_eq!(code(switches(br#"{"type":"img"}"#)), Code::MissingField);
+        assert_eq!(code(switches(b"1")), Code::WrongType);
+        for bad in ["", "--help", "a/b", "a b", "sixteen-letters."] {
+            let body = serde_json::json!({"type": "img", "interfaces": [bad]}).to_string();
+            assert_eq!(code(switches(body.as_bytes())), Code::InvalidIdentifier, "{bad:?}");
+        }
     }
 
     #[test]

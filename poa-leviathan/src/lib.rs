@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod delta;
+#[cfg(all(feature = "docker", target_os = "linux"))]
+pub mod docker;
 pub mod document;
 pub mod engine;
 mod error;

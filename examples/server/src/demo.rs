@@ -2,6 +2,7 @@
 
 mod agent;
 mod fleet;
+mod networks;
 mod rows;
 mod text;
 mod users;
@@ -10,7 +11,7 @@ use poa_host::{Outcome, Server, ServerError, Signal, told_to_stop};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::cli::Demo;
+use crate::cli::{Demo, DemoOf};
 use crate::embedded;
 use crate::failure::Failure;
 use crate::logs::Logs;
@@ -19,6 +20,13 @@ use crate::serve::{announce, launch, signals};
 
 /// Runs until a signal ends it. Returns the exit code.
 pub(crate) async fn demo(options: Demo, logs: &Logs) -> Result<u8, Failure> {
+    match &options.of {
+        Some(DemoOf::Leviathan(options)) => networks::demo(options, logs).await,
+        None => metrics(options, logs).await,
+    }
+}
+
+async fn metrics(options: Demo, logs: &Logs) -> Result<u8, Failure> {
     let mut signals = signals()?;
     let source = embedded::moved(&options.data_dir, options.listen_base);
     let server = tokio::select! {

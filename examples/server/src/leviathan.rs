@@ -2,20 +2,25 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use poa_leviathan::docker::Docker;
 use poa_leviathan::document::HostDocument;
 use poa_leviathan::engine::{Direction, Report};
 use poa_leviathan::executor::{Claim, Netlink, Preflight};
 use poa_leviathan::model::Wiring;
 use poa_leviathan::plan::Plan;
 use poa_leviathan::render::Style;
-use poa_leviathan::resolver::NamedNamespaces;
+use poa_leviathan::resolver::{NamedNamespaces, Resolver};
 use poa_leviathan::store::{MemoryStore, SqliteStore, Store};
 use poa_leviathan::{Error, Leviathan, Options};
 
 use crate::cli::{self, Networks};
 use crate::failure::Failure;
 use crate::output::say;
+
+/// How long Docker may take for one answer.
+const DOCKER: Duration = Duration::from_secs(10);
 
 /// Does it. Returns the exit code: 0, or 1 when some network is not where it should be.
 pub(crate) async fn leviathan(command: cli::Leviathan) -> Result<u8, Failure> {
@@ -154,9 +159,15 @@ fn open(networks: &Networks, changes: bool) -> Result<Leviathan, Failure> {
     };
     let wiring = if networks.auto_wiring { Wiring::Auto } else { Wiring::AlwaysBus };
     let options = Options { host: networks.host.clone(), wiring, ..Options::default() };
-    let resolver = Arc::new(NamedNamespaces::new(&networks.netns_dir));
-    let executor = Arc::new(Netlink::new(&networks.host, resolver));
+    let executor = Arc::new(Netlink::new(&networks.host, resolver(networks)));
     Leviathan::open(options, executor, store).map_err(Failure::because)
+}
+
+fn resolver(networks: &Networks) -> Arc<dyn Resolver> {
+    match networks.resolver {
+        cli::Resolver::Netns => Arc::new(NamedNamespaces::new(&networks.netns_dir)),
+        cli::Resolver::Docker => Arc::new(Docker::new(&networks.docker_socket, DOCKER)),
+    }
 }
 
 /// `lab.json` becomes `lab.leviathan.db`.

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod contract;
+mod docker;
 mod events;
+#[allow(dead_code, reason = "the tests of the library use all of it")]
+#[path = "../../../poa-leviathan/tests/it/fake_docker.rs"]
+mod fake_docker;
 mod http;
 mod monitor;
 mod support;

@@ -130,6 +130,10 @@ impl Inner {
         if outcome.failed.is_empty() {
             return Vec::new();
         }
+        if outcome.is_blind {
+            let failed = priors.iter().filter(|(_, prior)| **prior == Status::Failed);
+            return failed.map(|(cen, _)| cen.clone()).collect();
+        }
         let mut earlier = model.clone();
         for cen in outcome.failed.keys() {
             if let Some(cen) = earlier.cens.get_mut(cen) {

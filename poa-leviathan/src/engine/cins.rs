@@ -93,7 +93,12 @@ impl Inner {
         let missing = if to == Status::Preparing { Missing::Fails } else { Missing::IsLeftOut };
         let outcome = self.converge(&model, &model, &scope, &[], missing).await;
         let failed = failed_cins(&model, &cins, &outcome);
-        let unmade = self.roll_back_cins(&model, &failed, &priors).await;
+        let unmade = if outcome.is_blind {
+            let failed = priors.iter().filter(|(_, prior)| **prior == Status::Failed);
+            failed.map(|(cin, _)| cin.clone()).collect()
+        } else {
+            self.roll_back_cins(&model, &failed, &priors).await
+        };
         let end = if to == Status::Preparing { Status::Ready } else { Status::Pending };
         let write = |model: &mut Model, events: &mut Vec<Event>| {
             for id in &cins {

@@ -21,6 +21,8 @@ pub(super) struct Outcome {
     pub(super) missing: BTreeSet<ContainerId>,
     /// Members that do.
     pub(super) found: BTreeSet<ContainerId>,
+    /// Whether the host could not even be looked at: everything is as it was.
+    pub(super) is_blind: bool,
 }
 
 impl Inner {
@@ -43,7 +45,7 @@ impl Inner {
             Ok(session) => self.act(&task, session).await,
             Err(error) => {
                 let failed = scope.cens.iter().map(|cen| (cen.clone(), error.clone()));
-                Outcome { failed: failed.collect(), ..Outcome::default() }
+                Outcome { failed: failed.collect(), is_blind: true, ..Outcome::default() }
             }
         }
     }

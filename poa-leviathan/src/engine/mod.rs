@@ -44,10 +44,12 @@ pub struct Options {
     pub interval: Duration,
     /// Whether events are kept until they are confirmed.
     pub keep_events: bool,
+    /// Whether a CEN that a pool joins gets a CIN of its name, if no CIN covers it.
+    pub pool_cins: bool,
 }
 
 impl Default for Options {
-    /// `host1`, always a bus, 30 s each, no events.
+    /// `host1`, always a bus, 30 s each, no events, no CINs of pools.
     fn default() -> Self {
         Self {
             host: "host1".to_owned(),
@@ -55,6 +57,7 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             interval: Duration::from_secs(30),
             keep_events: false,
+            pool_cins: false,
         }
     }
 }

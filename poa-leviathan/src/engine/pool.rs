@@ -6,9 +6,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Inner, Leviathan};
-use crate::document::Pool;
+use crate::document::{CinDocument, Pool};
 use crate::model::{Model, Status};
-use crate::{CenId, Code, ContainerId, Error};
+use crate::{CenId, CinId, Code, ContainerId, Error};
 
 /// Starts containers, without a network of its own.
 #[async_trait]
@@ -86,7 +86,27 @@ impl Inner {
         }
         let cens = first_appearance(pools);
         self.alter(cens.clone(), |model| join(model, &cens, started)).await?;
-        self.make_fresh(leviathan, &cens).await
+        self.make_fresh(leviathan, &cens).await?;
+        if self.options.pool_cins { self.cover(leviathan, &cens).await } else { Ok(()) }
+    }
+
+    /// Lays a CIN over each of these CENs that has none.
+    async fn cover(&self, leviathan: &Leviathan, cens: &[CenId]) -> Result<(), Error> {
+        let model = self.model();
+        let bare = cens.iter().filter(|cen| model.cin_over(cen).is_none());
+        let cins = bare.map(|cen| Ok((CinId::new(cen.as_str())?, vec![cen.clone()])));
+        let document = CinDocument { cins: cins.collect::<Result<_, Error>>()? };
+        let ids: Vec<String> = document.cins.keys().map(ToString::to_string).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        leviathan.import_cins(document).await?;
+        let report = leviathan.make_cins(&ids).await?.wait().await;
+        let Some(failed) = report.failed.into_iter().next() else { return Ok(()) };
+        for id in &ids {
+            let _ = leviathan.delete_cin(id).await;
+        }
+        Err(failed.error)
     }
 
     async fn make_fresh(&self, leviathan: &Leviathan, cens: &[CenId]) -> Result<(), Error> {

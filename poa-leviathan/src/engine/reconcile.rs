@@ -171,7 +171,7 @@ fn settle_cen(model: &mut Model, id: &CenId, outcome: &Outcome, events: &mut Vec
         }
         (status, Some(error)) if status != Status::Pending => {
             if status.is_busy() {
-                cen.status = Status::Failed;
+                cen.status = interrupted(status, outcome);
             }
             let error = LastError::from(error);
             if cen.last_error.as_ref() != Some(&error) {
@@ -181,6 +181,12 @@ fn settle_cen(model: &mut Model, id: &CenId, outcome: &Outcome, events: &mut Vec
         }
         _ => {}
     }
+}
+
+/// The status after a first pass that failed. If the host could not even be looked at, a later pass continues what was begun.
+fn interrupted(status: Status, outcome: &Outcome) -> Status {
+    let continues = status == Status::Preparing && outcome.is_blind;
+    if continues { Status::Ready } else { Status::Failed }
 }
 
 fn settle_cin(model: &mut Model, id: &CinId, outcome: &Outcome, events: &mut Vec<Event>) {
@@ -204,7 +210,7 @@ fn settle_cin(model: &mut Model, id: &CinId, outcome: &Outcome, events: &mut Vec
             }
         }
         (status, Some(error)) if status.is_busy() => {
-            (cin.status, cin.last_error) = (Status::Failed, Some(error.into()));
+            (cin.status, cin.last_error) = (interrupted(status, outcome), Some(error.into()));
             events.push(Event::CinFailed { cin: cin_id, error: error.into() });
         }
         _ => {}

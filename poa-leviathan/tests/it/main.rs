@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod commands;
+#[cfg(all(feature = "docker", target_os = "linux"))]
+mod docker;
 mod engine;
+#[cfg(all(feature = "docker", target_os = "linux"))]
+mod fake_docker;
 #[cfg(target_os = "linux")]
 mod kernel;
 mod monitor;

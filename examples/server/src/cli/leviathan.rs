@@ -2,7 +2,36 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+
+/// What else there is to try.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DemoOf {
+    /// Container networks, in namespaces of their own: needs no privilege, and leaves nothing behind
+    Leviathan(NetworkDemo),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NetworkDemo {
+    /// The port to listen on, on 127.0.0.1; 0 takes any free one
+    #[arg(long, value_name = "PORT", default_value_t = 8081)]
+    pub(crate) port: u16,
+    /// The socket between the two processes of the demo
+    #[arg(long, hide = true, requires = "at")]
+    pub(crate) inside: Option<PathBuf>,
+    /// The address at which the demo is reached from outside
+    #[arg(long, hide = true)]
+    pub(crate) at: Option<String>,
+}
+
+/// The meaning of container ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resolver {
+    /// Network namespaces made with `ip netns add`
+    Netns,
+    /// Containers of Docker
+    Docker,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Leviathan {
@@ -35,6 +64,12 @@ pub(crate) struct Networks {
     /// The directory of named network namespaces
     #[arg(long, value_name = "DIR", default_value = "/run/netns")]
     pub(crate) netns_dir: PathBuf,
+    /// The meaning of container ids
+    #[arg(long, value_enum, default_value_t = Resolver::Netns)]
+    pub(crate) resolver: Resolver,
+    /// The socket of the Docker daemon, with `--resolver docker`
+    #[arg(long, value_name = "SOCKET", default_value = poa_leviathan::docker::SOCKET)]
+    pub(crate) docker_socket: PathBuf,
     /// The host id
     #[arg(long, default_value = "host1")]
     pub(crate) host: String,

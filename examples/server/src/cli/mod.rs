@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::{Cluster, Receivers};
 pub(crate) use data::{Db, Dlq, DlqArgs, Letters, Place, User, UserArgs};
-pub(crate) use leviathan::{Leviathan, Networks};
+pub(crate) use leviathan::{DemoOf, Leviathan, NetworkDemo, Networks, Resolver};
 pub(crate) use live::{Graph, GraphFormat, PlanArgs, Reload, Tap, Top};
 pub(crate) use plugin::{Form, New, Plugin, Role, Test};
 
@@ -113,7 +113,10 @@ pub(crate) struct Check {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Demo {
+    #[command(subcommand)]
+    pub(crate) of: Option<DemoOf>,
     /// The directory for everything the server writes
     #[arg(long, value_name = "DIR", default_value = "poa-data")]
     pub(crate) data_dir: PathBuf,

@@ -27,7 +27,7 @@ use super::{Executor, Session};
 use crate::operation::Operation;
 use crate::resolver::{Namespace, Resolver};
 use crate::seen::Seen;
-use crate::{ContainerId, Error};
+use crate::{Code, ContainerId, Error};
 
 /// Changes the network namespace that this process is in, and those of containers that a resolver finds.
 #[derive(Debug)]
@@ -60,15 +60,17 @@ impl Netlink {
         self.writes.load(Ordering::Relaxed)
     }
 
-    async fn resolve(&self, containers: &[ContainerId]) -> Resolved {
+    /// Fails when nothing can be told about any container: those that run must not be taken for missing.
+    async fn resolve(&self, containers: &[ContainerId]) -> Result<Resolved, Error> {
         let mut resolved = Resolved::default();
         for container in containers {
             match self.resolver.namespace(container).await {
                 Ok(namespace) => drop(resolved.found.insert(container.clone(), namespace)),
+                Err(error) if error.code() == Code::DockerUnavailable => return Err(error),
                 Err(error) => drop(resolved.missing.insert(container.clone(), error)),
             }
         }
-        resolved
+        Ok(resolved)
     }
 }
 
@@ -81,7 +83,7 @@ struct Resolved {
 #[async_trait]
 impl Executor for Netlink {
     async fn look(&self, containers: &[ContainerId]) -> Result<Box<dyn Session>, Error> {
-        let resolved = self.resolve(containers).await;
+        let resolved = self.resolve(containers).await?;
         let (host, writes) = (self.host.clone(), self.writes.clone());
         let looking = tokio::task::spawn_blocking(move || Kernel::look(host, resolved, &writes));
         let (kernel, seen) = looking.await.map_err(ended)??;
