@@ -29,6 +29,7 @@ use attempt::{Failure, attempt};
 pub(crate) use in_hand::{InHand, Turns};
 pub(crate) use recall::Recall;
 use runs::{Run, runs};
+pub(crate) use set_aside::Reports;
 pub(crate) use shed::Shedding;
 
 /// One receiver and everything needed to keep it going.
@@ -48,6 +49,7 @@ pub(crate) struct Delivery {
     /// What the receiver is started with.
     pub(crate) context: ReceiverContext,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
+    pub(crate) reports: Reports,
     pub(crate) in_hand: InHand,
     pub(crate) recall: Recall,
     /// Messages to deliver again, out of turn.
@@ -146,6 +148,7 @@ impl Delivery {
     }
 
     async fn terminate(&mut self) {
+        self.reports.sum_up(self.build.name());
         if let Some(mut receiver) = self.receiver.take() {
             let ended = async {
                 receiver.terminate().await;
@@ -160,11 +163,15 @@ impl Delivery {
     /// What comes next; tells the receiver once that the host is stopping, which it may have been too busy to hear at once. It may also
     /// have nothing left to do before it hears of the stop, as the bus is closed at that moment: it is told all the same.
     async fn next(&mut self, told: &mut bool) -> Option<Work> {
-        if !*told {
+        while !*told {
             tokio::select! {
                 biased;
                 () = self.retired.cancelled() => return None,
                 () = self.stopping.cancelled() => {}
+                () = self.reports.due() => {
+                    self.reports.sum_up(self.build.name());
+                    continue;
+                }
                 Some(replay) = self.replays.recv() => return Some(Work::Replay(replay)),
                 batch = self.subscription.next_batch(&self.options.batch) => if let Some(batch) = batch {
                     return Some(Work::Batch(batch));
@@ -238,9 +245,9 @@ impl Delivery {
 
     fn give_up_changes(&self, changes: &[Activity], failure: &Failure) {
         self.counts.dead_lettered.inc_by(changes.len() as u64);
-        for change in changes {
-            let (agent, active) = (&change.agent_id, change.active);
-            tracing::error!(receiver = self.build.name(), %agent, active, "set aside: {failure}");
+        if let Some(Activity { agent_id: agent, active, .. }) = changes.first() {
+            let (receiver, changes) = (self.build.name(), changes.len());
+            tracing::error!(receiver, changes, first = %agent, active, "changes of activity set aside: {failure}");
         }
     }
 

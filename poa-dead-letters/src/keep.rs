@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use poa_core::{BoxError, DeadLetter, DeadLetters, Format, MessageType, async_trait};
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use crate::open::Opened;
 use crate::store::{DeadLetterStore, Inner, JSON, MSGPACK};
@@ -57,27 +57,61 @@ impl Inner {
         Ok(dropped)
     }
 
-    /// Removes the oldest letters if the limit is exceeded, but never the newest one. It frees a little more than
-    /// necessary, so that the next letters need no scan.
+    /// Removes the oldest letters if the limit is exceeded, but never the newest one. An agent that has more than half of them loses
+    /// its own first. It frees a little more than necessary, so that the next letters need no scan.
     fn make_room(&self, connection: &Connection) -> rusqlite::Result<u64> {
-        let mut held = held(connection)?;
-        let (mut dropped, mut last) = (0, 0);
+        let held = held(connection)?;
+        let (mut dropped, mut freed) = (0, 0);
         if held > self.max_bytes {
-            let enough = self.max_bytes - self.max_bytes / SLACK;
-            let sql = format!(
-                "SELECT id, {SIZE} FROM dead_letters WHERE id <> (SELECT max(id) FROM dead_letters) ORDER BY id"
-            );
-            let mut statement = connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()?.filter(|_| held > enough) {
-                held = held.saturating_sub(row.get::<_, i64>(1)?.unsigned_abs());
-                (dropped, last) = (dropped + 1, row.get(0)?);
+            let excess = held - (self.max_bytes - self.max_bytes / SLACK);
+            if let Some((agent, bytes)) = agent_with_most(connection)?
+                && bytes > held / 2
+            {
+                let most = excess.min(bytes - held / 2);
+                (dropped, freed) = remove_oldest(connection, Some(&agent), most)?;
+            }
+            if freed < excess {
+                let rest = remove_oldest(connection, None, excess - freed)?;
+                (dropped, freed) = (dropped + rest.0, freed + rest.1);
             }
         }
-        connection.execute("DELETE FROM dead_letters WHERE id <= ?1", [last])?;
-        self.held.store(held, Ordering::Relaxed);
+        self.held.store(held.saturating_sub(freed), Ordering::Relaxed);
         Ok(dropped)
     }
+}
+
+/// The agent whose letters take most, and how much.
+fn agent_with_most(connection: &Connection) -> rusqlite::Result<Option<(String, u64)>> {
+    let sql = format!(
+        "SELECT agent_id, sum({SIZE}) AS bytes FROM dead_letters GROUP BY agent_id ORDER BY bytes DESC LIMIT 1"
+    );
+    let found = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs()));
+    connection.query_row(&sql, [], found).optional()
+}
+
+/// Removes the oldest letters, of one agent or of all, but never the newest of all, until so much is free. Returns how many were
+/// removed, and their size.
+fn remove_oldest(
+    connection: &Connection,
+    agent: Option<&str>,
+    bytes: u64,
+) -> rusqlite::Result<(u64, u64)> {
+    let sql = format!(
+        "SELECT id, {SIZE} FROM dead_letters
+         WHERE id <> (SELECT max(id) FROM dead_letters) AND (?1 IS NULL OR agent_id = ?1) ORDER BY id"
+    );
+    let (mut dropped, mut freed, mut last) = (0, 0, 0);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query([agent])?;
+    while let Some(row) = rows.next()?.filter(|_| freed < bytes) {
+        freed += row.get::<_, i64>(1)?.unsigned_abs();
+        (dropped, last) = (dropped + 1, row.get(0)?);
+    }
+    connection.execute(
+        "DELETE FROM dead_letters WHERE id <= ?1 AND (?2 IS NULL OR agent_id = ?2)",
+        params![last, agent],
+    )?;
+    Ok((dropped, freed))
 }
 
 /// The fraction of the limit that is free after a removal.

@@ -296,3 +296,25 @@ async fn letters_kept_after_their_file_was_removed_are_found_after_a_restart() {
         assert_eq!(reasons, expected, "{files:?}");
     }
 }
+
+/// One agent that sends poison must not push out what others have to look at.
+#[tokio::test]
+async fn an_agent_with_most_letters_loses_its_own_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = DeadLetterStore::open(dir.path().join("dead.db"), 100_000).unwrap();
+    let letter = |agent: &str, n: u64| {
+        let data_type = DataTypes::new(["m"]).unwrap().get("m").unwrap().clone();
+        let payload = Payload::json(&Numbered { n }).unwrap();
+        let draft = Draft::new(AgentId::new(agent).unwrap(), data_type, payload);
+        let id = MessageId::from_bytes(u128::from(n).to_be_bytes());
+        DeadLetter::new("r", Message::stamp(draft, id, Timestamp::now()), "refused")
+    };
+    store.keep((0..50).map(|n| letter("quiet", n)).collect()).await.unwrap();
+    for batch in 0..50 {
+        let poison = (100..150).map(|n| letter("flooding", batch * 100 + n)).collect();
+        store.keep(poison).await.unwrap();
+    }
+    let left = store.list(&Which::All).unwrap();
+    assert_eq!(left.iter().filter(|letter| letter.agent_id == "quiet").count(), 50);
+    assert!(left.len() > 150, "{}", left.len());
+}

@@ -447,3 +447,33 @@ async fn who_sends_learns_the_ids_that_receivers_see() {
     assert_eq!(ids, [seen[0], None, seen[1]]);
     assert_eq!(again, seen[0]);
 }
+
+/// A user who fills a backlog leaves room for others, and is told that it is the one to wait.
+#[tokio::test]
+async fn one_user_does_not_take_the_backlog_of_all() {
+    let fixture = fixture(Ack::Memory);
+    let _stuck = fixture.reader(&["a"], bounded(Some(4 << 20), None, WhenFull::Refuse));
+    let send = |user: &str| fixture.publish([fixture.draft("a", 0).with_sender(user.into())]);
+    let flooded = std::iter::repeat_with(|| send("flooding")).find_map(Result::err);
+    assert!(matches!(flooded, Some(Refused::BacklogFull { .. })), "{flooded:?}");
+    for _ in 0..1000 {
+        let _ = send("quiet").unwrap();
+    }
+    let over = Refused::OverShare { of: "user", what: "backlog" };
+    assert_eq!(send("flooding").unwrap_err(), over);
+    let _ = send("quiet").unwrap();
+}
+
+/// Where the oldest messages go to the dead letters, a flood must not push out those of others.
+#[tokio::test]
+async fn one_user_does_not_push_others_out_of_a_backlog_that_sheds() {
+    let fixture = fixture(Ack::Memory);
+    let _stuck = fixture.reader(&["a"], bounded(Some(4 << 20), None, WhenFull::Skip));
+    let send = |user: &str| fixture.publish([fixture.draft("a", 0).with_sender(user.into())]);
+    for _ in 0..1000 {
+        let _ = send("quiet").unwrap();
+    }
+    let flooded = std::iter::repeat_with(|| send("flooding")).find_map(Result::err);
+    assert_eq!(flooded, Some(Refused::OverShare { of: "user", what: "backlog" }));
+    assert_eq!(fixture.skipped.get(), 0);
+}

@@ -1,5 +1,9 @@
 //! Keeping what can never be delivered.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use super::Delivery;
 use crate::status::StatusCell;
 use crate::{DeadLetter, DeadLetters, Message, Retry, Timestamp};
@@ -21,7 +25,7 @@ impl Delivery {
                 ..DeadLetter::new(self.build.name.clone(), message, reason)
             })
             .collect();
-        letters.iter().for_each(report);
+        self.reports.add(&letters);
         self.observe(|observer, receiver| {
             letters.iter().for_each(|one| observer.set_aside(receiver, &one.message, &one.reason));
         });
@@ -49,6 +53,57 @@ pub(super) async fn keep(
     }
 }
 
+/// Reports messages that are set aside, so that a sender of poison cannot fill the log: a few in full, the others as a number.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    window_end: Option<Instant>,
+    in_full: u32,
+    others: u64,
+}
+
+/// So many messages are reported in full within [`WINDOW`].
+const IN_FULL: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(10);
+
+impl Reports {
+    fn add(&mut self, letters: &[DeadLetter]) {
+        let Some(first) = letters.first() else { return };
+        let now = Instant::now();
+        if self.window_end.is_none_or(|end| end <= now) {
+            self.sum_up(&first.receiver);
+            *self = Self { window_end: Some(now + WINDOW), ..Self::default() };
+        }
+        for letter in letters {
+            if self.in_full < IN_FULL {
+                self.in_full += 1;
+                report(letter);
+            } else {
+                self.others += 1;
+            }
+        }
+    }
+
+    /// Returns when messages that were not reported in full are to be summed up. Cancel safe.
+    pub(super) async fn due(&self) {
+        match self.window_end.filter(|_| self.others > 0) {
+            Some(end) => tokio::time::sleep_until(end).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reports how many messages were not reported in full.
+    pub(super) fn sum_up(&mut self, receiver: &str) {
+        let messages = std::mem::take(&mut self.others);
+        if messages > 0 {
+            tracing::error!(
+                receiver,
+                messages,
+                "more messages were set aside; the dead letters have all of them"
+            );
+        }
+    }
+}
+
 fn report(letter: &DeadLetter) {
     let message = &letter.message;
     tracing::error!(
@@ -60,4 +115,34 @@ fn report(letter: &DeadLetter) {
         "message set aside, it can never be delivered: {}",
         letter.reason
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{AgentId, DataTypes, Draft, MessageId, Payload};
+
+    fn letters(count: usize) -> Vec<DeadLetter> {
+        let data_type = DataTypes::new(["a"]).unwrap().get("a").unwrap().clone();
+        let payload = Payload::json(&serde_json::json!({})).unwrap();
+        let draft = Draft::new(AgentId::new("agent").unwrap(), data_type, payload);
+        let message = Message::stamp(draft, MessageId::from_bytes([0; 16]), Timestamp::now());
+        vec![DeadLetter::new("r", message, "poison"); count]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_of_poison_is_a_few_lines() {
+        let mut reports = Reports::default();
+        reports.add(&letters(2));
+        (0..100).for_each(|_| reports.add(&letters(3)));
+        assert_eq!((reports.in_full, reports.others), (IN_FULL, 297));
+        let began = Instant::now();
+        reports.due().await;
+        assert_eq!(began.elapsed(), WINDOW);
+        reports.sum_up("r");
+        assert_eq!(reports.others, 0);
+        // Afterwards they are reported in full again.
+        reports.add(&letters(1));
+        assert_eq!((reports.in_full, reports.others), (1, 0));
+    }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::start::{BuiltHandler, BuiltReceiver};
 use super::{Shared, StartError};
-use crate::delivery::{Counts, Delivery, InHand, Recall, Replay, Shedding};
+use crate::delivery::{Counts, Delivery, InHand, Recall, Replay, Reports, Shedding};
 use crate::engine::{Capabilities, Subscription, SubscriptionRequest};
 use crate::error::or_default;
 use crate::restart::Restarts;
@@ -119,6 +119,7 @@ impl Shared {
         let delivery = Delivery {
             subscription,
             factory,
+            reports: Reports::default(),
             in_hand: self.remember(&name),
             build,
             options,
