@@ -3,25 +3,37 @@
 use std::sync::Arc;
 
 use crate::engine::{Drafts, Engine, Receipt, Refused, SendError};
-use crate::{Activity, DataTypes, Draft};
+use crate::rates::RateLimiter;
+use crate::{Activity, DataTypes, Draft, Rates};
 
 /// Checks what handlers send, and gives it to the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Bus {
     engine: Arc<dyn Engine>,
     types: DataTypes,
+    rates: Option<Arc<RateLimiter>>,
 }
 
 impl Bus {
     pub(crate) fn new(engine: Arc<dyn Engine>, types: DataTypes) -> Self {
-        Self { engine, types }
+        Self { engine, types, rates: None }
+    }
+
+    /// The same, which refuses what comes faster than this.
+    pub(crate) fn with_rates(self, rates: Rates) -> Self {
+        Self { rates: RateLimiter::new(rates).map(Arc::new), ..self }
     }
 
     pub(crate) fn publish(&self, messages: Drafts) -> Result<Receipt, SendError> {
-        match check_types(&self.types, messages.as_slice()) {
+        match self.check(messages.as_slice()) {
             Ok(()) => self.engine.publish(messages),
             Err(reason) => Err(SendError::new(reason, messages)),
         }
+    }
+
+    fn check(&self, messages: &[Draft]) -> Result<(), Refused> {
+        check_types(&self.types, messages)?;
+        self.rates.as_ref().map_or(Ok(()), |rates| rates.admit(messages))
     }
 
     /// As [`publish`](Self::publish), but waits for room while messages are refused for now.
@@ -34,15 +46,14 @@ impl Bus {
                 Ok(receipt) => return Ok(receipt),
                 Err(error) => error,
             };
-            let waits = matches!(
-                error.reason(),
-                Refused::BacklogFull { .. } | Refused::LogBusy | Refused::Unavailable(_)
-            );
-            if !waits {
-                return Err(error);
+            match error.reason() {
+                Refused::OverRate { retry_after, .. } => tokio::time::sleep(*retry_after).await,
+                Refused::BacklogFull { .. } | Refused::LogBusy | Refused::Unavailable(_) => {
+                    self.engine.room().await;
+                }
+                _ => return Err(error),
             }
             messages = error.into_parts().1;
-            self.engine.room().await;
         }
     }
 

@@ -22,6 +22,7 @@ mod message;
 mod observer;
 mod payload;
 mod plugin;
+mod rates;
 mod receiver;
 mod registry;
 mod relay;
@@ -65,5 +66,6 @@ pub use host::{
     StartError, StopReport,
 };
 pub use observer::Observer;
+pub use rates::{Rate, Rates};
 pub use registry::{DuplicateKind, EngineKind, HandlerKind, Kind, Kinds, ReceiverKind, Registry};
 pub use restart::Retry;

@@ -1,6 +1,7 @@
 //! What handlers send and receivers get.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::idempotency::Fingerprint;
@@ -32,6 +33,7 @@ pub struct Draft {
     assigns: Assigns,
     extensions: Option<Box<Extensions>>,
     sender: Option<Arc<str>>,
+    address: Option<IpAddr>,
 }
 
 impl Draft {
@@ -50,6 +52,7 @@ impl Draft {
             assigns: Assigns::new(),
             extensions: None,
             sender: None,
+            address: None,
         }
     }
 
@@ -58,6 +61,13 @@ impl Draft {
     #[must_use]
     pub fn with_sender(mut self, user: Arc<str>) -> Self {
         self.sender = Some(user);
+        self
+    }
+
+    /// The same message, sent from this address, for the rate of the address. It is not kept with the message.
+    #[must_use]
+    pub fn with_address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
         self
     }
 
@@ -134,6 +144,12 @@ impl Draft {
     #[must_use]
     pub fn sender(&self) -> Option<&str> {
         self.sender.as_deref()
+    }
+
+    /// The address it was sent from, if one is known.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Values that plugins add to the message, kept with it.

@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, Method, Request};
 use poa_core::HandlerContext;
 use poa_core::auth::{Authenticator, Principal};
-use poa_http::{Body, BodyError, Encoding, Received};
+use poa_http::{Body, BodyError, Encoding, Received, network};
 use poa_protocol::{CallKind, Format, Limits, Refusal, decode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -79,13 +79,14 @@ impl Service {
         if let Some(caller) = &caller {
             body.charge_to(&caller.user);
         }
+        let address = network(body.peer().ip());
         let mut body = body.read_as(encoding, self.cx.memory()).await.map_err(unread)?;
         let (accepted, receipt) = {
             let _turn = self.turn(&mut body).await?;
             let call = decode(kind, format, &body, &self.limits)?;
             let (cx, caller) = (&self.cx, caller.as_ref());
             let key = idempotency_key(&head.headers)?;
-            Taking { cx, caller, format, body: &body, key }.take(call)?
+            Taking { cx, caller, format, body: &body, address, key }.take(call)?
         };
         // A receipt may take long. The message holds what it needs of the body.
         drop(body);

@@ -1,5 +1,7 @@
 //! What a decoded call does to the host.
 
+use std::net::IpAddr;
+
 use poa_core::auth::Principal;
 use poa_core::{AgentId, DataType, Draft, HandlerContext, IdempotencyKey, InvalidKey, Receipt};
 use poa_http::Received;
@@ -14,6 +16,8 @@ pub(crate) struct Taking<'r> {
     pub(crate) caller: Option<&'r Principal>,
     pub(crate) format: Format,
     pub(crate) body: &'r Received,
+    /// Where the request comes from.
+    pub(crate) address: IpAddr,
     /// The `Idempotency-Key` header: a call that is sent again with it is taken once.
     pub(crate) key: Option<&'r str>,
 }
@@ -79,7 +83,9 @@ impl Taking<'_> {
         key: Option<Result<IdempotencyKey, InvalidKey>>,
     ) -> Result<Draft, Refusal> {
         let bytes = self.body.keep(data.range());
-        host::draft(agent, data_type, (self.format, bytes), ("Idempotency-Key", key), self.caller)
+        let key = ("Idempotency-Key", key);
+        let draft = host::draft(agent, data_type, (self.format, bytes), key, self.caller)?;
+        Ok(draft.with_address(self.address))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poa_core::auth::{AuthError, Authenticator, Principal};
+use poa_http::network;
 use poa_protocol::Refusal;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -67,6 +68,11 @@ impl Access {
     /// The same, over a connection from this address.
     pub(crate) fn at(self, peer: IpAddr) -> Self {
         Self { peer: Some(peer), ..self }
+    }
+
+    /// What tells the other side apart by its address.
+    pub(crate) fn network(&self) -> Option<IpAddr> {
+        self.peer.map(network)
     }
 
     /// Whether anything but a session may be asked for.

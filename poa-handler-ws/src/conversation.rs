@@ -284,10 +284,10 @@ impl Conversation {
         key: Option<&str>,
     ) -> Wait {
         let (cx, link) = (&self.service.cx, &mut self.link);
-        let taken = self
-            .access
-            .caller()
-            .and_then(|caller| Taking { cx, caller, link, format, message, key }.take(call));
+        let address = self.access.network();
+        let taken = self.access.caller().and_then(|caller| {
+            Taking { cx, caller, link, format, message, address, key }.take(call)
+        });
         if self.access.is_revoked() {
             self.stop(UNAUTHORIZED, REVOKED);
         }

@@ -1,5 +1,7 @@
 //! What a call does to the host.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use poa_core::activity::Link;
 use poa_core::auth::Principal;
@@ -15,6 +17,8 @@ pub(crate) struct Taking<'m> {
     pub(crate) link: &'m mut Link,
     pub(crate) format: Format,
     pub(crate) message: &'m Bytes,
+    /// Where the connection comes from.
+    pub(crate) address: Option<IpAddr>,
     /// A call that is sent again with it is taken once.
     pub(crate) key: Option<&'m str>,
 }
@@ -39,6 +43,10 @@ impl Taking<'_> {
         let bytes = keep(self.message, data.range());
         let key = ("idempotency_key", key);
         let draft = host::draft(agent.clone(), data_type, (self.format, bytes), key, self.caller)?;
+        let draft = match self.address {
+            Some(address) => draft.with_address(address),
+            None => draft,
+        };
         let receipt = self.cx.send_to_receivers(draft)?;
         self.link.data(&agent);
         Ok(receipt)

@@ -89,7 +89,10 @@ pub(crate) fn call<S: HttpService>(
                 None => overdue().map(Either::Right),
             },
         };
-        if conn.is_spoilt() || problem.is_some() || !leftover_read(&conn).await {
+        let is_kept = !conn.is_spoilt() && problem.is_none() && leftover_read(&conn).await;
+        if !is_kept {
+            // As long as the rest of the body is there, hyper waits for it and does not close.
+            drop(conn.take_leftover());
             announce_close(&mut answer);
         }
         if !answer.status().is_client_error() && !answer.status().is_server_error() {

@@ -51,6 +51,11 @@ impl From<Refused> for Refusal {
             Refused::BacklogFull { .. } => Self::BacklogFull { retry_after: RETRY_AFTER },
             Refused::KeyReused => Self::KeyReused,
             Refused::OverShare { what, .. } => Self::over_share(what),
+            Refused::OverRate { what, retry_after, .. } => {
+                // Whole seconds, and never too early.
+                let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX);
+                Self::OverShare { what, retry_after: seconds.saturating_add(1) }
+            }
             Refused::LogBusy => Self::not_now("the disk is too slow"),
             Refused::Unavailable(_) => Self::not_now("the bus is not available"),
             Refused::NobodySubscribed(_) => Self::NobodySubscribed { retry_after: RETRY_AFTER },

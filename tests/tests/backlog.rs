@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use poa_tests::{Home, Request, Server, count, database, numbers, sqlite};
 use rusqlite::Connection;

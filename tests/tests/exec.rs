@@ -104,6 +104,24 @@ async fn send(token: String, mut place: watch::Receiver<Option<String>>) -> usiz
     acknowledged
 }
 
+/// In a container the server is process 1, and the processes that children leave behind become its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_children_leave_behind_are_collected() {
+    let orphan = "(sh -c 'echo $$ > orphan.new; mv orphan.new orphan.pid; sleep 0.1' &)";
+    let script = format!("{orphan}; exec python3 {}", example("store.py"));
+    let home = Home::with(&format!(
+        "[receivers.store]\nkind = \"exec\"\ncommand = [\"sh\", \"-c\", {script:?}]\n\
+         options = {{ path = \"messages.db\" }}\nsubscribe = {METRICS:?}\n"
+    ));
+    let mut command = tokio::process::Command::new(poa_tests::program());
+    command.arg("--init");
+    let server = Server::run(&home, command).await;
+    let orphan = until("a process is left behind", async || pid(&home, "orphan")).await;
+    let entry = format!("/proc/{}", orphan.as_raw_nonzero());
+    until("it is collected", async || (!Path::new(&entry).exists()).then_some(())).await;
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_is_killed_with_or_without_its_host_loses_nothing_and_doubles_nothing() {
     let home = home();

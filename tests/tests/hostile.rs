@@ -135,3 +135,25 @@ async fn endless(address: String) -> String {
     }
     client.end().await.unwrap_or_default()
 }
+
+/// An agent, a user or an address that sends faster than it may is told when to go on; others are not refused.
+#[tokio::test]
+async fn who_sends_too_fast_waits_and_others_do_not() {
+    let receiver = sqlite("local", "metrics.db", "");
+    let limits = "[limits.agent]\nmessages = 1\nburst = \"1h\"\n[limits.user]\nbytes = \"1MiB\"\n";
+    let home = Home::with(&(receiver + limits));
+    let server = Server::start(&home).await;
+    let token = server.login().await;
+    let mut client = server.client().await;
+    let mut send = async |agent: &str, count: usize| {
+        let one = format!(r#"{{"id":"{agent}","type":"system_metrics","data":{{}}}}"#);
+        let body = format!("[{}]", vec![one; count].join(","));
+        client.exchange(&Request::post("/data", &token).json(&body).bytes()).await.unwrap()
+    };
+    assert_eq!(send("fast", 3700).await.status, 200);
+    let refused = send("fast", 1).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert_eq!(send("other", 1).await.status, 200);
+    server.stop().await;
+}

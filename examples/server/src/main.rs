@@ -11,6 +11,7 @@ mod dlq;
 mod embedded;
 mod failure;
 mod files;
+mod first;
 mod leviathan;
 mod live;
 mod logs;
@@ -38,6 +39,17 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
+    if (cli.init || first::is_first()) && matches!(cli.command, None | Some(Command::Run)) {
+        return match first::watch_over_server() {
+            Ok(code) => ExitCode::from(code),
+            Err(error) => {
+                output::aside(format_args!(
+                    "poa-server: cannot run the server in a process of its own: {error}"
+                ));
+                ExitCode::FAILURE
+            }
+        };
+    }
     let logs = match Logs::new(cli.log_format) {
         Ok(logs) => logs,
         Err(error) => {

@@ -25,6 +25,16 @@ pub enum Refused {
         /// Of what: `backlog`, `idempotency keys`, `changes of activity`.
         what: &'static str,
     },
+    /// The sender sends faster than it may; others are not refused.
+    #[error("over the rate of one {of}: {what}; try again in {}", humantime::format_duration(Duration::from_secs(retry_after.as_secs() + 1)))]
+    OverRate {
+        /// Whose rate: `agent`, `user` or `address`.
+        of: &'static str,
+        /// Of what: `messages a second`, `bytes a second`.
+        what: &'static str,
+        /// When it may send again.
+        retry_after: Duration,
+    },
     /// More is waiting to be written than memory may hold.
     #[error("the disk is too slow; try again later")]
     LogBusy,
@@ -62,6 +72,7 @@ impl Refused {
         match self {
             Self::BacklogFull { .. }
             | Self::OverShare { .. }
+            | Self::OverRate { .. }
             | Self::LogBusy
             | Self::Unavailable(_)
             | Self::NobodySubscribed(_)
@@ -75,6 +86,7 @@ impl Refused {
     pub fn retry_after(&self) -> Option<Duration> {
         self.is_transient().then(|| match self {
             Self::NobodySubscribed(_) => Duration::from_secs(30),
+            Self::OverRate { retry_after, .. } => *retry_after,
             _ => Duration::from_secs(1),
         })
     }

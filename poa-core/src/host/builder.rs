@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::stop::Limits;
 use super::{Ack, Host, ReceiverOptions, start};
+use crate::Rates;
 use crate::auth::Authenticator;
 use crate::engine::{Acks, BusCounts, BusSettings, Engine, KeyWindow, Unrouted};
 use crate::plugin::{engine_factory, handler_factory, receiver_factory};
@@ -28,6 +29,7 @@ pub struct HostBuilder {
     ack_for: BTreeMap<String, Ack>,
     delivered_within: Duration,
     idempotency: KeyWindow,
+    pub(super) rates: Rates,
     unrouted: Unrouted,
     pub(super) memory: u64,
     pub(super) inactive_after: Duration,
@@ -62,6 +64,7 @@ impl HostBuilder {
             ack_for: BTreeMap::new(),
             delivered_within: Duration::from_secs(30),
             idempotency: KeyWindow::default(),
+            rates: Rates::default(),
             unrouted: Unrouted::default(),
             memory: 256 << 20,
             inactive_after: Duration::from_secs(7),
@@ -121,6 +124,12 @@ impl HostBuilder {
     /// How long an answer may wait for the receivers when the ack is [`Ack::Delivered`]; 30 s if not set.
     pub fn delivered_within(mut self, timeout: Duration) -> Self {
         self.delivered_within = timeout;
+        self
+    }
+
+    /// How fast one agent, user or address may send; nothing is limited by default.
+    pub fn rates(mut self, rates: Rates) -> Self {
+        self.rates = rates;
         self
     }
 

@@ -24,7 +24,7 @@ impl HostBuilder {
         engine: Arc<dyn Engine>,
         built: Built,
     ) -> Result<Host, StartError> {
-        let bus = Bus::new(engine.clone(), build.data_types.clone());
+        let bus = Bus::new(engine.clone(), build.data_types.clone()).with_rates(self.rates);
         let state_dir = state_dir(&*engine, &build.data_dir);
         let watcher = Arc::new(self.watcher(bus.clone(), state_dir.as_deref()));
         let shared = Arc::new(self.shared(build, bus, &watcher, state_dir));

@@ -196,7 +196,7 @@ impl Config {
     /// How the memory for bodies is divided among those who send. The rest of the memory is for small bodies and for what is queued.
     fn shares(&self) -> Shares {
         let limits = self.top.limits;
-        Shares::new(self.top.memory_limit.get() / 2, limits.user, limits.address)
+        Shares::new(self.top.memory_limit.get() / 2, limits.user.share(), limits.address.share())
     }
 
     /// The `[auth]` section.
@@ -241,6 +241,7 @@ impl Config {
             .ack(top.bus.ack())
             .delivered_within(top.bus.delivered_within.get())
             .idempotency(top.bus.idempotency())
+            .rates(top.limits.rates())
             .memory_limit(top.memory_limit.get())
             .inactive_after(top.inactive_after.get())
             .start_timeout(top.start_timeout.get())

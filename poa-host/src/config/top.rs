@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use poa_auth::AuthConfig;
-use poa_core::Ack;
 use poa_core::config::{Duration, Problem, Secret, Size};
 use poa_core::engine::{KeyWindow, Unrouted};
+use poa_core::{Ack, Rate, Rates};
 use poa_http::{Listen, ShareLimits, Tls};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -122,14 +122,73 @@ impl Admin {
     }
 }
 
-/// Limits on what one user or one address may take from others.
+/// Limits on what one agent, user or address may take from others.
 #[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
+    /// For each agent.
+    pub(crate) agent: AgentLimits,
     /// For each user that presents a token.
-    pub(crate) user: ShareLimits,
-    /// For each address, while no user is known. Of IPv6, the first 64 bits tell addresses apart.
-    pub(crate) address: ShareLimits,
+    pub(crate) user: SenderLimits,
+    /// For each address; `memory` only while no user is known. Of IPv6, the first 64 bits tell addresses apart.
+    pub(crate) address: SenderLimits,
+}
+
+/// Limits on what one agent may send.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AgentLimits {
+    /// The most messages a second, on average over `burst`. What is sent faster is refused with 429 and `Retry-After`. No limit when absent.
+    #[schemars(range(min = 1))]
+    messages: Option<std::num::NonZeroU32>,
+    /// The same in bytes a second.
+    bytes: Option<Size>,
+    /// What may be sent at once, as the time that it would take at this rate. 10 s when absent.
+    burst: Option<Duration>,
+}
+
+/// Limits on what one user or address may take and send.
+#[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SenderLimits {
+    /// The most memory for bodies that are being received or decoded. Also without it, one sender never gets more than is
+    /// still free, so at most half of the pool of all.
+    memory: Option<Size>,
+    /// As for agents.
+    #[schemars(range(min = 1))]
+    messages: Option<std::num::NonZeroU32>,
+    /// As for agents.
+    bytes: Option<Size>,
+    /// As for agents.
+    burst: Option<Duration>,
+}
+
+impl Limits {
+    /// How fast senders may send.
+    pub(crate) fn rates(&self) -> Rates {
+        Rates::new(self.agent.rate(), self.user.rate(), self.address.rate())
+    }
+}
+
+impl AgentLimits {
+    fn rate(&self) -> Rate {
+        let burst = self.burst.map(Duration::get);
+        Rate::new(self.messages.map(Into::into), self.bytes.map(Size::get), burst)
+    }
+}
+
+impl SenderLimits {
+    fn rate(&self) -> Rate {
+        let Self { messages, bytes, burst, .. } = *self;
+        AgentLimits { messages, bytes, burst }.rate()
+    }
+
+    /// What it may take of the memory for bodies.
+    pub(crate) fn share(&self) -> ShareLimits {
+        let mut share = ShareLimits::default();
+        share.memory = self.memory;
+        share
+    }
 }
 
 /// How long the server may take to stop.

@@ -61,6 +61,22 @@ async fn a_body_that_drips_is_refused_too() {
     assert_eq!(answer.status, 408);
 }
 
+/// The rest of a small body is waited for so that the connection can be kept; this one is not kept.
+#[tokio::test]
+async fn a_drip_after_a_refusal_of_the_head_holds_no_connection() {
+    let server = start(long_but(|limits| limits.body_timeout = SHORT));
+    let mut client = server.client().await;
+    client.send("POST /echo HTTP/1.1\r\ncontent-length: 1000\r\n\r\n").await;
+    let answer = client.answer().await;
+    assert!(answer.status == 400 && answer.has("connection: close"), "{answer:?}");
+    let begin = Instant::now();
+    let mut drip = tokio::time::interval(std::time::Duration::from_millis(20));
+    while client.try_send("x").await.is_ok() {
+        drip.tick().await;
+        assert!(begin.elapsed().as_secs() < 60, "the connection is still there");
+    }
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
     let server = start(long_but(|limits| limits.idle_timeout = SHORT));

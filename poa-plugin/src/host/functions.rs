@@ -224,6 +224,7 @@ fn refusal(refused: &Refused) -> (u32, String) {
         Refused::LogBusy
         | Refused::Unavailable(_)
         | Refused::OverShare { .. }
+        | Refused::OverRate { .. }
         | Refused::NobodySubscribed(_) => (abi::POA_REFUSED_BUSY, String::new()),
         Refused::Stopping => (abi::POA_REFUSED_STOPPING, String::new()),
         Refused::KeyReused => (abi::POA_REFUSED_KEY, String::new()),

@@ -37,6 +37,9 @@ pub(crate) struct Cli {
     /// The format of the log, on stderr
     #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Human)]
     pub(crate) log_format: LogFormat,
+    /// Runs the server in a process of its own, and collects the processes that others leave behind; always done as process 1
+    #[arg(long, hide = true)]
+    pub(crate) init: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
