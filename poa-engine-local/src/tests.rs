@@ -457,11 +457,11 @@ async fn one_user_does_not_take_the_backlog_of_all() {
     let flooded = std::iter::repeat_with(|| send("flooding")).find_map(Result::err);
     assert!(matches!(flooded, Some(Refused::BacklogFull { .. })), "{flooded:?}");
     for _ in 0..1000 {
-        let _ = send("quiet").unwrap();
+        drop(send("quiet").unwrap());
     }
     let over = Refused::OverShare { of: "user", what: "backlog" };
     assert_eq!(send("flooding").unwrap_err(), over);
-    let _ = send("quiet").unwrap();
+    drop(send("quiet").unwrap());
 }
 
 /// Where the oldest messages go to the dead letters, a flood must not push out those of others.
@@ -471,7 +471,7 @@ async fn one_user_does_not_push_others_out_of_a_backlog_that_sheds() {
     let _stuck = fixture.reader(&["a"], bounded(Some(4 << 20), None, WhenFull::Skip));
     let send = |user: &str| fixture.publish([fixture.draft("a", 0).with_sender(user.into())]);
     for _ in 0..1000 {
-        let _ = send("quiet").unwrap();
+        drop(send("quiet").unwrap());
     }
     let flooded = std::iter::repeat_with(|| send("flooding")).find_map(Result::err);
     assert_eq!(flooded, Some(Refused::OverShare { of: "user", what: "backlog" }));

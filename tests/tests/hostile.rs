@@ -136,7 +136,7 @@ async fn endless(address: String) -> String {
     client.end().await.unwrap_or_default()
 }
 
-/// An agent, a user or an address that sends faster than it may is told when to go on; others are not refused.
+/// An agent, a user or an address that sends faster than it may is told when to continue; others are not refused.
 #[tokio::test]
 async fn who_sends_too_fast_waits_and_others_do_not() {
     let receiver = sqlite("local", "metrics.db", "");

@@ -35,7 +35,7 @@ mod linux {
 
     use std::io;
 
-    /// What a process that a signal ended is said to have returned.
+    /// The exit code of a process that a signal ended, less the number of the signal.
     const BY_SIGNAL: i32 = 128;
 
     pub(super) async fn watch() -> io::Result<u8> {
@@ -66,7 +66,7 @@ mod linux {
         }
     }
 
-    /// Starts this program once more, with the same arguments.
+    /// Starts this program again, with the same arguments.
     fn start() -> io::Result<Pid> {
         let mut server = Command::new(std::env::current_exe()?);
         server.args(std::env::args_os().skip(1).filter(|arg| arg != "--init"));
