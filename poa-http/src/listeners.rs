@@ -22,14 +22,17 @@ use crate::descriptors::Descriptors;
 /// Clones share sockets and limits.
 ///
 /// ```
-/// use poa_core::{Host, Engine};
+/// use poa_core::Host;
 /// use poa_http::Listeners;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let dir = tempfile::tempdir()?;
 /// let listeners = Listeners::default();
-/// let host = || Host::builder().data_types(["m"]).engine::<poa_engine_local::Memory>("memory", Default::default()).data_dir(dir.path());
+/// let host = || {
+///     let host = Host::builder().data_types(["m"]).data_dir(dir.path());
+///     host.engine::<poa_engine_local::Memory>("memory", Default::default())
+/// };
 /// let first = host().resource(listeners.clone()).start().await?;
 ///
 /// listeners.keep_open();
