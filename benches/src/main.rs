@@ -9,6 +9,7 @@ mod bus;
 mod chart;
 mod dynamo;
 mod engine;
+mod leviathan;
 mod load;
 mod log;
 mod plugins;
@@ -62,6 +63,8 @@ enum Which {
     Ws,
     /// 10,000 agents at work over WebSocket, for two minutes.
     Fleet(ws::fleet::Load),
+    /// Container networks against bare netlink messages and `ip` commands, and the memory of 1,000 containers.
+    Leviathan,
     /// The bundled server: start to ready, memory, recovery.
     Server,
     /// Runs one of the measured servers; used by the others.
@@ -87,6 +90,7 @@ fn main() -> Result<(), Failure> {
         Some(Which::NullChild) => plugins::child(),
         Some(Which::Ws) => ws::run(),
         Some(Which::Fleet(load)) => ws::fleet::run(load),
+        Some(Which::Leviathan) => leviathan::run(),
         Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => all(chart.as_deref()),
