@@ -111,6 +111,7 @@ fn all(chart: Option<&Path>) -> Result<(), Failure> {
         "ws",
         "fleet",
         "agents",
+        "leviathan",
         "server",
     ] {
         let mut command = std::process::Command::new(std::env::current_exe()?);

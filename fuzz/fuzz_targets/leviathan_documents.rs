@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 
 use libfuzzer_sys::fuzz_target;
 use poa_leviathan::Model;
-use poa_leviathan::document::{HostDocument, id_list, pools, tag};
+use poa_leviathan::document::{HostDocument, id_list, pools, switches, tag};
 use poa_leviathan::model::Wiring;
 use poa_leviathan::wire::wires_of;
 
 fuzz_target!(|body: &[u8]| {
-    let _ = (id_list(body), pools(body), tag(body));
+    let _ = (id_list(body), pools(body), switches(body), tag(body));
     let Ok(document) = HostDocument::parse(body) else { return };
     for wiring in [Wiring::AlwaysBus, Wiring::Auto] {
         let mut model = Model::new(wiring);

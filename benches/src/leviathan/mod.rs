@@ -212,16 +212,16 @@ fn last_address(leviathan: &Leviathan) -> std::net::Ipv4Addr {
 async fn memory() -> Result<(), Failure> {
     containers(MEMBERS[2]..MANY)?;
     let document = parse(&document(MANY / PER_CEN, PER_CEN, true))?;
-    let before = crate::process::resident_kib(std::process::id())?;
+    let before = crate::process::resident()?;
     let directory = tempfile::tempdir()?;
     let leviathan = open(Box::new(SqliteStore::open(&directory.path().join("many.db"))?))?;
     let took = make(&leviathan, &document).await?;
     let begin = Instant::now();
     leviathan.reconcile().await;
     let pass = begin.elapsed();
-    let after = crate::process::resident_kib(std::process::id())?;
+    let after = crate::process::resident()?;
     println!("### {MANY} containers in {} CENs under as many CINs\n", MANY / PER_CEN);
-    let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
+    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     table(
         &["memory before, MiB", "with them, MiB", "made in, s", "compared with the host in, s"],
         &[vec![

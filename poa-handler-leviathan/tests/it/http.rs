@@ -204,3 +204,101 @@ async fn definitions_outlive_the_handler() {
     assert_eq!(second.get("/cen/cen1").await.json()["status"], "ready");
     second.host.stop().await;
 }
+
+/// A request, its status, and the code of its error.
+type Case = (&'static str, &'static str, &'static str, u16, &'static str);
+
+/// The routes and mistakes of the specification that no vector has.
+#[tokio::test]
+async fn the_rest_of_the_route_table() {
+    let subject = prepared("imported+cin1").await;
+    let cases: &[Case] = &[
+        ("POST", "/cen/other", "", 405, "method_not_allowed"),
+        ("POST", "/cin/other", "", 404, "not_found"),
+        ("PUT", "/cen/import", "", 405, "method_not_allowed"),
+        ("PUT", "/cin/cin1", "", 405, "method_not_allowed"),
+        ("POST", "/host/host1/c1", "", 405, "method_not_allowed"),
+        ("DELETE", "/leviathan/monitor", "", 405, "method_not_allowed"),
+        ("GET", "/nothing", "", 404, "not_found"),
+        ("GET", "/switch/", "", 405, "method_not_allowed"),
+        ("POST", "/cen/import", "{}", 400, "missing_field"),
+        ("POST", "/cen/import", r#"{"cenList":[{"cenID":"a"}]}"#, 400, "missing_field"),
+        ("POST", "/cen/import", r#"{"cenList":[1]}"#, 400, "wrong_type"),
+        (
+            "POST",
+            "/cen/import",
+            r#"{"cenList":[{"cenID":"a","containerIDs":["c","c"]}]}"#,
+            422,
+            "duplicate_container",
+        ),
+        (
+            "POST",
+            "/cen/import",
+            r#"{"cenList":[{"cenID":"a:b","containerIDs":[]}]}"#,
+            422,
+            "invalid_identifier",
+        ),
+        ("POST", "/cen/make", r#"{"cen1":1}"#, 400, "wrong_type"),
+        ("POST", "/cen/destroy", r#"["cen1","nope","no"]"#, 404, "unknown_cen"),
+        ("POST", "/cin/make", r#"["cin1"]"#, 409, "cen_not_ready"),
+        ("POST", "/cin/destroy", "[null]", 400, "wrong_type"),
+        ("POST", "/cin/import", r#"{"other":["cen1"]}"#, 409, "cen_already_in_cin"),
+        ("POST", "/cin/import", r#"{"make":["cen2"]}"#, 422, "reserved_name"),
+        ("POST", "/cin/import", r#"{"x":["cen2","nope"]}"#, 404, "unknown_cen"),
+        ("GET", "/cen/nope", "", 404, "unknown_cen"),
+        ("GET", "/cin/nope", "", 404, "unknown_cin"),
+        ("DELETE", "/cen/nope", "", 404, "unknown_cen"),
+        ("DELETE", "/cen/cen1", "", 409, "cen_in_use"),
+        ("DELETE", "/cin/nope", "", 404, "unknown_cin"),
+        ("PUT", "/cen/abcdefghijklmnop", "", 422, "name_too_long"),
+        ("PUT", "/cen/all", "", 422, "reserved_name"),
+        ("PUT", "/host/host1//cen1", "", 422, "invalid_identifier"),
+        ("DELETE", "/host/host1/c4/cen1", "", 404, "not_a_member"),
+        ("DELETE", "/host/other/c1/cen1", "", 404, "unknown_host"),
+        ("DELETE", "/host/host1/nope", "", 404, "unknown_container"),
+        ("POST", "/cpool", r#"{"cpoolList":[{"cpoolID":"p"}]}"#, 400, "missing_field"),
+        (
+            "POST",
+            "/cpool",
+            r#"{"cpoolList":[{"cpoolID":"p","type":"i","start_with":-1,"cins":[]}]}"#,
+            422,
+            "invalid_start_with",
+        ),
+        (
+            "POST",
+            "/cpool",
+            r#"{"cpoolList":[{"cpoolID":"p","type":"i","start_with":1.5,"cins":[]}]}"#,
+            400,
+            "wrong_type",
+        ),
+    ];
+    for (method, path, body, status, code) in cases {
+        let reply = subject.send(method, path, &[], body).await;
+        assert_eq!(
+            (reply.status, &*reply.code()),
+            (*status, *code),
+            "{method} {path} {body}: {reply:?}"
+        );
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"), "{method} {path}");
+        assert_eq!(reply.header("allow").is_some(), *status == 405, "{method} {path}");
+    }
+    let unknown = subject.post("/cen/make", &json!(["cen1", "y", "x"])).await;
+    assert_eq!(unknown.json()["error"]["details"], json!(["y", "x"]));
+    assert_eq!(subject.get("/cen/cen1").await.json()["status"], "pending", "nothing was started");
+    for path in
+        ["/cen/cen1", "/host/host1/c1", "/host/host1/c1/cen1", "/cin/import", "/cpool/", "/cens"]
+    {
+        let options = subject.send("OPTIONS", path, &[], "").await;
+        assert_eq!((options.status, options.body.as_str()), (200, ""), "{path}");
+        assert!(options.header("access-control-allow-methods").is_some(), "{path}");
+        assert_eq!(options.header("access-control-allow-headers"), Some("content-type"), "{path}");
+    }
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let made = subject.send("POST", "/cen/make/", &form, r#"["cen2","cen2"]"#).await;
+    assert_eq!(made.status, 204, "`curl -d` works, and a trailing slash makes no difference");
+    let parameters = [("content-type", "application/json; charset=utf-8")];
+    let tagged = subject.send("PUT", "/host/host1/c1", &parameters, r#"{"tag":"x"}"#).await;
+    assert_eq!(tagged.status, 200);
+    let again = subject.post("/cin/import", &json!({"cin1": ["cen1"]})).await;
+    assert_eq!(again.status, 204, "the same once more changes nothing");
+}

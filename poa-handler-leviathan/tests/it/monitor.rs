@@ -142,6 +142,37 @@ async fn m10_what_is_not_json_is_an_error_and_the_connection_stays() {
     watcher.expect_silence().await;
 }
 
+/// The mistakes of M11 to M14, whose connection stays, and M06: a tag lets a container in.
+#[tokio::test]
+async fn mistakes_are_error_frames_and_tags_let_in() {
+    let subject = prepared(&vector("M02")).await;
+    let mut watcher = subject.watch().await;
+    let start = |sequence: Value, parameters: Value| json!({"type": "start", "sequence": sequence, "monitor": "CIN", "parameters": parameters});
+    for (request, sequence) in [
+        (json!([1, 2]), Value::Null),
+        (json!("start"), Value::Null),
+        (json!({"type": "start", "monitor": "CIN", "parameters": {"cinID": "cen1"}}), Value::Null),
+        (start(json!(7), json!({})), json!(7)),
+        (start(json!({"a": 1}), json!({"cinID": 5})), json!({"a": 1})),
+        (start(json!(null), json!({"cinID": "cen1", "container_tag": 1})), Value::Null),
+        (start(json!("9"), json!({"cinID": "cen1", "events": ["other"]})), json!("9")),
+    ] {
+        let answer = watcher.ask(&request).await;
+        let expected = json!({"type": "error", "sequence": sequence, "response": {"message": "invalid request"}});
+        assert_eq!(answer, expected, "{request}");
+    }
+    let answer =
+        watcher.ask(&start(json!([1]), json!({"cinID": "cen1", "container_tag": "blue"}))).await;
+    assert_eq!((&answer["sequence"], &answer["response"]["state"]), (&json!([1]), &json!([])));
+    tagged(&subject, "c1", &json!("blue")).await;
+    let event = watcher.next().await;
+    assert_eq!(
+        (&event["event"], &event["message"][0]["containerID"]),
+        (&json!("create"), &json!("c1"))
+    );
+    assert_eq!(event["message"][0]["tag"], "blue");
+}
+
 #[tokio::test]
 async fn m15_an_unknown_network_is_an_error() {
     let vector = vector("M15");

@@ -600,6 +600,51 @@ fn a_kill_between_any_two_operations_is_made_good() {
     });
 }
 
+/// Two clients import, make, change and destroy the same CENs at once; then all is as one client alone would have it.
+#[test]
+fn two_clients_leave_what_one_would() {
+    isolated("two_clients_leave_what_one_would", async {
+        let names = ["c1", "c2", "c3", "c4"];
+        containers(&names);
+        let lab = lab(Wiring::Auto);
+        let entries: [(&str, &[&str]); 2] = [("a", &["c1", "c2", "c3"]), ("b", &["c2", "c4"])];
+        let client = |turn: usize| {
+            let leviathan = lab.leviathan.clone();
+            async move {
+                for round in 0..8 {
+                    let both: &[&str] = if turn == 0 { &["a", "b"] } else { &["b", "a"] };
+                    // What is under way is refused; everything else is not to fail.
+                    let _ = leviathan.import_cens(cens(&entries)).await;
+                    if let Ok(job) = leviathan.make_cens(&ids(both)).await {
+                        assert_eq!(job.wait().await.failed, []);
+                    }
+                    let _ = leviathan.delete_member("a", names[(round + turn) % 3]).await;
+                    let _ = leviathan.put_member(cen("b"), container("c1")).await;
+                    if let Ok(job) = leviathan.destroy_cens(&ids(&both[round % 2..])).await {
+                        assert_eq!(job.wait().await.failed, []);
+                    }
+                }
+            }
+        };
+        tokio::join!(client(0), client(1));
+        let l = &lab.leviathan;
+        l.import_cens(cens(&entries)).await.unwrap();
+        make(l, &["a", "b"]).await;
+        let host = lab.look(&[]).await.host;
+        let ours: Vec<&str> = host
+            .iter()
+            .filter(|(_, link)| link.owner != Owner::Foreign)
+            .map(|(n, _)| &**n)
+            .collect();
+        assert_eq!(ours.len(), 4, "bridge a and its three ports; b is a direct wire: {ours:?}");
+        ip("-n c2 addr add 192.0.2.2/24 dev b");
+        ip("-n c4 addr add 192.0.2.4/24 dev b");
+        assert!(pings("c2", "192.0.2.4"));
+        destroy(l, &["a", "b"]).await;
+        assert_eq!(lab.look(&[]).await.host.len(), 1, "only lo");
+    });
+}
+
 /// A few of the random sequences against the kernel: it agrees with the host in memory.
 #[test]
 fn the_kernel_agrees_with_the_host_in_memory() {
