@@ -7,8 +7,8 @@ use async_trait::async_trait;
 
 use crate::compose::{Caller, Composition};
 use crate::engine::{
-    DEFAULT_TIMEOUT, Engine, Registration, RequestError, Sent, Signal, SubscribeError,
-    Subscription, Unreachable,
+    DEFAULT_TIMEOUT, Engine, Registration, RequestError, Sent, Signal, SignalError, SubscribeError,
+    Subscription,
 };
 use crate::report::{ERROR, ERRORS};
 use crate::{Call, Data, ErrorReport, Handler, Message, Response, SlotTopic, Topic};
@@ -121,8 +121,8 @@ impl Gilmour {
     /// Sends a signal.
     ///
     /// # Errors
-    /// When the broker cannot be reached.
-    pub async fn signal(&self, topic: &Topic, data: &Data) -> Result<Sent, Unreachable> {
+    /// See [`SignalError`].
+    pub async fn signal(&self, topic: &Topic, data: &Data) -> Result<Sent, SignalError> {
         self.engine.signal(Signal::new(topic, data)).await
     }
 

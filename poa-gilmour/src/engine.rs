@@ -48,8 +48,14 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Sends a signal.
     ///
     /// # Errors
-    /// When the broker cannot be reached.
-    async fn signal(&self, signal: Signal<'_>) -> Result<Sent, Unreachable>;
+    /// See [`SignalError`].
+    async fn signal(&self, signal: Signal<'_>) -> Result<Sent, SignalError>;
+
+    /// Whether the engine can carry this at all. Asks no broker.
+    ///
+    /// # Errors
+    /// When the topic or its group breaks a rule of the broker.
+    fn check(&self, registration: &Registration) -> Result<(), InvalidTopic>;
 
     /// Tells monitors of a failure, as [`Options::errors`] says. Never waits.
     fn report(&self, report: ErrorReport);
@@ -424,9 +430,32 @@ pub enum RequestError {
     /// The engine cannot carry this topic.
     #[error(transparent)]
     Topic(#[from] InvalidTopic),
+    /// The broker carries no message of this size.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
     /// Too many calls are under way in this process.
     #[error("too many calls are under way; try again later")]
     Busy,
+}
+
+/// The broker carries no message of this size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message has {0} bytes, more than the broker carries; raise its limit or send less")]
+pub struct TooLarge(pub usize);
+
+/// Why a signal was not sent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// The broker cannot be reached; later it may.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// The engine cannot carry this topic.
+    #[error(transparent)]
+    Topic(#[from] InvalidTopic),
+    /// The broker carries no message of this size.
+    #[error(transparent)]
+    TooLarge(#[from] TooLarge),
 }
 
 impl RequestError {
@@ -437,6 +466,7 @@ impl RequestError {
             Self::NoSubscriber(_) => NO_SUBSCRIBER,
             Self::TimedOut => TIMED_OUT,
             Self::Topic(_) => crate::message::BAD_REQUEST,
+            Self::TooLarge(_) => crate::message::TOO_LARGE,
             Self::Unreachable(_) | Self::Busy => UNAVAILABLE,
         }
     }

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::Data;
 
 /// The code that requests and signals carry. Receivers ignore it.
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "nats", feature = "redis"))]
 pub(crate) const SENT: i64 = 200;
 
 /// A message as it travels.

@@ -86,7 +86,7 @@ impl Senders {
     }
 
     /// The common prefix of all senders.
-    #[cfg(any(test, feature = "redis"))]
+    #[cfg(any(test, feature = "nats", feature = "redis"))]
     pub(crate) fn prefix(&self) -> String {
         format!("{}-", self.process)
     }

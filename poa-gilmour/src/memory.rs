@@ -11,14 +11,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::counts::Counts;
 use crate::engine::{
-    Engine, Options, Registration, Release, RequestError, Sent, Signal, State, SubscribeError,
-    Subscription, Unreachable,
+    Engine, Options, Registration, Release, RequestError, Sent, Signal, SignalError, State,
+    SubscribeError, Subscription, Unreachable,
 };
 use crate::health;
 use crate::ident::Senders;
 use crate::local::{Entry, Local, call, report_of};
 use crate::report::{ERROR, ERRORS, QUEUE_LENGTH};
-use crate::{Data, ErrorPolicy, ErrorReport, Ident, Kind, Message, Topic};
+use crate::{Data, ErrorPolicy, ErrorReport, Ident, InvalidTopic, Kind, Message, Topic};
 
 /// Carries requests and signals within a process. Nothing to install; patterns match as in Redis.
 ///
@@ -165,7 +165,7 @@ impl Engine for MemoryEngine {
         }
     }
 
-    async fn signal(&self, signal: Signal<'_>) -> Result<Sent, Unreachable> {
+    async fn signal(&self, signal: Signal<'_>) -> Result<Sent, SignalError> {
         self.inner.local.counts.signals.add();
         let channel = signal.topic.channel(Kind::Slot);
         let chosen = self.inner.local.chosen_by_any(&channel, signal.taken_by);
@@ -179,6 +179,10 @@ impl Engine for MemoryEngine {
             });
         }
         Ok(Sent { sender, receivers })
+    }
+
+    fn check(&self, _: &Registration) -> Result<(), InvalidTopic> {
+        Ok(())
     }
 
     fn report(&self, report: ErrorReport) {

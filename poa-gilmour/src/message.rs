@@ -11,6 +11,8 @@ pub const OK: i64 = 200;
 pub const BAD_REQUEST: i64 = 400;
 /// Nothing subscribed to the topic.
 pub const NO_SUBSCRIBER: i64 = 404;
+/// The broker carries no message of this size.
+pub const TOO_LARGE: i64 = 413;
 /// The time was over.
 pub const TIMED_OUT: i64 = 499;
 /// The handler failed.

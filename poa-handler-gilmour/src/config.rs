@@ -29,9 +29,10 @@ pub struct Config {
     pub limits: poa_http::Limits,
     /// The token for the lists and the registration of nodes: `Authorization: Bearer …`. Needed to listen on an address other than the loopback.
     pub token: Option<Secret>,
-    /// The carrier of requests and signals: `memory` within this server, or `redis`.
+    /// The carrier of requests and signals: `memory` within this server, `redis`, or `nats`.
     pub engine: EngineKind,
-    /// The URL of the Redis server, such as `redis://127.0.0.1:6379`.
+    /// The URL of the Redis server, such as `redis://127.0.0.1:6379`; or the URLs of the NATS servers, such as `nats://127.0.0.1:4222`,
+    /// separated by commas.
     pub url: Option<Secret>,
     /// How often each node is asked whether it is healthy.
     pub health_interval: Duration,
@@ -233,7 +234,7 @@ impl Config {
         problems.extend(self.time_problems());
         problems.extend(self.nodes.problems().into_iter().map(|problem| problem.under("nodes")));
         for (index, rule) in self.signals.iter().enumerate() {
-            let of_rule = rule.problems().into_iter();
+            let of_rule = rule.problems(&self.engine_settings()).into_iter();
             problems.extend(of_rule.map(|(key, text)| {
                 Problem::new(key, text).under(&index.to_string()).under("signals")
             }));
@@ -299,13 +300,16 @@ impl NodeLimits {
 }
 
 impl SignalRule {
-    fn problems(&self) -> Vec<(&'static str, String)> {
+    fn problems(&self, engine: &EngineSettings) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         match SlotTopic::new(&self.topic) {
             Ok(topic) if topic.is_foreign() => {
                 problems.push(("topic", "names a channel that is not one of signals".to_owned()));
             }
-            Ok(_) => {}
+            Ok(topic) => {
+                let refusal = engine.refusal_of_slot(&topic, &self.group);
+                problems.extend(refusal.map(|why| ("topic", why.to_string())));
+            }
             Err(why) => problems.push(("topic", why.to_string())),
         }
         if self.group.is_empty() {
@@ -377,6 +381,16 @@ mod tests {
             "signals.0.agent",
         ];
         assert_eq!(keys, expected, "{found:?}");
+    }
+
+    #[test]
+    fn nats_has_its_own_rules() {
+        let with = |rest: &str| problems(&format!("engine = \"nats\"\n{rest}"));
+        assert!(with("")[0].starts_with("url: is needed"));
+        assert!(with("url = \"http://:secret@h\"")[0].contains("`http://…@h` is not a URL"));
+        assert_eq!(with("url = \"nats://a, nats://b:4223\""), Vec::<String>::new());
+        let rule = "url = \"nats://a\"\nsignals = [{ topic = \"pin*\", data_type = \"x\" }]";
+        assert!(with(rule)[0].starts_with("signals.0.topic: "), "{:?}", with(rule));
     }
 
     #[test]

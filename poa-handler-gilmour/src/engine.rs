@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use poa_core::config::{Problem, Secret};
 use poa_core::{BuildContext, BuildError};
-use poa_gilmour::{Engine, MemoryEngine, Options};
+use poa_gilmour::{Engine, InvalidTopic, MemoryEngine, Options, SlotTopic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub enum EngineKind {
     Memory,
     /// A Redis server, with peers in Go, Ruby and Java.
     Redis,
+    /// NATS servers.
+    Nats,
 }
 
 /// The settings of an engine.
@@ -30,19 +32,26 @@ pub(crate) struct EngineSettings {
 
 impl EngineSettings {
     pub(crate) fn problems(&self) -> Vec<Problem> {
-        match (self.kind, &self.url) {
-            (EngineKind::Redis, None) => {
-                vec![Problem::new(
-                    "url",
-                    "is needed with engine = \"redis\"; write one such as \"redis://127.0.0.1:6379\"",
-                )]
+        match (self.kind.example(), &self.url) {
+            (None, _) => Vec::new(),
+            (Some(example), None) => {
+                let name = self.kind.name();
+                let text =
+                    format!("is needed with engine = \"{name}\"; write one such as \"{example}\"");
+                vec![Problem::new("url", text)]
             }
-            (EngineKind::Redis, Some(url)) => redis(url.expose(), self.options)
-                .err()
-                .map(|why| Problem::new("url", why))
-                .into_iter()
-                .collect(),
-            (EngineKind::Memory, _) => Vec::new(),
+            (Some(_), Some(url)) => {
+                let refused = self.kind.engine(url.expose(), self.options).err();
+                refused.map(|why| Problem::new("url", why)).into_iter().collect()
+            }
+        }
+    }
+
+    /// The reason why the engine could not carry a slot of this topic in this group.
+    pub(crate) fn refusal_of_slot(&self, topic: &SlotTopic, group: &str) -> Option<InvalidTopic> {
+        match self.kind {
+            EngineKind::Memory | EngineKind::Redis => None,
+            EngineKind::Nats => nats_refusal_of_slot(topic, group),
         }
     }
 
@@ -57,12 +66,38 @@ impl EngineSettings {
 
     /// The engine of a receiver.
     pub(crate) fn shared(&self, cx: &BuildContext) -> Result<Shared, BuildError> {
-        match (self.kind, &self.url) {
-            (EngineKind::Memory, _) => Ok(Shared::OfHost(memory_of_host(cx))),
-            (EngineKind::Redis, url) => {
-                let url = url.as_ref().map_or("", Secret::expose);
-                redis(url, self.options).map(Shared::Own).map_err(BuildError::failed)
-            }
+        if self.kind == EngineKind::Memory {
+            return Ok(Shared::OfHost(memory_of_host(cx)));
+        }
+        let url = self.url.as_ref().map_or("", Secret::expose);
+        self.kind.engine(url, self.options).map(Shared::Own).map_err(BuildError::failed)
+    }
+}
+
+impl EngineKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Redis => "redis",
+            Self::Nats => "nats",
+        }
+    }
+
+    /// A URL of its broker, if it has one.
+    const fn example(self) -> Option<&'static str> {
+        match self {
+            Self::Memory => None,
+            Self::Redis => Some("redis://127.0.0.1:6379"),
+            Self::Nats => Some("nats://127.0.0.1:4222"),
+        }
+    }
+
+    /// An engine of one's own. It connects when it is first used.
+    fn engine(self, url: &str, options: Options) -> Result<Arc<dyn Engine>, String> {
+        match self {
+            Self::Memory => Ok(Arc::new(MemoryEngine::new(options))),
+            Self::Redis => redis(url, options),
+            Self::Nats => nats(url, options),
         }
     }
 }
@@ -109,4 +144,30 @@ fn redis(url: &str, options: Options) -> Result<Arc<dyn Engine>, String> {
 #[cfg(not(feature = "redis"))]
 fn redis(_: &str, _: Options) -> Result<Arc<dyn Engine>, String> {
     Err("engine = \"redis\" is not compiled in; build with the feature `redis`".to_owned())
+}
+
+#[cfg(feature = "nats")]
+fn nats(urls: &str, options: Options) -> Result<Arc<dyn Engine>, String> {
+    match poa_gilmour::NatsEngine::new(urls, options) {
+        Ok(engine) => Ok(Arc::new(engine)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(not(feature = "nats"))]
+fn nats(_: &str, _: Options) -> Result<Arc<dyn Engine>, String> {
+    Err("engine = \"nats\" is not compiled in; build with the feature `nats`".to_owned())
+}
+
+#[cfg(feature = "nats")]
+fn nats_refusal_of_slot(topic: &SlotTopic, group: &str) -> Option<InvalidTopic> {
+    use poa_gilmour::{Call, Data, Message, NatsEngine, Registration};
+
+    let nothing = |_: Call| std::future::ready(Message::ok(Data::null()));
+    NatsEngine::check(&Registration::slot(topic, nothing).group(group)).err()
+}
+
+#[cfg(not(feature = "nats"))]
+fn nats_refusal_of_slot(_: &SlotTopic, _: &str) -> Option<InvalidTopic> {
+    None
 }

@@ -196,6 +196,7 @@ impl Gateway {
             return Err(Refusal::unavailable(&text));
         }
         let node = self.node(Uuid::new_v4().to_string(), definition);
+        node.check_all(&*self.engine)?;
         match self.check(&node).await {
             Health::Good => {}
             Health::Bad(why) | Health::Refused(why) => {
@@ -207,9 +208,13 @@ impl Gateway {
         }
         self.replace(&node).await;
         node.open(&*self.engine).await?;
-        self.store.save(&node.id, &node.definition()).await.map_err(not_kept)?;
+        // Before it is stored: a registration that is dropped meanwhile is shown, watched and replaced like any other.
         self.nodes.write().insert(node.id.clone(), node.clone());
-        self.watch(node.clone(), self.about_a_period());
+        self.watch(node.clone(), self.part_of_a_period());
+        if let Err(error) = self.store.save(&node.id, &node.definition()).await {
+            self.delete(&node).await?;
+            return Err(not_kept(error));
+        }
         Ok(node)
     }
 
@@ -245,7 +250,7 @@ impl Gateway {
         }
         node.open(&*self.engine).await?;
         if before == Status::Dirty {
-            self.watch(node.clone(), self.about_a_period());
+            self.watch(node.clone(), self.part_of_a_period());
         }
         Ok(())
     }

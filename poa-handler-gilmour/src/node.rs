@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use poa_core::AgentId;
 use poa_gilmour::engine::SubscribeError;
-use poa_gilmour::{Engine, Kind, Registration, SlotTopic, Subscription, Topic};
+use poa_gilmour::{Engine, InvalidTopic, Kind, Registration, SlotTopic, Subscription, Topic};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -193,6 +193,7 @@ impl Node {
         entries: &[Entry],
         rules: Rules,
     ) -> Result<Definition, Refusal> {
+        self.check(engine, kind, entries)?;
         let mut held = self.held.lock().await;
         let mut definition = self.definition();
         definition.add(kind, entries, rules)?;
@@ -244,15 +245,34 @@ impl Node {
         kind: Kind,
         entry: &Entry,
     ) -> Result<Held, SubscribeError> {
+        let subscription = engine.subscribe(self.registration(kind, entry)?).await?;
+        Ok(Held { kind, entry: entry.clone(), subscription })
+    }
+
+    fn registration(&self, kind: Kind, entry: &Entry) -> Result<Registration, InvalidTopic> {
         let handler = NodeHandler { caller: self.caller.clone(), path: entry.path.clone() };
         let registration = match kind {
             Kind::Request => Registration::service(&Topic::new(&entry.topic)?, handler),
             Kind::Slot => Registration::slot(&SlotTopic::new(&entry.topic)?, handler),
         };
         let timeout = Duration::from_secs(entry.timeout);
-        let registration = registration.group(&entry.group).timeout(timeout);
-        let subscription = engine.subscribe(registration).await?;
-        Ok(Held { kind, entry: entry.clone(), subscription })
+        Ok(registration.group(&entry.group).timeout(timeout))
+    }
+
+    /// Refuses what the engine could never carry.
+    fn check(&self, engine: &dyn Engine, kind: Kind, entries: &[Entry]) -> Result<(), Refusal> {
+        for entry in entries {
+            let checked = self.registration(kind, entry).and_then(|new| engine.check(&new));
+            checked.map_err(|why| Refusal::bad(&format!("topic `{}`: {why}", entry.topic)))?;
+        }
+        Ok(())
+    }
+
+    /// The same for all that the node wants.
+    pub(crate) fn check_all(&self, engine: &dyn Engine) -> Result<(), Refusal> {
+        let definition = self.definition();
+        self.check(engine, Kind::Request, &definition.services)?;
+        self.check(engine, Kind::Slot, &definition.slots)
     }
 
     /// The details, for who knows the id. `waiting` are topics whose subscriptions do not stand.
@@ -308,8 +328,8 @@ impl From<SubscribeError> for Refusal {
     }
 }
 
-impl From<poa_gilmour::InvalidTopic> for Refusal {
-    fn from(error: poa_gilmour::InvalidTopic) -> Self {
+impl From<InvalidTopic> for Refusal {
+    fn from(error: InvalidTopic) -> Self {
         Self::bad(&error.to_string())
     }
 }

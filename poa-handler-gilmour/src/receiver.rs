@@ -10,7 +10,7 @@ use poa_core::{
     AgentId, BoxError, BuildContext, BuildError, DeliveryError, Message, MessageId, Plugin,
     Receiver, async_trait,
 };
-use poa_gilmour::engine::Signal;
+use poa_gilmour::engine::{Signal, SignalError};
 use poa_gilmour::{Data, Engine, Options, RequestError, Topic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,10 +28,11 @@ pub struct ReceiverConfig {
     /// `request`: a reply from 200 to 299 confirms the message. `signal`: it is confirmed once it is sent.
     #[serde(default)]
     pub mode: Mode,
-    /// The carrier: `memory`, shared with the gateway of this server, or `redis`.
+    /// The carrier: `memory`, shared with the gateway of this server, `redis`, or `nats`.
     #[serde(default)]
     pub engine: EngineKind,
-    /// The URL of the Redis server, such as `redis://127.0.0.1:6379`.
+    /// The URL of the Redis server, such as `redis://127.0.0.1:6379`; or the URLs of the NATS servers, such as `nats://127.0.0.1:4222`,
+    /// separated by commas.
     #[serde(default)]
     pub url: Option<Secret>,
     /// How long a reply may take. A longer time than that of a call of this receiver, which `timeout` sets, has no effect.
@@ -274,11 +275,16 @@ impl Delivery<'_> {
         match self.config.mode {
             Mode::Signal => match self.engine.signal(Signal::new(&topic, &data)).await {
                 Ok(_) => Outcome::Confirmed,
+                Err(error @ (SignalError::Topic(_) | SignalError::TooLarge(_))) => {
+                    Outcome::Rejected(error.to_string())
+                }
                 Err(error) => Outcome::Delayed(error.to_string()),
             },
             Mode::Request => match self.engine.request(&topic, &data, self.timeout).await {
                 Ok(reply) => verdict(&topic, &reply),
-                Err(RequestError::Topic(why)) => Outcome::Rejected(why.to_string()),
+                Err(error @ (RequestError::Topic(_) | RequestError::TooLarge(_))) => {
+                    Outcome::Rejected(error.to_string())
+                }
                 Err(error) => Outcome::Delayed(error.to_string()),
             },
         }

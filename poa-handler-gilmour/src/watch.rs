@@ -101,12 +101,7 @@ impl Gateway {
         }
     }
 
-    /// One period, a tenth more or less, so that nodes that came together are not asked together.
-    pub(crate) fn about_a_period(&self) -> Duration {
-        self.config.health_interval.get().mul_f64(0.9 + fastrand::f64() / 5.0)
-    }
-
-    /// Any part of a period.
+    /// Any part of a period, so that the checks of nodes that came together are spread over the whole of it.
     pub(crate) fn part_of_a_period(&self) -> Duration {
         self.config.health_interval.get().mul_f64(fastrand::f64())
     }

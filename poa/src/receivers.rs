@@ -2,6 +2,8 @@
 
 #[cfg(feature = "exec")]
 pub use poa_exec::{Config as ExecConfig, ExecReceiver};
+#[cfg(feature = "gilmour")]
+pub use poa_handler_gilmour::{GilmourReceiver, ReceiverConfig as GilmourReceiverConfig};
 #[cfg(feature = "dashboard")]
 pub use poa_receiver_dashboard::{Config as DashboardConfig, Dashboard};
 #[cfg(feature = "dynamodb")]

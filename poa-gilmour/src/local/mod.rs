@@ -85,7 +85,7 @@ impl Local {
     }
 
     /// Whether so much waits to be handled that what comes now has to be dropped.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "nats", feature = "redis"))]
     pub(crate) fn is_flooded(&self) -> bool {
         self.tasks.len() >= self.options.max_calls.saturating_mul(4)
     }
@@ -114,6 +114,18 @@ impl Local {
     pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// The same for what has no end of its own: [`finish`](Self::finish) does not wait for it.
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    pub(crate) fn spawn_endless(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = work => {}

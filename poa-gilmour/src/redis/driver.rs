@@ -10,11 +10,8 @@ use redis::{AsyncConnectionConfig, RedisError};
 use super::link::Key;
 use super::{Inner, RESPONSE};
 use crate::engine::Unreachable;
+use crate::reconnect::wait;
 
-/// The bound of the first wait before connecting again; it doubles up to the last.
-const FIRST_WAIT: Duration = Duration::from_millis(100);
-/// So short that subscriptions are back within 5 s.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
 /// How long connecting, a command and an acknowledgement may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a silent connection is trusted.
@@ -157,22 +154,12 @@ impl Inner {
         } else {
             tracing::debug!("cannot connect to redis: {cause}");
         }
-        let pending = std::mem::take(&mut *self.pending.lock());
-        for (_, waiting) in pending {
-            // Who waited may have gone.
-            let _ = waiting.send(Err(Unreachable::new("redis", cause)));
-        }
+        self.pending.settle_all(|| Err(Unreachable::new("redis", cause)));
     }
 }
 
 fn of(keys: &[Key], pattern: bool) -> Vec<Key> {
     keys.iter().filter(|key| key.pattern == pattern).cloned().collect()
-}
-
-/// Grows from attempt to attempt; the upper half is drawn at random, so that many processes do not come at once.
-fn wait(failures: u32) -> Duration {
-    let bound = FIRST_WAIT.saturating_mul(1 << failures.min(10)).min(LONGEST_WAIT);
-    bound.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
 /// The outer error ends the connection, the inner one is a refusal.

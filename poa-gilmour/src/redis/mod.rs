@@ -7,24 +7,27 @@ mod receive;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::counts::Counts;
 use crate::engine::{
-    Engine, Options, Registration, Release, RequestError, Sent, Signal, State, SubscribeError,
-    Subscription, Unreachable,
+    Engine, Options, Registration, Release, RequestError, Sent, Signal, SignalError, State,
+    SubscribeError, Subscription, Unreachable,
 };
 use crate::ident::Senders;
 use crate::local::Local;
-use crate::{Data, ErrorPolicy, ErrorReport, Ident, Kind, Message, Topic, envelope, health};
+use crate::pending::Pending;
+use crate::reconnect::without_password;
+use crate::{
+    Data, ErrorPolicy, ErrorReport, Ident, InvalidTopic, Kind, Message, Topic, envelope, health,
+};
 use commands::Commands;
 use link::{Key, Link, Standing};
 
@@ -55,7 +58,7 @@ pub(crate) struct Inner {
     client: redis::Client,
     senders: Senders,
     /// Requests that wait for their replies, by sender.
-    pending: Mutex<HashMap<Arc<str>, oneshot::Sender<Reply>>>,
+    pending: Pending<Reply>,
     link: Link,
     commands: Commands,
     idents: Mutex<Vec<Ident>>,
@@ -89,7 +92,7 @@ impl RedisEngine {
             local: Arc::new(Local::new(options, stop.clone())),
             client,
             senders: Senders::default(),
-            pending: Mutex::default(),
+            pending: Pending::default(),
             link: Link::default(),
             commands: Commands::default(),
             idents: Mutex::default(),
@@ -120,24 +123,14 @@ impl RedisEngine {
     }
 }
 
-/// The same without what stands before the `@`.
-fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme + 3 <= at => {
-            format!("{}…{}", &url[..scheme + 3], &url[at..])
-        }
-        _ => url.to_owned(),
-    }
-}
-
 impl Inner {
     /// Starts the connection, once.
     fn start(self: &Arc<Self>) {
         self.started.call_once(|| {
             let (connection, reporter) = (self.clone(), self.clone());
-            self.local.spawn(async move { connection.stay_connected().await });
+            self.local.spawn_endless(async move { connection.stay_connected().await });
             if let Some(reports) = self.to_report.lock().take() {
-                self.local.spawn(async move { reporter.publish_reports(reports).await });
+                self.local.spawn_endless(async move { reporter.publish_reports(reports).await });
             }
         });
     }
@@ -179,41 +172,15 @@ impl Inner {
         if !listens {
             return Err(none());
         }
-        let waiting = Waiting::new(self);
+        let waiting = self.pending.wait(self.senders.next());
         let text = envelope::write(data, envelope::SENT, &waiting.sender);
         let published = self.commands.publish(connection, &channel, &text).await;
         if published.map_err(|error| self.failed(&error))? == 0 {
             self.commands.forget(&channel);
             return Err(none());
         }
-        Ok(waiting.reply().await?)
-    }
-}
-
-/// A request that waits for its reply; dropping it ends that.
-struct Waiting<'a> {
-    inner: &'a Inner,
-    sender: Arc<str>,
-    reply: oneshot::Receiver<Reply>,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(inner: &'a Inner) -> Self {
-        let sender = inner.senders.next();
-        let (replied, reply) = oneshot::channel();
-        inner.pending.lock().insert(sender.clone(), replied);
-        Self { inner, sender, reply }
-    }
-
-    async fn reply(mut self) -> Reply {
-        let reply = (&mut self.reply).await;
-        reply.unwrap_or_else(|_| Err(self.inner.unreachable()))
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.inner.pending.lock().remove(&self.sender);
+        let reply = waiting.reply().await;
+        Ok(reply.unwrap_or_else(|| Err(self.unreachable()))?)
     }
 }
 
@@ -275,7 +242,7 @@ impl Engine for RedisEngine {
         reply
     }
 
-    async fn signal(&self, signal: Signal<'_>) -> Result<Sent, Unreachable> {
+    async fn signal(&self, signal: Signal<'_>) -> Result<Sent, SignalError> {
         let inner = &self.inner;
         inner.local.counts.signals.add();
         let connection = inner.connection().await?;
@@ -289,6 +256,10 @@ impl Engine for RedisEngine {
         let published = inner.commands.publish(connection, &channel, &text).await;
         let receivers = published.map_err(|error| inner.failed(&error))?;
         Ok(Sent { sender, receivers: Some(receivers) })
+    }
+
+    fn check(&self, _: &Registration) -> Result<(), InvalidTopic> {
+        Ok(())
     }
 
     fn report(&self, report: ErrorReport) {

@@ -45,10 +45,9 @@ impl Inner {
             self.local.counts.malformed.add();
             return tracing::debug!(channel, "dropped a reply that is not an envelope");
         };
-        let waiting = self.pending.lock().remove(sender);
         let reply = Message::new(envelope.data, envelope.code);
         let reply = Message { code: reply.shown_code(), ..reply };
-        if waiting.is_none_or(|waiting| waiting.send(Ok(reply)).is_err()) {
+        if !self.pending.settle(sender, Ok(reply)) {
             self.local.counts.late_replies.add();
         }
     }

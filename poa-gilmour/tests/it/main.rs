@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod memory;
+mod nats;
+mod nats_outage;
 mod outage;
 mod recorded;
 mod recorded_compositions;

@@ -9,9 +9,9 @@ use poa_test_redis::{Peer, Reply, Server};
 use crate::redis::{gilmour, peer, topic};
 
 /// All subscriptions are back within 5 s; a busy machine gets more here.
-const BACK: Duration = Duration::from_secs(30);
+pub(crate) const BACK: Duration = Duration::from_secs(30);
 
-async fn up(gilmour: &Gilmour) -> Duration {
+pub(crate) async fn up(gilmour: &Gilmour) -> Duration {
     let begin = Instant::now();
     let mut state = gilmour.engine().state();
     let up = tokio::time::timeout(BACK, state.wait_for(State::is_up)).await;
@@ -20,7 +20,7 @@ async fn up(gilmour: &Gilmour) -> Duration {
 }
 
 /// Waits until so many requests more have been served.
-async fn served(gilmour: &Gilmour, more: u64) {
+pub(crate) async fn served(gilmour: &Gilmour, more: u64) {
     let counts = gilmour.engine().counts();
     let before = counts.calls.get();
     let serving = async {

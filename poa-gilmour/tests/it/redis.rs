@@ -25,7 +25,7 @@ pub(crate) async fn gilmour(server: &Server, options: Options) -> Gilmour {
 }
 
 /// A handler that passes its calls to the test, and answers with their data.
-fn telling(told: &mpsc::Sender<Call>) -> impl poa_gilmour::Handler + use<> {
+pub(crate) fn telling(told: &mpsc::Sender<Call>) -> impl poa_gilmour::Handler + use<> {
     let told = told.clone();
     move |call: Call| {
         let told = told.clone();
@@ -413,4 +413,39 @@ async fn what_is_dropped_at_any_await_leaves_no_subscription() {
     let port = server.port();
     let channels = peer(move || Peer::connect(port).say(&["PUBSUB", "CHANNELS"])).await;
     assert_eq!(channels, Reply::List(vec![]));
+}
+
+#[tokio::test]
+async fn malformed_packets_on_the_channels_of_health_errors_and_replies_do_no_harm() {
+    let server = Server::new();
+    let gilmour = gilmour(&server, Options::default()).await;
+    let ident = Ident::of_this_process();
+    let _heartbeats = gilmour.engine().announce(&ident).await.unwrap();
+    let _errors = gilmour.errors(|_| std::future::ready(())).await.unwrap();
+    let port = server.port();
+    let mut silent = peer(move || {
+        let mut silent = Peer::connect(port);
+        silent.say(&["SUBSCRIBE", "gilmour.request.odd"]);
+        silent
+    })
+    .await;
+    let asking = gilmour.clone();
+    let asking = tokio::spawn(async move { asking.request(&topic("odd"), &Data::null()).await });
+    let (_, text) = peer(move || silent.message()).await;
+    let asked = Envelope::read(text.as_bytes()).unwrap();
+    let response = format!("gilmour.response.{}", asked.sender);
+    let health = ident.channel().to_string();
+    peer(move || {
+        let mut raw = Peer::connect(port);
+        for bad in ["x", "", "[]", "{", "null", "7", "\"{}\"", "\u{0}"] {
+            for channel in [&health, "gilmour.errors", "gilmour.error", &response] {
+                assert_eq!(raw.say(&["PUBLISH", channel, bad]), Reply::Number(1), "{channel}");
+            }
+        }
+        raw.say(&["PUBLISH", &response, r#"{"data":"good","code":200,"sender":"x"}"#]);
+    })
+    .await;
+    assert_eq!(asking.await.unwrap().unwrap().data.json(), r#""good""#);
+    let answer = gilmour.request(&topic(&ident.channel()), &Data::text("ping")).await.unwrap();
+    assert_eq!(answer.data.json(), r#"["gilmour.error","gilmour.errors"]"#);
 }

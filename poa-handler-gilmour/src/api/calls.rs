@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use poa_core::async_trait;
 use poa_gilmour::compose::{Bounds, Caller};
-use poa_gilmour::engine::Signal;
+use poa_gilmour::engine::{Signal, SignalError};
 use poa_gilmour::{Composition, Data, Engine, Kind, Message, RequestError, Response, Topic};
 use poa_http::Body;
 use serde::Deserialize;
@@ -196,7 +196,11 @@ impl Api {
                 );
                 Ok(json_answer(StatusCode::OK, &json!({"status": 0, "error": error.to_string()})))
             }
-            Err(error) => Ok(not_sent(&error.to_string())),
+            Err(SignalError::Unreachable(error)) => Ok(not_sent(&error.to_string())),
+            Err(error @ SignalError::TooLarge(_)) => {
+                Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error.to_string()))
+            }
+            Err(error) => Err(Refusal::bad(&error.to_string())),
         }
     }
 }

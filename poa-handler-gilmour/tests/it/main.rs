@@ -8,5 +8,7 @@ mod calls;
 mod contracts;
 mod examples;
 mod life;
+mod many;
+mod nats;
 mod recorded;
 mod support;
