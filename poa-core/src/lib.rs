@@ -6,6 +6,7 @@ pub mod auth;
 mod backlog;
 mod budget;
 mod bus;
+mod closures;
 pub mod config;
 mod data_type;
 mod dead_letter;
@@ -61,6 +62,7 @@ pub use async_trait::async_trait;
 
 // For embedders and hosts.
 pub use backlog::{Backlog, BatchLimits, WhenFull};
+pub use closures::{handler_fn, receiver_fn};
 pub use host::{
     Ack, ChangeError, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError, Scope,
     StartError, StopReport,

@@ -70,6 +70,7 @@ where
 {
     let (bench, mut samples) = (Bench::new(&factory), Samples::from_now());
     direct::takes_a_batch_again(&bench, &mut samples, &stored).await;
+    direct::tells_messages_of_one_moment_apart(&bench, &mut samples, &stored).await;
     direct::keeps_what_was_confirmed(&bench, &mut samples, &stored).await;
     direct::survives_a_call_cut_off_anywhere(&bench, &mut samples, &stored).await;
     direct::takes_any_object(&bench, &mut samples, &stored).await;

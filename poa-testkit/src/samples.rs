@@ -78,19 +78,37 @@ impl Samples {
     /// The message that a host would make from this draft.
     pub fn stamp(&mut self, draft: Draft) -> Message {
         self.last += 1;
-        Message::stamp(draft, id_of(self.last), Timestamp::from_micros(self.last))
+        Message::stamp(draft, id_of(self.last, 0), Timestamp::from_micros(self.last))
+    }
+
+    /// The messages that a host would make from a batch of drafts: all received in the same microsecond, as the items of one request are.
+    pub fn stamp_all(&mut self, drafts: impl IntoIterator<Item = Draft>) -> Vec<Message> {
+        self.last += 1;
+        let received = Timestamp::from_micros(self.last);
+        let numbered = (0..).zip(drafts);
+        numbered.map(|(n, draft)| Message::stamp(draft, id_of(self.last, n), received)).collect()
+    }
+
+    /// A draft of this agent; see [`message`](Self::message).
+    ///
+    /// # Panics
+    /// When the agent, the data type or the data are not valid.
+    #[must_use]
+    pub fn draft(&self, agent: &str, data_type: &str, data: &impl Serialize) -> Draft {
+        let payload = Payload::json(data).unwrap_or_else(|error| panic!("{error}"));
+        draft(&self.data_types, agent, data_type, payload)
     }
 }
 
-/// An id with the layout of a UUID version 7.
-fn id_of(micros: u64) -> MessageId {
+/// An id with the layout of a UUID version 7, of the message with this number among those of its microsecond.
+fn id_of(micros: u64, number: u64) -> MessageId {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&(micros / 1000).to_be_bytes()[2..]);
     // The microsecond within the millisecond, at the same place as in the ids of a host.
     bytes[6..8].copy_from_slice(&(0x7000 | ((micros % 1000) as u16) << 2).to_be_bytes());
-    // The number of the host, and no counter: every sample is the first of its microsecond.
+    // The number of the message, before that of the host, so that ids grow.
     let node = micros & ((1 << 44) - 1);
-    bytes[8..].copy_from_slice(&(node | 1 << 63).to_be_bytes());
+    bytes[8..].copy_from_slice(&(number << 44 | node | 1 << 63).to_be_bytes());
     MessageId::from_bytes(bytes)
 }
 

@@ -39,9 +39,12 @@ impl Payload {
     /// Encodes a value as JSON.
     ///
     /// # Errors
-    /// When the value has no JSON form.
+    /// When the value has no JSON form, or one that is not an object: receivers store and show objects.
     pub fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, PayloadError> {
         let text = serde_json::to_vec(value).map_err(PayloadError::Json)?;
+        if text.first() != Some(&b'{') {
+            return Err(PayloadError::NotAnObject);
+        }
         Ok(Self::new(Format::Json, text.into()))
     }
 
@@ -101,6 +104,9 @@ pub enum PayloadError {
     /// The JSON text is malformed, or has not the shape asked for.
     #[error("the payload does not have the shape asked for")]
     Json(#[source] serde_json::Error),
+    /// The value is not an object in JSON.
+    #[error("a payload is a JSON object, such as a struct or a map; wrap the value in one")]
+    NotAnObject,
     /// The JSON text is not UTF-8.
     #[error("the payload is not UTF-8")]
     Utf8(#[source] std::str::Utf8Error),
@@ -117,6 +123,14 @@ mod tests {
     struct Load {
         cpu: f64,
         name: String,
+    }
+
+    #[test]
+    fn a_value_that_is_not_an_object_is_refused() {
+        for result in [Payload::json(&1), Payload::json("text"), Payload::json(&[1, 2])] {
+            assert!(matches!(result, Err(PayloadError::NotAnObject)), "{result:?}");
+        }
+        assert_eq!(&**Payload::json(&serde_json::json!({"a": 1})).unwrap().bytes(), br#"{"a":1}"#);
     }
 
     #[test]

@@ -87,6 +87,23 @@ pub(super) async fn takes_a_batch_again<S: AsyncFn() -> Vec<String>>(
     subject.terminate().await;
 }
 
+/// The items of one request are received in the same microsecond; only their ids tell them apart.
+pub(super) async fn tells_messages_of_one_moment_apart<S: AsyncFn() -> Vec<String>>(
+    bench: &Bench,
+    samples: &mut Samples,
+    stored: &S,
+) {
+    let what = "500 messages received in the same microsecond";
+    let mut subject = bench.build().await;
+    let data = json!({"type": "contract", "body": {"n": 1}});
+    let draft = samples.draft("batching", "networking_metrics", &data);
+    let sent = samples.stamp_all(vec![draft; 500]);
+    subject.store(what, &sent).await;
+    subject.store(what, &sent[250..]).await;
+    assert_stored(what, &sent, stored).await;
+    subject.terminate().await;
+}
+
 pub(super) async fn keeps_what_was_confirmed<S: AsyncFn() -> Vec<String>>(
     bench: &Bench,
     samples: &mut Samples,

@@ -20,6 +20,8 @@ enum Flaw {
     Loses,
     /// What comes again is stored again.
     Doubles,
+    /// Of messages received in the same microsecond, one is stored.
+    StoresByTime,
     /// It is confirmed now, and stored with the next batch.
     StoresLater,
     /// A new instance does not know what those before it stored.
@@ -137,6 +139,11 @@ impl Receiver for Shelf {
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         self.check(batch)?;
         self.batches += 1;
+        let mut batch = batch.to_vec();
+        if self.flaw == Flaw::StoresByTime {
+            batch.dedup_by_key(|message| message.received_at());
+        }
+        let batch = &*batch;
         let mut ids: Vec<_> = batch.iter().map(|message| message.id().to_string()).collect();
         match self.flaw {
             Flaw::Loses => drop(ids.pop()),
@@ -209,6 +216,8 @@ fn one_without_a_flaw_honours_the_contract() {
 #[test]
 fn one_that_loses() {
     assert_found(Flaw::Loses, &["a batch delivered again: message ", " is stored 0 times"]);
+    let same = "500 messages received in the same microsecond: message ";
+    assert_found(Flaw::StoresByTime, &[same, " is stored 0 times"]);
     assert_found(Flaw::StoresLater, &["a batch delivered again: message ", " is stored 0 times"]);
     let dropped = "an instance dropped without being terminated: message ";
     assert_found(Flaw::EmptiesWhenBuilt, &[dropped, " is stored 0 times"]);
@@ -288,4 +297,27 @@ fn one_that_keeps_what_it_confirmed() {
         Flaw::KeepsAll,
         &["many messages through one instance: 2000 of 2000 payloads are still in memory"],
     );
+}
+
+#[test]
+fn a_closure_is_a_receiver_like_any_other() {
+    let store = Arc::new(Mutex::new(Vec::<String>::new()));
+    let held = store.clone();
+    let factory = poa_core::receiver_fn(move |batch| {
+        let held = held.clone();
+        async move {
+            for (index, message) in batch.iter().enumerate() {
+                let read = message.payload().read::<Box<RawValue>>();
+                read.map_err(|error| DeliveryError::permanent_for(vec![index], error))?;
+            }
+            let mut held = held.lock().unwrap();
+            for id in batch.iter().map(|message| message.id().to_string()) {
+                if !held.contains(&id) {
+                    held.push(id);
+                }
+            }
+            Ok(())
+        }
+    });
+    assert_eq!(verdict(receiver_contract(factory, async || store.lock().unwrap().clone())), None);
 }
