@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant as StdInstant;
+use std::time::{Duration, Instant as StdInstant};
 
 use parking_lot::{Mutex, MutexGuard};
 use poa_core::auth::{AuthError, Authenticator, Principal};
@@ -12,17 +13,19 @@ use poa_core::{BoxError, Timestamp};
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 
-use crate::GeneratedAdmin;
 use crate::admins::Admins;
+use crate::backing::{Backing, BackingError};
+use crate::contact::Contact;
 use crate::directory::Directory;
 use crate::metrics::{Metrics, Outcome};
 use crate::name::check_name;
 use crate::password::Hasher;
 use crate::queue::{Crowded, Permit, Queue};
-use crate::store::{Store, Stored};
+use crate::store::Stored;
 use crate::token::Tokens;
 use crate::trusted::Trusted;
 use crate::verdict::Verdict;
+use crate::{AuthConfig, GeneratedAdmin};
 
 /// Where an attempt comes from when that is not known.
 const ANYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
@@ -34,10 +37,18 @@ const ANYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 pub struct Auth(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
-    pub(crate) tokens: Tokens,
+    pub(crate) config: AuthConfig,
+    pub(crate) data_dir: PathBuf,
+    /// Why users that should be there are not.
+    pub(crate) lost_users: Option<String>,
+    /// Set once it is known with which key tokens are signed.
+    pub(crate) tokens: OnceLock<Tokens>,
     pub(crate) directory: Directory,
     pub(crate) verified: Cache<Box<str>, Arc<Verdict>>,
-    pub(crate) store: Mutex<Store>,
+    pub(crate) store: Mutex<Backing>,
+    pub(crate) contact: Contact,
+    /// How long tokens are accepted without contact to a store that is shared.
+    pub(crate) contact_limit: Duration,
     pub(crate) admins: Admins,
     pub(crate) queue: Queue,
     pub(crate) trusted: Trusted,
@@ -182,7 +193,7 @@ impl From<Interrupted> for AuthError {
 
 impl Inner {
     /// The database, with everything other processes did to it.
-    pub(crate) fn store(&self) -> rusqlite::Result<MutexGuard<'_, Store>> {
+    pub(crate) fn store(&self) -> Result<MutexGuard<'_, Backing>, BackingError> {
         let mut store = self.store.lock();
         if let Some(members) = store.changed_elsewhere()? {
             self.directory.revoke(|mirror| *mirror = members);
@@ -207,7 +218,7 @@ impl Inner {
         let active = right.is_some() && stored.as_ref().is_some_and(|user| user.member.active);
         self.settle(attempt, active);
         match stored.filter(|_| active) {
-            Some(user) => Ok(self.token(&user)),
+            Some(user) => self.token(&user),
             None => Err(AuthError::Unauthorized),
         }
     }
@@ -220,11 +231,25 @@ impl Inner {
             return Ok(None);
         }
         self.settle(attempt, user.member.active);
-        if user.member.active { Ok(Some(self.token(&user))) } else { Err(AuthError::Unauthorized) }
+        if user.member.active { self.token(&user).map(Some) } else { Err(AuthError::Unauthorized) }
     }
 
-    fn token(&self, user: &Stored) -> String {
-        self.tokens.issue(&user.name, Timestamp::now(), user.member.tokens_since)
+    fn token(&self, user: &Stored) -> Result<String, AuthError> {
+        Ok(self.tokens()?.issue(&user.name, Timestamp::now(), user.member.tokens_since))
+    }
+
+    /// What signs and reads tokens.
+    ///
+    /// # Errors
+    /// When the key is not known yet, or contact to the other nodes is lost for too long.
+    pub(crate) fn tokens(&self) -> Result<&Tokens, AuthError> {
+        match self.tokens.get() {
+            _ if self.contact.is_closed() => Err(AuthError::Unavailable(
+                "changes of users have not been seen for too long".into(),
+            )),
+            Some(tokens) => Ok(tokens),
+            None => Err(AuthError::Unavailable("the users are not loaded yet".into())),
+        }
     }
 
     fn find(&self, name: &str) -> Result<Option<Stored>, AuthError> {

@@ -20,10 +20,13 @@ pub struct AuthConfig {
     /// The `iss` and `aud` claims of tokens.
     pub issuer: String,
     /// The key that signs tokens with HS512: the bytes of this string, best 64 random ones. When absent, a key is made
-    /// once and kept in the file `secret_key` in `data_dir`.
+    /// once and kept in the file `secret_key` in `data_dir`, with `engine = "nats"` in the cluster.
     pub secret_key: Option<Secret>,
     /// How long a token is valid; at least `1s`.
     pub token_ttl: Duration,
+    /// With `engine = "nats"`, users are in the cluster. A node that has lost contact does not see bans made elsewhere: after this time it
+    /// accepts no token until contact is back.
+    pub trust_without_contact: Duration,
     /// Who may manage users. When empty, there is one admin named `admin`, whose password is made once and kept in
     /// the file `admin_password` in `data_dir`.
     pub admins: Vec<AdminConfig>,
@@ -38,6 +41,7 @@ impl Default for AuthConfig {
             issuer: "poa_backend".to_owned(),
             secret_key: None,
             token_ttl: Duration::from_secs(3600),
+            trust_without_contact: Duration::from_secs(30),
             admins: Vec::new(),
             hash_cost: HashCost::default(),
         }

@@ -2,9 +2,12 @@
 
 mod admins;
 mod auth;
+mod backing;
 mod config;
+mod contact;
 mod directory;
 mod failures;
+mod follow;
 mod handler;
 mod mac;
 mod metrics;
@@ -13,6 +16,7 @@ mod open;
 mod password;
 mod queue;
 mod secret_file;
+mod shared;
 mod store;
 mod token;
 mod trusted;

@@ -11,7 +11,9 @@ use quick_cache::sync::Cache;
 
 use crate::admins::Admins;
 use crate::auth::{Auth, Inner};
-use crate::directory::Directory;
+use crate::backing::Backing;
+use crate::contact::Contact;
+use crate::directory::{Directory, Members};
 use crate::name::url_safe;
 use crate::password::Hasher;
 use crate::queue::Queue;
@@ -21,10 +23,10 @@ use crate::token::Tokens;
 use crate::trusted::Trusted;
 use crate::{AuthConfig, verdict};
 
-const DATABASE_FILE: &str = "auth.db";
-const KEY_FILE: &str = "secret_key";
+pub(crate) const DATABASE_FILE: &str = "auth.db";
+pub(crate) const KEY_FILE: &str = "secret_key";
 /// The length of a generated key: 64 random bytes as Base64, as much as HS512 can use.
-const KEY_LENGTH: usize = 86;
+pub(crate) const KEY_LENGTH: usize = 86;
 /// Shorter keys are within reach of those who guess on their own machines.
 const SHORT_KEY: usize = 32;
 
@@ -113,6 +115,17 @@ impl Auth {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(config: AuthConfig, data_dir: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let auth = Self::prepare(config, data_dir)?;
+        auth.use_database()?;
+        Ok(auth)
+    }
+
+    /// Reads the admins, and leaves open where users are: [`use_database`](Self::use_database) or [`share`](Self::share) says so later.
+    /// Until then no token is accepted. Makes the directory at the first start. Spawns nothing, and blocks as [`open`](Self::open) does.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn prepare(config: AuthConfig, data_dir: impl AsRef<Path>) -> Result<Self, OpenError> {
         let problems = config.validate();
         if !problems.is_empty() {
             return Err(OpenError::Config(problems));
@@ -122,26 +135,67 @@ impl Auth {
             path: data_dir.display().to_string(),
             source,
         })?;
-        let path = data_dir.join(DATABASE_FILE);
-        if let Some(lost) = lost_users(&path, data_dir) {
-            tracing::error!("{lost}");
-        }
-        let key = secret_key(&config, data_dir)?;
+        // Before anything is made there.
+        let lost_users = lost_users(&data_dir.join(DATABASE_FILE), data_dir);
         let dummy_hash = config.hash_cost.dummy();
         let admins = Admins::open(&config.admins, data_dir, dummy_hash.clone())?;
-        let (store, directory) = open_store(&path)?;
         Ok(Self(Arc::new(Inner {
-            tokens: Tokens::new(&config.issuer, &key, config.token_ttl.get()),
-            directory,
+            tokens: OnceLock::new(),
+            directory: Directory::new(Members::default()),
             verified: Cache::new(verdict::CACHED),
-            store: Mutex::new(store),
+            store: Mutex::new(Backing::None),
+            contact: Contact::default(),
+            contact_limit: config.trust_without_contact.get(),
+            lost_users,
+            data_dir: data_dir.to_owned(),
             admins,
             queue: Queue::new(concurrent_hashes()),
             trusted: Trusted::new(),
             hasher: Hasher::new(config.hash_cost),
             dummy_hash,
             metrics: OnceLock::new(),
+            config,
         })))
+    }
+
+    /// Takes users from the database in the data directory, and makes it at the first start. Blocks as [`open`](Self::open) does.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn use_database(&self) -> Result<(), OpenError> {
+        let Inner { data_dir, lost_users, .. } = &*self.0;
+        if let Some(lost) = lost_users {
+            tracing::error!("{lost}");
+        }
+        let key = match self.0.configured_key() {
+            Some(key) => key,
+            None => generated_key(data_dir)?,
+        };
+        let (store, members) = open_store(&data_dir.join(DATABASE_FILE))?;
+        self.0.set_key(&key);
+        self.0.directory.revoke(|mirror| *mirror = members);
+        *self.0.store.lock() = Backing::Database(store);
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// The key of the configuration.
+    pub(crate) fn configured_key(&self) -> Option<String> {
+        let key = self.config.secret_key.as_ref()?;
+        if key.expose().len() < SHORT_KEY {
+            tracing::warn!(
+                "auth.secret_key is short and may be guessed; use at least 64 random characters"
+            );
+        }
+        Some(key.expose().to_owned())
+    }
+
+    /// Signs and checks tokens with this key from now on.
+    pub(crate) fn set_key(&self, key: &str) {
+        let AuthConfig { issuer, token_ttl, .. } = &self.config;
+        // The first key stays: it is set once.
+        let _ = self.tokens.set(Tokens::new(issuer, key, token_ttl.get()));
     }
 }
 
@@ -171,18 +225,10 @@ fn lost_users(database: &Path, data_dir: &Path) -> Option<String> {
     })
 }
 
-fn secret_key(config: &AuthConfig, data_dir: &Path) -> Result<String, OpenError> {
-    let Some(key) = &config.secret_key else {
-        let path = data_dir.join(KEY_FILE);
-        return read_or_generate(&path, || url_safe(KEY_LENGTH))
-            .map_err(|source| OpenError::SecretFile { path: path.display().to_string(), source });
-    };
-    if key.expose().len() < SHORT_KEY {
-        tracing::warn!(
-            "auth.secret_key is short and may be guessed; use at least 64 random characters"
-        );
-    }
-    Ok(key.expose().to_owned())
+fn generated_key(data_dir: &Path) -> Result<String, OpenError> {
+    let path = data_dir.join(KEY_FILE);
+    read_or_generate(&path, || url_safe(KEY_LENGTH))
+        .map_err(|source| OpenError::SecretFile { path: path.display().to_string(), source })
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
@@ -190,7 +236,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
 }
 
-fn open_store(path: &Path) -> Result<(Store, Directory), OpenError> {
+fn open_store(path: &Path) -> Result<(Store, Members), OpenError> {
     let failed = |error| {
         let path = path.display().to_string();
         match error {
@@ -205,7 +251,7 @@ fn open_store(path: &Path) -> Result<(Store, Directory), OpenError> {
     };
     let store = Store::open(path).map_err(failed)?;
     let members = store.members().map_err(|error| failed(error.into()))?;
-    Ok((store, Directory::new(members)))
+    Ok((store, members))
 }
 
 #[cfg(test)]

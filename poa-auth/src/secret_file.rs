@@ -20,6 +20,14 @@ pub(crate) fn read_or_generate(
     }
 }
 
+/// The text in the file at `path`, if there is one.
+pub(crate) fn existing(path: &Path) -> io::Result<Option<String>> {
+    match read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
 fn read(path: &Path) -> io::Result<String> {
     let text = fs::read_to_string(path)?;
     let text = text.trim_end_matches(['\r', '\n']);

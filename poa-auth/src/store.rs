@@ -16,7 +16,7 @@ const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// How long the names of deleted users are remembered, in seconds. One would do, were it not for clocks that step back.
-const REMEMBERED: i64 = 24 * 3600;
+pub(crate) const REMEMBERED: i64 = 24 * 3600;
 
 /// Why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +78,13 @@ impl Store {
         let mut banned = self.connection.prepare("SELECT fingerprint FROM banned_tokens")?;
         let banned = banned.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
         Ok(Members { users, banned })
+    }
+
+    /// The banned tokens, and when they expire.
+    pub(crate) fn bans(&self) -> rusqlite::Result<Vec<(String, i64)>> {
+        let mut bans =
+            self.connection.prepare("SELECT fingerprint, expires_at FROM banned_tokens")?;
+        bans.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
     /// All users, by name.

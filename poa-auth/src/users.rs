@@ -6,6 +6,7 @@ use poa_core::config::Secret;
 use poa_core::{AgentId, BoxError, Timestamp};
 
 use crate::auth::{Auth, Inner, Interrupted};
+use crate::backing::BackingError;
 use crate::name::{InvalidName, check_name, generate_name, generate_password};
 use crate::password::check_length;
 use crate::queue::{Crowded, Permit};
@@ -74,8 +75,8 @@ pub enum UserError {
     Unavailable(#[source] BoxError),
 }
 
-impl From<rusqlite::Error> for UserError {
-    fn from(error: rusqlite::Error) -> Self {
+impl From<BackingError> for UserError {
+    fn from(error: BackingError) -> Self {
         Self::Unavailable(error.into())
     }
 }
@@ -94,7 +95,7 @@ impl From<Stored> for User {
 }
 
 /// Every change takes effect on the next [`verify`](poa_core::auth::Authenticator::verify) of this process, at once, and
-/// within about a second in others that [`watch`](Auth::watch) the same directory. A call that is dropped may take effect
+/// within about a second in others that [`watch`](Auth::watch) the same directory or [`share`](Auth::share) the same store. A call that is dropped may take effect
 /// or not.
 impl Auth {
     /// Adds a user.
@@ -134,7 +135,7 @@ impl Auth {
     /// # Errors
     /// When the database fails.
     pub async fn users(&self) -> Result<Vec<User>, UserError> {
-        let stored = self.blocking(|inner| inner.store()?.users()).await??;
+        let stored = self.blocking(|inner| inner.store().and_then(|store| store.users())).await??;
         Ok(stored.into_iter().map(User::from).collect())
     }
 

@@ -24,6 +24,7 @@ impl Inner {
     ///
     /// Only a token that would be good but for its age is [`AuthError::Expired`].
     pub(crate) fn verdict(&self, token: &str, now: Timestamp) -> Result<Arc<Verdict>, AuthError> {
+        self.tokens()?;
         let known = self.verified.get(token);
         let verdict = match known {
             Some(verdict) if verdict.epoch == self.directory.epoch() => verdict,
@@ -39,7 +40,8 @@ impl Inner {
         known: Option<Arc<Facts>>,
         now: Timestamp,
     ) -> Result<Arc<Verdict>, AuthError> {
-        let read = || self.tokens.read(token).map(Arc::new);
+        let tokens = self.tokens()?;
+        let read = || tokens.read(token).map(Arc::new);
         let facts = known.or_else(read).ok_or(AuthError::Unauthorized)?;
         let (principal, epoch) = self.directory.admit(&facts).ok_or(AuthError::Unauthorized)?;
         facts.check_time(now)?;
@@ -64,7 +66,7 @@ mod tests {
         let alice = NewUser { name: Some("alice".to_owned()), ..NewUser::default() };
         auth.add_user(alice).await.unwrap();
         let now = Timestamp::now();
-        let token = auth.0.tokens.issue("alice", now, 0);
+        let token = auth.0.tokens().unwrap().issue("alice", now, 0);
         let at = |micros| auth.0.verdict(&token, Timestamp::from_micros(micros)).map(|_| ());
 
         let now = now.as_micros();
@@ -79,7 +81,7 @@ mod tests {
     async fn what_is_not_good_is_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth::open(AuthConfig::default(), dir.path()).unwrap();
-        let token = auth.0.tokens.issue("nobody", Timestamp::now(), 0);
+        let token = auth.0.tokens().unwrap().issue("nobody", Timestamp::now(), 0);
         for text in [&*token, "a.b.c", ""] {
             assert!(auth.0.verdict(text, Timestamp::now()).is_err());
         }

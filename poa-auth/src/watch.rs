@@ -7,6 +7,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Auth, Inner};
+use crate::backing::BackingError;
 
 /// How soon a change made by another process is noticed.
 const EVERY: Duration = Duration::from_secs(1);
@@ -51,7 +52,7 @@ impl Auth {
 }
 
 impl Inner {
-    fn look(&self, purge: bool) -> rusqlite::Result<()> {
+    fn look(&self, purge: bool) -> Result<(), BackingError> {
         let store = self.store()?;
         if purge {
             let purged = store.purge(Timestamp::now())?;

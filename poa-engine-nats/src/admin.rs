@@ -1,8 +1,10 @@
 //! The cluster as an operator sees it, from outside of any node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::future::try_join_all;
+use poa_core::engine::SharedStore;
 use poa_core::{BuildError, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -16,6 +18,7 @@ use crate::cursor::Cursor;
 use crate::failure::Failure;
 use crate::layout::unavailable;
 use crate::names::{self, Names};
+use crate::store;
 use crate::registration::{self, Registration, receiver_of};
 
 /// Asks the servers about streams, receivers and nodes, and removes receivers. Needs no running node.
@@ -100,6 +103,12 @@ impl Admin {
             bytes: state.bytes,
             max_bytes: u64::try_from(config.max_bytes).unwrap_or(0),
         })
+    }
+
+    /// The store that the nodes share: users, bans and active agents.
+    #[must_use]
+    pub fn shared_store(&self) -> Arc<dyn SharedStore> {
+        store::Shared::new(self.contact.clone(), &self.names)
     }
 
     /// All receivers, by name.

@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::bucket::{Bucket, Slot};
+use crate::bucket::Slot;
 use crate::cluster::Cluster;
 use crate::config::Config;
 use crate::connect;
@@ -86,9 +86,8 @@ impl Nats {
             room: tokio::sync::Notify::new(),
             full_until: Mutex::new(None),
         });
-        let bucket = Bucket::new(cluster.contact.clone(), cluster.names.shared());
         Self {
-            store: store::Shared::new(cluster.contact.clone(), bucket),
+            store: store::Shared::new(cluster.contact.clone(), &cluster.names),
             cluster,
             sender,
             receivers: Mutex::default(),

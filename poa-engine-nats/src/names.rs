@@ -31,6 +31,11 @@ impl Names {
         format!("{}_shared", self.prefix)
     }
 
+    /// The subject of signals about a topic, which are not stored.
+    pub(crate) fn signals(&self, topic: &str) -> String {
+        format!("{}.s.{}", self.prefix, token(topic))
+    }
+
     /// Every subject of the stream.
     pub(crate) fn all_subjects(&self) -> String {
         format!("{}.p.>", self.prefix)

@@ -4,27 +4,37 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use poa_core::engine::{Change, Entry, Revision, SharedStore, StoreError};
 use tokio::sync::mpsc;
 
 use crate::bucket::{self, Bucket};
 use crate::contact::Contact;
 use crate::failure::Failure;
-use crate::names::{token, untoken};
+use crate::names::{Names, token, untoken};
 use crate::reader::{Arrival, Reader, Reading};
 
 /// The most changes that wait for one who watches.
 const CHANGES: usize = 256;
 
+/// How long a signal may wait for room in the client.
+const TELLING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// A bucket as the host sees it.
 pub(crate) struct Shared {
     contact: Contact,
     bucket: Bucket,
+    names: Names,
 }
 
 impl Shared {
-    pub(crate) fn new(contact: Contact, bucket: Bucket) -> Arc<Self> {
-        Arc::new(Self { contact, bucket })
+    pub(crate) fn new(contact: Contact, names: &Names) -> Arc<Self> {
+        let bucket = Bucket::new(contact.clone(), names.shared());
+        Arc::new(Self { contact, bucket, names: names.clone() })
+    }
+
+    fn signals(&self, topic: &str) -> String {
+        self.names.signals(topic)
     }
 }
 
@@ -65,8 +75,36 @@ impl SharedStore for Shared {
         }
     }
 
-    async fn remove(&self, key: &str) -> Result<(), StoreError> {
-        self.bucket.remove(&token(key), None).await.map_err(error)
+    async fn remove(&self, key: &str, expected: Option<Revision>) -> Result<(), StoreError> {
+        let expected = expected.map(|revision| revision.0);
+        self.bucket.remove(&token(key), expected).await.map_err(error)
+    }
+
+    fn tell(&self, topic: &str, text: Bytes) {
+        let (client, subject) = (self.contact.client().clone(), self.signals(topic));
+        // Publishing waits only for room in the client's own queue.
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(TELLING, client.publish(subject, text)).await;
+        });
+    }
+
+    async fn listen(&self, topic: &str) -> Result<mpsc::Receiver<Bytes>, StoreError> {
+        let subscriber = self.contact.client().subscribe(self.signals(topic)).await;
+        let mut subscriber =
+            subscriber.map_err(|why| StoreError::Unavailable(why.to_string()))?;
+        let (sender, receiver) = mpsc::channel(CHANGES);
+        tokio::spawn(async move {
+            loop {
+                let message = tokio::select! {
+                    () = sender.closed() => break,
+                    message = subscriber.next() => message,
+                };
+                let Some(message) = message else { break };
+                // Without room the signal is lost, as promised.
+                let _ = sender.try_send(message.payload);
+            }
+        });
+        Ok(receiver)
     }
 
     async fn watch(&self, prefix: &str) -> Result<mpsc::Receiver<Change>, StoreError> {

@@ -1,9 +1,11 @@
 //! A host of one configuration, with what belongs to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use poa_auth::Auth;
-use poa_core::{Host, HostHandle, StopReport};
+use poa_core::engine::SharedStore;
+use poa_core::{BoxError, Host, HostHandle, StopReport};
 use poa_dead_letters::DeadLetterStore;
 use poa_http::Listeners;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -33,6 +35,13 @@ impl Running {
         let (auth, dead_letters) = open(&config).await?;
         let watch = |name: &str, factory| watched(factory, name, taps);
         let host = config.host_with(&auth, &dead_letters, watch);
+        let host = match config.is_local() {
+            true => host,
+            false => {
+                let users = auth.clone();
+                host.prepare(move |store| connect(users, store))
+            }
+        };
         let host = host.resource(listeners.clone()).start().await?;
         auth.observe(host.handle().telemetry());
         dead_letters.observe(host.handle().telemetry());
@@ -98,12 +107,28 @@ pub(crate) async fn plugins_let_go() {
     }
 }
 
+/// Takes the users from the store that the nodes of the engine share, or from the database where there is none.
+async fn connect(auth: Auth, store: Option<Arc<dyn SharedStore>>) -> Result<(), BoxError> {
+    match store {
+        Some(store) => auth.share(store).await,
+        None => match tokio::task::spawn_blocking(move || auth.use_database()).await {
+            Ok(opened) => Ok(opened?),
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        },
+    }
+}
+
 async fn open(config: &Config) -> Result<(Auth, DeadLetterStore), ServerError> {
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || {
         // It makes the data directory, which the other needs.
-        let auth =
-            Auth::open(config.auth().clone(), config.data_dir()).map_err(ServerError::Auth)?;
+        let (settings, data_dir) = (config.auth().clone(), config.data_dir());
+        let auth = match config.is_local() {
+            true => Auth::open(settings, data_dir),
+            // Where the users are is known once the engine is.
+            false => Auth::prepare(settings, data_dir),
+        };
+        let auth = auth.map_err(ServerError::Auth)?;
         let dead_letters = config.open_dead_letters().map_err(ServerError::DeadLetters)?;
         Ok((auth, dead_letters))
     });

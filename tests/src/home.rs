@@ -42,6 +42,15 @@ impl Home {
         Self::build(TempDir::with_prefix("poa-tests-").unwrap(), data_dir.to_owned(), sections)
     }
 
+    /// A home of a node without handlers, with these sections.
+    #[must_use]
+    pub fn without_handlers(sections: &str) -> Self {
+        let dir = TempDir::with_prefix("poa-tests-").unwrap();
+        let data_dir = dir.path().join("data");
+        fs::write(dir.path().join("poa.toml"), head(&data_dir) + sections).unwrap();
+        Self { dir, data_dir }
+    }
+
     fn build(dir: TempDir, data_dir: PathBuf, sections: &str) -> Self {
         fs::write(dir.path().join("poa.toml"), config(&data_dir, sections)).unwrap();
         Self { dir, data_dir }
@@ -104,15 +113,19 @@ pub fn sqlite(name: &str, file: &str, more: &str) -> String {
 }
 
 fn config(data_dir: &Path, sections: &str) -> String {
+    let handlers = "[handlers.rest]\nkind = \"rest\"\nlisten = \"127.0.0.1:0\"\n\
+                    [handlers.auth]\nkind = \"auth\"\nlisten = \"127.0.0.1:0\"\n";
+    head(data_dir) + handlers + sections
+}
+
+fn head(data_dir: &Path) -> String {
     let admin = |(name, password): (&str, &str)| {
         format!("{{ name = \"{name}\", password = \"{password}\" }}")
     };
     format!(
         "data_dir = {data_dir:?}\nmetrics = {METRICS:?}\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\
-         [auth]\nsecret_key = \"{KEY}\"\nadmins = [{}, {}]\n\
-         [handlers.rest]\nkind = \"rest\"\nlisten = \"127.0.0.1:0\"\n\
-         [handlers.auth]\nkind = \"auth\"\nlisten = \"127.0.0.1:0\"\n{sections}",
+         [auth]\nsecret_key = \"{KEY}\"\nadmins = [{}, {}]\n",
         admin(ADMIN),
         admin(ADMIN_2)
     )

@@ -174,6 +174,14 @@ impl Server {
         self.signal(Signal::HUP);
     }
 
+    /// Whether the process has ended.
+    ///
+    /// # Panics
+    /// When the system cannot tell.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Kills the server at once, as `kill -9`.
     pub async fn kill(mut self) {
         soon("the server is gone", self.child.kill()).await.unwrap();

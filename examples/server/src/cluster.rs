@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::{Cluster, Receivers};
 use crate::failure::Failure;
 use crate::output::say;
-use crate::registry::{ENGINE_NATS, plugins};
+use crate::registry::{ENGINE_NATS, plugins, registry};
 
 /// Lists or forgets receivers.
 pub(crate) async fn receivers(command: Receivers, source: Source) -> Result<u8, Failure> {
@@ -83,7 +83,13 @@ fn show(receiver: &ReceiverState) {
     idle.for_each(|node| say(format_args!("  {node}: configured, holds nothing")));
 }
 
-async fn connect(source: &Source) -> Result<Admin, Failure> {
+/// Whether the configuration says `engine = "nats"`, as far as it can be read.
+pub(crate) fn is_configured(source: &Source) -> bool {
+    source.load(&registry()).is_ok_and(|config| config.engine() == ENGINE_NATS)
+}
+
+/// Connects to the servers of the configuration.
+pub(crate) async fn connect(source: &Source) -> Result<Admin, Failure> {
     let config = Arc::new(OnceLock::new());
     let kind = Arc::new(Noted { config: config.clone() });
     let loaded = source.load(&plugins().engine_kind(ENGINE_NATS, kind))?;

@@ -7,17 +7,17 @@ use std::path::Path;
 use poa_auth::{AdminConfig, Auth, AuthConfig, NewUser};
 use poa_core::AgentId;
 use poa_core::config::Secret;
+use tempfile::TempDir;
 
 use crate::cli::{User, UserArgs};
+use crate::cluster;
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::output::say;
 
 /// Manages the users in the data directory.
 pub(crate) async fn user(args: UserArgs, cx: Context<'_>) -> Result<u8, Failure> {
-    let place = cx.data(&args.place)?;
-    let auth =
-        Auth::open(management(), place.data_dir()).map_err(|error| Failure::new("auth", error))?;
+    let (auth, _dir) = open(&args, cx).await?;
     match args.command {
         User::Add { name, password_file, agent_id } => {
             add(&auth, name, password_file.as_deref(), agent_id, cx).await?
@@ -40,6 +40,22 @@ pub(crate) async fn user(args: UserArgs, cx: Context<'_>) -> Result<u8, Failure>
         }
     }
     Ok(0)
+}
+
+/// The users of the cluster, with `engine = "nats"`; else, and with `--data-dir`, those in the data directory. Of a cluster, the directory
+/// is a temporary one.
+async fn open(args: &UserArgs, cx: Context<'_>) -> Result<(Auth, Option<TempDir>), Failure> {
+    let failed = |error| Failure::new("auth", error);
+    if args.place.data_dir.is_none() && cluster::is_configured(&cx.source()) {
+        let store = cluster::connect(&cx.source()).await?.shared_store();
+        let dir = tempfile::tempdir().map_err(|error| Failure::new("a temporary directory", error))?;
+        let auth = Auth::prepare(management(), dir.path()).map_err(failed)?;
+        auth.share(store).await.map_err(|error| Failure::because(format_args!("users: {error}")))?;
+        cx.aside("the users of the cluster");
+        return Ok((auth, Some(dir)));
+    }
+    let place = cx.data(&args.place)?;
+    Ok((Auth::open(management(), place.data_dir()).map_err(failed)?, None))
 }
 
 /// The settings to open the database of users with. No command issues or checks tokens, and no user logs in here, so the key and

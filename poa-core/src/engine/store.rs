@@ -26,11 +26,22 @@ pub trait SharedStore: Send + Sync + 'static {
         expected: Revision,
     ) -> Result<Revision, StoreError>;
 
-    /// Removes a key, whatever its revision.
+    /// Removes a key, if it still has this revision where one is given.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when the key has another revision.
+    async fn remove(&self, key: &str, expected: Option<Revision>) -> Result<(), StoreError>;
+
+    /// Tells all nodes that listen to this topic, this one included. Never waits, and promises nothing: what is said while contact is lost
+    /// is lost.
+    fn tell(&self, topic: &str, text: Bytes);
+
+    /// Everything that nodes tell about a topic from now on. What comes faster than it is read is lost. The channel ends when the store
+    /// does.
     ///
     /// # Errors
     /// When the store cannot be reached.
-    async fn remove(&self, key: &str) -> Result<(), StoreError>;
+    async fn listen(&self, topic: &str) -> Result<mpsc::Receiver<Bytes>, StoreError>;
 
     /// Every key with this prefix as it is now, then every change. The channel ends when the store does; [`Change::Synced`] comes once
     /// after the present state, and again after each time contact was lost and regained.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use super::stop::Limits;
 use super::{Ack, Host, ReceiverOptions, start};
 use crate::Rates;
 use crate::auth::Authenticator;
-use crate::engine::{Acks, BusCounts, BusSettings, Engine, KeyWindow, Unrouted};
+use crate::engine::{Acks, BusCounts, BusSettings, Engine, KeyWindow, SharedStore, Unrouted};
 use crate::plugin::{engine_factory, handler_factory, receiver_factory};
 use crate::shared::Shared;
 use crate::telemetry::Telemetry;
 use crate::{
-    BuildContext, CustomHandler, DataTypes, DeadLetters, EngineFactory, Extensions, HandlerFactory,
+    BoxError, BuildContext, CustomHandler, DataTypes, DeadLetters, EngineFactory, Extensions, HandlerFactory,
     Observer, Plugin, Receiver, ReceiverFactory, StartError,
 };
 
@@ -42,7 +43,16 @@ pub struct HostBuilder {
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) handlers: Vec<(String, HandlerFactory)>,
     pub(super) receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
+    prepare: Option<Prepare>,
 }
+
+/// Work between the building of the engine and that of everything else.
+type Prepare = Box<
+    dyn FnOnce(
+            Option<Arc<dyn SharedStore>>,
+        ) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>
+        + Send,
+>;
 
 impl Default for HostBuilder {
     fn default() -> Self {
@@ -77,6 +87,7 @@ impl HostBuilder {
             observer: None,
             handlers: Vec::new(),
             receivers: Vec::new(),
+            prepare: None,
         }
     }
 
@@ -231,6 +242,16 @@ impl HostBuilder {
         self
     }
 
+    /// Sets work that is done once the engine is built and nothing else is, with the store that all its nodes share, where it spans machines.
+    /// When it fails, so does the start.
+    pub fn prepare<F>(mut self, work: impl FnOnce(Option<Arc<dyn SharedStore>>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<(), BoxError>> + Send + 'static,
+    {
+        self.prepare = Some(Box::new(|store| Box::pin(work(store))));
+        self
+    }
+
     /// Builds every plugin, then runs them all on the current runtime. When this returns, every handler listens.
     ///
     /// Cancel safe: when dropped, nothing was spawned.
@@ -254,6 +275,9 @@ impl HostBuilder {
             call_timeout: None,
         };
         let engine = self.build_engine(&build).await?;
+        if let Some(prepare) = self.prepare.take() {
+            prepare(engine.shared_store()).await.map_err(StartError::Prepare)?;
+        }
         let built = start::build_plugins(&mut self, &build).await?;
         self.run(build, engine, built).await
     }

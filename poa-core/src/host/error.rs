@@ -49,6 +49,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// The work of [`HostBuilder::prepare`](crate::HostBuilder::prepare) failed.
+    #[error("the host could not be prepared")]
+    Prepare(#[source] BoxError),
     /// The engine or another plugin could not be built or started.
     #[error("{plugin}")]
     Plugin {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::document::Part;
 use super::path::normal;
 use super::suggest::{closest, hint};
-use super::top::{Bus, MEMORY, Top};
+use super::top::{Bus, LOCAL, MEMORY, Top};
 use super::walk::{Found, Walk};
 
 /// Looks at the whole: `top` as far as it could be read, and everything as it was written.
@@ -36,8 +36,12 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
     }
     acks(&top.bus, written, &mut say);
     data_types(written, &mut say);
-    presence(written, &mut say);
-    subscriptions(written, &mut say);
+    let spans_machines = !LOCAL.contains(&top.bus.engine.as_str());
+    match spans_machines {
+        true => anything(written, &mut say),
+        false => presence(written, &mut say),
+    }
+    subscriptions(written, spans_machines, &mut say);
     listeners(&top.admin.listen, written, &mut say);
     zero_timeouts(written, &mut Vec::new(), &mut say);
     found.retain(|new| !walk.found.iter().any(|known| known.path == new.path));
@@ -110,6 +114,16 @@ fn acks(bus: &Bus, written: &Value, say: &mut Say<'_>) {
     }
 }
 
+/// A node of a cluster may have handlers alone or receivers alone, but not nothing.
+fn anything(written: &Value, say: &mut Say<'_>) {
+    let has = |role| sections(written, role).next().is_some();
+    if !has("handlers") && !has("receivers") {
+        let message = "there is neither a handler nor a receiver, so this node would do nothing; add a section such as [handlers.rest] or \
+                       [receivers.local]";
+        say(path(&["handlers"]), message.to_owned());
+    }
+}
+
 fn presence(written: &Value, say: &mut Say<'_>) {
     let misspelt = |role: &str| {
         let keys = written.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
@@ -132,7 +146,7 @@ fn presence(written: &Value, say: &mut Say<'_>) {
     }
 }
 
-fn subscriptions(written: &Value, say: &mut Say<'_>) {
+fn subscriptions(written: &Value, spans_machines: bool, say: &mut Say<'_>) {
     let known: Vec<_> = texts(&written["metrics"]).map(|(_, name)| name).collect();
     for (receiver, section) in sections(written, "receivers") {
         if section["subscribe"].as_array().is_some_and(Vec::is_empty) {
@@ -148,7 +162,10 @@ fn subscriptions(written: &Value, say: &mut Say<'_>) {
             }
         }
     }
-    unsubscribed(written, &known, say);
+    // With an engine that spans machines, receivers of other nodes subscribe as well.
+    if !spans_machines {
+        unsubscribed(written, &known, say);
+    }
 }
 
 /// Data types without a subscription.

@@ -220,6 +220,11 @@ impl Config {
         &self.top.bus.engine
     }
 
+    /// Whether the engine is known to serve this machine alone.
+    pub(crate) fn is_local(&self) -> bool {
+        top::LOCAL.contains(&self.engine())
+    }
+
     /// Describes the host, with `auth` as the authenticator, and `dead_letters` as the store for messages that cannot be delivered.
     pub fn host(&self, auth: &Auth, dead_letters: &DeadLetterStore) -> HostBuilder {
         self.host_with(auth, dead_letters, |_, factory| factory)

@@ -232,6 +232,9 @@ pub(crate) struct Bus {
 /// The engine that stores nothing.
 pub(crate) const MEMORY: &str = "memory";
 
+/// The engines that serve this machine alone, where handlers without receivers make no sense.
+pub(crate) const LOCAL: [&str; 2] = ["log", MEMORY];
+
 impl Default for Bus {
     fn default() -> Self {
         Self {

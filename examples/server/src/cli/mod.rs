@@ -67,7 +67,7 @@ pub(crate) enum Command {
     Plugin(Plugin),
     /// Creates a plugin project that builds, passes its tests and runs
     New(New),
-    /// Manages the users in the data directory, also while the server runs
+    /// Manages the users in the data directory, or in the cluster with `engine = "nats"`, also while servers run
     User(UserArgs),
     /// Manages the dead letters in the data directory, also while the server runs
     Dlq(DlqArgs),
