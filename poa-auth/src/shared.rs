@@ -113,7 +113,11 @@ impl SharedUsers {
     pub(crate) fn members(&self) -> Members {
         let known = self.known.read();
         Members {
-            users: known.users.iter().map(|(name, (user, _))| (name.clone(), user.member())).collect(),
+            users: known
+                .users
+                .iter()
+                .map(|(name, (user, _))| (name.clone(), user.member()))
+                .collect(),
             banned: known.bans.keys().cloned().collect(),
         }
     }
@@ -269,8 +273,9 @@ impl SharedUsers {
     }
 
     fn put(&self, key: &str, value: &impl Serialize, expected: Revision) -> Result<(), StoreError> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|error| StoreError::Unavailable(format!("{key} cannot be written: {error}")))?;
+        let bytes = serde_json::to_vec(value).map_err(|error| {
+            StoreError::Unavailable(format!("{key} cannot be written: {error}"))
+        })?;
         let value = Bytes::from(bytes);
         let written = self.runtime.block_on(self.store.put(key, value.clone(), expected));
         let entry = Entry { value, revision: written? };

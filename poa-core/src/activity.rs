@@ -8,6 +8,7 @@ mod journal;
 mod link;
 mod quiet;
 mod table;
+mod together;
 mod wheel;
 
 use std::collections::{HashSet, VecDeque};
@@ -22,10 +23,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::bus::Bus;
+use crate::engine::SharedStore;
 use crate::{Activity, AgentId, Relay, Sign, Timestamp};
 pub(crate) use journal::Journal;
 pub use link::Link;
 use table::{Look, Table, Via};
+use together::{FOR_OTHERS, HOP, Heard, Reason, Together};
 use wheel::Wheel;
 
 /// How exactly silence is noticed: this much late at most.
@@ -144,6 +147,8 @@ pub(crate) struct Watcher {
     filled: Notify,
     links: AtomicU32,
     left: Left,
+    /// With an engine that spans machines, all nodes watch together.
+    together: Option<Together>,
 }
 
 /// A link that is gone, with more agents than are told off in one go.
@@ -167,7 +172,13 @@ impl Watcher {
             filled: Notify::new(),
             links: AtomicU32::new(1),
             left: Left::default(),
+            together: None,
         }
+    }
+
+    /// The same, which watches together with the nodes that share this store.
+    pub(crate) fn sharing(self, store: Arc<dyn SharedStore>) -> Self {
+        Self { together: Some(Together::new(store)), ..self }
     }
 
     /// The same, which remembers in this journal who is active. These agents were so before a restart: they have the time
@@ -182,12 +193,43 @@ impl Watcher {
     }
 
     fn ping(&self, agent: &AgentId, via: Via) {
+        if let Some(together) = &self.together {
+            together.note(agent, Heard::Ping);
+        }
         let times = (self.now(), self.deadline());
         let look = self.table.ping(agent, via, times, |active| self.publish(agent, active));
         self.watch_if(look, agent);
     }
 
+    /// Another node heard the agent. It also tells so, if that is news.
+    fn heard(&self, agent: &AgentId) {
+        let times = (self.now(), self.deadline());
+        let publish = |active| self.publish_after(agent, active, Reason::Silent, FOR_OTHERS);
+        let look = self.table.ping(agent, None, times, publish);
+        self.watch_if(look, agent);
+    }
+
+    /// Another node got data of the agent.
+    fn heard_data(&self, agent: &AgentId) {
+        self.table.heard_data(agent, self.deadline());
+    }
+
+    /// Receivers were told by another node that the agent is active.
+    fn is_active_elsewhere(&self, agent: &AgentId, since: Timestamp) {
+        let look = self.table.told_active(agent, since, (self.now(), self.deadline()));
+        self.watch_if(look, agent);
+    }
+
+    /// Receivers were told by another node that the agent is inactive.
+    fn is_inactive_elsewhere(&self, agent: &AgentId) {
+        let look = self.table.told_inactive(agent, self.now());
+        self.watch_if(look, agent);
+    }
+
     fn data(&self, agent: &AgentId, via: Via) {
+        if let Some(together) = &self.together {
+            together.note(agent, Heard::Data);
+        }
         let look = self.table.data(agent, via, (self.now(), self.deadline()));
         self.watch_if(look, agent);
     }
@@ -214,7 +256,7 @@ impl Watcher {
     }
 
     fn gone(&self, agent: &AgentId, via: Via) {
-        let publish = |active| self.publish(agent, active);
+        let publish = |active| self.publish_after(agent, active, Reason::Left, HOP);
         let look = self.table.gone(agent, via, self.now(), publish);
         self.watch_if(look, agent);
     }
@@ -230,7 +272,13 @@ impl Watcher {
 
     /// Reports the silent, until it is dropped. Cancel safe.
     pub(crate) async fn run(&self) {
-        tokio::join!(self.notice_silence(), self.let_links_go());
+        tokio::join!(self.notice_silence(), self.let_links_go(), self.follow_others());
+    }
+
+    async fn follow_others(&self) {
+        if let Some(together) = &self.together {
+            together.run(self).await;
+        }
     }
 
     async fn notice_silence(&self) {
@@ -280,7 +328,7 @@ impl Watcher {
         let now = self.now();
         let due = self.wheel.lock().advance(now);
         for (agent, generation) in due {
-            let tell = |active| self.publish(&agent, active);
+            let tell = |active| self.publish_silence(&agent, active);
             if let Some(look) = self.table.examine(&agent, generation, now, tell) {
                 self.watch(look, agent);
             }
@@ -290,6 +338,28 @@ impl Watcher {
     /// Tells the receivers, and returns since when it is so. Runs under the lock of the agent's entry, so that they hear of changes
     /// in their order.
     fn publish(&self, agent: &AgentId, active: bool) -> Timestamp {
+        self.publish_after(agent, active, Reason::Left, Duration::ZERO)
+    }
+
+    fn publish_silence(&self, agent: &AgentId, active: bool) -> Timestamp {
+        let together = self.together.as_ref();
+        let turn =
+            together.map_or(Duration::ZERO, |together| together.turn(self.table.hash(agent)));
+        self.publish_after(agent, active, Reason::Silent, turn)
+    }
+
+    /// In a cluster the change is told after this time, if it is still one that the other nodes have not told.
+    fn publish_after(
+        &self,
+        agent: &AgentId,
+        active: bool,
+        reason: Reason,
+        after: Duration,
+    ) -> Timestamp {
+        if let Some(together) = &self.together {
+            together.change(agent, active, reason, after);
+            return Timestamp::now();
+        }
         let since = Timestamp::now();
         self.bus.publish_activity(Activity::new(agent.clone(), active, since));
         if let Some(journal) = &self.journal {
@@ -334,3 +404,5 @@ fn ticks(time: Duration) -> u64 {
 mod fake;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_together;

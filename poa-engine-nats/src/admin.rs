@@ -18,8 +18,8 @@ use crate::cursor::Cursor;
 use crate::failure::Failure;
 use crate::layout::unavailable;
 use crate::names::{self, Names};
-use crate::store;
 use crate::registration::{self, Registration, receiver_of};
+use crate::store;
 
 /// Asks the servers about streams, receivers and nodes, and removes receivers. Needs no running node.
 pub struct Admin {

@@ -122,8 +122,8 @@ pub(crate) fn value(headers: Option<&HeaderMap>, payload: Bytes) -> Option<Bytes
 
 /// How long it shows that a key has expired; those who follow the bucket must see it.
 const MARKERS: Duration = Duration::from_secs(3600);
-/// The most bytes of a bucket, which the servers reserve: some 100,000 keys.
-const MOST_BYTES: u64 = 128 << 20;
+/// The most bytes of a bucket, which the servers reserve: some millions of keys.
+const MOST_BYTES: u64 = 512 << 20;
 
 /// How a bucket is set up: one value a key, kept on the disk, with times to live.
 pub(crate) fn config(name: &str, replicas: usize) -> serde_json::Value {

@@ -90,8 +90,7 @@ impl SharedStore for Shared {
 
     async fn listen(&self, topic: &str) -> Result<mpsc::Receiver<Bytes>, StoreError> {
         let subscriber = self.contact.client().subscribe(self.signals(topic)).await;
-        let mut subscriber =
-            subscriber.map_err(|why| StoreError::Unavailable(why.to_string()))?;
+        let mut subscriber = subscriber.map_err(|why| StoreError::Unavailable(why.to_string()))?;
         let (sender, receiver) = mpsc::channel(CHANGES);
         tokio::spawn(async move {
             loop {

@@ -90,6 +90,11 @@ pub(crate) fn is_configured(source: &Source) -> bool {
 
 /// Connects to the servers of the configuration.
 pub(crate) async fn connect(source: &Source) -> Result<Admin, Failure> {
+    Admin::connect(&configuration(source)?.1).await.map_err(failed)
+}
+
+/// The configuration, and its section of the engine.
+pub(crate) fn configuration(source: &Source) -> Result<(poa_host::Config, Config), Failure> {
     let config = Arc::new(OnceLock::new());
     let kind = Arc::new(Noted { config: config.clone() });
     let loaded = source.load(&plugins().engine_kind(ENGINE_NATS, kind))?;
@@ -99,7 +104,7 @@ pub(crate) async fn connect(source: &Source) -> Result<Admin, Failure> {
             loaded.engine()
         )));
     };
-    Admin::connect(config).await.map_err(failed)
+    Ok((loaded, config.clone()))
 }
 
 fn failed(error: BuildError) -> Failure {

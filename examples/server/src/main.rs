@@ -1,5 +1,6 @@
 //! The bundled poa server: the plugins of this repository behind one command line.
 
+mod bus;
 mod check;
 mod cli;
 mod cluster;
@@ -97,6 +98,7 @@ fn act(cli: Cli, logs: &Logs) -> Result<u8, Failure> {
         Command::Db(command) => on_runtime(db::db(command, cx)),
         Command::Receivers(command) => on_runtime(cluster::receivers(command, cx.source())),
         Command::Cluster(command) => on_runtime(cluster::cluster(command, cx.source())),
+        Command::Bus(cli::Bus::Migrate) => on_runtime(bus::migrate(cx)),
         Command::Plan(options) => live::plan(&options, cx),
         Command::Reload(options) => live::reload(&options, cx),
         Command::Tap(options) => live::tap(&options, cx),

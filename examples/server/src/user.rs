@@ -48,9 +48,12 @@ async fn open(args: &UserArgs, cx: Context<'_>) -> Result<(Auth, Option<TempDir>
     let failed = |error| Failure::new("auth", error);
     if args.place.data_dir.is_none() && cluster::is_configured(&cx.source()) {
         let store = cluster::connect(&cx.source()).await?.shared_store();
-        let dir = tempfile::tempdir().map_err(|error| Failure::new("a temporary directory", error))?;
+        let dir =
+            tempfile::tempdir().map_err(|error| Failure::new("a temporary directory", error))?;
         let auth = Auth::prepare(management(), dir.path()).map_err(failed)?;
-        auth.share(store).await.map_err(|error| Failure::because(format_args!("users: {error}")))?;
+        auth.share(store)
+            .await
+            .map_err(|error| Failure::because(format_args!("users: {error}")))?;
         cx.aside("the users of the cluster");
         return Ok((auth, Some(dir)));
     }

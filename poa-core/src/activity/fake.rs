@@ -1,14 +1,15 @@
-//! An engine that only passes changes of activity on, to the test.
+//! An engine that only passes changes of activity on, to the test, and a store that watchers share.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{Mutex, mpsc};
 
 use crate::bus::Bus;
 use crate::engine::{
-    Capabilities, Drafts, Engine, Leftover, Receipt, Refused, SendError, Subscription,
-    SubscriptionRequest,
+    Capabilities, Change, Drafts, Engine, Entry, Leftover, Receipt, Refused, Revision, SendError,
+    SharedStore, StoreError, Subscription, SubscriptionRequest,
 };
 use crate::{Activity, BuildError, DataTypes};
 
@@ -74,5 +75,84 @@ impl Engine for Changes {
 
     async fn finish(&self) -> Leftover {
         Leftover::default()
+    }
+}
+
+/// A store that several watchers share.
+#[derive(Default)]
+pub(super) struct Store(parking_lot::Mutex<Content>);
+
+#[derive(Default)]
+struct Content {
+    keys: std::collections::BTreeMap<String, Entry>,
+    last: u64,
+    watching: Vec<mpsc::Sender<Change>>,
+    listening: Vec<mpsc::Sender<Bytes>>,
+}
+
+impl Store {
+    /// Whether a key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.lock().keys.contains_key(key)
+    }
+}
+
+#[async_trait]
+impl SharedStore for Store {
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        Ok(self.0.lock().keys.get(key).cloned())
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+    ) -> Result<Revision, StoreError> {
+        let mut content = self.0.lock();
+        let found = content.keys.get(key).map_or(Revision::ABSENT, |entry| entry.revision);
+        if found != expected {
+            return Err(StoreError::Conflict);
+        }
+        content.last += 1;
+        let entry = Entry { value, revision: Revision(content.last) };
+        content.keys.insert(key.to_owned(), entry.clone());
+        let told = Change::Put(key.to_owned(), entry.clone());
+        content.watching.iter().for_each(|watch| drop(watch.try_send(told.clone())));
+        Ok(entry.revision)
+    }
+
+    async fn remove(&self, key: &str, expected: Option<Revision>) -> Result<(), StoreError> {
+        let mut content = self.0.lock();
+        let found = content.keys.get(key).map_or(Revision::ABSENT, |entry| entry.revision);
+        if expected.is_some_and(|expected| expected != found) {
+            return Err(StoreError::Conflict);
+        }
+        content.keys.remove(key);
+        let told = Change::Removed(key.to_owned());
+        content.watching.iter().for_each(|watch| drop(watch.try_send(told.clone())));
+        Ok(())
+    }
+
+    fn tell(&self, _: &str, text: Bytes) {
+        let content = self.0.lock();
+        content.listening.iter().for_each(|listener| drop(listener.try_send(text.clone())));
+    }
+
+    async fn listen(&self, _: &str) -> Result<mpsc::Receiver<Bytes>, StoreError> {
+        let (sender, receiver) = mpsc::channel(1000);
+        self.0.lock().listening.push(sender);
+        Ok(receiver)
+    }
+
+    async fn watch(&self, prefix: &str) -> Result<mpsc::Receiver<Change>, StoreError> {
+        let (sender, receiver) = mpsc::channel(1000);
+        let mut content = self.0.lock();
+        for (key, entry) in content.keys.iter().filter(|(key, _)| key.starts_with(prefix)) {
+            sender.try_send(Change::Put(key.clone(), entry.clone())).unwrap();
+        }
+        sender.try_send(Change::Synced).unwrap();
+        content.watching.push(sender);
+        Ok(receiver)
     }
 }

@@ -176,6 +176,54 @@ impl Table {
         via.is_none().then_some(look)
     }
 
+    /// Data of an agent came elsewhere: restarts a timer that runs.
+    pub(super) fn heard_data(&self, agent: &AgentId, deadline: u64) {
+        let mut shard = self.shard(agent).0.lock();
+        let known = shard.agents.get_mut(agent);
+        if let Some(known) = known.filter(|known| known.state == State::Active) {
+            (known.via, known.deadline) = (None, deadline);
+        }
+    }
+
+    /// Receivers take the agent for active.
+    pub(super) fn told_active(
+        &self,
+        agent: &AgentId,
+        since: Timestamp,
+        (now, deadline): (u64, u64),
+    ) -> Option<Look> {
+        let (shard, hash) = self.shard(agent);
+        let mut shard = shard.lock();
+        if let Some(known) = shard.agents.get_mut(agent)
+            && known.state == State::Active
+        {
+            (known.since, known.told_active) = (since, true);
+            return None;
+        }
+        shard.quiet.remove(hash, now);
+        let entry = shard.entry(agent, now);
+        shard.active += 1;
+        let state = State::Active;
+        Some(shard.put(agent, Agent { state, since, told_active: true, deadline, ..entry }))
+    }
+
+    /// Receivers take the agent for inactive.
+    pub(super) fn told_inactive(&self, agent: &AgentId, now: u64) -> Option<Look> {
+        let mut shard = self.shard(agent).0.lock();
+        let known = shard.agents.get(agent)?;
+        (known.state == State::Active).then(|| shard.leave(agent, now, |_| Timestamp::now()))
+    }
+
+    pub(super) fn is_active(&self, agent: &AgentId) -> bool {
+        let shard = self.shard(agent).0.lock();
+        shard.agents.get(agent).is_some_and(|known| known.state == State::Active)
+    }
+
+    /// A number that differs from process to process.
+    pub(super) fn hash(&self, agent: &AgentId) -> u64 {
+        self.hasher.hash_one(agent)
+    }
+
     /// Gives more time to an agent that is active, and spoke over this link last.
     pub(super) fn excuse(&self, agent: &AgentId, via: Via, deadline: u64) {
         let mut shard = self.shard(agent).0.lock();

@@ -16,8 +16,8 @@ use crate::plugin::{engine_factory, handler_factory, receiver_factory};
 use crate::shared::Shared;
 use crate::telemetry::Telemetry;
 use crate::{
-    BoxError, BuildContext, CustomHandler, DataTypes, DeadLetters, EngineFactory, Extensions, HandlerFactory,
-    Observer, Plugin, Receiver, ReceiverFactory, StartError,
+    BoxError, BuildContext, CustomHandler, DataTypes, DeadLetters, EngineFactory, Extensions,
+    HandlerFactory, Observer, Plugin, Receiver, ReceiverFactory, StartError,
 };
 
 /// Describes a host. Nothing happens before [`start`](Self::start).
@@ -244,7 +244,10 @@ impl HostBuilder {
 
     /// Sets work that is done once the engine is built and nothing else is, with the store that all its nodes share, where it spans machines.
     /// When it fails, so does the start.
-    pub fn prepare<F>(mut self, work: impl FnOnce(Option<Arc<dyn SharedStore>>) -> F + Send + 'static) -> Self
+    pub fn prepare<F>(
+        mut self,
+        work: impl FnOnce(Option<Arc<dyn SharedStore>>) -> F + Send + 'static,
+    ) -> Self
     where
         F: Future<Output = Result<(), BoxError>> + Send + 'static,
     {

@@ -90,9 +90,14 @@ impl HostBuilder {
         }
     }
 
-    /// Watches the agents; with a durable engine, also those that were active before a restart.
+    /// Watches the agents, together with the other nodes where the engine spans machines; with another durable engine, also those that were
+    /// active before a restart.
     fn watcher(&self, bus: Bus, state_dir: Option<&Path>) -> Watcher {
+        let store = bus.engine().shared_store();
         let watcher = Watcher::new(bus, self.inactive_after);
+        if let Some(store) = store {
+            return watcher.sharing(store);
+        }
         let Some(dir) = state_dir else { return watcher };
         let path = dir.join("active-agents");
         match Journal::open(&path) {

@@ -257,7 +257,7 @@ impl Sender {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
         // Writing to a string cannot fail.

@@ -8,4 +8,4 @@ mod lane;
 mod round;
 
 pub(crate) use item::{Call, Content, Item, Shared};
-pub(crate) use lane::{Lane, Sender, WAITS};
+pub(crate) use lane::{Lane, Sender, WAITS, hex};

@@ -176,6 +176,13 @@ impl Config {
         self.receivers.iter().find(|(own, ..)| own == name).map(|(.., factory)| factory.clone())
     }
 
+    /// The options of this receiver.
+    #[must_use]
+    pub fn receiver_options(&self, name: &str) -> Option<&ReceiverOptions> {
+        let found = self.receivers.iter().find(|(own, ..)| own == name);
+        found.map(|(_, options, _)| options)
+    }
+
     /// The options of this receiver, and its factory.
     pub(crate) fn receiver_parts(&self, name: &str) -> Option<(ReceiverOptions, ReceiverFactory)> {
         let found = self.receivers.iter().find(|(own, ..)| own == name);

@@ -20,10 +20,8 @@ async fn a_key_that_comes_again_through_another_front_end_is_stored_once() {
     assert_eq!(other_body.status, 422, "{other_body:?}");
     let after = servers[1].ask("rest", &message(&token, "agent-0", 1)).await;
     assert_eq!(after.status, 200, "{after:?}");
-    until("both messages are stored", async || {
-        (cluster.stored("agent-0") == [0, 1]).then_some(())
-    })
-    .await;
+    until("both messages are stored", async || (cluster.stored("agent-0") == [0, 1]).then_some(()))
+        .await;
     for server in servers {
         server.stop().await;
     }

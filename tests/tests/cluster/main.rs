@@ -4,10 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod activity;
 mod faults;
 mod keys;
 mod load;
+mod migrate;
 mod node;
 mod nodes;
 mod poison;
+mod users;
 mod view;

@@ -95,8 +95,7 @@ impl Cluster {
 pub(crate) async fn held(server: &Server, receiver: &str) -> Vec<u64> {
     let status = server.status().await;
     let held = status["bus"]["receivers"][receiver]["held"].as_object().cloned();
-    let mut held: Vec<_> =
-        held.unwrap_or_default().values().filter_map(Value::as_u64).collect();
+    let mut held: Vec<_> = held.unwrap_or_default().values().filter_map(Value::as_u64).collect();
     held.sort_unstable_by(|one, other| other.cmp(one));
     held
 }
@@ -114,7 +113,8 @@ pub(crate) async fn token(servers: &[&Server]) -> String {
     let token = servers[0].session(&user.0, user.1).await;
     for server in servers {
         // A type that does not exist: refused, but by another check.
-        let request = Request::post("/data", &token).json(r#"{"id":"a","type":"no type","data":{}}"#);
+        let request =
+            Request::post("/data", &token).json(r#"{"id":"a","type":"no type","data":{}}"#);
         let known = async || (server.ask("rest", &request).await.status != 401).then_some(());
         until("every front end knows the user", known).await;
     }

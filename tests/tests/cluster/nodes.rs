@@ -10,11 +10,13 @@ use crate::node::{Cluster, shared, token};
 #[tokio::test(flavor = "multi_thread")]
 async fn front_ends_and_receivers_on_nodes_of_their_own() {
     let cluster = Cluster::shared();
-    let homes = [cluster.front_end(), cluster.front_end(), cluster.receivers(), cluster.receivers()];
+    let homes =
+        [cluster.front_end(), cluster.front_end(), cluster.receivers(), cluster.receivers()];
     let receivers = [Server::start(&homes[2]).await, Server::start(&homes[3]).await];
     let fronts = [Server::start(&homes[0]).await, Server::start(&homes[1]).await];
     shared(&fronts[0], &[2, 2]).await;
-    let load = Load::start(&token(&[&fronts[0], &fronts[1]]).await, &[fronts[0].rest(), fronts[1].rest()]);
+    let load =
+        Load::start(&token(&[&fronts[0], &fronts[1]]).await, &[fronts[0].rest(), fronts[1].rest()]);
     tokio::time::sleep(Duration::from_secs(1)).await;
 
     // A receiver node crashes.

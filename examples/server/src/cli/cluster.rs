@@ -27,3 +27,9 @@ pub(crate) enum Cluster {
         json: bool,
     },
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bus {
+    /// Moves the backlogs in the log of the data directory, and the users, into the cluster; the server must be stopped. Can be repeated
+    Migrate,
+}

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use cluster::{Cluster, Receivers};
+pub(crate) use cluster::{Bus, Cluster, Receivers};
 pub(crate) use data::{Db, Dlq, DlqArgs, Letters, Place, User, UserArgs};
 pub(crate) use leviathan::{DemoOf, Leviathan, NetworkDemo, Networks, Resolver};
 pub(crate) use live::{Graph, GraphFormat, PlanArgs, Reload, Tap, Top};
@@ -83,6 +83,9 @@ pub(crate) enum Command {
     /// Shows the stream and the receivers of a cluster, with `engine = "nats"`
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Moves a server from the log of one machine to a cluster, with `engine = "nats"`
+    #[command(subcommand)]
+    Bus(Bus),
     /// Prints what a reload would start, stop, replace and leave alone
     Plan(PlanArgs),
     /// Reloads the configuration of the running server, and waits for the result
