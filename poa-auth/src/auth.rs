@@ -39,7 +39,7 @@ pub struct Auth(pub(crate) Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) config: AuthConfig,
     pub(crate) data_dir: PathBuf,
-    /// Why users that should be there are not.
+    /// The warning about users that are missing, if they are.
     pub(crate) lost_users: Option<String>,
     /// Set once it is known with which key tokens are signed.
     pub(crate) tokens: OnceLock<Tokens>,
@@ -238,7 +238,7 @@ impl Inner {
         Ok(self.tokens()?.issue(&user.name, Timestamp::now(), user.member.tokens_since))
     }
 
-    /// What signs and reads tokens.
+    /// The signer and reader of tokens.
     ///
     /// # Errors
     /// When the key is not known yet, or contact to the other nodes is lost for too long.

@@ -120,7 +120,7 @@ impl Auth {
         Ok(auth)
     }
 
-    /// Reads the admins, and leaves open where users are: [`use_database`](Self::use_database) or [`share`](Self::share) says so later.
+    /// Reads the admins, but no users: [`use_database`](Self::use_database) or [`share`](Self::share) loads them later.
     /// Until then no token is accepted. Makes the directory at the first start. Spawns nothing, and blocks as [`open`](Self::open) does.
     ///
     /// # Errors

@@ -77,7 +77,7 @@ struct Known {
     gone: HashMap<Arc<str>, i64>,
 }
 
-/// What a change means for those who hold tokens.
+/// The effect of a change on those who hold tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Nothing,
@@ -100,7 +100,7 @@ impl SharedUsers {
         Self { store, runtime: Handle::current(), known: Arc::default() }
     }
 
-    /// Takes in what the store tells.
+    /// Takes in a change of the store.
     pub(crate) fn apply(&self, change: &Change) -> Effect {
         let mut known = self.known.write();
         match change {
@@ -148,7 +148,7 @@ impl SharedUsers {
         Some(user.stored(name))
     }
 
-    /// Adds a user, and tells what it may do; nothing when the name is taken.
+    /// Adds a user, and returns its rights; nothing when the name is taken.
     pub(crate) fn add(
         &self,
         name: &str,

@@ -92,7 +92,7 @@ enum Task {
     Package,
 }
 
-/// What is soaked.
+/// A subject of long tests.
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Soak {
     /// Whole nodes and engines on NATS servers.

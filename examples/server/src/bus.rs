@@ -24,7 +24,7 @@ use crate::output::say;
 /// How many messages are read at a time.
 const AT_ONCE: usize = 1000;
 
-/// Moves what waits in the log of the data directory, and the users, into the cluster of the configuration.
+/// Moves the backlogs in the log of the data directory, and the users, into the cluster of the configuration.
 pub(crate) async fn migrate(cx: Context<'_>) -> Result<u8, Failure> {
     let source = cx.source();
     let (config, nats) = cluster::configuration(&source)?;
@@ -123,7 +123,7 @@ impl<'a> Migration<'a> {
         while let (Some(from), Some(batch)) = (from, self.all.next_batch(&limits()).await) {
             let messages = batch.into_iter().filter_map(|(_, event)| match event {
                 Event::Message(message) => Some(message),
-                // The cluster watches the agents anew.
+                // The cluster watches the agents itself.
                 Event::Activity(_) => None,
             });
             let messages: Vec<_> = messages.filter(|message| message.id() >= from).collect();

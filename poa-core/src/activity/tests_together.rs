@@ -37,7 +37,7 @@ fn agent(name: &str) -> AgentId {
     AgentId::new(name).unwrap()
 }
 
-/// What was published, as `+agent` and `-agent`.
+/// The changes that were published, as `+agent` and `-agent`.
 async fn told(published: &Published, count: usize) -> Vec<String> {
     let mut all = Vec::new();
     while all.len() < count {
@@ -110,7 +110,7 @@ async fn one_that_leaves_is_inactive_at_once_and_a_link_that_hops_is_not() {
     first.monitor.bye(&agent("a"));
     assert_eq!(told(&published, 1).await, ["-a"]);
     assert!(begin.elapsed() < Duration::from_secs(1));
-    // Said elsewhere once more, it is known.
+    // Repeated elsewhere, it is known.
     sleep(Duration::from_secs(1)).await;
     second.monitor.bye(&agent("a"));
     sleep(Duration::from_secs(30)).await;

@@ -46,10 +46,10 @@ pub(super) enum Heard {
     Data,
 }
 
-/// Why an agent is taken for inactive.
+/// The reason for which an agent is inactive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// It said so, or the end of its link did.
+    /// It left, or its link ended.
     Left,
     /// It was not heard for the timeout.
     Silent,
@@ -63,7 +63,7 @@ struct Pending {
     reason: Reason,
 }
 
-/// What the nodes know together.
+/// The knowledge that the nodes share.
 pub(super) struct Together {
     store: Arc<dyn SharedStore>,
     /// Tells this node's signals from those of others.

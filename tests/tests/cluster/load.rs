@@ -17,7 +17,7 @@ const PACE: Duration = Duration::from_millis(5);
 /// The time before a message is sent again, through another front end.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// Where the front ends are, and whether agents are to stop.
+/// The addresses of the front ends, and whether agents are to stop.
 #[derive(Clone, Debug, Default)]
 struct Place {
     addresses: Vec<String>,
@@ -30,7 +30,7 @@ pub(crate) struct Load {
     agents: JoinSet<Sent>,
 }
 
-/// What an agent has sent.
+/// The messages of an agent.
 pub(crate) struct Sent {
     agent: usize,
     acknowledged: usize,
