@@ -54,7 +54,14 @@ async fn users_bans_and_the_generated_key_are_those_of_the_cluster() {
 
     // The command line changes the users of the cluster.
     servers[0].add_user("bob", "a long password", None).await;
-    let token = servers[1].session("bob", "a long password").await;
+    let login = Request::new("POST", "/session");
+    let login =
+        login.header("authorization", &poa_tests::basic(("bob", "a long password"))).json("{}");
+    let token = until("the other node knows the new user", async || {
+        let answer = servers[1].ask("auth", &login).await;
+        (answer.status == 200).then(|| answer.json()["token"].as_str().unwrap().to_owned())
+    })
+    .await;
     assert_ne!(status(&servers[0], &token).await, 401);
     user(&homes[1], &["ban", "bob"]).await;
     let refused = async || (status(&servers[0], &token).await == 401).then_some(());
