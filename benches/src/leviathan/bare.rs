@@ -42,7 +42,7 @@ impl Wire {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// Sends one message and waits for the acknowledgement. Returns the index of the link that it tells of, if any.
+    /// Sends one message and waits for the acknowledgement. Returns the index of the link in the answer, if any.
     fn send(&mut self, message: Message, flags: u16) -> io::Result<u32> {
         self.sequence += 1;
         let mut header = NetlinkHeader::default();

@@ -1,7 +1,7 @@
 //! Topics as subjects.
 //!
 //! NATS has its own wildcards: `*` is one whole token, `>` one or more. A pattern of Gilmour becomes the narrowest subject that covers it, and what comes over
-//! that is matched once more.
+//! that is matched again.
 
 use crate::engine::Registration;
 use crate::{InvalidTopic, Kind, Topic};
@@ -20,7 +20,7 @@ pub(super) fn of_topic(topic: &Topic, kind: Kind) -> Result<String, InvalidTopic
     if is_subject(&channel) { Ok(channel.to_string()) } else { Err(SPECIAL) }
 }
 
-/// What to subscribe to.
+/// The subject to subscribe to.
 pub(super) fn of(registration: &Registration) -> Result<String, InvalidTopic> {
     let channel = &*registration.channel;
     if !registration.pattern {

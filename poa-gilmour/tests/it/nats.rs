@@ -63,7 +63,7 @@ async fn without_a_subscriber_it_is_known_at_once() {
     let none = gilmour.request(&topic("missing"), &Data::null()).await.unwrap_err();
     assert_eq!(none, RequestError::NoSubscriber(topic("missing")));
     assert_eq!(gilmour.signal(&topic("missing"), &Data::null()).await.unwrap().receivers, None);
-    // A slot of the same topic is no service.
+    // A slot of the same topic is not a service.
     let (told, _hears) = mpsc::channel(1);
     let _slot = gilmour.slot(&SlotTopic::new("missing").unwrap(), telling(&told)).await.unwrap();
     assert!(gilmour.request(&topic("missing"), &Data::null()).await.is_err());

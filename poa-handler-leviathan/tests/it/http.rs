@@ -300,5 +300,5 @@ async fn the_rest_of_the_route_table() {
     let tagged = subject.send("PUT", "/host/host1/c1", &parameters, r#"{"tag":"x"}"#).await;
     assert_eq!(tagged.status, 200);
     let again = subject.post("/cin/import", &json!({"cin1": ["cen1"]})).await;
-    assert_eq!(again.status, 204, "the same once more changes nothing");
+    assert_eq!(again.status, 204, "the same again changes nothing");
 }

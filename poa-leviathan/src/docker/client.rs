@@ -38,7 +38,7 @@ impl Reply {
             .map_err(|error| unavailable(format!("its answer is not understood: {error}")))
     }
 
-    /// What Docker said about an answer that is not the one hoped for.
+    /// The message of Docker in an answer that reports an error.
     pub(super) fn refusal(&self, what: &str) -> Error {
         let said = serde_json::from_slice::<Value>(&self.body).ok();
         let said = said.as_ref().and_then(|said| said.get("message")).and_then(Value::as_str);

@@ -186,7 +186,7 @@ impl Follower<'_> {
         self.set_tags().await;
     }
 
-    /// Adds a container to the CENs that it names. Fails if that is worth another attempt.
+    /// Adds a container to the CENs that it names. Fails if another attempt may succeed.
     async fn join(&self, found: &Inspected) -> Result<(), Error> {
         let Ok(container) = ContainerId::new(found.names()[0]) else { return Ok(()) };
         let mut busy = Ok(());

@@ -1,4 +1,4 @@
-//! What Docker knows about a container.
+//! The properties of a container, as Docker reports them.
 
 use std::collections::BTreeMap;
 

@@ -102,7 +102,7 @@ impl FakeDocker {
         self.shared.start(id);
     }
 
-    /// What was asked for, by the id of the container.
+    /// The properties that are asked for, by the id of the container.
     pub(crate) fn containers(&self) -> BTreeMap<String, Value> {
         self.shared.containers.lock().clone()
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-/// What else there is to try.
+/// Further demos.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DemoOf {
     /// Container networks, in namespaces of their own: needs no privilege, and leaves nothing behind

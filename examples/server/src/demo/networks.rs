@@ -21,7 +21,7 @@ use crate::serve::signals;
 
 /// The socket between the two processes.
 const SOCKET: &str = "networks.sock";
-/// What is needed, for an error.
+/// The cure that an error names.
 const CURE: &str = "the demo needs `unshare`, `mount`, `ip` and `ping`, and either root or unprivileged user namespaces \
     (sysctl kernel.unprivileged_userns_clone=1, or kernel.apparmor_restrict_unprivileged_userns=0)";
 
