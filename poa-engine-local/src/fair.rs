@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Owners are told apart by so many counters. Two that fall on the same one share a share.
-const OWNERS: usize = 256;
+const OWNERS: usize = 1024;
 
 /// With more chunks than this, each two become one.
 const MOST_CHUNKS: usize = 128;

@@ -170,7 +170,7 @@ async fn what_fails_to_build_says_why() {
 async fn send(host: &Host, n: u32) {
     let handle = host.handle();
     let data_type = handle.data_types().get("m").unwrap().clone();
-    let payload = Payload::json(&n).unwrap();
+    let payload = Payload::new(poa_core::Format::Json, n.to_string().into());
     let draft = Draft::new(AgentId::new("agent").unwrap(), data_type, payload);
     let receipt = handle.send_to_receivers(draft).unwrap();
     receipt.await.unwrap();
