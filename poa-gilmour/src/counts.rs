@@ -49,6 +49,24 @@ impl Count {
 }
 
 impl Counts {
+    /// Waits for the reply to a request, for at most `timeout`, and counts how it ends.
+    #[cfg(any(feature = "redis", feature = "nats"))]
+    pub(crate) async fn request(
+        &self,
+        timeout: std::time::Duration,
+        reply: impl Future<Output = Result<crate::Message, crate::RequestError>>,
+    ) -> Result<crate::Message, crate::RequestError> {
+        self.requests.add();
+        let reply = tokio::time::timeout(timeout, reply).await;
+        let reply = reply.unwrap_or(Err(crate::RequestError::TimedOut));
+        match &reply {
+            Err(crate::RequestError::NoSubscriber(_)) => self.unanswered.add(),
+            Err(crate::RequestError::TimedOut) => self.timed_out.add(),
+            _ => {}
+        }
+        reply
+    }
+
     /// All numbers by their names.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [

@@ -230,16 +230,7 @@ impl Engine for RedisEngine {
         data: &Data,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
-        let counts = &self.inner.local.counts;
-        counts.requests.add();
-        let reply = tokio::time::timeout(timeout, self.inner.ask(topic, data)).await;
-        let reply = reply.unwrap_or(Err(RequestError::TimedOut));
-        match &reply {
-            Err(RequestError::NoSubscriber(_)) => counts.unanswered.add(),
-            Err(RequestError::TimedOut) => counts.timed_out.add(),
-            _ => {}
-        }
-        reply
+        self.inner.local.counts.request(timeout, self.inner.ask(topic, data)).await
     }
 
     async fn signal(&self, signal: Signal<'_>) -> Result<Sent, SignalError> {
