@@ -115,12 +115,14 @@ impl State {
         let place = match found.and_then(|nth| self.active().nth(nth).map(|(place, _)| place)) {
             Some(place) => {
                 if let Some(known) = &mut self.subscribers[place] {
-                    known.take_over(terms);
+                    known.take_over(terms, &self.tail);
                 }
                 place
             }
             None => {
-                self.subscribers.push(Some(Subscriber::new(terms, shed, left, self.end)));
+                let mut new = Subscriber::new(terms, shed, left, self.end);
+                new.count_what_waits(&self.tail);
+                self.subscribers.push(Some(new));
                 self.subscribers.len() - 1
             }
         };

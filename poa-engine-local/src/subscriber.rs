@@ -105,10 +105,13 @@ impl Subscriber {
     }
 
     /// Another handle takes over, on other terms. The cursor stays, and what is in hand is handed out again.
-    pub(crate) fn take_over(&mut self, terms: Terms) {
+    pub(crate) fn take_over(&mut self, terms: Terms, tail: &Tail) {
         self.give_back();
         self.shed.change(terms.backlog.when_full);
+        // Of other types, other events wait.
+        self.ahead.exact &= self.terms.types == terms.types;
         self.terms = terms;
+        self.count_what_waits(tail);
         self.generation += 1;
         self.alarm.wanted = None;
         self.alarm.bell.notify_waiters();
@@ -181,6 +184,11 @@ impl Subscriber {
             self.ahead.load = tail.load(&self.terms.lanes, next);
             self.ahead.exact = true;
         }
+    }
+
+    /// Counts what waits where only an estimate is known, if it is in memory: there, nothing else says that something does.
+    pub(crate) fn count_what_waits(&mut self, tail: &Tail) {
+        self.move_to(self.ahead.next, self.ahead.since, tail);
     }
 
     /// A subscriber for which nothing waits moves along with the end, whoever the events there are for.

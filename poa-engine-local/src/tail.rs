@@ -112,12 +112,17 @@ impl Tail {
 
     /// Drops what every subscriber of a lane has confirmed: `keep` tells for a lane from where on it is needed. What is dropped is
     /// returned, to be freed without the lock.
+    ///
+    /// With a log behind it, a subscriber that comes later and begins further back has to read there.
     pub(crate) fn trim(&mut self, lanes: &Lanes, keep: impl Fn(usize) -> u64) -> Vec<(u64, Event)> {
         let mut dropped = Vec::new();
         for number in &lanes.0 {
             let from = keep(*number);
             let lane = &mut self.lanes[*number];
             let count = index_of(&lane.events, from);
+            if let Some(last) = count.checked_sub(1).filter(|_| self.limit.is_some()) {
+                lane.begin = lane.events[last].0 + 1;
+            }
             self.bytes -= lane.drop_first(count, &mut dropped);
         }
         dropped
@@ -254,7 +259,15 @@ mod tests {
         let only_a = tail.lanes(types.get("a").into_iter().collect());
         assert_eq!(positions(&tail.trim(&only_a, |_| 41)), [0, 20, 40]);
         assert_eq!(positions(&tail.read(&lanes, 0, 100, ALL)), [10, 30, 50, 60, 70, 80, 90]);
-        assert!(tail.covers(&lanes, 0), "nothing that is needed is missing");
+        assert!(tail.covers(&lanes, 0), "without a log there is nothing else to read");
+    }
+
+    #[test]
+    fn what_was_dropped_is_not_covered_where_it_is_on_the_disk() {
+        let (mut tail, _, both) = tail(Some(usize::MAX));
+        let lanes = tail.lanes(both);
+        assert_eq!(tail.trim(&lanes, |_| 41).len(), 5);
+        assert!(!tail.covers(&lanes, 0) && !tail.covers(&lanes, 40) && tail.covers(&lanes, 41));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod contract;
 mod cut;
+mod engine_contract;
 mod faults;
 mod handler_contract;
 mod host;
@@ -9,9 +10,10 @@ mod recording;
 mod samples;
 
 pub use contract::receiver_contract;
+pub use engine_contract::{EngineContract, Storage};
 pub use faults::{Fault, Faults, FaultyReceiver, Step};
 pub use handler_contract::handler_contract;
 pub use host::{METRICS, TestHost};
-pub use poa_core::{handler_factory, receiver_factory};
+pub use poa_core::{engine_factory, handler_factory, receiver_factory};
 pub use recording::{Record, Recording, RecordingReceiver};
 pub use samples::Samples;

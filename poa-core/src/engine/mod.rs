@@ -2,7 +2,7 @@
 //!
 //! An [`Engine`] takes messages, keeps them until every subscription has confirmed them, and hands them out in batches. Everything
 //! above it (retries, poison messages, dead letters, supervision, activity) is written once and does not know which engine runs.
-//! Engines are plugins, registered beside handlers and receivers; `poa_testkit::engine_contract` tests what an engine promises.
+//! Engines are plugins, registered beside handlers and receivers; `poa_testkit::EngineContract` tests what an engine promises.
 //!
 //! What an engine may rely on, and what it must not assume:
 //!
@@ -74,7 +74,9 @@ pub trait Engine: Send + Sync + 'static {
     async fn start(&self) -> Result<(), BuildError>;
 
     /// Takes all of these messages, or none of them. Returns at once; the receipt tells when they are as safe as
-    /// [`BusSettings::acks`] promises.
+    /// [`BusSettings::acks`] promises. An engine that spans machines may learn only from its servers that one of them is refused or
+    /// cannot be stored: the receipt then says so, although others of the same call may be stored. Sent again with their idempotency
+    /// keys, they are taken once.
     ///
     /// A message whose idempotency key was seen within the window is not taken again: it counts as repeated, and its receipt waits
     /// for what the first one waits for.
@@ -95,7 +97,8 @@ pub trait Engine: Send + Sync + 'static {
     /// True while messages are taken: from [`start`](Self::start) to [`close`](Self::close), unless the engine broke.
     fn is_open(&self) -> bool;
 
-    /// Takes nothing more. Subscriptions hand out what is left, then end.
+    /// Takes nothing more. Subscriptions hand out what is left, then end. An engine whose messages outlive the process may end them
+    /// sooner, and hands out the rest after the next start.
     fn close(&self);
 
     /// Ends the engine after all subscriptions have ended: writes what is left, releases files and connections.

@@ -2,18 +2,33 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 
+mod engines;
 mod handlers;
 mod receivers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What the panic of this check says; nothing when it ends well.
+/// What the panic of this check says, in paused time; nothing when it ends well.
 fn verdict(check: impl Future<Output = ()>) -> Option<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
+    verdict_on(runtime().start_paused(true), check)
+}
+
+/// The same for checks that wait for a disk: paused time would go on meanwhile.
+fn verdict_in_real_time(check: impl Future<Output = ()>) -> Option<String> {
+    verdict_on(&mut runtime(), check)
+}
+
+fn runtime() -> tokio::runtime::Builder {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time();
+    runtime
+}
+
+fn verdict_on(
+    runtime: &mut tokio::runtime::Builder,
+    check: impl Future<Output = ()>,
+) -> Option<String> {
+    let runtime = runtime.build().unwrap();
     let panic = catch_unwind(AssertUnwindSafe(|| runtime.block_on(check))).err()?;
     let text = panic.downcast_ref::<String>().cloned();
     Some(text.unwrap_or_else(|| (*panic.downcast_ref::<&str>().unwrap()).to_owned()))
