@@ -4,7 +4,8 @@ import { Agents } from "./agents.js";
 import { Detail } from "./detail.js";
 import { Feed } from "./feed.js";
 import * as format from "./format.js";
-import * as signIn from "./sign-in.js";
+import * as session from "./session.js";
+import { ask } from "./sign-in.js";
 import { Summary } from "./summary.js";
 import { Table } from "./table.js";
 
@@ -17,13 +18,18 @@ const detail = new Detail(agents, (id) => {
   table.select(undefined);
   table.focus(id);
 });
-const feed = new Feed(document.querySelector("meta[name=feed]").content, {
+const source = {
+  path: document.querySelector("meta[name=feed]").content.slice(1),
+  protocols: () => "poa-dashboard-page",
+  probe: session.probe,
+};
+const feed = new Feed(source, {
   message,
   connected,
   lost,
   async locked() {
     byId("lost").hidden = true;
-    await signIn.ask();
+    await ask(session.exchange);
     feed.connect();
   },
 });
@@ -125,5 +131,5 @@ setInterval(() => {
 }, 1000);
 
 offerStates();
-await signIn.useAddress();
+await session.useAddress();
 feed.connect();

@@ -9,28 +9,25 @@ mod socket;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, IF_NONE_MATCH, SET_COOKIE};
+use http::header::{CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use poa_core::Timestamp;
 use poa_core::telemetry::Gauge;
 use poa_http::{Body, websocket};
+use poa_page::{Answer, Files};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::State;
 pub(crate) use access::Access;
 use access::{COOKIE_LIFE, COOKIE_NAME, Offer, query};
-use answer::{Answer, Refusal};
+use answer::Refusal;
 use assets::{HISTORY, SESSION};
 use guesses::Guesses;
 use socket::Talk;
 
 /// The largest accepted body with a secret.
 const LARGEST_SECRET: usize = 4 << 10;
-
-/// The placeholder for the path of the feed in the page.
-const PLACE_OF_FEED: &str = "{{feed}}";
 
 /// The state that all requests share.
 #[derive(Debug)]
@@ -42,17 +39,8 @@ pub(crate) struct Site {
     secure: bool,
     queue: usize,
     clients: Gauge,
-    files: Vec<File>,
+    files: Files,
     shutdown: CancellationToken,
-}
-
-/// A file of the page as it is served.
-#[derive(Debug)]
-struct File {
-    path: &'static str,
-    content_type: &'static str,
-    content: Bytes,
-    tag: HeaderValue,
 }
 
 /// The settings of a site.
@@ -69,7 +57,7 @@ pub(crate) struct Setup {
 impl Site {
     pub(crate) fn new(setup: Setup, state: State, access: Access) -> Self {
         let Setup { feed, secure, queue, clients, shutdown } = setup;
-        let files = assets::ALL.iter().map(|asset| File::new(asset, &feed)).collect();
+        let files = Files::new(assets::all(), &[("feed", &feed)]);
         let guesses = Guesses::default();
         Self { state, access, guesses, feed, secure, queue, clients, files, shutdown }
     }
@@ -90,17 +78,12 @@ impl Site {
     }
 
     fn file(&self, request: &Request<Body>) -> Result<Answer, Refusal> {
-        let path = request.uri().path();
-        let file = self.files.iter().find(|file| file.path == path).ok_or(Refusal::NotFound)?;
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            return Err(Refusal::Method("GET, HEAD"));
+        let found = self.files.get(request.uri().path(), request.headers());
+        let file = found.ok_or(Refusal::NotFound)?;
+        match *request.method() {
+            Method::GET | Method::HEAD => Ok(file),
+            _ => Err(Refusal::Method("GET, HEAD")),
         }
-        let known = request.headers().get(IF_NONE_MATCH);
-        Ok(if known.is_some_and(|known| known == file.tag) {
-            answer::not_modified(&file.tag)
-        } else {
-            answer::asset(file.content_type, file.content.clone(), &file.tag)
-        })
     }
 
     async fn feed(self: Arc<Self>, mut request: Request<Body>) -> Result<Answer, Refusal> {
@@ -122,7 +105,7 @@ impl Site {
         let agent = query(request.uri(), "agent").ok_or(Refusal::UnknownAgent)?;
         let columns = self.state.history(&agent).ok_or(Refusal::UnknownAgent)?;
         // Encoding cannot fail: it contains only numbers.
-        Ok(answer::json(serde_json::to_vec(&columns).unwrap_or_default()))
+        Ok(poa_page::json(serde_json::to_vec(&columns).unwrap_or_default()))
     }
 
     /// Exchanges the secret for a cookie. The body is JSON, which pages of other origins cannot send without
@@ -131,13 +114,13 @@ impl Site {
         match *request.method() {
             Method::GET => {
                 self.admit(&request).await?;
-                Ok(answer::empty(StatusCode::NO_CONTENT))
+                Ok(poa_page::empty(StatusCode::NO_CONTENT))
             }
             Method::POST => {
                 let peer = request.body().peer().ip();
                 let secret = read_secret(request).await.ok_or(Refusal::NoSecret)?;
                 self.check(peer, &secret).await?;
-                Ok(self.with_cookie(answer::empty(StatusCode::NO_CONTENT)))
+                Ok(self.with_cookie(poa_page::empty(StatusCode::NO_CONTENT)))
             }
             _ => Err(Refusal::Method("GET, POST")),
         }
@@ -171,19 +154,6 @@ impl Site {
             Ok(false) => Err(Refusal::Unauthorized),
             Err(guesses::TooMany) => Err(Refusal::TooManyGuesses),
         }
-    }
-}
-
-impl File {
-    fn new(asset: &assets::Asset, feed: &str) -> Self {
-        let content = match std::str::from_utf8(asset.content) {
-            Ok(text) if text.contains(PLACE_OF_FEED) => text.replace(PLACE_OF_FEED, feed).into(),
-            _ => Bytes::from_static(asset.content),
-        };
-        // Base64 in quotes is a valid header value.
-        let tag = HeaderValue::try_from(assets::tag(&content))
-            .unwrap_or(HeaderValue::from_static("\"\""));
-        Self { path: asset.path, content_type: asset.content_type, content, tag }
     }
 }
 

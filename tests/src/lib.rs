@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod browser;
 mod home;
 mod http;
 mod rows;
@@ -12,6 +13,7 @@ mod server;
 mod tokens;
 mod wait;
 
+pub use browser::{Browser, DARK, DESKTOP, LAPTOP, Look, PHONE};
 pub use home::{ADMIN, ADMIN_2, Home, KEY, METRICS, sqlite};
 pub use http::{Answer, Client, Request};
 pub use poa_test_nats::free_port;

@@ -8,7 +8,7 @@ use crate::run::Failure;
 /// The libraries in layers. Each depends only on libraries of the lines above its own, so no arrow points up and no
 /// plugin knows another.
 const LAYERS: &[&[&str]] = &[
-    &["poa-core", "poa-log", "poa-leviathan", "poa-sqlite"],
+    &["poa-core", "poa-log", "poa-leviathan", "poa-page", "poa-sqlite"],
     &["poa-protocol", "poa-http", "poa-tables", "poa-dead-letters", "poa-plugin"],
     &["poa-auth", "poa-exec", "poa-gilmour", "poa-engine-local", "poa-engine-nats"],
     &[

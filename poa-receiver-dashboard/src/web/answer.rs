@@ -1,57 +1,8 @@
-//! Answers, each with security headers for browsers.
+//! Negative answers.
 
-use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY,
-    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
-};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
-
-pub(crate) type Answer = Response<Full<Bytes>>;
-
-/// All resources come from this server, and the page can do nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-const OPENER: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-const RESOURCE: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-
-/// An answer with this content.
-pub(crate) fn content(content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::from(body.into()));
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    guarded(answer)
-}
-
-/// A file of the page, which a browser can cache but must revalidate.
-pub(crate) fn asset(content_type: &'static str, body: Bytes, tag: &HeaderValue) -> Answer {
-    let mut answer = content(content_type, body);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    answer.headers_mut().insert(ETAG, tag.clone());
-    answer
-}
-
-/// The browser's copy is current.
-pub(crate) fn not_modified(tag: &HeaderValue) -> Answer {
-    let mut answer = empty(StatusCode::NOT_MODIFIED);
-    answer.headers_mut().insert(ETAG, tag.clone());
-    answer
-}
-
-/// An answer without content.
-pub(crate) fn empty(status: StatusCode) -> Answer {
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = status;
-    guarded(answer)
-}
-
-/// Data, which must not be cached.
-pub(crate) fn json(body: impl Into<Bytes>) -> Answer {
-    let mut answer = content("application/json", body);
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
+use http::header::{ALLOW, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use poa_page::{Answer, json};
 
 /// The reason for a negative answer.
 #[derive(Clone, Copy, Debug)]
@@ -109,18 +60,4 @@ impl Refusal {
             }
         }
     }
-}
-
-fn guarded(mut answer: Answer) -> Answer {
-    let headers = answer.headers_mut();
-    for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (REFERRER_POLICY, "no-referrer"),
-        (OPENER, "same-origin"),
-        (RESOURCE, "same-origin"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    answer
 }

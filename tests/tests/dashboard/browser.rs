@@ -1,147 +1,25 @@
-//! A Chromium that a test drives, by way of `tests/browser/driver.mjs`.
+//! The rows of the page in a browser.
 
-use std::path::Path;
-use std::process::Stdio;
+pub(crate) use poa_tests::{Browser, DARK, DESKTOP, LAPTOP, PHONE};
 
-use poa_tests::soon;
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-
-/// One browser with one page. It ends with this.
-pub(crate) struct Browser {
-    _driver: Child,
-    commands: ChildStdin,
-    answers: Lines<BufReader<ChildStdout>>,
-}
-
-/// The kind of page to open.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Look {
-    pub(crate) device: &'static str,
-    pub(crate) scheme: &'static str,
-}
-
-pub(crate) const DESKTOP: Look = Look { device: "desktop", scheme: "light" };
-pub(crate) const LAPTOP: Look = Look { device: "laptop", scheme: "light" };
-pub(crate) const DARK: Look = Look { device: "desktop", scheme: "dark" };
-pub(crate) const PHONE: Look = Look { device: "phone", scheme: "light" };
-
-impl Browser {
-    pub(crate) async fn start() -> Self {
-        for variable in ["POA_TEST_CHROMIUM", "POA_TEST_NODE_MODULES"] {
-            assert!(
-                std::env::var_os(variable).is_some(),
-                "set POA_TEST_CHROMIUM to the program of a Chromium and POA_TEST_NODE_MODULES to a node_modules with \
-                 playwright-core and axe-core, or run `cargo xtask test`"
-            );
-        }
-        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/driver.mjs");
-        let mut command = Command::new("node");
-        command.arg(driver).stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
-        let mut driver =
-            command.spawn().unwrap_or_else(|error| panic!("cannot run `node`: {error}"));
-        let commands = driver.stdin.take().unwrap();
-        let answers = BufReader::new(driver.stdout.take().unwrap()).lines();
-        Self { _driver: driver, commands, answers }
-    }
-
-    async fn ask(&mut self, command: Value) -> Value {
-        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
-        // The driver gives up by itself, and says why, before this does.
-        let line = self.answers.next_line();
-        let line = tokio::time::timeout(poa_tests::PATIENCE * 2, line).await;
-        let line = line.unwrap_or_else(|_| panic!("no answer to {command}")).unwrap();
-        let answer: Value = serde_json::from_str(&line.expect("the driver runs")).unwrap();
-        assert!(answer.get("error").is_none(), "{}\n{command}", answer["error"].as_str().unwrap());
-        answer["value"].clone()
-    }
-
-    /// Opens this address in a new page, and in a new session of its own.
-    pub(crate) async fn open(&mut self, look: Look, url: &str) {
-        let Look { device, scheme } = look;
-        self.ask(json!({"command": "page", "device": device, "scheme": scheme})).await;
-        self.ask(json!({"command": "open", "url": url})).await;
-    }
-
-    /// The same in a page whose clock can be put forward.
-    pub(crate) async fn open_with_clock(&mut self, url: &str) {
-        self.ask(json!({"command": "page", "clock": true})).await;
-        self.ask(json!({"command": "open", "url": url})).await;
-    }
-
-    /// The value of an expression in the page.
-    pub(crate) async fn evaluate(&mut self, script: &str) -> Value {
-        self.ask(json!({"command": "evaluate", "script": script})).await
-    }
-
-    /// The value of an expression, once it is true.
-    pub(crate) async fn until(&mut self, script: &str) -> Value {
-        soon(script, self.ask(json!({"command": "until", "script": script}))).await
-    }
-
-    pub(crate) async fn press(&mut self, key: &str) {
-        self.ask(json!({"command": "press", "key": key})).await;
-    }
-
-    pub(crate) async fn write(&mut self, text: &str) {
-        self.ask(json!({"command": "type", "text": text})).await;
-    }
-
-    pub(crate) async fn click(&mut self, selector: &str) {
-        self.ask(json!({"command": "click", "selector": selector})).await;
-    }
-
-    /// Takes the network away, or gives it back.
-    pub(crate) async fn offline(&mut self, offline: bool) {
-        self.ask(json!({"command": "offline", "offline": offline})).await;
-    }
-
-    /// Puts the page's clock forward.
-    pub(crate) async fn forward(&mut self, milliseconds: u64) {
-        self.ask(json!({"command": "forward", "milliseconds": milliseconds})).await;
-    }
-
-    pub(crate) async fn screenshot(&mut self, path: &Path) {
-        self.ask(json!({"command": "screenshot", "path": path})).await;
-    }
-
-    /// The processor time of the main thread in a second, in milliseconds, which does not depend on other load of the
-    /// machine: the median of this many seconds. And the heap, in bytes.
-    pub(crate) async fn cost(&mut self, seconds: u64) -> Value {
-        self.ask(json!({"command": "cost", "seconds": seconds})).await
-    }
-
-    /// Panics when axe-core finds something wrong.
-    pub(crate) async fn assert_accessible(&mut self, what: &str) {
-        let found = self.ask(json!({"command": "axe"})).await;
-        assert_eq!(found, json!([]), "{what}");
-    }
-
-    /// Panics when the console has an error or a warning, violations of the policy included, other than these.
-    pub(crate) async fn assert_quiet_but_for(&mut self, expected: &[&str]) {
-        let said = self.ask(json!({"command": "complaints"})).await;
-        let said = said.as_array().unwrap().iter().map(|line| line.as_str().unwrap());
-        let unexpected: Vec<_> =
-            said.filter(|line| !expected.iter().any(|known| line.contains(known))).collect();
-        assert!(unexpected.is_empty(), "{unexpected:#?}");
-    }
-
-    /// The servers that were asked for anything.
-    pub(crate) async fn origins(&mut self) -> Value {
-        self.ask(json!({"command": "origins"})).await
-    }
-
+/// Reads the list of agents.
+pub(crate) trait Rows {
     /// The text of a cell of an agent, once there is such a row.
-    pub(crate) async fn cell(&mut self, agent: &str, column: &str) -> String {
+    async fn cell(&mut self, agent: &str, column: &str) -> String;
+
+    /// Waits until an agent is in this state.
+    async fn until_state(&mut self, agent: &str, state: &str);
+}
+
+impl Rows for Browser {
+    async fn cell(&mut self, agent: &str, column: &str) -> String {
         let script = format!(
             "document.querySelector('#rows tr[data-id=\"{agent}\"] .c-{column}')?.textContent"
         );
         self.until(&script).await.as_str().unwrap().to_owned()
     }
 
-    /// Waits until an agent is in this state.
-    pub(crate) async fn until_state(&mut self, agent: &str, state: &str) {
+    async fn until_state(&mut self, agent: &str, state: &str) {
         let script = format!(
             "document.querySelector('#rows tr[data-id=\"{agent}\"]')?.dataset.state === '{state}'"
         );

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::browser::{Browser, DARK, DESKTOP, PHONE};
+use crate::browser::{Browser, DARK, DESKTOP, PHONE, Rows};
 use crate::site::{SECRET, Site};
 
 /// The names of the agents, from top to bottom.

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::browser::{Browser, DESKTOP};
+use crate::browser::{Browser, DESKTOP, Rows};
 use crate::site::Site;
 
 /// An agent as in an update of the page, in seconds.

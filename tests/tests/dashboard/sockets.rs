@@ -3,7 +3,7 @@
 use poa_tests::{ADMIN, Request, basic};
 use serde_json::json;
 
-use crate::browser::{Browser, DESKTOP};
+use crate::browser::{Browser, DESKTOP, Rows};
 use crate::raw::{Socket, frame};
 use crate::site::Site;
 

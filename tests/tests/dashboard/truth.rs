@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::browser::{Browser, DESKTOP};
+use crate::browser::{Browser, DESKTOP, Rows};
 use crate::site::Site;
 
 /// Messages of a browser about an unreachable network or server, which are not faults of the page.

@@ -1,14 +1,14 @@
 // The connection to the server, which reconnects when it is lost.
 
-const PROTOCOL = "poa-dashboard-page";
 // The server sends an update at least every 2 s.
 const SILENCE = 7_000;
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 
-// Calls back: `message(json)`, `connected()`, `lost({ since, next })`, `locked()`.
+// `path` is relative to the page; `protocols()` are those of the WebSocket; `probe(options)` is a request that is answered with 401 when there is
+// no access. Calls back: `message(json)`, `connected()`, `lost({ since, next })`, `locked()`.
 export class Feed {
-  #path;
+  #source;
   #on;
   #socket;
   #attempts = 0;
@@ -17,8 +17,8 @@ export class Feed {
   #timer;
   #watch;
 
-  constructor(path, callbacks) {
-    this.#path = path;
+  constructor(source, callbacks) {
+    this.#source = source;
     this.#on = callbacks;
     addEventListener("online", () => this.#hurry());
     addEventListener("offline", () => this.#socket?.close());
@@ -30,9 +30,9 @@ export class Feed {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     try {
-      const session = await fetch("session", { cache: "no-store", signal: AbortSignal.timeout(SILENCE) });
-      if (session.status === 401) return this.#on.locked();
-      if (!session.ok) return this.#retry();
+      const answer = await this.#source.probe({ cache: "no-store", signal: AbortSignal.timeout(SILENCE) });
+      if (answer.status === 401) return this.#on.locked();
+      if (!answer.ok) return this.#retry();
     } catch {
       return this.#retry();
     }
@@ -41,9 +41,9 @@ export class Feed {
 
   #open() {
     // A relative path, because a proxy can serve the page at any path.
-    const url = new URL(this.#path.slice(1), document.baseURI);
+    const url = new URL(this.#source.path, document.baseURI);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(url, PROTOCOL);
+    const socket = new WebSocket(url, this.#source.protocols());
     this.#socket = socket;
     this.#listen(socket);
     socket.onmessage = ({ data }) => {

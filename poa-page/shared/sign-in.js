@@ -1,4 +1,4 @@
-// Exchanges the secret for a cookie that scripts cannot read.
+// The form that asks for a secret.
 
 const form = document.getElementById("sign-in");
 const input = document.getElementById("secret");
@@ -9,22 +9,10 @@ const SAYS = {
   429: "Too many wrong secrets. Wait a minute, then try again.",
 };
 
-// Returns whether this secret is right.
-async function exchange(secret) {
-  const request = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(secret) };
-  const answer = await fetch("session", request).catch(() => undefined);
+// Whether this answer to a secret lets the page in; if not, the form says why. No answer is `undefined`.
+export function admits(answer) {
   error.textContent = answer?.ok ? "" : (SAYS[answer?.status] ?? "The server does not answer. Try again.");
   return answer?.ok === true;
-}
-
-// A secret in the address is used once and removed from it, so that it is not copied by accident.
-export async function useAddress() {
-  const address = new URL(location.href);
-  const secret = address.searchParams.get("secret");
-  if (secret === null) return;
-  address.searchParams.delete("secret");
-  history.replaceState(null, "", address);
-  await exchange(secret);
 }
 
 function show(locked) {
@@ -32,8 +20,8 @@ function show(locked) {
   document.getElementById("locked").hidden = !locked;
 }
 
-// Asks for the secret until it is right.
-export function ask() {
+// Asks until `exchange(secret)`, which resolves to the answer of the server, gets one that admits.
+export function ask(exchange) {
   document.body.dataset.connection = "locked";
   document.getElementById("connection").textContent = "Locked";
   show(true);
@@ -41,7 +29,7 @@ export function ask() {
   return new Promise((opened) => {
     form.onsubmit = async (event) => {
       event.preventDefault();
-      if (!(await exchange(input.value))) return input.select();
+      if (!admits(await exchange(input.value))) return input.select();
       input.value = "";
       show(false);
       opened();
