@@ -23,7 +23,7 @@ struct File {
 }
 
 impl Files {
-    /// These files. In texts, each `{{name}}` of `values` is replaced; whoever sets a value sees to it that it means nothing in HTML or a script.
+    /// These files. In texts, each `{{name}}` of `values` is replaced by its value, as it is: the caller escapes it.
     #[must_use]
     pub fn new(assets: impl IntoIterator<Item = Asset>, values: &[(&str, &str)]) -> Self {
         Self(assets.into_iter().map(|asset| File::new(asset, values)).collect())

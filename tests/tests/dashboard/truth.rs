@@ -86,9 +86,12 @@ async fn a_restart_of_the_server_is_seen_and_survived() {
         site.ping(agent).await;
     }
     site.bye("gone").await;
+    // A browser on a busy machine may take longer to open than an agent may be silent.
+    let pings = site.keep_alive("stays");
     browser.open(DESKTOP, &site.page()).await;
     browser.until_state("stays", "active").await;
     browser.until_state("gone", "inactive").await;
+    drop(pings);
 
     let stopped = site.stop().await;
     browser.until("document.body.dataset.connection === 'lost'").await;
