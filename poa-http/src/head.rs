@@ -4,21 +4,52 @@ use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Version};
 
-/// What is wrong with the head of a request, if anything is.
+/// The fault in the head of a request, if there is one.
 pub(crate) fn problem<B>(request: &Request<B>) -> Option<&'static str> {
-    let headers = request.headers();
-    host(headers, request.version())
-        .or_else(|| authorization(headers))
-        .or_else(|| transfer_encoding(headers, request.version()))
+    let (version, head) = (request.version(), Head::of(request.headers()));
+    host(head.host, version)
+        .or_else(|| authorization(head.authorization))
+        .or_else(|| transfer_encoding(head.transfer_encoding, version))
+}
+
+/// The fields that are checked, found in one pass: every request pays for it.
+#[derive(Default)]
+struct Head<'a> {
+    host: Field<'a>,
+    authorization: Field<'a>,
+    transfer_encoding: Field<'a>,
+}
+
+/// A field that should be there once at most.
+#[derive(Clone, Copy, Default)]
+struct Field<'a> {
+    first: Option<&'a HeaderValue>,
+    repeated: bool,
+}
+
+impl<'a> Head<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut head = Self::default();
+        for (name, value) in headers {
+            let field = match name {
+                name if *name == HOST => &mut head.host,
+                name if *name == AUTHORIZATION => &mut head.authorization,
+                name if *name == TRANSFER_ENCODING => &mut head.transfer_encoding,
+                _ => continue,
+            };
+            field.repeated = field.first.is_some();
+            field.first = field.first.or(Some(value));
+        }
+        head
+    }
 }
 
 /// RFC 9112, section 3.2: exactly one `Host` in HTTP/1.1, at most one before, and a valid one.
-fn host(headers: &HeaderMap, version: Version) -> Option<&'static str> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::HTTP_11 => Some("the header `Host` is missing"),
-        (Some(_), Some(_)) => Some("the header `Host` must not be repeated"),
-        (Some(host), None) if !is_authority(host) => Some("the header `Host` is not valid"),
+fn host(host: Field<'_>, version: Version) -> Option<&'static str> {
+    match host.first {
+        None if version == Version::HTTP_11 => Some("the header `Host` is missing"),
+        Some(_) if host.repeated => Some("the header `Host` must not be repeated"),
+        Some(host) if !is_authority(host) => Some("the header `Host` is not valid"),
         _ => None,
     }
 }
@@ -30,20 +61,18 @@ fn is_authority(host: &HeaderValue) -> bool {
 }
 
 /// Two would be two different callers. RFC 9110, section 5.3: only fields that are lists may be repeated.
-fn authorization(headers: &HeaderMap) -> Option<&'static str> {
-    let repeated = headers.get_all(AUTHORIZATION).iter().nth(1).is_some();
-    repeated.then_some("the header `Authorization` must not be repeated")
+fn authorization(authorization: Field<'_>) -> Option<&'static str> {
+    authorization.repeated.then_some("the header `Authorization` must not be repeated")
 }
 
 /// RFC 9112, sections 6.1 and 7: `chunked`, once and alone, is all that is understood; HTTP/1.0 has none.
-fn transfer_encoding(headers: &HeaderMap, version: Version) -> Option<&'static str> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let first = codings.next()?;
+fn transfer_encoding(codings: Field<'_>, version: Version) -> Option<&'static str> {
+    let first = codings.first?;
     if version != Version::HTTP_11 {
         return Some("HTTP/1.0 has no `Transfer-Encoding`");
     }
     let chunked = first.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
-    let alone = chunked && codings.next().is_none();
+    let alone = chunked && !codings.repeated;
     (!alone).then_some("the only `Transfer-Encoding` supported is `chunked`, once")
 }
 

@@ -98,7 +98,8 @@ impl Body {
             room.charge_to(&conn.shares, conn.owner(), first.len() as u64)?;
         }
         if !whole && let Some(second) = self.next(&mut room).await? {
-            return self.join(first, second, room).await;
+            // Boxed, as below: most bodies come in one piece, and each request would carry the space for the others.
+            return Box::pin(self.join(first, second, room)).await;
         }
         Ok(Received { bytes: first, own: false, room })
     }
@@ -115,7 +116,9 @@ impl Body {
         let limit = self.conn().limits.body.get();
         let received = self.read(memory).await?;
         match encoding {
-            Encoding::Gzip if !received.is_empty() => encoding::gunzip(received, limit).await,
+            Encoding::Gzip if !received.is_empty() => {
+                Box::pin(encoding::gunzip(received, limit)).await
+            }
             _ => Ok(received),
         }
     }

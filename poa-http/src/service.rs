@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -75,19 +75,23 @@ pub(crate) fn call<S: HttpService>(
     conn.expect_continue(request.headers().contains_key(EXPECT));
     let problem = head::problem(&request);
     let request = request.map(|body| Body::new(body, conn.clone()));
-    // A request that is refused for its head is dropped here, body and all.
-    let answer = match problem {
-        None => Ok(service.call(request)),
-        Some(problem) => Err(problem),
-    };
+    let service = service.clone();
     async move {
-        let mut answer = match answer {
-            Err(problem) => bad_request(problem).map(Either::Right),
-            Ok(answer) => match in_time(AssertUnwindSafe(answer).catch_unwind(), &conn).await {
-                Some(Ok(answer)) => answer.map_err(Into::into)?.map(Either::Left),
-                Some(Err(panic)) => internal_error(&*panic, &conn).map(Either::Right),
-                None => overdue().map(Either::Right),
-            },
+        let mut answer = match problem {
+            Some(problem) => {
+                // Body and all, so that the connection is not kept for the rest of it.
+                drop(request);
+                bad_request(problem).map(Either::Right)
+            }
+            None => {
+                // Pinned where it is made: a future that is handed on is stored twice, and moved with every request.
+                let mut answering = pin!(AssertUnwindSafe(service.call(request)).catch_unwind());
+                match poll_fn(|cx| poll_in_time(answering.as_mut(), &conn, cx)).await {
+                    Some(Ok(answer)) => answer.map_err(Into::into)?.map(Either::Left),
+                    Some(Err(panic)) => internal_error(&*panic, &conn).map(Either::Right),
+                    None => overdue().map(Either::Right),
+                }
+            }
         };
         let is_kept = !conn.is_spoilt() && problem.is_none() && leftover_read(&conn).await;
         if !is_kept {
@@ -121,15 +125,17 @@ async fn leftover_read(conn: &Conn) -> bool {
     read
 }
 
-/// What `future` gives; nothing when it is not ready while the request has had its time.
-async fn in_time<F: Future>(future: F, conn: &Conn) -> Option<F::Output> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
+/// The output of `future`; nothing when it is not ready while the request has had its time.
+fn poll_in_time<F: Future>(
+    future: Pin<&mut F>,
+    conn: &Conn,
+    cx: &mut Context<'_>,
+) -> Poll<Option<F::Output>> {
+    match future.poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending if conn.request_expired() => Poll::Ready(None),
         Poll::Pending => Poll::Pending,
-    })
-    .await
+    }
 }
 
 /// Tells the client not to send another request over this connection.
