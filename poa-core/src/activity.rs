@@ -1,8 +1,8 @@
-//! Notices when agents fall silent.
+//! Detects agents that fall silent.
 //!
-//! One structure and one task watch all agents, over all handlers. A ping writes one number; nothing is woken by it, and
-//! nothing is moved. The task looks at an agent when its time may have come, finds its newer deadline, and puts it where that
-//! falls due: about once per timeout for each agent, however often it pings.
+//! One structure and one task watch all agents of all handlers. A ping writes one number; it wakes no task and moves no entry. The
+//! task looks at an agent when its deadline may have passed, finds the newer deadline, and files the agent under that: about once per
+//! timeout for each agent, however often it pings.
 
 mod journal;
 mod link;
@@ -31,19 +31,19 @@ use table::{Look, Table, Via};
 use together::{FOR_OTHERS, HOP, Heard, Reason, Together};
 use wheel::Wheel;
 
-/// How exactly silence is noticed: this much late at most.
+/// The precision with which silence is detected: it is reported at most this late.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A tick that comes so late says that the process did not run.
+/// A tick that is this late means that the process did not run.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// So many agents of a link that is gone are told off before others get a turn.
+/// The number of agents of a closed link that are reported inactive before other work gets a turn.
 const AT_ONCE: usize = 256;
 
-/// How long it is remembered that an agent is inactive, so that it is not said twice.
+/// How long an agent's inactivity is remembered, so that it is not reported twice.
 const REMEMBERED: Duration = Duration::from_secs(3600);
 
-/// Watches agents for silence, for all handlers of a host. Cloning is cheap.
+/// Detects silent agents for all handlers of a host. Cloning is cheap.
 #[derive(Clone)]
 pub struct ActivityMonitor(Watch);
 
@@ -51,32 +51,32 @@ pub struct ActivityMonitor(Watch);
 enum Watch {
     /// In this host.
     Here(Arc<Watcher>),
-    /// In the host that this plugin belongs to.
+    /// In the host that the plugin belongs to, in another process or library.
     There(Arc<dyn Relay>),
 }
 
 impl ActivityMonitor {
-    /// What is noticed here, this watcher is told.
+    /// A monitor that reports to this watcher.
     pub(crate) fn of(watcher: &Arc<Watcher>) -> Self {
         Self(Watch::Here(watcher.clone()))
     }
 
-    /// What is noticed here, another host is told.
+    /// A monitor that reports to another host.
     pub(crate) fn relayed(relay: Arc<dyn Relay>) -> Self {
         Self(Watch::There(relay))
     }
 
-    /// The agent is alive: starts its timer or restarts it. An agent not known to be active becomes active.
+    /// The agent is alive: starts or resets its timer. An agent that was not active becomes active.
     pub fn ping(&self, agent: &AgentId) {
         self.ping_over(agent, None);
     }
 
-    /// The agent sent data: restarts a timer that runs, but starts none.
+    /// The agent sent data: resets a running timer; never starts one.
     pub fn data(&self, agent: &AgentId) {
         self.data_over(agent, None);
     }
 
-    /// The agent leaves: inactive at once, unless it is known to be so already.
+    /// The agent leaves: it is inactive immediately, unless it already was.
     pub fn bye(&self, agent: &AgentId) {
         match &self.0 {
             Watch::Here(watcher) => watcher.bye(agent),
@@ -84,9 +84,9 @@ impl ActivityMonitor {
         }
     }
 
-    /// A new way to speak, for agents whose leaving is noticed by its end.
+    /// Opens a link: agents that use it become inactive when it closes.
     ///
-    /// In a plugin that belongs to another host, that end is noticed by nobody: the timers must do.
+    /// In a plugin that belongs to another host the end of a link is not detected; only timers apply.
     #[must_use]
     pub fn link(&self) -> Link {
         Link::new(self.clone())
@@ -106,7 +106,7 @@ impl ActivityMonitor {
         }
     }
 
-    /// How many agents' silence would be noticed.
+    /// The number of agents whose silence would be detected.
     #[must_use]
     pub fn active(&self) -> usize {
         match &self.0 {
@@ -117,7 +117,7 @@ impl ActivityMonitor {
 }
 
 impl ActivityMonitor {
-    /// The agents that receivers were told are active, the first to become so first.
+    /// The agents reported to receivers as active, in the order in which they became active.
     pub(crate) fn active_agents(&self) -> Vec<Activity> {
         match &self.0 {
             Watch::Here(watcher) => watcher.table.active_agents(),
@@ -133,25 +133,25 @@ impl fmt::Debug for ActivityMonitor {
     }
 }
 
-/// Notices silence.
+/// Detects silence.
 pub(crate) struct Watcher {
     bus: Bus,
     timeout: Duration,
     begin: Instant,
-    /// Ticks in which this process did not run.
+    /// The ticks in which this process did not run.
     lost: AtomicU64,
     table: Table,
     journal: Option<Mutex<Journal>>,
     wheel: Mutex<Wheel>,
-    /// Told when an agent is put into a wheel that was empty.
+    /// Notified when an agent is put into an empty wheel.
     filled: Notify,
     links: AtomicU32,
     left: Left,
-    /// With an engine that spans machines, all nodes watch together.
+    /// With an engine that spans machines, all nodes watch the agents together.
     together: Option<Together>,
 }
 
-/// A link that is gone, with more agents than are told off in one go.
+/// A closed link with more agents than are reported in one turn.
 #[derive(Default)]
 struct Left {
     links: Mutex<VecDeque<(HashSet<AgentId>, Via)>>,
@@ -176,13 +176,13 @@ impl Watcher {
         }
     }
 
-    /// The same, which watches together with the nodes that share this store.
+    /// The same watcher, which cooperates with the nodes that share this store.
     pub(crate) fn sharing(self, store: Arc<dyn SharedStore>) -> Self {
         Self { together: Some(Together::new(store)), ..self }
     }
 
-    /// The same, which remembers in this journal who is active. These agents were so before a restart: they have the time
-    /// of one timeout to show that they still are.
+    /// The same watcher, which records active agents in this journal. The given agents were active before a restart: each has one
+    /// timeout to send a sign of life.
     pub(crate) fn remembering(self, journal: Journal, active: Vec<AgentId>) -> Self {
         let deadline = self.deadline();
         for agent in active {
@@ -201,7 +201,7 @@ impl Watcher {
         self.watch_if(look, agent);
     }
 
-    /// Another node heard the agent. It also tells so, if that is news.
+    /// Another node heard the agent. If that is a change, that node publishes it too.
     fn heard(&self, agent: &AgentId) {
         let times = (self.now(), self.deadline());
         let publish = |active| self.publish_after(agent, active, Reason::Silent, FOR_OTHERS);
@@ -209,18 +209,18 @@ impl Watcher {
         self.watch_if(look, agent);
     }
 
-    /// Another node got data of the agent.
+    /// Another node received data of the agent.
     fn heard_data(&self, agent: &AgentId) {
         self.table.heard_data(agent, self.deadline());
     }
 
-    /// Receivers were told by another node that the agent is active.
+    /// Another node told receivers that the agent is active.
     fn is_active_elsewhere(&self, agent: &AgentId, since: Timestamp) {
         let look = self.table.told_active(agent, since, (self.now(), self.deadline()));
         self.watch_if(look, agent);
     }
 
-    /// Receivers were told by another node that the agent is inactive.
+    /// Another node told receivers that the agent is inactive.
     fn is_inactive_elsewhere(&self, agent: &AgentId) {
         let look = self.table.told_inactive(agent, self.now());
         self.watch_if(look, agent);
@@ -244,8 +244,8 @@ impl Watcher {
         next().or_else(next)
     }
 
-    /// The link over which these agents spoke is gone: those that spoke nowhere else since are inactive. A few at once; many in
-    /// parts, so that others are served in between.
+    /// The link is closed: those of its agents that have used no other link since are inactive. Few agents are reported at once; many
+    /// are reported in parts, so that other work proceeds in between.
     fn all_gone(&self, agents: HashSet<AgentId>, via: Via) {
         if agents.len() <= AT_ONCE {
             agents.iter().for_each(|agent| self.gone(agent, via));
@@ -270,7 +270,7 @@ impl Watcher {
         self.table.active()
     }
 
-    /// Reports the silent, until it is dropped. Cancel safe.
+    /// Reports silent agents until dropped. Cancel safe.
     pub(crate) async fn run(&self) {
         tokio::join!(self.notice_silence(), self.let_links_go(), self.follow_others());
     }
@@ -298,7 +298,8 @@ impl Watcher {
         }
     }
 
-    /// A process that was stopped (by a signal, a suspended machine, a migration) heard no agent meanwhile. That time does not count.
+    /// A process that was stopped (by a signal, a suspended machine, a migration) received nothing meanwhile. That time does not
+    /// count as silence.
     fn excuse_pause(&self, since_last: Duration) {
         if since_last >= PAUSE {
             self.lost.fetch_add(ticks(since_last - TICK), Relaxed);
@@ -335,8 +336,8 @@ impl Watcher {
         }
     }
 
-    /// Tells the receivers, and returns since when it is so. Runs under the lock of the agent's entry, so that they hear of changes
-    /// in their order.
+    /// Tells the receivers, and returns the time of the change. Runs under the lock of the agent's entry, so that receivers see its
+    /// changes in order.
     fn publish(&self, agent: &AgentId, active: bool) -> Timestamp {
         self.publish_after(agent, active, Reason::Left, Duration::ZERO)
     }
@@ -348,7 +349,7 @@ impl Watcher {
         self.publish_after(agent, active, Reason::Silent, turn)
     }
 
-    /// In a cluster the change is told after this time, if it is still one that the other nodes have not told.
+    /// In a cluster the change is published after this time, if it is still true and no other node has published it.
     fn publish_after(
         &self,
         agent: &AgentId,
@@ -383,19 +384,19 @@ impl Watcher {
         wheel.insert(look.at, agent, look.generation);
     }
 
-    /// The tick of this moment.
+    /// The current tick.
     fn now(&self) -> u64 {
         ticks(self.begin.elapsed()).saturating_sub(self.lost.load(Relaxed))
     }
 
-    /// The first tick at which an agent that speaks now has been silent for too long.
+    /// The first tick at which an agent that is heard now has been silent for too long.
     fn deadline(&self) -> u64 {
         let at = ticks(self.begin.elapsed() + self.timeout) + 1;
         at.saturating_sub(self.lost.load(Relaxed))
     }
 }
 
-/// How many whole ticks there are in this time.
+/// The number of whole ticks in this time.
 fn ticks(time: Duration) -> u64 {
     (time.as_millis() / TICK.as_millis()) as u64
 }

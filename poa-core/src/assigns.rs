@@ -1,4 +1,4 @@
-//! Values that plugins add to a message and that are kept with it.
+//! Values that plugins add to a message and that are stored with it.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 /// The most bytes that the assigns of a message take, written as JSON.
 const LIMIT: usize = 4096;
 
-/// String keys with JSON values that plugins add to a message: where it came from, how it is to be routed.
+/// String keys with JSON values that plugins add to a message: its origin, for example, or routing information.
 ///
 /// They are stored with the message and reach every receiver, in this process, in a shared library, in a child process and on other
 /// machines. At most 4 KiB, written as JSON.
@@ -21,12 +21,12 @@ struct Inner {
     size: usize,
 }
 
-/// The assigns of a message would take too much room.
+/// The assigns of a message are too large.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the assigns of a message take at most {LIMIT} bytes as JSON; these take {0}")]
 pub struct AssignsTooLarge(usize);
 
-/// Why bytes cannot be read as assigns.
+/// The reason why bytes cannot be read as assigns.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAssigns {
@@ -45,7 +45,7 @@ impl Assigns {
         Self(None)
     }
 
-    /// The same with this value in place of the one of this key, if there was one.
+    /// The same assigns with this key set to this value.
     ///
     /// # Errors
     /// When all of them would take more than 4 KiB.
@@ -70,13 +70,13 @@ impl Assigns {
         self.0.iter().flat_map(|inner| &inner.values).map(|(key, value)| (key.as_str(), value))
     }
 
-    /// Whether there are none.
+    /// Whether there are no assigns.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
-    /// Their length as JSON text; 0 when there are none.
+    /// The length of the assigns as JSON text; 0 when there are none.
     #[must_use]
     pub fn size(&self) -> usize {
         self.0.as_ref().map_or(0, |inner| inner.size)
@@ -88,7 +88,7 @@ impl Assigns {
         self.0.as_ref().map(|inner| text(&inner.values)).unwrap_or_default()
     }
 
-    /// From JSON text, as [`to_json`](Self::to_json) writes it.
+    /// Reads JSON text that [`to_json`](Self::to_json) wrote.
     ///
     /// # Errors
     /// When it is not a JSON object, or too large.

@@ -1,6 +1,7 @@
-//! What handlers ask about those who call them.
+//! The interface through which handlers authenticate clients.
 //!
-//! The core only knows the question; who answers it (users in a database, a directory, a fixed list) is the embedder's choice.
+//! The core only defines the interface; the embedder chooses the implementation (users in a database, a directory, a fixed
+//! list).
 
 use std::net::IpAddr;
 
@@ -9,29 +10,30 @@ use tokio::sync::watch;
 
 use crate::{AgentId, BoxError};
 
-/// Decides who may speak.
+/// Decides which clients may send.
 #[async_trait]
 pub trait Authenticator: Send + Sync + 'static {
-    /// Who presents this token.
+    /// The identity that this token proves.
     ///
-    /// On the path of every request: must not block and should not wait for anything. What it answers holds at the moment
-    /// of the call; it may change with the next [revocation](Self::revocations).
+    /// On the path of every request: must not block and should not wait. The answer holds at the moment of the call; it may
+    /// change with the next [revocation](Self::revocations).
     ///
     /// # Errors
-    /// When the token gives no right to speak.
+    /// When the token does not permit sending.
     fn verify(&self, token: &str) -> Result<Principal, AuthError>;
 
-    /// Makes a token for a user who presents a password.
+    /// Creates a token for a user who presents a password.
     ///
-    /// Cancel safe: a call that is dropped has made no token.
+    /// Cancel safe: a call that is dropped has created no token.
     ///
     /// # Errors
-    /// When name or password are wrong, the user is inactive, or too many are asking.
+    /// When name or password are wrong, the user is inactive, or too many logins are in progress.
     async fn login(&self, user: &str, password: &str) -> Result<String, AuthError>;
 
-    /// As [`login`](Self::login), for a user at this address, so that those who guess passwords there do not hold up others.
+    /// As [`login`](Self::login), for a user at this address, so that password guessing from one address does not delay other
+    /// users.
     ///
-    /// Cancel safe: a call that is dropped has made no token.
+    /// Cancel safe: a call that is dropped has created no token.
     ///
     /// # Errors
     /// As [`login`](Self::login).
@@ -45,50 +47,50 @@ pub trait Authenticator: Send + Sync + 'static {
         self.login(user, password).await
     }
 
-    /// A counter that moves whenever a token may have stopped to be valid before its time.
+    /// A counter that increases whenever a token may have become invalid before its expiry.
     ///
-    /// Long-lived connections watch it, and verify their token again when it moves.
+    /// Handlers watch it for long-lived connections, and verify their tokens again when it increases.
     fn revocations(&self) -> watch::Receiver<u64>;
 }
 
-/// Somebody who may speak.
+/// An authenticated user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Principal {
     /// The name of the user.
     pub user: std::sync::Arc<str>,
-    /// The only agent this user may speak for; any agent when absent.
+    /// The only agent this user may send for; any agent when absent.
     pub agent: Option<AgentId>,
 }
 
 impl Principal {
-    /// A user who may speak for `agent` alone, or for any agent.
+    /// A user who may send for `agent` alone, or for any agent.
     #[must_use]
     pub fn new(user: impl Into<std::sync::Arc<str>>, agent: Option<AgentId>) -> Self {
         Self { user: user.into(), agent }
     }
 
-    /// True when this user may speak for the agent with this id.
+    /// Whether this user may send for the agent with this id.
     #[must_use]
     pub fn may_speak_for(&self, agent: &str) -> bool {
         self.agent.as_ref().is_none_or(|bound| bound.as_str() == agent)
     }
 }
 
-/// Why somebody may not speak.
+/// The reason why a client may not send.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
-    /// The token is genuine, but its time has passed.
+    /// The token is genuine but has expired.
     #[error("the token has expired")]
     Expired,
     /// The token, or name and password, are not valid.
     #[error("not authorised")]
     Unauthorized,
-    /// Too many are being verified at once; try again later.
+    /// Too many logins are being verified; try again later.
     #[error("too many logins at once")]
     Busy,
-    /// The question could not be answered.
+    /// The credentials could not be verified.
     #[error("cannot verify credentials")]
     Unavailable(#[source] BoxError),
 }

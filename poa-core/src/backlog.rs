@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Duration, Size};
 
-/// How many messages a receiver gets at once, and how long the first of them waits for others.
+/// The size of a receiver's batches, and how long the first message of a batch waits for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -23,24 +23,24 @@ impl Default for BatchLimits {
     }
 }
 
-/// How far a receiver may fall behind.
+/// The limits of a receiver's backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Backlog {
-    /// The most bytes that may wait for this receiver. If not set: with the log engine half of what the log has of the disk, which
-    /// is what is free and what the log takes at the start; with the memory engine 64 MiB.
+    /// The most bytes that may wait for this receiver. Default: with the log engine half the disk space available to the log, which
+    /// is the free space plus the size of the log at the start; with the memory engine 64 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_bytes: Option<Size>,
-    /// How long a message may wait for this receiver before it is given to it. If not set: for as long as it takes.
+    /// How long a message may wait for this receiver before it is delivered. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
-    /// The most bytes of the log that may be kept on the disk because of this receiver: all that came after the oldest message it
-    /// has not confirmed, messages for others included. If not set: half of what the log has of the disk, or `max_bytes` if that is
-    /// more. With the memory engine it means nothing.
+    /// The most bytes of the log that may be kept on the disk because of this receiver: everything after the oldest message that it
+    /// has not confirmed, including messages for other receivers. Default: half the disk space available to the log, or `max_bytes`
+    /// if that is more. Not used with the memory engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_log: Option<Size>,
-    /// What happens when one of the three is reached.
+    /// The action when one of the three limits is reached.
     pub when_full: WhenFull,
 }
 
@@ -51,10 +51,10 @@ impl Default for Backlog {
 }
 
 impl Backlog {
-    /// What may wait in memory, if nothing else was said.
+    /// The limit in memory if none is configured.
     const IN_MEMORY: Size = Size::bytes(64 << 20);
 
-    /// The same with every bound set that is not a time: `disk` is what the log has of the disk, if there is one.
+    /// The same limits with the default for every absent size; `disk` is the disk space available to the log, if there is a log.
     #[must_use]
     pub fn resolved(self, disk: Option<u64>) -> Self {
         let share = disk.map(|disk| Size::bytes(disk / 2));
@@ -64,18 +64,18 @@ impl Backlog {
     }
 }
 
-/// What happens when the backlog of a receiver is full.
+/// The action when the backlog of a receiver is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// New messages for this receiver are refused, so that the agents keep them, until it has caught up. At `max_log` all new
-    /// messages are, because each of them would take more of the disk.
+    /// New messages for this receiver are refused, so that agents keep them, until it has caught up. At `max_log` all new messages
+    /// are refused, because each of them would take more of the disk.
     Refuse,
     /// This receiver skips its oldest messages, counted; the others are not affected.
     Skip,
-    /// The oldest messages of this receiver become dead letters, to be replayed later; the others are not affected. New
-    /// messages are refused only while dead letters cannot be kept as fast as they come.
+    /// The oldest messages of this receiver become dead letters, to be replayed later; other receivers are not affected. New
+    /// messages are refused only while dead letters cannot be kept as fast as they arise.
     DeadLetter,
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_bound_is_set_by_the_disk_or_by_hand() {
+    fn every_limit_is_set_by_the_disk_or_the_configuration() {
         let bounds = |backlog: Backlog, disk| {
             let found = backlog.resolved(disk);
             (found.max_bytes.map(Size::get), found.max_log.map(Size::get))

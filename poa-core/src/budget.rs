@@ -1,4 +1,4 @@
-//! One bound on the memory that requests hold, for a whole host.
+//! One limit on the memory that requests hold, for a whole host.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -41,7 +41,7 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes reserved from a [`MemoryBudget`]; given back on drop.
+/// Bytes reserved from a [`MemoryBudget`]; released on drop.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Inner>,
@@ -49,7 +49,7 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Reserves `bytes` more; false, and nothing reserved, when the budget has not that much left.
+    /// Reserves `bytes` more; returns false, and reserves nothing, if the budget has less left.
     #[must_use]
     pub fn grow(&mut self, bytes: u64) -> bool {
         let limit = self.budget.limit;
@@ -73,7 +73,7 @@ mod tests {
     use super::MemoryBudget;
 
     #[test]
-    fn is_shared_bounded_and_given_back() {
+    fn is_shared_limited_and_released() {
         let budget = MemoryBudget::new(10);
         let (mut one, mut two) = (budget.reservation(), budget.reservation());
         assert!(one.grow(6) && two.grow(4));

@@ -1,4 +1,4 @@
-//! The way from handlers to the engine.
+//! The path from handlers to the engine.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::engine::{Drafts, Engine, Receipt, Refused, SendError};
 use crate::rates::RateLimiter;
 use crate::{Activity, DataTypes, Draft, Rates};
 
-/// Checks what handlers send, and gives it to the engine.
+/// Checks drafts from handlers and passes them to the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Bus {
     engine: Arc<dyn Engine>,
@@ -19,7 +19,7 @@ impl Bus {
         Self { engine, types, rates: None }
     }
 
-    /// The same, which refuses what comes faster than this.
+    /// The same bus, which refuses messages above these rates.
     pub(crate) fn with_rates(self, rates: Rates) -> Self {
         Self { rates: RateLimiter::new(rates).map(Arc::new), ..self }
     }
@@ -36,7 +36,7 @@ impl Bus {
         self.rates.as_ref().map_or(Ok(()), |rates| rates.admit(messages))
     }
 
-    /// As [`publish`](Self::publish), but waits for room while messages are refused for now.
+    /// As [`publish`](Self::publish), but waits while messages are refused with a transient error.
     pub(crate) async fn publish_when_ready(
         &self,
         mut messages: Drafts,
@@ -66,7 +66,7 @@ impl Bus {
     }
 }
 
-/// A data type of another host has the number of another type here.
+/// A data type of another host has the index of a different type here.
 pub(crate) fn check_types(types: &DataTypes, messages: &[Draft]) -> Result<(), Refused> {
     match messages.iter().find(|draft| !types.is_own(draft.data_type())) {
         Some(foreign) => Err(Refused::ForeignDataType(foreign.data_type().name().to_owned())),

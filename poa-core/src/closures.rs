@@ -11,8 +11,8 @@ use crate::{
 
 /// A factory of receivers that call `receive` with each batch. For [`HostBuilder::receiver_from`](crate::HostBuilder::receiver_from).
 ///
-/// The closure is called by one task at a time. Everything that a receiver promises holds for it: `Ok` confirms the batch, and a batch
-/// may come again.
+/// The closure is called by one task at a time. The contract of [`Receiver`](crate::Receiver) applies: `Ok` confirms the batch, and a
+/// batch may be delivered again.
 ///
 /// ```
 /// use poa_core::{Host, ReceiverOptions, receiver_fn};
@@ -39,7 +39,7 @@ where
 
 /// A factory of handlers that run `run` once. For [`HostBuilder::handler_from`](crate::HostBuilder::handler_from).
 ///
-/// The future has to end soon after [`HandlerContext::shutdown`] fires, as [`CustomHandler::run`] says.
+/// The future has to end soon after [`HandlerContext::shutdown`] fires; see [`CustomHandler::run`].
 ///
 /// ```
 /// use poa_core::{Host, handler_fn};

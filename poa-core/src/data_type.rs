@@ -1,11 +1,11 @@
-//! The kinds of metrics a host accepts.
+//! The data types that a host accepts.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The type of a metric, such as `ethereum_metrics`: a name declared in the configuration.
+/// The data type of a message, such as `ethereum_metrics`: a name declared in the configuration.
 ///
-/// Interned: the host makes one per declared name, and clones share it.
+/// Interned: the host creates one per declared name, and clones share it.
 #[derive(Clone)]
 pub struct DataType {
     index: u16,
@@ -19,8 +19,7 @@ impl DataType {
         &self.name
     }
 
-    /// The place of this type in the host's list.
-    /// The place of the type among those of its host.
+    /// The index of the type in its host's list.
     #[must_use]
     pub fn index(&self) -> usize {
         usize::from(self.index)
@@ -61,7 +60,7 @@ impl DataTypes {
     /// Interns the given names.
     ///
     /// # Errors
-    /// When a name is empty, longer than 255 bytes, holds a control character or stands twice, or when there are more than 128.
+    /// When a name is empty, longer than 255 bytes, holds a control character or occurs twice, or when there are more than 128.
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, InvalidDataType> {
         let mut types: Vec<DataType> = Vec::new();
         for name in names {
@@ -73,14 +72,13 @@ impl DataTypes {
         Ok(Self(types.into()))
     }
 
-    /// The data type of this name, if it was declared.
+    /// The data type of this name, if it is declared.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&DataType> {
         self.0.iter().find(|known| known.name() == name)
     }
 
-    /// Whether this is one of these very types, and not only one of the same name.
-    /// Whether a type is one of these, and not one of the same name of another host.
+    /// Whether the type belongs to this list, and not to another host's under the same name.
     #[must_use]
     pub fn is_own(&self, data_type: &DataType) -> bool {
         let own = self.0.get(data_type.index());
@@ -112,7 +110,7 @@ fn check(name: &str, known: &[DataType]) -> Result<(), InvalidDataType> {
     if known.len() == MAX_TYPES { Err(InvalidDataType::TooMany) } else { Ok(()) }
 }
 
-/// Why a list of names is no list of data types.
+/// The reason why a list of names is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDataType {
@@ -121,7 +119,7 @@ pub enum InvalidDataType {
         "{0:?} cannot name a data type: a name has 1 to {MAX_NAME} bytes and no control characters"
     )]
     Name(String),
-    /// The name stands twice.
+    /// The name occurs twice.
     #[error("data type `{0}` is declared twice")]
     Duplicate(String),
     /// There are more than 128 names.
@@ -145,7 +143,7 @@ impl TypeSet {
         self.0 >> data_type.index() & 1 == 1
     }
 
-    /// Whether the set has no type.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
@@ -177,14 +175,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_what_was_declared() {
+    fn finds_declared_types() {
         let types = DataTypes::new(["a", "b"]).unwrap();
         assert_eq!(types.get("b").unwrap().name(), "b");
         assert!(types.get("B").is_none());
     }
 
     #[test]
-    fn refuses_bad_lists() {
+    fn refuses_invalid_lists() {
         assert_eq!(DataTypes::new(["a", "a"]).unwrap_err(), InvalidDataType::Duplicate("a".into()));
         assert_eq!(DataTypes::new([""]).unwrap_err(), InvalidDataType::Name(String::new()));
         let many = (0..129).map(|n| n.to_string());
@@ -192,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_holds_the_last_possible_type() {
+    fn a_set_can_hold_the_type_of_the_highest_index() {
         let types = DataTypes::new((0..128).map(|n| n.to_string())).unwrap();
         let last = types.get("127").unwrap();
         let mut set = TypeSet::default();

@@ -1,4 +1,4 @@
-//! Messages that can never be delivered.
+//! Messages that cannot be delivered.
 
 use std::sync::Arc;
 
@@ -6,26 +6,26 @@ use async_trait::async_trait;
 
 use crate::{BoxError, Message, Timestamp};
 
-/// A message that one receiver can never be given.
+/// A message that cannot be delivered to one receiver.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DeadLetter {
     /// The receiver that it was for.
     pub receiver: Arc<str>,
-    /// The message, as it was.
+    /// The message, unchanged.
     pub message: Message,
-    /// Why it cannot be delivered.
+    /// The reason why it cannot be delivered.
     pub reason: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// When it was tried first.
+    /// The time of the first attempt.
     pub first_attempt: Timestamp,
-    /// When it was set aside.
+    /// The time at which it was dead-lettered.
     pub set_aside: Timestamp,
 }
 
 impl DeadLetter {
-    /// A letter that was tried once, and set aside now.
+    /// A letter after one attempt, dead-lettered now.
     #[must_use]
     pub fn new(receiver: impl Into<Arc<str>>, message: Message, reason: impl Into<String>) -> Self {
         let (receiver, reason, now) = (receiver.into(), reason.into(), Timestamp::now());
@@ -33,14 +33,15 @@ impl DeadLetter {
     }
 }
 
-/// Keeps dead letters.
+/// Stores dead letters.
 #[async_trait]
 pub trait DeadLetters: Send + Sync + 'static {
-    /// Keeps these letters. When this returns, they are safe; the receiver goes on only then.
+    /// Stores these letters. When this returns, they are durable; only then does delivery to the
+    /// receiver continue.
     ///
-    /// The same letter may come again, after a crash or after it was replayed in vain.
+    /// The same letter may be given again, after a crash or after a failed replay.
     ///
     /// # Errors
-    /// When they cannot be kept now. The host tries again, for as long as it takes.
+    /// When they cannot be stored now. The host retries without limit.
     async fn keep(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError>;
 }

@@ -1,4 +1,4 @@
-//! Brings what a subscription hands out to its receiver: at least once, in order, whatever the receiver does.
+//! Delivers the events of a subscription to its receiver: at least once, in order, whatever the receiver does.
 
 mod attempt;
 mod in_hand;
@@ -32,7 +32,7 @@ use runs::{Run, runs};
 pub(crate) use set_aside::Reports;
 pub(crate) use shed::Shedding;
 
-/// One receiver and everything needed to keep it going.
+/// One receiver and everything needed to keep it running.
 pub(crate) struct Delivery {
     pub(crate) subscription: Arc<dyn Subscription>,
     pub(crate) factory: ReceiverFactory,
@@ -46,7 +46,7 @@ pub(crate) struct Delivery {
     pub(crate) stopping: CancellationToken,
     /// Fires when another delivery takes over, or the receiver is removed.
     pub(crate) retired: CancellationToken,
-    /// What the receiver is started with.
+    /// The context that the receiver is started with.
     pub(crate) context: ReceiverContext,
     pub(crate) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(crate) reports: Reports,
@@ -56,15 +56,15 @@ pub(crate) struct Delivery {
     pub(crate) replays: mpsc::Receiver<Replay>,
 }
 
-/// Messages that shall be delivered again, and who wants to know how it went.
+/// Messages to deliver again, and the channel for the result.
 #[derive(Debug)]
 pub(crate) struct Replay {
     pub(crate) messages: Vec<Message>,
-    /// Told the ids of those that were set aside again.
+    /// Receives the ids of the messages that were dead-lettered again.
     pub(crate) done: oneshot::Sender<Vec<MessageId>>,
 }
 
-/// What a receiver has done, for `/metrics` and `/status`.
+/// The work of a receiver, for `/metrics` and `/status`.
 #[derive(Debug)]
 pub(crate) struct Counts {
     pub(crate) delivered: Counter,
@@ -81,26 +81,26 @@ impl Counts {
         let counter = |name, help| telemetry.counter(name, help, &labels);
         Arc::new(Self {
             delivered: counter("receiver_delivered_messages", "Messages delivered"),
-            retried: counter("receiver_retried_attempts", "Attempts that failed and were repeated"),
+            retried: counter("receiver_retried_attempts", "Attempts that failed and were retried"),
             dead_lettered: counter(
                 "receiver_dead_lettered_messages",
-                "Messages set aside: they can never be delivered, or the backlog was full",
+                "Messages dead-lettered: they cannot be delivered, or the backlog was full",
             ),
             subscription: SubscriptionCounts::new(telemetry, name),
             restarts: counter("receiver_restarts", "Times the receiver was restarted"),
             seconds: telemetry.histogram(
                 "receiver_attempt_seconds",
-                "How long the receiver took for a batch",
+                "Duration of a receiver's call for a batch",
                 &labels,
             ),
         })
     }
 }
 
-/// A receiver's other side may ask for a longer wait; no longer than this is granted.
+/// The longest wait that is granted when the destination of a receiver asks for one.
 const MOST_ASKED: Duration = Duration::from_secs(300);
 
-/// What a receiver is given to do.
+/// The next task of a receiver.
 enum Work {
     Batch(Batch),
     Replay(Replay),
@@ -108,7 +108,7 @@ enum Work {
 
 impl Delivery {
     /// Delivers until the engine is closed and everything was delivered, then terminates the receiver. Ends sooner when it is retired:
-    /// what is in hand is then given back.
+    /// events in flight are then given back.
     pub(crate) async fn run(mut self) {
         let retired = self.retired.clone();
         let out_of_time = async {
@@ -122,7 +122,7 @@ impl Delivery {
         };
         if cut_off {
             self.subscription.give_back();
-            // A call was dropped in its middle, so the instance may be in any state.
+            // A call was dropped before it completed, so the state of the instance is unknown.
             let broken = self.receiver.take();
             self.discard(broken);
         }
@@ -160,8 +160,9 @@ impl Delivery {
         }
     }
 
-    /// What comes next; tells the receiver once that the host is stopping, which it may have been too busy to hear at once. It may also
-    /// have nothing left to do before it hears of the stop, as the bus is closed at that moment: it is told all the same.
+    /// Returns the next task; notifies the receiver once that the host is stopping, which it may have been too busy to hear
+    /// immediately. The bus is closed at the same moment, so the subscription may end before the notification: it is sent in that case
+    /// as well.
     async fn next(&mut self, told: &mut bool) -> Option<Work> {
         while !*told {
             tokio::select! {
@@ -192,7 +193,7 @@ impl Delivery {
         let numbered = (0..).zip(replay.messages.iter().cloned()).collect();
         let failed = self.deliver_messages(numbered).await;
         let failed = failed.into_iter().map(|n| replay.messages[n as usize].id()).collect();
-        // Whoever asked may have gone; the letters that failed are kept all the same.
+        // The caller may be gone; the letters that failed are kept all the same.
         let _ = replay.done.send(failed);
     }
 
@@ -207,7 +208,7 @@ impl Delivery {
         }
     }
 
-    /// Delivers everything in the batch that can be; returns the positions of what cannot.
+    /// Delivers every message of the batch that can be delivered; returns the positions of the others.
     async fn deliver(&mut self, batch: Batch) -> Vec<u64> {
         let mut failed = Vec::new();
         for run in runs(batch) {
@@ -247,11 +248,11 @@ impl Delivery {
         self.counts.dead_lettered.inc_by(changes.len() as u64);
         if let Some(Activity { agent_id: agent, active, .. }) = changes.first() {
             let (receiver, changes) = (self.build.name(), changes.len());
-            tracing::error!(receiver, changes, first = %agent, active, "changes of activity set aside: {failure}");
+            tracing::error!(receiver, changes, first = %agent, active, "changes of activity dropped, they cannot be delivered: {failure}");
         }
     }
 
-    /// One call of `metrics_received`, with everything that can go wrong with it.
+    /// One call of `metrics_received`, with every way in which it can fail.
     async fn try_messages(&mut self, messages: &[Message]) -> Result<(), Failure> {
         let timeout = self.options.timeout.get();
         self.ensure_running().await;
@@ -301,7 +302,7 @@ impl Delivery {
         tracing::warn!(receiver = self.build.name(), "{failure}");
     }
 
-    /// After a panic or a call that was cut off, the instance may be in any state: the next one starts anew.
+    /// After a panic or a call that was cut off the state of the instance is unknown: the next call builds a new one.
     fn drop_if_broken(&mut self, failure: &Failure) {
         if failure.breaks() {
             let broken = self.receiver.take();
@@ -309,15 +310,18 @@ impl Delivery {
         }
     }
 
-    /// A destructor that panics must not take the supervisor with it.
+    /// A destructor that panics must not end the supervisor.
     fn discard(&self, broken: Option<Box<dyn Receiver>>) {
         let dropped = std::panic::AssertUnwindSafe(move || drop(broken));
         if std::panic::catch_unwind(dropped).is_err() {
-            tracing::warn!(receiver = self.build.name(), "panicked while it was dropped");
+            tracing::warn!(
+                receiver = self.build.name(),
+                "the receiver panicked while it was dropped"
+            );
         }
     }
 
-    /// The running instance, built anew if need be: again and again, for as long as it takes.
+    /// The running instance, rebuilt if necessary; retries without limit.
     async fn ensure_running(&mut self) -> &mut dyn Receiver {
         while self.receiver.is_none() {
             self.status.enter(Phase::Restarting);
@@ -352,7 +356,7 @@ impl Delivery {
         }
     }
 
-    /// Starts an instance, and gives it back unless that failed.
+    /// Starts an instance, and returns it unless that failed.
     async fn start(&mut self, mut receiver: Box<dyn Receiver>) -> Option<Box<dyn Receiver>> {
         let (timeout, context) = (self.options.timeout.get(), self.context.clone());
         match attempt(timeout, async { receiver.start(context).await }).await {
@@ -368,7 +372,7 @@ impl Delivery {
 
 impl Drop for Delivery {
     fn drop(&mut self) {
-        // Another delivery that took over answers for what is left.
+        // Another delivery that took over is responsible for the rest.
         if !self.retired.is_cancelled() {
             self.subscription.abandon();
         }

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-/// An error and what caused it, on one line.
+/// An error and its causes, on one line.
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Some libraries print the source and return it as well.
+        // Some libraries include the source in their text and return it as well.
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
@@ -34,7 +34,7 @@ pub fn panic_message(panic: &(dyn Any + Send)) -> String {
         .to_owned()
 }
 
-/// Why a call of a plugin did not return.
+/// The reason why a call of a plugin did not return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupted {
     Panicked(String),
@@ -52,9 +52,9 @@ impl fmt::Display for Interrupted {
     }
 }
 
-/// Runs a call of a plugin for at most `timeout`; a panic stays inside.
+/// Runs a call of a plugin for at most `timeout`; panics are contained.
 ///
-/// The call is to be made within the future given here, so that a panic before its first `await` stays inside as well.
+/// Create the call inside this future, so that a panic before its first `await` is contained as well.
 pub(crate) async fn guarded<T>(
     timeout: Duration,
     call: impl Future<Output = T>,
@@ -64,13 +64,13 @@ pub(crate) async fn guarded<T>(
         .unwrap_or(Err(Interrupted::TimedOut(timeout)))
 }
 
-/// Runs a call of a plugin to its end; a panic stays inside.
+/// Runs a call of a plugin to its end; panics are contained.
 pub(crate) async fn unpanicked<T>(call: impl Future<Output = T>) -> Result<T, Interrupted> {
     let caught = AssertUnwindSafe(call).catch_unwind().await;
     caught.map_err(|panic| Interrupted::Panicked(panic_message(&*panic)))
 }
 
-/// Runs a short call of a plugin, or gives the default value if it panics.
+/// Runs a short call of a plugin; returns the default value if it panics.
 pub(crate) fn or_default<T: Default>(call: impl FnOnce() -> T) -> T {
     std::panic::catch_unwind(AssertUnwindSafe(call)).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! A map from types to values, for what plugins share without the core knowing it.
+//! A map from types to values, for data that plugins share without the core knowing its types.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 /// At most one value of each type.
 ///
-/// Messages carry one as `assigns`; the host offers one to every plugin as its resources. Cloning shares the values.
+/// Messages carry one as `extensions`; the host offers one to every plugin as its resources. Cloning shares the
+/// values.
 #[derive(Clone, Default)]
 pub struct Extensions(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 
@@ -18,17 +19,17 @@ impl Extensions {
         Self::default()
     }
 
-    /// Puts a value in, in place of one of the same type.
+    /// Inserts a value, replacing one of the same type.
     pub fn insert<T: Any + Send + Sync>(&mut self, value: T) {
         self.0.insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    /// Adds every value of the others, in place of one of the same type.
+    /// Inserts every value of the others, replacing those of the same types.
     pub fn extend(&mut self, others: &Self) {
         self.0.extend(others.0.iter().map(|(id, value)| (*id, value.clone())));
     }
 
-    /// The value of this type, if there is one.
+    /// The value of this type, if present.
     #[must_use]
     pub fn get<T: Any>(&self) -> Option<&T> {
         self.0.get(&TypeId::of::<T>())?.downcast_ref()

@@ -1,11 +1,11 @@
-//! Files and directories for their owner alone.
+//! Files and directories that only their owner can access.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// Options to open a file that only its owner can read and write, should it be created.
+/// Options that, if they create a file, make it readable and writable for its owner only.
 #[must_use]
 pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -13,10 +13,10 @@ pub fn private() -> OpenOptions {
     options
 }
 
-/// Makes a directory that only its owner can use, and those above it, and syncs their names where the file system can do that.
+/// Creates a directory that only its owner can use, and its parents, and syncs their entries if the file system supports that.
 ///
 /// # Errors
-/// When it cannot be made.
+/// When it cannot be created.
 pub fn make_private_dir(path: &Path) -> io::Result<()> {
     let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists());
     let made: Vec<_> = std::iter::once(path).chain(missing).collect();
@@ -25,8 +25,8 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A directory that cannot be synced (closed to those who may only pass through, or on a file system without it) is as durable as
-/// that file system makes it; the engine that stores messages there checks its own.
+/// If a directory cannot be synced (because its permissions only allow traversal, or the file system does not support it), it is
+/// as durable as that file system makes it; the engine that stores messages there does its own checks.
 fn sync_names(dir: &Path) {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let synced = File::open(dir).and_then(|dir| dir.sync_all());

@@ -1,4 +1,4 @@
-//! The inward side: handlers speak a protocol to the outside and turn what they hear into messages.
+//! Handlers: plugins that speak a protocol to clients and turn what they receive into messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,26 +14,26 @@ use crate::relay::Relay;
 use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, MemoryBudget, Observer, PluginError};
 
-/// Brings messages into the host.
+/// Speaks a protocol to clients and sends what it receives as messages into the host.
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "a handler implements `poa_core::CustomHandler`")]
 pub trait CustomHandler: Send + 'static {
     /// Serves until told to stop.
     ///
-    /// When [`HandlerContext::shutdown`] fires: accept nothing new, answer what was taken, return `Ok`. The time for that is
-    /// bounded; afterwards the future is dropped. Tasks it spawned must end with it.
+    /// When [`HandlerContext::shutdown`] fires: accept nothing new, answer the requests in flight, return `Ok`. The time for that is
+    /// limited; afterwards the future is dropped. Tasks it spawned must end with it.
     ///
     /// # Errors
-    /// An error, a panic, or returning before being told to, ends this instance; the host builds a new one.
+    /// An error, a panic or an early return ends this instance; the host builds a new one.
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError>;
 
-    /// Where people reach this handler: `http://127.0.0.1:4002`. Known once it is built.
+    /// The address of this handler for clients: `http://127.0.0.1:4002`. Known once it is built.
     fn endpoints(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// What a host offers to a running handler. Cloning is cheap.
+/// The interface of a host to a running handler. Cloning is cheap.
 #[derive(Clone)]
 pub struct HandlerContext {
     pub(crate) name: Arc<str>,
@@ -41,7 +41,7 @@ pub struct HandlerContext {
     pub(crate) services: Arc<Services>,
 }
 
-/// What all handlers of a host share.
+/// The state that all handlers of a host share.
 pub(crate) struct Services {
     pub(crate) way: Way,
     pub(crate) activity: ActivityMonitor,
@@ -67,17 +67,17 @@ impl HandlerContext {
 
     /// Sends a message to every receiver that subscribes to its data type.
     ///
-    /// Returns at once. Await the [`Receipt`] to learn when the message is as safe as `ack` promises; it tells the id that the message
-    /// got, too.
+    /// Returns immediately. Await the [`Receipt`] to learn when the message has reached the level that `ack` sets; it also has the id
+    /// of the message.
     ///
     /// # Errors
-    /// When a backlog is full, no receiver subscribes, or the host is stopping. The message comes back in the error, and went to no
-    /// receiver.
+    /// When a backlog is full, no receiver subscribes, or the host is stopping. The message is returned in the error, and was
+    /// delivered to no receiver.
     pub fn send_to_receivers(&self, message: Draft) -> Result<Receipt, SendError> {
         self.services.way.send(message.into(), &self.services.data_types)
     }
 
-    /// Sends several messages to the receivers: all of them, or none.
+    /// Sends several messages to the receivers: all of them or none.
     ///
     /// # Errors
     /// As [`send_to_receivers`](Self::send_to_receivers).
@@ -85,7 +85,8 @@ impl HandlerContext {
         self.services.way.send(messages.into(), &self.services.data_types)
     }
 
-    /// Sends messages as [`send_all_to_receivers`](Self::send_all_to_receivers), but waits while they are refused for lack of room.
+    /// Sends messages as [`send_all_to_receivers`](Self::send_all_to_receivers), but waits while they are refused with a transient
+    /// error.
     ///
     /// Cancel safe: a call that is dropped has sent nothing.
     ///
@@ -95,12 +96,12 @@ impl HandlerContext {
         self.services.way.send_when_ready(messages.into(), &self.services.data_types).await
     }
 
-    /// Tells every receiver that an agent is inactive, unless that is known already.
+    /// Tells every receiver that an agent is inactive, unless they were told already.
     pub fn publish_inactive(&self, agent: &AgentId) {
         self.services.activity.bye(agent);
     }
 
-    /// Watches agents for silence.
+    /// Detects agents that fall silent.
     #[must_use]
     pub fn activity(&self) -> &ActivityMonitor {
         &self.services.activity
@@ -112,13 +113,13 @@ impl HandlerContext {
         self.services.authenticator.as_ref()
     }
 
-    /// The bound on the memory that all bodies in hand may take.
+    /// The limit on the memory that all request bodies in flight may take.
     #[must_use]
     pub fn memory(&self) -> &MemoryBudget {
         &self.services.memory
     }
 
-    /// Where to register counters and gauges.
+    /// The registry for counters and gauges.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.services.telemetry
@@ -131,11 +132,11 @@ impl HandlerContext {
     }
 }
 
-/// Where a plugin's messages go.
+/// The destination of a plugin's messages.
 pub(crate) enum Way {
-    /// To the bus of this host.
+    /// The bus of this host.
     Here(Bus),
-    /// To the host that this plugin belongs to.
+    /// The host that this plugin belongs to.
     There(Arc<dyn Relay>),
 }
 
@@ -158,7 +159,7 @@ impl Way {
     ) -> Result<Receipt, SendError> {
         match self {
             Self::Here(bus) => bus.publish_when_ready(messages).await,
-            // The host on the other side bounds what it queues; the plugin's own runtime must not wait for it.
+            // The host on the other side limits what it queues; the plugin's own runtime must not wait for it.
             Self::There(_) => self.send(messages, types),
         }
     }

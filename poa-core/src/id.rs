@@ -1,4 +1,4 @@
-//! Who sent a message, and which message it is.
+//! The ids of agents and messages.
 
 use std::fmt;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl fmt::Display for AgentId {
     }
 }
 
-/// Why a text is no agent id.
+/// The reason why a text is not a valid agent id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAgentId {
@@ -74,8 +74,8 @@ pub enum InvalidAgentId {
 
 /// The id of a message: unique, and sorting by the time the host received it.
 ///
-/// It has the form of a UUID version 7 and displays as one. Receivers use it to store a message once, however often it
-/// is delivered.
+/// It has the form of a UUID version 7 and displays as one. Receivers use it to store a message once, however often it is
+/// delivered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId([u8; 16]);
 
@@ -92,7 +92,7 @@ impl MessageId {
         &self.0
     }
 
-    /// The time in the id. It is that of receipt, unless the clock of the host stood still or stepped back: then it is later.
+    /// The time in the id. It is the time of receipt, or later if the clock of the host stood still or stepped back.
     #[must_use]
     pub fn time(&self) -> Timestamp {
         let bits = u128::from_be_bytes(self.0);
@@ -123,7 +123,7 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// Makes the ids of one bus: strictly increasing, and distinct from those of any other bus.
+/// Generates the ids of one bus: strictly increasing, and distinct from those of any other bus.
 ///
 /// The 74 bits a UUID version 7 leaves free hold the microsecond (10 bits), a counter restarted each microsecond (20 bits) and a
 /// random number drawn once per bus (44 bits).
@@ -138,14 +138,14 @@ const COUNTER_BITS: u32 = 20;
 const NODE_BITS: u32 = 44;
 
 impl IdGenerator {
-    /// Makes ids from now on.
+    /// A generator that starts now.
     #[must_use]
     pub fn new() -> Self {
         let random = uuid::Uuid::new_v4().as_u128();
         Self { micros: 0, counter: 0, node: (random as u64) & ((1 << NODE_BITS) - 1) }
     }
 
-    /// Makes ids that come after every id of this time: those that were made before a restart, if the clock has stepped back
+    /// Generates only ids after every id of this time: ids from before a restart may be ahead of a clock that has stepped back
     /// since.
     #[must_use]
     pub fn after(time: Timestamp) -> Self {
@@ -160,7 +160,7 @@ impl IdGenerator {
 
     /// The next id, for a message received at `now`.
     pub fn next(&mut self, now: Timestamp) -> MessageId {
-        // A clock that stands or steps back must not break the order.
+        // A clock that stands still or steps back must not break the order.
         if now.as_micros() > self.micros {
             self.micros = now.as_micros();
             self.counter = 0;
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_is_no_agent_id() {
+    fn refuses_invalid_agent_ids() {
         assert_eq!(AgentId::new(""), Err(InvalidAgentId::Empty));
         assert_eq!(AgentId::new("a\u{7f}b"), Err(InvalidAgentId::ControlCharacter));
         assert_eq!(AgentId::new("é".repeat(129)), Err(InvalidAgentId::TooLong(258)));
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_go_on_after_those_of_before() {
+    fn ids_continue_after_earlier_ones() {
         let mut before = IdGenerator::new();
         let now = Timestamp::from_micros(5_000_000);
         let made = [before.next(now), before.next(now)];

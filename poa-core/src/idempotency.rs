@@ -1,4 +1,4 @@
-//! Telling a message that is sent again from a new one.
+//! Recognises a message that is sent again.
 
 use std::hash::Hasher as _;
 
@@ -6,15 +6,15 @@ use siphasher::sip::SipHasher13;
 
 use crate::AgentId;
 
-/// The longest key an agent may give, in bytes.
+/// The longest key a client may give, in bytes.
 const MAX_KEY: usize = 255;
 
-/// Stands for a key that an agent gave to one of its messages. The same key of the same agent means the same message.
+/// A digest of the idempotency key of a message. The same key of the same agent identifies the same message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey([u8; 16]);
 
 impl IdempotencyKey {
-    /// The key that `agent` gave. Two agents never share one.
+    /// The digest of a key that `agent` gave. Two agents never share one.
     ///
     /// # Errors
     /// When the key is empty, longer than 255 bytes, or holds a control character.
@@ -25,7 +25,7 @@ impl IdempotencyKey {
         Ok(Self::hash(agent, key, None))
     }
 
-    /// The key of message `index` in a batch that was given one key.
+    /// The key of message `index` in a batch with one key.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -33,14 +33,14 @@ impl IdempotencyKey {
         Self::new(agent, key).map(|_| Self::hash(agent, key, Some(index)))
     }
 
-    /// The same key, given by this user: users who may speak for the same agent do not share keys.
+    /// The same key, given by this user: users who may send for the same agent do not share keys.
     #[must_use]
     pub fn of_user(self, user: &str) -> Self {
         let namespace = uuid::Uuid::from_bytes(self.0);
         Self(uuid::Uuid::new_v5(&namespace, user.as_bytes()).into_bytes())
     }
 
-    /// Kept in the log, so it must stay as it is.
+    /// Stored in the log, so it must never change.
     fn hash(agent: &AgentId, key: &str, index: Option<usize>) -> Self {
         let index = index.map(|index| index.to_string()).unwrap_or_default();
         // Neither an agent id nor a key holds a control character, so this is unambiguous.
@@ -54,30 +54,30 @@ impl IdempotencyKey {
         Self(bytes)
     }
 
-    /// The 16 bytes that stand for the key.
+    /// The 16 bytes of the digest.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 }
 
-/// Tells two messages of the same key apart that do not say the same.
+/// Distinguishes two messages with the same key and different content.
 ///
-/// It lives in memory only: after a restart it is made anew of what the log holds.
+/// It is kept in memory only: after a restart it is computed from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
 impl Fingerprint {
-    /// Of a message without a key, which needs none.
-    /// That of messages without an idempotency key.
+    /// The fingerprint of messages without an idempotency key, which need none.
     pub const NONE: Self = Self(0);
 
-    /// That of a message with this data type and payload. The same in every process and version: nodes of an engine compare them.
+    /// The fingerprint of a message with this data type and payload. The same in every process and version: nodes of an engine
+    /// compare them.
     #[must_use]
     pub fn of(data_type: &str, payload: &[u8]) -> Self {
         let mut hasher = SipHasher13::new();
         hasher.write(data_type.as_bytes());
-        // No name has this byte, so the two parts cannot run into each other.
+        // No name contains this byte, so the boundary between the two parts is unambiguous.
         hasher.write_u8(0xff);
         hasher.write(payload);
         Self(hasher.finish())
@@ -90,7 +90,7 @@ impl Fingerprint {
     }
 }
 
-/// A text is no idempotency key.
+/// A text that is not a valid idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an idempotency key has 1 to {MAX_KEY} bytes and no control characters")]
 pub struct InvalidKey;
@@ -117,7 +117,7 @@ mod tests {
             IdempotencyKey::in_batch(&one, "k", 1).unwrap(),
             IdempotencyKey::in_batch(&one, "k", 11).unwrap()
         );
-        // What is in the log must mean the same to the next version.
+        // The log must have the same meaning for the next version.
         assert_eq!(uuid::Uuid::from_bytes(key.0).get_version_num(), 5);
     }
 
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_key() {
+    fn refuses_invalid_keys() {
         let agent = AgentId::new("a").unwrap();
         for key in ["", "a\nb", &"x".repeat(256)] {
             assert_eq!(IdempotencyKey::new(&agent, key), Err(InvalidKey), "{key}");

@@ -34,7 +34,7 @@ mod supervise;
 pub mod telemetry;
 mod timestamp;
 
-// What messages are made of.
+// Messages and their parts.
 pub use assigns::{Assigns, AssignsTooLarge, InvalidAssigns};
 pub use data_type::{DataType, DataTypes, InvalidDataType};
 pub use extensions::Extensions;

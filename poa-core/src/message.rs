@@ -1,4 +1,4 @@
-//! What handlers send and receivers get.
+//! The messages that handlers send and receivers get.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,18 +9,18 @@ use crate::{
     AgentId, Assigns, DataType, Extensions, IdempotencyKey, MessageId, Payload, Timestamp,
 };
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MessageType {
-    /// A metric.
+    /// Data of the message's data type.
     #[default]
     Data,
-    /// The agent takes its leave.
+    /// The agent leaves.
     Bye,
 }
 
-/// A message before the host has taken it: what a handler makes of what it heard.
+/// A message before the host has accepted it, as a handler creates it.
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub(crate) agent_id: AgentId,
@@ -28,7 +28,7 @@ pub struct Draft {
     pub(crate) message_type: MessageType,
     pub(crate) payload: Payload,
     pub(crate) key: Option<IdempotencyKey>,
-    /// Of what was said, if there is a key.
+    /// Of the content, if there is a key.
     pub(crate) fingerprint: Fingerprint,
     assigns: Assigns,
     extensions: Option<Box<Extensions>>,
@@ -37,7 +37,7 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A metric of `agent_id`.
+    /// A message of `agent_id` with data.
     #[must_use]
     pub fn new(agent_id: AgentId, data_type: DataType, payload: Payload) -> Self {
         let message_type = MessageType::Data;
@@ -56,30 +56,30 @@ impl Draft {
         }
     }
 
-    /// The same message, sent by this user: what it takes of the backlog and of the window of idempotency keys counts for the user.
-    /// Without one, it counts for the agent. It is not kept with the message.
+    /// The same message, sent by this user: its share of the backlog and of the deduplication window counts for the user. Without a
+    /// user, it counts for the agent. The user is not stored with the message.
     #[must_use]
     pub fn with_sender(mut self, user: Arc<str>) -> Self {
         self.sender = Some(user);
         self
     }
 
-    /// The same message, sent from this address, for the rate of the address. It is not kept with the message.
+    /// The same message, sent from this address, for the rate limit of the address. The address is not stored with the message.
     #[must_use]
     pub fn with_address(mut self, address: IpAddr) -> Self {
         self.address = Some(address);
         self
     }
 
-    /// The same message with another type.
+    /// The same message with another data type.
     #[must_use]
     pub fn with_message_type(mut self, message_type: MessageType) -> Self {
         self.message_type = message_type;
         self
     }
 
-    /// The same message with a key. The host takes only one message of each key, for as long as it remembers it, and refuses one
-    /// that says something else.
+    /// The same message with a key. The host accepts only one message of each key within the deduplication window, and refuses one
+    /// with different content.
     #[must_use]
     pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.fingerprint = Fingerprint::of(self.data_type.name(), self.payload.bytes());
@@ -87,78 +87,78 @@ impl Draft {
         self
     }
 
-    /// The same message with these assigns, which are kept with it.
+    /// The same message with these assigns, which are stored with it.
     #[must_use]
     pub fn with_assigns(mut self, assigns: Assigns) -> Self {
         self.assigns = assigns;
         self
     }
 
-    /// The same message with a value for plugins of this process that know `T`.
+    /// The same message with a value for plugins in this process that know `T`.
     ///
-    /// Extensions live in memory only: a message read back from the engine has none. What must survive is an
-    /// [assign](Self::with_assigns).
+    /// Extensions are kept in memory only: a message read back from the engine has none. Use an [assign](Self::with_assigns) for a
+    /// value that must survive.
     #[must_use]
     pub fn with_extension<T: std::any::Any + Send + Sync>(mut self, value: T) -> Self {
         self.extensions.get_or_insert_default().insert(value);
         self
     }
 
-    /// Who sent it.
+    /// The agent that sent it.
     #[must_use]
     pub fn agent_id(&self) -> &AgentId {
         &self.agent_id
     }
 
-    /// The kind of metric.
+    /// The data type.
     #[must_use]
     pub fn data_type(&self) -> &DataType {
         &self.data_type
     }
 
-    /// What the message says.
+    /// The content of the message.
     #[must_use]
     pub fn message_type(&self) -> MessageType {
         self.message_type
     }
 
-    /// The metric itself.
+    /// The payload.
     #[must_use]
     pub fn payload(&self) -> &Payload {
         &self.payload
     }
 
-    /// What tells this message from one that is sent again.
+    /// The idempotency key, which identifies a message that is sent again.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
         self.key
     }
 
-    /// Tells this message from another one with the same idempotency key; the same for all messages without a key.
+    /// Distinguishes this message from another one with the same idempotency key; the same for all messages without a key.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The user who sent it, if one is known.
+    /// The user who sent it, if known.
     #[must_use]
     pub fn sender(&self) -> Option<&str> {
         self.sender.as_deref()
     }
 
-    /// The address it was sent from, if one is known.
+    /// The address from which it was sent, if known.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {
         self.address
     }
 
-    /// Values that plugins add to the message, kept with it.
+    /// Values that plugins added to the message, stored with it.
     #[must_use]
     pub fn assigns(&self) -> &Assigns {
         &self.assigns
     }
 
-    /// About how many bytes of memory the message will take.
+    /// Approximately the bytes of memory that the message will take.
     #[must_use]
     pub fn footprint(&self) -> usize {
         const OVERHEAD: usize = size_of::<Stamped>() + 64;
@@ -179,9 +179,9 @@ struct Stamped {
 }
 
 impl Message {
-    /// Adds what the host adds: the id and the time of receipt.
+    /// Adds the id and the time of receipt.
     ///
-    /// The bus does this for every message sent; tests of receivers do it by hand.
+    /// The bus does this for every message sent; tests of receivers do it themselves.
     #[must_use]
     pub fn stamp(draft: Draft, id: MessageId, received_at: Timestamp) -> Self {
         Self(Arc::new(Stamped { id, received_at, draft }))
@@ -193,31 +193,31 @@ impl Message {
         self.0.id
     }
 
-    /// When the host took the message.
+    /// The time at which the host received the message.
     #[must_use]
     pub fn received_at(&self) -> Timestamp {
         self.0.received_at
     }
 
-    /// Who sent it.
+    /// The agent that sent it.
     #[must_use]
     pub fn agent_id(&self) -> &AgentId {
         &self.0.draft.agent_id
     }
 
-    /// The kind of metric.
+    /// The data type.
     #[must_use]
     pub fn data_type(&self) -> &DataType {
         &self.0.draft.data_type
     }
 
-    /// What the message says.
+    /// The content of the message.
     #[must_use]
     pub fn message_type(&self) -> MessageType {
         self.0.draft.message_type
     }
 
-    /// What tells this message from one that is sent again.
+    /// The idempotency key, which identifies a message that is sent again.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<IdempotencyKey> {
         self.0.draft.key
@@ -229,7 +229,7 @@ impl Message {
         self.0.draft.fingerprint
     }
 
-    /// The metric itself, as the agent sent it.
+    /// The payload, as the agent sent it.
     #[must_use]
     pub fn payload(&self) -> &Payload {
         &self.0.draft.payload
@@ -241,13 +241,13 @@ impl Message {
         &self.0.draft.assigns
     }
 
-    /// The value of type `T` that a plugin of this process attached, if any.
+    /// The value of type `T` that a plugin in this process attached, if any.
     #[must_use]
     pub fn extension<T: std::any::Any>(&self) -> Option<&T> {
         self.0.draft.extensions.as_ref()?.get()
     }
 
-    /// The memory this message holds, in bytes, roughly.
+    /// Approximately the memory of this message, in bytes.
     #[must_use]
     pub fn footprint(&self) -> usize {
         self.0.draft.footprint()

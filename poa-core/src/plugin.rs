@@ -1,4 +1,4 @@
-//! How plugins come to life: from a typed configuration, through validation and building, to a running part of a host.
+//! The life of a plugin: from a typed configuration, through validation and building, to a running part of a host.
 
 use std::fmt;
 use std::future::Future;
@@ -17,7 +17,7 @@ use crate::shared::Shared;
 use crate::telemetry::Telemetry;
 use crate::{CustomHandler, DataTypes, Extensions, Receiver};
 
-/// Any error that can cross threads.
+/// Any error that can be sent across threads.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A handler, receiver or engine that can be built from a configuration, and so be named in a [`Registry`](crate::Registry).
@@ -30,13 +30,14 @@ pub trait Plugin: Sized + Send + 'static {
     /// The section of the configuration that operators write; deny unknown fields and document every one.
     type Config: DeserializeOwned + JsonSchema + Clone + Send + Sync + 'static;
 
-    /// Every problem in a configuration that its types let pass. Pure: no file, no network.
+    /// Reports every problem that the types of the configuration do not exclude. Pure: no file, no network.
     fn validate(config: &Self::Config) -> Vec<Problem> {
         let _ = config;
         Vec::new()
     }
 
-    /// Builds the plugin. It may bind, connect and migrate, but must not spawn: what was built may be dropped and never run.
+    /// Builds the plugin. It may bind, connect and migrate, but must not spawn: a plugin that was built may be dropped without
+    /// running.
     ///
     /// Called again when a failed handler or receiver is restarted.
     ///
@@ -45,7 +46,7 @@ pub trait Plugin: Sized + Send + 'static {
     async fn build(config: Self::Config, cx: &BuildContext) -> Result<Self, BuildError>;
 }
 
-/// What a plugin may know while it is built.
+/// The environment of a plugin while it is built.
 #[derive(Clone)]
 pub struct BuildContext {
     pub(crate) name: Arc<str>,
@@ -60,7 +61,7 @@ pub struct BuildContext {
 }
 
 impl BuildContext {
-    /// A context outside of any host, for tests and for hosts of other kinds: this name, this data directory, nothing else.
+    /// A context outside of any host, for tests and for other kinds of hosts: this name, this data directory, nothing else.
     #[must_use]
     pub fn detached(name: &str, data_dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -88,7 +89,7 @@ impl BuildContext {
         Self { data_types, ..self }
     }
 
-    /// Sets what the host asks of its engine.
+    /// Sets the requirements of the host on its engine.
     #[must_use]
     pub fn with_bus(self, bus: BusSettings) -> Self {
         Self { bus: Arc::new(bus), ..self }
@@ -106,7 +107,7 @@ impl BuildContext {
         Self { has_authenticator, ..self }
     }
 
-    /// Sets how long the host waits for a call of a receiver.
+    /// Sets the time limit of the host for a call of a receiver.
     #[must_use]
     pub fn with_call_timeout(self, timeout: Duration) -> Self {
         Self { call_timeout: Some(timeout), ..self }
@@ -144,17 +145,17 @@ impl BuildContext {
         self.resources.get()
     }
 
-    /// State that the plugins of one host share, made by the first that asks for it: a connection pool, or an engine that a handler
-    /// and a receiver of one crate both use. Each host has its own.
+    /// State that the plugins of one host share, created by the first that asks for it: a connection pool, or an engine that a
+    /// handler and a receiver of one crate both use. Each host has its own.
     ///
-    /// It lives as long as the host, also while the plugins that use it restart; state that must end with its last user is held as a
+    /// It lives as long as the host, even while the plugins that use it restart; hold state that must end with its last user as a
     /// [`Weak`](std::sync::Weak) in it.
     #[must_use]
     pub fn shared<T: std::any::Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.shared.get(make)
     }
 
-    /// What the host asks of its engine.
+    /// The requirements of the host on its engine.
     #[must_use]
     pub fn bus(&self) -> &BusSettings {
         &self.bus
@@ -166,14 +167,14 @@ impl BuildContext {
         self.has_authenticator
     }
 
-    /// How long the host waits for a call of the receiver that is built; a receiver that takes longer is dropped, and its batch
-    /// is delivered again. Unknown for a handler, and outside of a host.
+    /// The time limit of the host for a call of the receiver that is built; a receiver that exceeds it is dropped, and its batch is
+    /// delivered again. Unknown for a handler, and outside of a host.
     #[must_use]
     pub fn call_timeout(&self) -> Option<Duration> {
         self.call_timeout
     }
 
-    /// Where to register counters and gauges.
+    /// The registry for counters and gauges.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
@@ -186,27 +187,28 @@ impl fmt::Debug for BuildContext {
     }
 }
 
-/// Why a plugin could not be built.
+/// The reason why a plugin could not be built.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// What the plugin needs is not there now, and may be there later: a database that is down.
+    /// A resource of the plugin is unavailable and may become available: a database that is down.
     ///
     /// A receiver that is not `required` is then retried in the background. The text names the thing and the cure.
     #[error("{0}")]
     Unavailable(String, #[source] Option<BoxError>),
-    /// It will not work until the configuration or the environment changes: a port taken, a file unreadable.
+    /// The plugin will not work until the configuration or the environment changes: a port in use, a file unreadable.
     #[error("{0}")]
     Failed(String, #[source] Option<BoxError>),
 }
 
 impl BuildError {
-    /// What the plugin needs is not there now. `message` names the thing, the cause and the cure.
+    /// A resource of the plugin is unavailable. `message` names the thing, the cause and the cure.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::Unavailable(message.into(), None)
     }
 
-    /// It will not work until the configuration or the environment changes. `message` names the thing, the cause and the cure.
+    /// The plugin will not work until the configuration or the environment changes. `message` names the thing, the cause and the
+    /// cure.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into(), None)
     }
@@ -221,7 +223,7 @@ impl BuildError {
     }
 }
 
-/// Why a running plugin stopped.
+/// The reason why a running plugin stopped.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct PluginError {
@@ -246,19 +248,19 @@ impl PluginError {
 /// A plugin that is being built.
 pub type Building<'a, T> = Pin<Box<dyn Future<Output = Result<T, BuildError>> + Send + 'a>>;
 
-/// Builds a plugin of one role, as often as it has to be started.
+/// Builds a plugin of one role, each time it is started.
 pub type Factory<T> = Arc<dyn Fn(&BuildContext) -> Building<'_, Box<T>> + Send + Sync>;
 
-/// Builds a handler, as often as it has to be started.
+/// Builds a handler, each time it is started.
 pub type HandlerFactory = Factory<dyn CustomHandler>;
 
-/// Builds a receiver, as often as it has to be started.
+/// Builds a receiver, each time it is started.
 pub type ReceiverFactory = Factory<dyn Receiver>;
 
 /// Builds an engine.
 pub type EngineFactory = Factory<dyn Engine>;
 
-/// A factory of `P` with this configuration; `erase` forgets its type.
+/// A factory of `P` with this configuration; `erase` converts it to the trait object.
 pub(crate) fn factory<P: Plugin, T: ?Sized + 'static>(
     config: P::Config,
     erase: fn(P) -> Box<T>,

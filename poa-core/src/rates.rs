@@ -1,4 +1,4 @@
-//! Limits on how fast one agent, user or address may send.
+//! Limits on the rate at which one agent, user or address may send.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -12,15 +12,15 @@ use tokio::time::Instant;
 use crate::Draft;
 use crate::engine::Refused;
 
-/// How fast one sender may send. Nothing is limited by default.
+/// The rate at which one sender may send. Nothing is limited by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rate {
     /// Messages a second.
     pub messages: Option<u32>,
-    /// Bytes a second: what messages take in memory.
+    /// Bytes a second, measured as the memory that messages take.
     pub bytes: Option<u64>,
-    /// What may be sent at once, as the time it would take at this rate. Ten seconds by default.
+    /// The size of a burst, as the time it would take at this rate. Ten seconds by default.
     pub burst: Option<Duration>,
 }
 
@@ -37,7 +37,7 @@ pub struct Rates {
 }
 
 impl Rate {
-    /// So many messages and bytes a second, with bursts of so many seconds' worth.
+    /// This many messages and bytes a second, with bursts of this length.
     #[must_use]
     pub fn new(messages: Option<u32>, bytes: Option<u64>, burst: Option<Duration>) -> Self {
         Self { messages, bytes, burst }
@@ -56,13 +56,13 @@ impl Rates {
     }
 }
 
-/// Refuses what comes faster than it may.
+/// Refuses messages above the rates.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     gates: [Option<Gate>; 3],
 }
 
-/// What is limited by one of the rates.
+/// A quantity that is limited by one of the rates.
 #[derive(Debug)]
 struct Gate {
     of: &'static str,
@@ -74,20 +74,21 @@ struct Gate {
 
 #[derive(Debug, Default)]
 struct Senders {
-    /// When each sender has used up no more than its rate, in nanoseconds since the beginning: for messages, and for bytes.
+    /// The times at which each sender will have used up no more than its rate, in nanoseconds since the start: for messages, and for
+    /// bytes.
     used_until: HashMap<u64, [u64; 2]>,
-    /// With so many senders, those that sent nothing lately are forgotten.
+    /// Above this number of senders, those that sent nothing recently are forgotten.
     tidy_at: usize,
 }
 
-/// Senders, and how many nanoseconds at their rate they use up: for messages, and for bytes.
+/// Senders, and the time at their rate that they use up, in nanoseconds: for messages, and for bytes.
 type Costs = Vec<(u64, [u64; 2])>;
 
 const BURST: Duration = Duration::from_secs(10);
 const FEW: usize = 1024;
 
 impl RateLimiter {
-    /// None if nothing is limited.
+    /// `None` if nothing is limited.
     pub(crate) fn new(rates: Rates) -> Option<Self> {
         let gate = |of, rate: Rate| (!rate.is_none()).then(|| Gate::new(of, rate));
         let gates =
@@ -102,7 +103,7 @@ impl RateLimiter {
         for (gate, costs) in gates().zip(&costs) {
             gate.check_all(costs)?;
         }
-        // What one gate refuses is not charged by another.
+        // A draft that one gate refuses is not charged by another.
         gates().zip(costs).for_each(|(gate, costs)| gate.charge(costs));
         Ok(())
     }
@@ -140,7 +141,7 @@ impl Gate {
         senders.tidy(now);
     }
 
-    /// Who sent these messages, and how long that takes them at their rate.
+    /// The senders of these messages, and the time that the messages take at their rate.
     fn costs(&self, drafts: &[Draft]) -> Costs {
         let mut costs = Costs::with_capacity(1);
         for draft in drafts {
@@ -149,7 +150,7 @@ impl Gate {
                 self.rate.messages.map_or(0, |rate| nanos(1, u64::from(rate))),
                 self.rate.bytes.map_or(0, |rate| nanos(draft.footprint() as u64, rate)),
             ];
-            // Nearly all batches are of one sender.
+            // Nearly all batches have one sender.
             match costs.iter_mut().rev().take(8).find(|(known, _)| *known == sender) {
                 Some((_, sum)) => {
                     sum.iter_mut()
@@ -173,7 +174,7 @@ impl Gate {
         }
     }
 
-    /// A sender may begin as long as it is no more than a burst ahead. So a batch larger than a burst passes when nothing was sent before.
+    /// A sender may send as long as it is at most one burst ahead. So a batch larger than a burst is accepted if nothing was sent before.
     fn check(&self, used_until: [u64; 2], now: u64) -> Result<(), Refused> {
         let burst = self.rate.burst.unwrap_or(BURST).as_nanos() as u64;
         for (until, what) in used_until.into_iter().zip(["messages a second", "bytes a second"]) {
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_batch_larger_than_a_burst_passes_and_is_paid_for_later() {
+    async fn a_batch_larger_than_a_burst_is_accepted_and_delays_the_next() {
         let limiter = limiter(Rate::new(Some(10), None, Some(Duration::from_secs(1))));
         limiter.admit(&vec![draft("one"); 100]).unwrap();
         advance(Duration::from_millis(8_900)).await;
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn senders_that_are_calm_are_forgotten() {
+    async fn idle_senders_are_forgotten() {
         let limiter = limiter(Rate::new(Some(1000), None, None));
         for n in 0..100_000 {
             limiter.admit(&[draft(&format!("agent-{n}"))]).unwrap();
@@ -279,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn without_rates_there_is_nothing_to_ask() {
+    fn without_rates_there_is_no_gate() {
         assert!(RateLimiter::new(Rates::default()).is_none());
     }
 }

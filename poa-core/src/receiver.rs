@@ -1,4 +1,4 @@
-//! The outward side: receivers store messages, show them or pass them on.
+//! Receivers: plugins that store messages, show them or forward them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::handler::Services;
 use crate::telemetry::Telemetry;
 use crate::{AgentId, BoxError, DataTypes, Draft, Message, Timestamp};
 
-/// Takes messages out of the host.
+/// Receives messages from the host.
 ///
-/// One task owns each receiver, so every method has `&mut self` and no lock is needed. The methods run one at a time; what
-/// happened to one agent is told in its order. An error is only classified here; retries, backoff and dead letters are the host's work.
+/// One task owns each receiver, so every method has `&mut self` and no lock is needed. The methods run one at a time; the events of one
+/// agent are delivered in order. A receiver only classifies an error; retries, backoff and dead letters are the host's work.
 ///
-/// A future of any of these methods may be dropped before it ends, when it takes longer than its time, when the receiver is replaced
-/// or when the host stops. The receiver is then dropped too, and a new one is built; what was in hand is delivered again. So a
-/// receiver stores by [message id](Message::id), and storing twice is storing once.
+/// A future of any of these methods may be dropped before it completes: when it exceeds its time limit, when the receiver is replaced,
+/// or when the host stops. The receiver is then dropped too, and a new one is built; the events in flight are delivered again. So a
+/// receiver stores by [message id](Message::id), and storing a message twice has the effect of storing it once.
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "a receiver implements `poa_core::Receiver`")]
 pub trait Receiver: Send + 'static {
@@ -27,7 +27,7 @@ pub trait Receiver: Send + 'static {
     /// when [`ReceiverContext::shutdown`] fires or the receiver is dropped.
     ///
     /// # Errors
-    /// An error ends this instance; the host builds a new one after a growing wait.
+    /// An error ends this instance; the host builds a new one after an increasing wait.
     async fn start(&mut self, cx: ReceiverContext) -> Result<(), DeliveryError> {
         let _ = cx;
         Ok(())
@@ -36,10 +36,10 @@ pub trait Receiver: Send + 'static {
     /// Messages of the subscribed data types, oldest first, at least one. Returning `Ok` confirms all of them.
     ///
     /// # Errors
-    /// See [`DeliveryError`]. Unless it says otherwise, nothing counts as delivered.
+    /// See [`DeliveryError`]. Unless the error says otherwise, no message counts as delivered.
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError>;
 
-    /// Agents that became inactive, at least one: silent for too long, or gone.
+    /// Agents that became inactive, at least one: they were silent for too long, or left.
     ///
     /// # Errors
     /// As for [`metrics_received`](Self::metrics_received).
@@ -50,8 +50,8 @@ pub trait Receiver: Send + 'static {
 
     /// Agents that became active, at least one: heard for the first time, or again after a silence.
     ///
-    /// A receiver that is rebuilt while the host runs is told first which agents are active at that time, and since when. Changes that
-    /// were on their way to the one before it come after that, so it may hear of some twice.
+    /// A receiver that is rebuilt while the host runs is first told which agents are active at that time, and since when. Changes in
+    /// the backlog of its predecessor follow, so it may receive some twice.
     ///
     /// # Errors
     /// As for [`metrics_received`](Self::metrics_received).
@@ -63,22 +63,22 @@ pub trait Receiver: Send + 'static {
     /// A message from the host about itself.
     ///
     /// # Errors
-    /// An error is logged, nothing more.
+    /// An error is logged and has no other effect.
     async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
         let _ = message;
         Ok(())
     }
 
-    /// The last call: flush and close. Nothing comes after it, and its time is bounded.
+    /// The last call: flush and close. Its time is limited.
     async fn terminate(&mut self) {}
 
-    /// Where people find this receiver, if it listens: `ws://127.0.0.1:8181/ws`.
+    /// The address of this receiver, if it listens: `ws://127.0.0.1:8181/ws`.
     fn endpoints(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// What a host offers to a running receiver. Cloning is cheap.
+/// The interface of a host to a running receiver. Cloning is cheap.
 #[derive(Clone)]
 pub struct ReceiverContext {
     pub(crate) name: Arc<str>,
@@ -99,7 +99,7 @@ impl ReceiverContext {
         &self.shutdown
     }
 
-    /// Where to register counters and gauges.
+    /// The registry for counters and gauges.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.services.telemetry
@@ -119,7 +119,7 @@ impl ReceiverContext {
         self.services.way.send(message.into(), &self.services.data_types)
     }
 
-    /// Tells every receiver that an agent is inactive, unless that is known already.
+    /// Tells every receiver that an agent is inactive, unless they were told already.
     pub fn publish_inactive(&self, agent: &AgentId) {
         self.services.activity.bye(agent);
     }
@@ -139,7 +139,7 @@ pub struct Activity {
     pub agent_id: AgentId,
     /// Its state from now on.
     pub active: bool,
-    /// When the state changed.
+    /// The time at which the state changed.
     pub since: Timestamp,
 }
 
@@ -151,53 +151,53 @@ impl Activity {
     }
 }
 
-/// What the host tells a receiver about itself.
+/// A notification of the host about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlMessage {
-    /// The host is stopping. What is still queued will be delivered, then [`Receiver::terminate`] is called.
+    /// The host is stopping. The backlog will be delivered, then [`Receiver::terminate`] is called.
     Stopping,
 }
 
-/// Why messages were not delivered. The receiver knows best, so it decides here what may succeed later.
+/// The reason why messages were not delivered. The receiver knows its destination, so it decides which errors are transient.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeliveryError {
-    /// It may work later: connection lost, table locked, throttled. The host repeats the batch with growing waits.
-    #[error("not delivered for now")]
+    /// A transient error: connection lost, table locked, throttled. The host retries the batch with increasing waits.
+    #[error("not delivered, a retry may succeed")]
     Transient {
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
-        /// How long the other side asked to wait, if it said so.
+        /// The wait that the destination asked for, if any.
         retry_after: Option<Duration>,
     },
-    /// It works once the configuration or the other side is put right: wrong credentials, a table or path that does not exist. The
-    /// host repeats the batch with the longest wait, and says in `/status` that the receiver is misconfigured.
+    /// An error that lasts until the configuration or the destination is corrected: wrong credentials, a table or path that does not
+    /// exist. The host retries the batch with the longest wait, and reports the receiver as misconfigured in `/status`.
     #[error("not delivered, the configuration is wrong")]
     Misconfigured(#[source] BoxError),
-    /// It never will, for these items of the batch (by index). Without any index: for some, and the host finds out
-    /// which by delivering the halves.
+    /// A permanent error for these items of the batch (by index). Without any index: for some of them, which the host isolates by
+    /// delivering the halves.
     #[error("not deliverable")]
     Permanent {
-        /// The items that can never be delivered; empty when the receiver cannot tell.
+        /// The items that cannot be delivered; empty if the receiver cannot identify them.
         items: Vec<usize>,
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
     },
-    /// These items of the batch can never be delivered; all others are delivered, and are not given again.
+    /// These items of the batch cannot be delivered; all others are delivered, and are not delivered again.
     #[error("{} messages of the batch were rejected", .0.len())]
     Rejected(Vec<Rejected>),
 }
 
-/// A message of a batch that can never be delivered, while others of the batch were.
+/// A message of a batch that cannot be delivered, while others of the batch were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rejected {
     /// Its index in the batch.
     pub item: usize,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
@@ -209,32 +209,32 @@ impl Rejected {
 }
 
 impl DeliveryError {
-    /// It may work later.
+    /// A transient error.
     pub fn transient(source: impl Into<BoxError>) -> Self {
         Self::Transient { source: source.into(), retry_after: None }
     }
 
-    /// It may work after this time, as the other side said.
+    /// A transient error; the destination asked for this wait.
     pub fn transient_after(wait: Duration, source: impl Into<BoxError>) -> Self {
         Self::Transient { source: source.into(), retry_after: Some(wait) }
     }
 
-    /// It works once the configuration or the other side is put right.
+    /// An error that lasts until the configuration or the destination is corrected.
     pub fn misconfigured(source: impl Into<BoxError>) -> Self {
         Self::Misconfigured(source.into())
     }
 
-    /// Some messages of the batch can never be delivered, and the receiver cannot tell which.
+    /// Some messages of the batch cannot be delivered, and the receiver cannot identify them.
     pub fn permanent(source: impl Into<BoxError>) -> Self {
         Self::Permanent { items: Vec::new(), source: source.into() }
     }
 
-    /// These messages of the batch can never be delivered.
+    /// These messages of the batch cannot be delivered.
     pub fn permanent_for(items: Vec<usize>, source: impl Into<BoxError>) -> Self {
         Self::Permanent { items, source: source.into() }
     }
 
-    /// These messages of the batch can never be delivered; all others are delivered.
+    /// These messages of the batch cannot be delivered; all others are delivered.
     #[must_use]
     pub fn rejected(items: Vec<Rejected>) -> Self {
         Self::Rejected(items)

@@ -1,4 +1,4 @@
-//! Which kinds of plugins a host knows.
+//! The kinds of plugins that a host knows.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -12,8 +12,8 @@ use crate::engine::Engine;
 use crate::plugin::{Factory, Plugin, factory};
 use crate::{CustomHandler, Extensions, Receiver};
 
-/// A kind of plugin: what `kind = "…"` (for engines `engine = "…"`) names in the configuration. `T` is the role: `dyn CustomHandler`,
-/// `dyn Receiver` or `dyn Engine`.
+/// A kind of plugin: the name in `kind = "…"` (for engines `engine = "…"`) in the configuration. `T` is the role: `dyn
+/// CustomHandler`, `dyn Receiver` or `dyn Engine`.
 pub trait Kind<T: ?Sized>: Send + Sync {
     /// The JSON Schema of the section, without `kind` and without the keys common to all sections of the role.
     fn schema(&self) -> Value;
@@ -37,7 +37,7 @@ pub type EngineKind = dyn Kind<dyn Engine>;
 /// The kinds of one role, by name.
 pub type Kinds<T> = BTreeMap<String, Arc<dyn Kind<T>>>;
 
-/// The kinds of handlers, receivers and engines a host can build, by name, and what they need from outside.
+/// The kinds of handlers, receivers and engines that a host can build, by name, and the resources they need.
 #[derive(Clone, Default)]
 pub struct Registry {
     handlers: Kinds<dyn CustomHandler>,
@@ -82,21 +82,21 @@ impl Registry {
         self.engine_kind(kind, typed::<P, dyn Engine>(|plugin| Box::new(plugin)))
     }
 
-    /// Adds a handler of any origin. A kind that is taken stays as it was; see [`duplicates`](Self::duplicates).
+    /// Adds a handler of any origin. A kind that is registered already is not replaced; see [`duplicates`](Self::duplicates).
     #[must_use]
     pub fn handler_kind(mut self, kind: &str, handler: Arc<HandlerKind>) -> Self {
         add(&mut self.handlers, &mut self.duplicates, "handler", kind, handler);
         self
     }
 
-    /// Adds a receiver of any origin. A kind that is taken stays as it was; see [`duplicates`](Self::duplicates).
+    /// Adds a receiver of any origin. A kind that is registered already is not replaced; see [`duplicates`](Self::duplicates).
     #[must_use]
     pub fn receiver_kind(mut self, kind: &str, receiver: Arc<ReceiverKind>) -> Self {
         add(&mut self.receivers, &mut self.duplicates, "receiver", kind, receiver);
         self
     }
 
-    /// Adds an engine of any origin. A kind that is taken stays as it was; see [`duplicates`](Self::duplicates).
+    /// Adds an engine of any origin. A kind that is registered already is not replaced; see [`duplicates`](Self::duplicates).
     #[must_use]
     pub fn engine_kind(mut self, kind: &str, engine: Arc<EngineKind>) -> Self {
         add(&mut self.engines, &mut self.duplicates, "engine", kind, engine);
@@ -110,7 +110,7 @@ impl Registry {
         self
     }
 
-    /// The kinds that were added twice. A host does not start with any.
+    /// The kinds that were added twice. A host does not start if there are any.
     #[must_use]
     pub fn duplicates(&self) -> &[DuplicateKind] {
         &self.duplicates
@@ -134,7 +134,7 @@ impl Registry {
         &self.engines
     }
 
-    /// What the kinds need from outside, for [`HostBuilder::resources`](crate::HostBuilder::resources).
+    /// The resources that the kinds need, for [`HostBuilder::resources`](crate::HostBuilder::resources).
     #[must_use]
     pub fn resources(&self) -> &Extensions {
         &self.resources
@@ -165,7 +165,7 @@ fn add<K: ?Sized>(
     }
 }
 
-/// A kind made of a plugin type.
+/// A kind for a plugin type.
 struct Typed<P, T: ?Sized> {
     erase: fn(P) -> Box<T>,
 }

@@ -1,4 +1,4 @@
-//! A handler's context that stands on another host's: what a plugin in another process or library needs to run handlers.
+//! A handler's context backed by another host's: plugins in another process or library use it to run handlers.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use crate::handler::{Services, Way};
 use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget};
 
-/// What a handler does with its context, passed on to the host that has the bus.
+/// Forwards the calls of a handler's context to the host that has the bus.
 pub trait Relay: Send + Sync + 'static {
-    /// As [`HandlerContext::send_all_to_receivers`]; [`Receipt::pending`] makes the receipt.
+    /// As [`HandlerContext::send_all_to_receivers`]; create the receipt with [`Receipt::pending`].
     ///
     /// # Errors
-    /// When the host refuses. The messages were then given to nobody.
+    /// When the host refuses. The messages were then delivered to no receiver.
     fn send(&self, messages: &[Draft]) -> Result<Receipt, Refused>;
 
     /// As [`ActivityMonitor::ping`], [`data`](ActivityMonitor::data) or [`bye`](ActivityMonitor::bye).
@@ -26,7 +26,7 @@ pub trait Relay: Send + Sync + 'static {
     fn active(&self) -> usize;
 }
 
-/// What an agent was heard to do.
+/// A sign of life of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// It is alive.
@@ -37,18 +37,18 @@ pub enum Sign {
     Bye,
 }
 
-/// What a context outside of the host is made of.
+/// The parts of a context outside of the host.
 #[derive(Clone)]
 pub struct Relayed {
-    /// The way to the host.
+    /// The connection to the host.
     pub relay: Arc<dyn Relay>,
     /// The data types the host accepts.
     pub data_types: DataTypes,
-    /// Who decides who may speak, if the host has somebody.
+    /// The authenticator, if the host has one.
     pub authenticator: Option<Arc<dyn Authenticator>>,
-    /// The bound on the memory that all bodies in hand may take.
+    /// The limit on the memory that all request bodies in flight may take.
     pub memory: MemoryBudget,
-    /// Where the handler counts.
+    /// The registry for the handler's counters.
     pub telemetry: Telemetry,
     /// Fires when the handler is to stop.
     pub shutdown: CancellationToken,

@@ -1,4 +1,4 @@
-//! How long to wait before trying again.
+//! The waits between attempts.
 
 use std::collections::VecDeque;
 use std::time::Duration as StdDuration;
@@ -9,17 +9,17 @@ use tokio::time::Instant;
 
 use crate::config::Duration;
 
-/// How deliveries that failed for now are repeated: for ever unless `max_age` is set, each wait drawn at random between nothing and a bound that
-/// doubles from `initial` to `max`.
+/// The retries of deliveries after a transient error: without limit unless `max_age` is set, each wait drawn at random between zero and a
+/// maximum that doubles from `initial` to `max`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Retry {
-    /// The bound of the first wait.
+    /// The maximum of the first wait.
     pub initial: Duration,
-    /// The bound of the longest wait.
+    /// The maximum of the longest wait.
     pub max: Duration,
-    /// Messages older than this are not tried again but go to the dead letters. Without it they are tried for ever.
+    /// Messages older than this are not retried but dead-lettered. Default: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
 }
@@ -39,14 +39,14 @@ impl Retry {
     }
 }
 
-/// The wait before the first restart of a plugin; it doubles with each one that did not help.
+/// The wait before the first restart of a plugin; it doubles with each restart that did not help.
 const INITIAL: StdDuration = StdDuration::from_millis(100);
 
 /// The longest wait.
 const LONGEST: StdDuration = StdDuration::from_secs(30);
 
-/// The most restarts in one period. A plugin that reached it waits until the period allows the next start. It is never given up: what a
-/// receiver should have received stays in its backlog.
+/// The most restarts in one period. A plugin that reached the limit waits until the period allows the next start. The supervisor always starts
+/// it again: messages for a receiver stay in its backlog.
 const INTENSITY: usize = 20;
 
 /// The period.
@@ -60,12 +60,12 @@ pub(crate) struct Restarts {
 }
 
 impl Restarts {
-    /// The plugin did something useful, so the next failure is a first one.
+    /// The plugin worked, so its next failure counts as the first.
     pub(crate) fn succeeded(&mut self) {
         self.fruitless = 0;
     }
 
-    /// Counts a restart and tells how long to wait before it.
+    /// Counts a restart and returns how long to wait before it.
     pub(crate) fn next_wait(&mut self, now: Instant) -> StdDuration {
         let growing = INITIAL.saturating_mul(1 << self.fruitless.min(20)).min(LONGEST);
         self.fruitless = self.fruitless.saturating_add(1);
@@ -74,7 +74,7 @@ impl Restarts {
         start - now
     }
 
-    /// When the intensity allows the next start.
+    /// The time at which the limit allows the next start.
     fn allowed_from(&mut self, now: Instant) -> Instant {
         while self.recent.front().is_some_and(|first| *first + PERIOD <= now) {
             self.recent.pop_front();
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn waits_grow_until_something_works() {
+    async fn waits_grow_until_the_plugin_works() {
         let mut restarts = Restarts::default();
         let now = Instant::now();
         let waits: Vec<_> = (0..3).map(|_| restarts.next_wait(now).as_millis()).collect();

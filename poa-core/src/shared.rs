@@ -1,4 +1,4 @@
-//! State that plugins of one host share.
+//! State that the plugins of one host share.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// One value of each type, made when it is first asked for.
+/// One value of each type, created on first use.
 #[derive(Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>>);
 
 impl Shared {
-    /// The value of this type. `make` runs under the lock, so that two plugins never make two; it must not ask for another value.
+    /// The value of this type. `make` runs under the lock, so that two plugins never create two values; it must not request
+    /// another value.
     pub(crate) fn get<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         let mut values = self.0.lock();
         let value = values.entry(TypeId::of::<T>()).or_insert_with(|| Arc::new(make())).clone();

@@ -1,4 +1,4 @@
-//! What a host tells about itself.
+//! The state that a host reports about itself.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use crate::Timestamp;
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
-    /// True while the host takes messages.
+    /// Whether the host accepts messages.
     pub ready: bool,
-    /// Since when the host runs.
+    /// The time at which the host started.
     pub started_at: Timestamp,
-    /// What a positive answer means: `memory`, `stored` or `delivered`.
+    /// The level at which messages are acknowledged: `memory`, `stored` or `delivered`.
     pub ack: &'static str,
     /// The engine of the bus.
     pub engine: String,
-    /// What the engine tells about itself.
+    /// The state that the engine reports.
     #[serde(skip_serializing_if = "is_nothing")]
     pub bus: serde_json::Value,
-    /// Agents whose silence would be noticed.
+    /// The number of agents whose silence would be detected.
     pub active_agents: usize,
-    /// Messages of types that no receiver subscribed to.
+    /// The number of messages of types that no receiver subscribed to.
     pub unrouted: u64,
-    /// Messages that were sent again with the same idempotency key, and taken once.
+    /// The number of duplicate messages, recognised by their idempotency key.
     pub repeated: u64,
     /// Every handler and receiver.
     pub plugins: Vec<PluginStatus>,
@@ -44,74 +44,74 @@ pub struct PluginStatus {
     pub name: String,
     /// `handler` or `receiver`.
     pub role: Role,
-    /// Where the plugin is in its life.
+    /// The phase of the plugin's life.
     pub phase: Phase,
-    /// Since when it is there.
+    /// The time at which this phase began.
     pub since: Timestamp,
-    /// How often it was started anew.
+    /// The number of restarts.
     pub restarts: u64,
-    /// The last thing that went wrong.
+    /// The last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// When that was.
+    /// The time of the last error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error_at: Option<Timestamp>,
-    /// Where it can be reached.
+    /// The address of the plugin, if it listens.
     pub endpoints: Vec<String>,
-    /// What a receiver still has to do and has done.
+    /// The backlog and the work of a receiver.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<DeliveryStatus>,
-    /// What the engine tells about the receiver's subscription, where it has more to tell.
+    /// The state that the engine reports about the receiver's subscription, if it reports any.
     #[serde(skip_serializing_if = "is_nothing")]
     pub subscription: serde_json::Value,
 }
 
-/// What a receiver still has to do and has done. Counts are of messages since the host started.
+/// The backlog and the work of a receiver. Counts are of messages since the host started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeliveryStatus {
-    /// Messages waiting, those in hand included.
+    /// Messages in the backlog, including those in flight.
     pub backlog_messages: u64,
     /// Their size in memory.
     pub backlog_bytes: u64,
     /// Messages delivered.
     pub delivered: u64,
-    /// Attempts that failed and were repeated.
+    /// Attempts that failed and were retried.
     pub retried: u64,
-    /// Messages set aside because they can never be delivered.
+    /// Messages dead-lettered because they cannot be delivered.
     pub dead_lettered: u64,
     /// Messages skipped because the backlog was full.
     pub skipped: u64,
-    /// How long the oldest message has waited, in seconds.
+    /// The age of the oldest message in the backlog, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oldest_seconds: Option<u64>,
 }
 
-/// What a plugin is.
+/// The role of a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Role {
-    /// It takes messages in.
+    /// It sends messages into the host.
     Handler,
-    /// It takes messages out.
+    /// It receives messages from the host.
     Receiver,
 }
 
-/// Where a plugin is in its life.
+/// The phase of a plugin's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Phase {
     /// It is being built for the first time.
     Starting,
-    /// It does its work.
+    /// It is running.
     Running,
-    /// Its deliveries fail for now and are repeated.
+    /// Its deliveries fail with transient errors and are retried.
     Retrying,
-    /// Its deliveries fail until the configuration or the other side is put right; they are repeated with the longest wait.
+    /// Its deliveries fail until the configuration or the destination is corrected; they are retried with the longest wait.
     Misconfigured,
-    /// It failed and will be started anew.
+    /// It failed and will be restarted.
     Restarting,
     /// It was told to stop.
     Stopping,
@@ -119,7 +119,7 @@ pub enum Phase {
     Stopped,
 }
 
-/// The state of one plugin, written by its supervisor and read by whoever asks.
+/// The state of one plugin, written by its supervisor and read by status queries.
 #[derive(Clone, Debug)]
 pub(crate) struct StatusCell(Arc<Mutex<PluginStatus>>);
 

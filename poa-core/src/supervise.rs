@@ -10,10 +10,10 @@ use crate::status::{Phase, StatusCell};
 use crate::telemetry::Counter;
 use crate::{BuildContext, CustomHandler, HandlerContext, HandlerFactory};
 
-/// An instance that ran this long was healthy, so its failure is a first one.
+/// An instance that ran this long was healthy, so its failure counts as the first.
 const HEALTHY: Duration = Duration::from_secs(30);
 
-/// One handler and everything needed to keep it going.
+/// One handler and everything needed to keep it running.
 pub(crate) struct Supervised {
     pub(crate) factory: HandlerFactory,
     pub(crate) build: BuildContext,
@@ -21,13 +21,13 @@ pub(crate) struct Supervised {
     pub(crate) status: StatusCell,
     pub(crate) restarts: Restarts,
     pub(crate) restarted: Counter,
-    /// How long it may take to build an instance.
+    /// The time limit for building an instance.
     pub(crate) build_timeout: Duration,
     pub(crate) handler: Option<Box<dyn CustomHandler>>,
 }
 
 impl Supervised {
-    /// Runs the handler until the host stops it, building it anew whenever it fails.
+    /// Runs the handler until the host stops it, rebuilding it whenever it fails.
     pub(crate) async fn run(mut self) {
         while !self.cx.shutdown.is_cancelled() {
             let Some(mut handler) = self.handler.take() else {
@@ -89,7 +89,7 @@ async fn build_once(
     }
 }
 
-/// Runs an instance to its end; what went wrong, if anything did.
+/// Runs an instance to its end; returns its error, if any.
 async fn run_once(handler: &mut dyn CustomHandler, cx: HandlerContext) -> Option<String> {
     match unpanicked(async { handler.run(cx).await }).await {
         Ok(Ok(())) => None,

@@ -18,10 +18,10 @@ type Labels = Vec<(String, String)>;
 type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 type Source = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// What a text of metrics ends with.
+/// The last line of a text of metrics.
 const END: &str = "# EOF\n";
 
-/// Bounds of the buckets of every histogram, in seconds: 100 µs to 30 s.
+/// The bounds of the buckets of every histogram, in seconds: 100 µs to 30 s.
 const SECONDS: [f64; 16] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     10.0, 30.0,
@@ -29,8 +29,8 @@ const SECONDS: [f64; 16] = [
 
 /// The metrics of one host. Cloning is cheap: clones share them.
 ///
-/// Asking twice for the same name and labels gives the same metric, so a restarted plugin goes on counting where it was.
-/// Ask once and keep the metric: asking takes a lock, counting does not.
+/// Asking twice for the same name and labels returns the same metric, so a restarted plugin continues to count where it was. Ask once
+/// and keep the metric: asking takes a lock, counting does not.
 #[derive(Clone, Default)]
 pub struct Telemetry(Arc<Mutex<Metrics>>);
 
@@ -89,8 +89,8 @@ impl Telemetry {
         family.get_or_create(&owned(labels)).clone()
     }
 
-    /// Adds what somebody else counts: text of the OpenMetrics format, asked for at each scrape. Lines that are not of that format are
-    /// left out, because they would spoil the rest. A source of the same name takes the place of the one before.
+    /// Includes metrics from another source: text in the OpenMetrics format, requested at each scrape. Lines that are not in that
+    /// format are left out, because they would make the whole text unreadable. A source replaces an earlier one of the same name.
     pub fn include(&self, name: &str, source: impl Fn() -> String + Send + Sync + 'static) {
         self.0.lock().sources.insert(name.to_owned(), Arc::new(source));
     }
@@ -103,7 +103,7 @@ impl Telemetry {
         prometheus_client::encoding::text::encode(&mut text, &metrics.registry)
             .expect("writing to a String does not fail");
         let sources: Vec<_> = metrics.sources.values().cloned().collect();
-        // A source may ask for a metric of its own.
+        // A source may request a metric of its own.
         drop(metrics);
         text.truncate(text.trim_end_matches(END).len());
         sources.into_iter().for_each(|source| text::append(&mut text, &source()));
@@ -126,7 +126,7 @@ mod tests {
     use super::Telemetry;
 
     #[test]
-    fn includes_what_others_count() {
+    fn includes_metrics_of_other_sources() {
         let telemetry = Telemetry::default();
         telemetry.counter("requests", "Requests", &[("handler", "a")]).inc();
         let other = Telemetry::default();

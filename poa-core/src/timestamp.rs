@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The time now, by the system's clock.
+    /// The current time of the system clock.
     #[must_use]
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -35,7 +35,7 @@ impl Timestamp {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// How long ago this was; zero when it lies in the future.
+    /// The time since this point; zero if it lies in the future.
     #[must_use]
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)

@@ -147,7 +147,7 @@ const MISTAKES: &[(&str, &str, &str, &[&str])] = &[
         "kind = \"ear\"",
         "kind = \"ear\"\ntimeout = \"7\"",
         "8:11: handlers.front.timeout:",
-        &["`7` is no duration", "\"7s\""],
+        &["`7` is not a valid duration", "\"7s\""],
     ),
     (
         "kind = \"ear\"",
@@ -159,7 +159,7 @@ const MISTAKES: &[(&str, &str, &str, &[&str])] = &[
         "kind = \"ear\"",
         "kind = \"ear\"\nbody_limit = \"lots\"",
         "8:14: handlers.front.body_limit:",
-        &["`lots` is no size", "\"64KiB\""],
+        &["`lots` is not a valid size", "\"64KiB\""],
     ),
     (
         "kind = \"ear\"",

@@ -1,4 +1,4 @@
-//! An engine that only passes changes of activity on, to the test, and a store that watchers share.
+//! An engine that only passes changes of activity to the test, and a store that watchers share.
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use crate::{Activity, BuildError, DataTypes};
 
 struct Changes(mpsc::UnboundedSender<Activity>);
 
-/// What was published.
+/// The published changes.
 pub(super) struct Published(Mutex<mpsc::UnboundedReceiver<Activity>>);
 
 impl Published {
-    /// All changes there are, at least one.
+    /// All published changes; waits for the first.
     pub(super) async fn next(&self) -> Vec<Activity> {
         let mut changes = self.0.lock().await;
         let mut all = vec![changes.recv().await.unwrap()];
@@ -91,7 +91,7 @@ struct Content {
 }
 
 impl Store {
-    /// Whether a key is there.
+    /// Whether the store has this key.
     pub(super) fn has(&self, key: &str) -> bool {
         self.0.lock().keys.contains_key(key)
     }

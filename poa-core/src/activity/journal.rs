@@ -1,7 +1,7 @@
-//! Remembers across restarts which agents are active, so that one that never comes back is called inactive all the same.
+//! Records active agents across restarts, so that an agent that never comes back is still reported inactive.
 //!
-//! A file with a line for each change, `+agent` or `-agent`; ids have no control characters. It is written anew when it has become
-//! much longer than what it says. It is not synced: it has to survive the process, not the machine.
+//! A file with a line for each change, `+agent` or `-agent`; ids have no control characters. It is rewritten when it has become
+//! much longer than its content requires. It is not synced: it has to survive the process, not the machine.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use crate::{AgentId, files};
 
-/// With so many lines more than agents, the file is written anew.
+/// The file is rewritten when it has this many lines more than agents.
 const SLACK: usize = 10_000;
 
-/// The file, open for more.
+/// The file, open for appending.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
@@ -24,7 +24,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal at this path, or begins one. Returns the agents that were active when it was last written.
+    /// Opens or creates the journal at this path. Returns the agents that were active when it was last written.
     ///
     /// # Errors
     /// When it cannot be read or written.
@@ -37,17 +37,17 @@ impl Journal {
         Ok((journal, active.into_iter().collect()))
     }
 
-    /// Notes a change. What cannot be noted is said once: agents may then stay active after a restart.
+    /// Records a change. A failure to write is logged once: agents may then stay active after a restart.
     pub(super) fn note(&mut self, agent: &AgentId, active: bool) {
         let sign = if active { '+' } else { '-' };
-        // One write for a line, so that a crash leaves whole ones.
+        // One write per line, so that a crash leaves whole lines.
         let written = self.file.write_all(format!("{sign}{agent}\n").as_bytes());
         self.lines += 1;
         self.active = if active { self.active + 1 } else { self.active.saturating_sub(1) };
         self.report(written);
     }
 
-    /// Writes the file anew if that would make it much shorter.
+    /// Rewrites the file if that makes it much shorter.
     pub(super) fn tidy(&mut self) {
         if self.lines < 2 * self.active + SLACK {
             return;
@@ -57,7 +57,7 @@ impl Journal {
             self.active = active.len();
             Ok(())
         });
-        // Even if that failed: it is not tried again at once.
+        // Even if that failed: the next attempt waits for as many new lines.
         self.lines = self.active;
         self.report(tidied);
     }
@@ -80,7 +80,7 @@ fn read(path: &Path) -> io::Result<HashSet<AgentId>> {
     };
     let mut active = HashSet::new();
     for line in text.lines() {
-        // What a power cut has left of a line is not an agent.
+        // The rest of a line after a power cut is not an agent.
         let Some((sign, id)) = line.split_at_checked(1) else { continue };
         let Ok(agent) = AgentId::new(id) else { continue };
         match sign {
@@ -92,7 +92,7 @@ fn read(path: &Path) -> io::Result<HashSet<AgentId>> {
     Ok(active)
 }
 
-/// Replaces the file as a whole, so that a crash leaves the old or the new one. Returns it open for more.
+/// Replaces the file as a whole, so that a crash leaves the old or the new one. Returns it open for appending.
 fn write_anew(path: &Path, active: &HashSet<AgentId>) -> io::Result<File> {
     let temporary = path.with_extension("new");
     let mut file = files::private().create(true).write(true).truncate(true).open(&temporary)?;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_active_is_known_after_a_restart_and_after_a_torn_line() {
+    fn active_agents_survive_a_restart_and_a_torn_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("active-agents");
         let (mut journal, active) = open(&path);

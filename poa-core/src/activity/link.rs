@@ -5,13 +5,13 @@ use super::table::Via;
 use super::{ActivityMonitor, Watch};
 use crate::AgentId;
 
-/// One way over which agents speak and whose end is noticed, such as a connection that stays open.
+/// A connection, or another path whose end is detected, over which agents send.
 ///
-/// An agent that speaks over it is alive as long as it is there. When it is dropped, every agent that spoke over it, and
-/// nowhere else since, is inactive at once; those that said goodbye are so already.
+/// An agent is alive as long as the link it last used is open. When the link is dropped, every agent whose latest sign of
+/// life came over it is inactive immediately, unless it left before.
 pub struct Link {
     monitor: ActivityMonitor,
-    /// `None` where nobody notices.
+    /// `None` if the end is not detected.
     id: Via,
     agents: HashSet<AgentId>,
 }
@@ -31,7 +31,7 @@ impl Link {
         self.monitor.ping_over(agent, self.id);
     }
 
-    /// As [`ActivityMonitor::data`]; the end of the link is noticed of agents that never ping as well.
+    /// As [`ActivityMonitor::data`]; the end of the link is detected for agents that never ping as well.
     pub fn data(&mut self, agent: &AgentId) {
         self.note(agent);
         self.monitor.data_over(agent, self.id);
@@ -43,17 +43,17 @@ impl Link {
         self.monitor.bye(agent);
     }
 
-    /// Nobody listened to this link for a while: the agents that are active over it have the time of one timeout anew, as if
-    /// they had just spoken.
+    /// The handler did not read from this link for a while: gives each agent that is active over it one full timeout, as if
+    /// it had just been heard.
     ///
-    /// In a plugin that belongs to another host, it does nothing.
+    /// In a plugin that belongs to another host, this does nothing.
     pub fn excuse(&self) {
         if let Watch::Here(watcher) = &self.monitor.0 {
             self.agents.iter().for_each(|agent| watcher.excuse(agent, self.id));
         }
     }
 
-    /// The agent with this id, if it spoke over this link: cheaper than a new [`AgentId`].
+    /// The agent with this id, if it used this link: cheaper than a new [`AgentId`].
     #[must_use]
     pub fn agent(&self, id: &str) -> Option<&AgentId> {
         self.agents.get(id)

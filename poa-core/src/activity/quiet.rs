@@ -5,26 +5,26 @@ use std::collections::HashSet;
 /// The most agents in one half of the set.
 const MOST: usize = 16_384;
 
-/// Remembers which agents are inactive, by the hashes of their ids, for a time and up to a number: anyone who may send can make up
-/// agents that leave. One that is forgotten early is said to be inactive once more, which harms nothing.
+/// Remembers which agents are inactive, by the hashes of their ids, for a limited time and up to a limited number: any client that
+/// may send can invent agents that leave. An agent that is forgotten early is reported inactive again, which is harmless.
 ///
-/// The set has two halves. When the younger one is old or full, it becomes the older one, and what was in that is forgotten.
+/// The set has two halves. When the younger half is old or full, it becomes the older one, and the previous older half is dropped.
 #[derive(Debug)]
 pub(super) struct Quiet {
     halves: [HashSet<u64>; 2],
-    /// The tick at which the younger half began.
+    /// The tick at which the younger half started.
     since: u64,
-    /// How long a half is filled, in ticks.
+    /// How long one half is filled, in ticks.
     turn: u64,
 }
 
 impl Quiet {
-    /// Remembers for this many ticks at most, and for half of them at least unless there are too many agents.
+    /// Remembers an agent for at most this many ticks, and for at least half of them unless there are too many agents.
     pub(super) fn new(ticks: u64) -> Self {
         Self { halves: Default::default(), since: 0, turn: (ticks / 2).max(1) }
     }
 
-    /// Adds an agent; false when it was there.
+    /// Adds an agent; returns false if it was in the set.
     pub(super) fn insert(&mut self, hash: u64, now: u64) -> bool {
         self.turn(now);
         if self.halves.iter().any(|half| half.contains(&hash)) {
@@ -36,7 +36,7 @@ impl Quiet {
         self.halves[0].insert(hash)
     }
 
-    /// Removes an agent; whether it was there.
+    /// Removes an agent; returns whether it was in the set.
     pub(super) fn remove(&mut self, hash: u64, now: u64) -> bool {
         self.turn(now);
         let [younger, older] = &mut self.halves;
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn holds_so_many_and_no_more() {
+    fn holds_at_most_its_limit() {
         let mut quiet = Quiet::new(u64::MAX);
         for hash in 0..10 * MOST as u64 {
             assert!(quiet.insert(hash, 0));

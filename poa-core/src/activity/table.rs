@@ -1,4 +1,4 @@
-//! What is known of each agent.
+//! The state of each agent.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -10,30 +10,31 @@ use super::quiet::Quiet;
 use super::{REMEMBERED, ticks};
 use crate::{Activity, AgentId, Timestamp};
 
-/// How many locks the table has, so that handlers on several cores do not wait for each other.
+/// The number of locks of the table, so that handlers on several cores do not contend.
 const SHARDS: usize = 16;
 
-/// For agents that receivers were not told of.
+/// For agents that were not reported to receivers.
 const NEVER: Timestamp = Timestamp::from_micros(0);
 
-/// The most changes of one agent that receivers are told within [`WINDOW`]. Each one divides a batch, so an agent that changes all the
-/// time would slow down all others. After that, receivers hear at the end of the window how the agent is then.
+/// The most changes of one agent that are reported to receivers within [`WINDOW`]. Each change divides a batch, so an agent that
+/// changes constantly would slow down all others. Further changes are reported as one at the end of the window: the state at that
+/// time.
 const MOST_CHANGES: u8 = 16;
 
 /// Ten seconds, in ticks.
 const WINDOW: u64 = 200;
 
-/// The link over which an agent spoke last, if it was one.
+/// The link that the agent used last, if any.
 pub(super) type Via = Option<NonZeroU32>;
 
-/// An entry of the table to look at again: at this tick, if it still is of this generation.
+/// An entry of the table to look at again at this tick, if it is still of this generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Look {
     pub(super) at: u64,
     pub(super) generation: u32,
 }
 
-/// The state of every agent that spoke lately.
+/// The state of every agent heard recently.
 #[derive(Debug)]
 pub(super) struct Table {
     shards: [Mutex<Shard>; SHARDS],
@@ -52,31 +53,31 @@ struct Shard {
 #[derive(Clone, Copy, Debug)]
 struct Agent {
     state: State,
-    /// Since when receivers take it for active, if they do.
+    /// The time from which receivers regard it as active, if they do.
     since: Timestamp,
     via: Via,
     /// It was active before a restart, and has not been heard since.
     presumed: bool,
-    /// What receivers take it for.
+    /// The state that was reported to receivers.
     told_active: bool,
-    /// The changes receivers were told in the window that ends at the tick `window_end`.
+    /// The number of changes reported to receivers in the window that ends at the tick `window_end`.
     changes: u8,
     window_end: u64,
-    /// The tick at which an active agent falls silent, or another one leaves the table.
+    /// The tick at which an active agent falls silent, or an inactive one leaves the table.
     deadline: u64,
-    /// Tells this entry from an earlier one of the same agent that is still in the wheel.
+    /// Distinguishes this entry from an earlier one of the same agent that is still in the wheel.
     generation: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It pings, and its silence would be noticed.
+    /// It pings, and its silence would be detected.
     Active,
     /// It left, or fell silent.
     Inactive,
-    /// It never pinged, but the end of its link would be noticed. Not in the wheel.
+    /// It never pinged, but the end of its link would be detected. Not in the wheel.
     Linked,
-    /// It sent data after it was inactive.
+    /// It sent data after it became inactive.
     Heard,
 }
 
@@ -93,8 +94,8 @@ impl Default for Table {
 }
 
 impl Table {
-    /// Notes a ping at this tick: the agent is active until `deadline`. When that is a change, `tell` is called with it, or the
-    /// entry is looked at again when receivers may be told.
+    /// Records a ping at this tick: the agent is active until `deadline`. Calls `tell` if that is a change; at the limit on reported
+    /// changes, the entry is looked at again when the window ends.
     pub(super) fn ping(
         &self,
         agent: &AgentId,
@@ -109,7 +110,7 @@ impl Table {
         {
             known.via = via;
             known.deadline = deadline;
-            // The crash may have come before the receivers heard of it.
+            // The process may have crashed before receivers were told.
             if std::mem::take(&mut known.presumed) {
                 known.since = tell(true);
             }
@@ -118,14 +119,14 @@ impl Table {
         shard.quiet.remove(hash, now);
         let mut entry = shard.entry(agent, now);
         (entry.state, entry.via, entry.deadline) = (State::Active, via, deadline);
-        // Of one that only sent data, receivers were told nothing.
+        // An agent that only sent data was never reported to receivers.
         entry.told_active = false;
         entry.change(now, tell);
         shard.active += 1;
         Some(shard.put(agent, entry))
     }
 
-    /// Takes an agent for active that has not been heard since the start.
+    /// Records an agent as active that has not been heard since the start.
     pub(super) fn presume(&self, agent: &AgentId, deadline: u64) -> Look {
         let mut shard = self.shard(agent).0.lock();
         let entry = shard.entry(agent, 0);
@@ -136,7 +137,7 @@ impl Table {
         )
     }
 
-    /// Notes data of an agent.
+    /// Records data of an agent.
     pub(super) fn data(
         &self,
         agent: &AgentId,
@@ -154,7 +155,7 @@ impl Table {
             }
             Some(known) if known.state == State::Linked => {
                 known.via = via;
-                // It spoke elsewhere, so the end of the link says nothing about it.
+                // It was heard elsewhere, so the end of the link does not concern it.
                 if via.is_none() {
                     shard.agents.remove(agent);
                 }
@@ -165,7 +166,7 @@ impl Table {
             None if shard.quiet.remove(hash, now) || via.is_some() => {}
             None => return None,
         }
-        // It speaks again, so receivers take it for active: that it was inactive no longer counts.
+        // It is heard again, so receivers regard it as active: its earlier inactivity no longer counts.
         let mut entry = shard.entry(agent, now);
         (entry.via, entry.told_active) = (via, true);
         (entry.state, entry.deadline) = match via {
@@ -176,7 +177,7 @@ impl Table {
         via.is_none().then_some(look)
     }
 
-    /// Data of an agent came elsewhere: restarts a timer that runs.
+    /// Another node received data of an agent: resets a running timer.
     pub(super) fn heard_data(&self, agent: &AgentId, deadline: u64) {
         let mut shard = self.shard(agent).0.lock();
         let known = shard.agents.get_mut(agent);
@@ -185,7 +186,7 @@ impl Table {
         }
     }
 
-    /// Receivers take the agent for active.
+    /// Receivers regard the agent as active.
     pub(super) fn told_active(
         &self,
         agent: &AgentId,
@@ -207,7 +208,7 @@ impl Table {
         Some(shard.put(agent, Agent { state, since, told_active: true, deadline, ..entry }))
     }
 
-    /// Receivers take the agent for inactive.
+    /// Receivers regard the agent as inactive.
     pub(super) fn told_inactive(&self, agent: &AgentId, now: u64) -> Option<Look> {
         let mut shard = self.shard(agent).0.lock();
         let known = shard.agents.get(agent)?;
@@ -224,7 +225,7 @@ impl Table {
         self.hasher.hash_one(agent)
     }
 
-    /// Gives more time to an agent that is active, and spoke over this link last.
+    /// Extends the deadline of an agent that is active and used this link last.
     pub(super) fn excuse(&self, agent: &AgentId, via: Via, deadline: u64) {
         let mut shard = self.shard(agent).0.lock();
         let known = shard.agents.get_mut(agent);
@@ -234,7 +235,7 @@ impl Table {
         }
     }
 
-    /// Notes that a link is gone. When the agent spoke over it last, it is inactive.
+    /// Records that a link is closed. An agent that used it last is inactive.
     pub(super) fn gone(
         &self,
         agent: &AgentId,
@@ -250,7 +251,7 @@ impl Table {
         Some(shard.leave(agent, now, tell))
     }
 
-    /// Notes a leave. Unless the agent was known to be inactive, that is a change.
+    /// Records that an agent leaves. Unless the agent was known to be inactive, that is a change.
     pub(super) fn bye(
         &self,
         agent: &AgentId,
@@ -263,7 +264,7 @@ impl Table {
             Some(State::Inactive) => None,
             Some(_) => Some(shard.leave(agent, now, tell)),
             None => {
-                // An agent that was never heard costs no entry: there may be any number of them.
+                // An agent that was never heard costs no entry, because a client can invent any number of them.
                 if shard.quiet.insert(hash, now) {
                     tell(false);
                 }
@@ -272,8 +273,8 @@ impl Table {
         }
     }
 
-    /// Decides about an agent that the wheel brought up, and returns when to look at it again. When receivers are to hear of a
-    /// change, `tell` is called.
+    /// Decides about an agent whose tick has come, and returns when to look at it again. Calls `tell` if receivers are to be told of a
+    /// change.
     pub(super) fn examine(
         &self,
         agent: &AgentId,
@@ -303,7 +304,7 @@ impl Table {
         None
     }
 
-    /// Those that receivers were told are active, the first to become so first.
+    /// The agents reported to receivers as active, in the order in which they became active.
     pub(super) fn active_agents(&self) -> Vec<Activity> {
         let mut agents = Vec::new();
         for shard in &self.shards {
@@ -329,7 +330,7 @@ impl Table {
 }
 
 impl Shard {
-    /// The entry of an agent, or the one that it begins with.
+    /// The entry of an agent; a new one if it has none.
     fn entry(&self, agent: &AgentId, now: u64) -> Agent {
         self.agents.get(agent).copied().unwrap_or(Agent {
             state: State::Inactive,
@@ -354,7 +355,7 @@ impl Shard {
         self.put(agent, entry)
     }
 
-    /// Makes this the entry of the agent. One that is in the wheel counts no longer.
+    /// Makes this the entry of the agent, and invalidates the one in the wheel.
     fn put(&mut self, agent: &AgentId, entry: Agent) -> Look {
         self.generations = self.generations.wrapping_add(1);
         let entry = Agent { generation: self.generations, ..entry };
@@ -364,7 +365,7 @@ impl Shard {
 }
 
 impl Agent {
-    /// Tells receivers how the agent is, if they take it for something else and were not told too often lately.
+    /// Reports the agent's state to receivers, if it differs from the last reported one and the limit allows it.
     fn change(&mut self, now: u64, tell: impl FnOnce(bool) -> Timestamp) {
         if !self.is_untold() {
             return;
@@ -380,7 +381,7 @@ impl Agent {
         }
     }
 
-    /// Whether receivers take the agent for something that it is not.
+    /// Whether the state known to receivers is out of date.
     fn is_untold(&self) -> bool {
         match self.state {
             State::Active => !self.told_active,
@@ -389,7 +390,7 @@ impl Agent {
         }
     }
 
-    /// When something may have to be done.
+    /// The tick of the next possible action.
     fn look(&self) -> Look {
         let at = if self.is_untold() { self.deadline.min(self.window_end) } else { self.deadline };
         Look { at, generation: self.generation }

@@ -68,7 +68,7 @@ async fn each_of_100_000_silent_agents_is_reported_once_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn data_restarts_a_timer_but_starts_none() {
+async fn data_resets_a_running_timer_and_never_starts_one() {
     let (monitor, reader) = monitor();
     let (pinging, silent) = (agent("pinging"), agent("never pings"));
     monitor.data(&silent);
@@ -87,7 +87,7 @@ async fn data_restarts_a_timer_but_starts_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bye_is_at_once_and_once() {
+async fn bye_is_reported_immediately_and_once() {
     let (monitor, reader) = monitor();
     let one = agent("one");
     monitor.ping(&one);
@@ -102,7 +102,7 @@ async fn bye_is_at_once_and_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_said_once_is_not_said_again_by_bye() {
+async fn bye_after_silence_is_not_reported() {
     let (monitor, reader) = monitor();
     let one = agent("one");
     monitor.ping(&one);
@@ -110,7 +110,7 @@ async fn silence_said_once_is_not_said_again_by_bye() {
     assert!(!next(&reader).await[0].active);
     monitor.bye(&one);
     assert!(nothing_said(&reader));
-    // Data makes receivers take it for active, so now it has something to say.
+    // Data makes receivers regard it as active, so a bye is now a change.
     monitor.data(&one);
     monitor.bye(&one);
     assert!(!next(&reader).await[0].active);
@@ -124,12 +124,12 @@ async fn an_agent_that_never_pinged_can_leave() {
 }
 
 fn watches_nobody(monitor: &ActivityMonitor) -> bool {
-    let Watch::Here(watcher) = &monitor.0 else { panic!("it watches itself") };
+    let Watch::Here(watcher) = &monitor.0 else { panic!("the monitor reports elsewhere") };
     watcher.wheel.lock().is_empty()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_silent_for_long_is_forgotten() {
+async fn an_agent_that_is_silent_for_long_is_forgotten() {
     let (monitor, reader) = monitor();
     monitor.ping(&agent("one"));
     next(&reader).await;
@@ -144,7 +144,7 @@ async fn what_is_silent_for_long_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
+async fn an_agent_that_does_not_come_back_after_a_restart_is_inactive() {
     let dir = tempfile::tempdir().unwrap();
     let remembering = |bus| {
         let (journal, active) = Journal::open(&dir.path().join("active-agents")).unwrap();
@@ -161,7 +161,7 @@ async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
     advance(TIMEOUT / 2).await;
     after.ping(&agent("back"));
     let changes = next(&reader).await;
-    assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("back", true), "said anew");
+    assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("back", true), "reported again");
     let changes = next(&reader).await;
     assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("gone", false));
     assert_eq!(after.active(), 1);
@@ -169,7 +169,7 @@ async fn who_was_active_before_a_restart_and_does_not_come_back_is_inactive() {
     assert_eq!((changes[0].agent_id.as_str(), changes[0].active), ("back", false));
 }
 
-/// What is said when `link` is gone.
+/// The changes reported when `link` closes.
 async fn said_at_the_end(link: super::Link, reader: &Published) -> Vec<(String, bool)> {
     drop(link);
     let changes = if nothing_said(reader) { Vec::new() } else { next(reader).await };
@@ -184,7 +184,7 @@ fn inactive(name: &str) -> (String, bool) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_link_is_the_end_of_those_who_spoke_over_it() {
+async fn agents_become_inactive_when_their_link_closes() {
     let (monitor, reader) = monitor();
     let mut link = monitor.link();
     link.ping(&agent("pings"));
@@ -200,7 +200,7 @@ async fn the_end_of_a_link_is_the_end_of_those_who_spoke_over_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_spoke_elsewhere_since_stays_active() {
+async fn an_agent_heard_elsewhere_since_stays_active() {
     let (monitor, reader) = monitor();
     let (mut one, mut other) = (monitor.link(), monitor.link());
     for name in ["pings elsewhere", "sends elsewhere", "on the other", "sends on the other"] {
@@ -219,7 +219,7 @@ async fn who_spoke_elsewhere_since_stays_active() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_that_nobody_listened_to_excuses_those_who_spoke_over_it_last() {
+async fn a_link_that_was_not_read_extends_the_deadlines_of_its_agents() {
     let (monitor, reader) = monitor();
     let mut link = monitor.link();
     for name in ["excused", "elsewhere", "left"] {
@@ -235,7 +235,7 @@ async fn a_link_that_nobody_listened_to_excuses_those_who_spoke_over_it_last() {
         let changes = next(&reader).await;
         assert_eq!((changes[0].agent_id.as_str(), changes[0].active), (name, false));
         assert!(since.elapsed() >= silent, "{name} after {:?}", since.elapsed());
-        // Who was called inactive is not made active by an excuse.
+        // An agent that was reported inactive is not made active by an extension.
         link.excuse();
     }
     assert_eq!(monitor.active(), 0);
@@ -243,13 +243,13 @@ async fn a_link_that_nobody_listened_to_excuses_those_who_spoke_over_it_last() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_fell_silent_is_not_reported_again_by_its_link() {
+async fn a_silent_agent_is_not_reported_again_when_its_link_closes() {
     let (monitor, reader) = monitor();
     let mut link = monitor.link();
     link.ping(&agent("one"));
     assert!(next(&reader).await[0].active);
     assert!(!next(&reader).await[0].active);
-    // It speaks again, so that its link has something to say once more.
+    // It is heard again, so the end of its link is a change again.
     let mut again = monitor.link();
     again.data(&agent("one"));
     assert_eq!(said_at_the_end(link, &reader).await, []);
@@ -258,7 +258,7 @@ async fn an_agent_that_fell_silent_is_not_reported_again_by_its_link() {
 
 /// Every change divides a batch of every receiver.
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_flaps_is_told_of_a_few_times_and_then_as_it_is() {
+async fn a_flapping_agent_is_reported_a_few_times_and_then_as_it_is() {
     let (monitor, reader) = monitor();
     let one = agent("one");
     for _ in 0..1000 {
@@ -275,13 +275,13 @@ async fn an_agent_that_flaps_is_told_of_a_few_times_and_then_as_it_is() {
     }
     told = next(&reader).await;
     assert_eq!((told.len(), told[0].active), (1, true));
-    // Whoever is calm again is told at once.
+    // An agent that has calmed down is reported immediately.
     monitor.bye(&one);
     assert!(!next(&reader).await[0].active);
 }
 
 #[tokio::test(start_paused = true)]
-async fn data_and_bye_in_turn_are_no_way_around_that() {
+async fn alternating_data_and_bye_does_not_evade_the_limit() {
     let (monitor, reader) = monitor();
     let one = agent("one");
     for _ in 0..1000 {
@@ -295,7 +295,7 @@ async fn data_and_bye_in_turn_are_no_way_around_that() {
 
 /// A signal stopped the process, or the machine was suspended.
 #[tokio::test(start_paused = true)]
-async fn while_the_process_is_paused_no_agent_is_silent() {
+async fn no_agent_is_silent_while_the_process_is_paused() {
     let (bus, reader) = bus();
     let watcher = Arc::new(Watcher::new(bus, TIMEOUT));
     let monitor = ActivityMonitor::of(&watcher);
@@ -311,7 +311,7 @@ async fn while_the_process_is_paused_no_agent_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_link_of_many_agents_lets_all_of_them_go() {
+async fn every_agent_of_a_large_link_is_reported() {
     let (monitor, reader) = monitor();
     let mut link = monitor.link();
     for n in 0..10_000 {

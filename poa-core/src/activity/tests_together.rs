@@ -37,7 +37,7 @@ fn agent(name: &str) -> AgentId {
     AgentId::new(name).unwrap()
 }
 
-/// The changes that were published, as `+agent` and `-agent`.
+/// The published changes, as `+agent` and `-agent`.
 async fn told(published: &Published, count: usize) -> Vec<String> {
     let mut all = Vec::new();
     while all.len() < count {
@@ -49,7 +49,7 @@ async fn told(published: &Published, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_agent_that_hops_is_active_once_and_silent_once() {
+async fn an_agent_that_changes_nodes_is_reported_once_each_time() {
     let (nodes, store, _bus, published) = cluster();
     let hopping = agent("hops");
     for turn in 0..30 {
@@ -84,7 +84,7 @@ async fn the_agents_of_a_node_that_dies_are_watched_by_the_others() {
         other.monitor.ping(&agent("stays"));
     }
     assert_eq!(told(&published, 1).await, ["-goes"]);
-    // A whole new set of nodes: what they know is in the store.
+    // A new set of nodes: all they know is in the store.
     other.task.abort();
     third.task.abort();
     let _late = node(&bus, &_store);
@@ -94,13 +94,13 @@ async fn the_agents_of_a_node_that_dies_are_watched_by_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_leaves_is_inactive_at_once_and_a_link_that_hops_is_not() {
+async fn leaving_is_reported_immediately_and_moving_to_another_node_is_not() {
     let ([first, second, _], _store, _bus, published) = cluster();
     let mut link = first.monitor.link();
     link.ping(&agent("a"));
     assert_eq!(told(&published, 1).await, ["+a"]);
     sleep(Duration::from_secs(1)).await;
-    // The connection moves to another front end.
+    // The connection moves to another node.
     drop(link);
     let mut link = second.monitor.link();
     link.ping(&agent("a"));
@@ -110,7 +110,7 @@ async fn one_that_leaves_is_inactive_at_once_and_a_link_that_hops_is_not() {
     first.monitor.bye(&agent("a"));
     assert_eq!(told(&published, 1).await, ["-a"]);
     assert!(begin.elapsed() < Duration::from_secs(1));
-    // Repeated elsewhere, it is known.
+    // The other node knows it already.
     sleep(Duration::from_secs(1)).await;
     second.monitor.bye(&agent("a"));
     sleep(Duration::from_secs(30)).await;

@@ -1,8 +1,8 @@
-//! Agents of a cluster: who is active is known to all nodes, and each change is told once.
+//! Activity in a cluster: all nodes know which agents are active, and each change is published once.
 //!
-//! Every node hears every sign of life: nodes tell each other, a few times a second, whom they have heard. So every node notices silence,
-//! and any of them may die. What keeps them from telling a change twice is a key for each active agent in the store that they share: the
-//! node that creates the key tells that the agent is active, the one that removes it that the agent is not.
+//! Every node learns of every sign of life: several times a second, nodes tell each other which agents they have heard. So every node
+//! detects silence, and any node may fail. A key for each active agent in the shared store prevents duplicates: the node that creates the
+//! key publishes that the agent is active, the node that removes it that the agent is inactive.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
@@ -20,26 +20,26 @@ use super::Watcher;
 use crate::engine::{Change, Revision, SharedStore, StoreError};
 use crate::{Activity, AgentId, Timestamp};
 
-/// How all keys begin; the id of the agent follows.
+/// The prefix of all keys; the agent id follows.
 const PREFIX: &str = "active/";
 /// The topic of signs of life.
 const TOPIC: &str = "alive";
-/// How often nodes tell each other whom they have heard.
+/// The interval at which nodes tell each other which agents they have heard.
 const EVERY: Duration = Duration::from_millis(250);
 /// The most bytes of one signal.
 const MOST: usize = 48 << 10;
-/// How many changes are settled at a time.
+/// The number of changes that are settled concurrently.
 const AT_ONCE: usize = 64;
-/// How long to wait before a store that could not be reached is tried again.
+/// The wait before an unreachable store is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// How long a node waits for the one that heard an agent first to tell so.
+/// How long a node waits for the one that heard an agent first to publish the change.
 pub(super) const FOR_OTHERS: Duration = Duration::from_secs(1);
-/// Over what time the nodes divide who looks first whether a silent agent is still active.
+/// The period over which the nodes spread their checks of a silent agent.
 const SPREAD: u64 = 500;
-/// How long an agent whose link is gone may take to speak elsewhere.
+/// How long an agent whose link has closed may take to be heard elsewhere.
 pub(super) const HOP: Duration = Duration::from_millis(500);
 
-/// A sign of life that other nodes are told.
+/// A sign of life to pass to other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     Ping,
@@ -55,7 +55,7 @@ pub(super) enum Reason {
     Silent,
 }
 
-/// A change that is not told yet.
+/// A change that is not published yet.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     at: Instant,
@@ -66,7 +66,7 @@ struct Pending {
 /// The knowledge that the nodes share.
 pub(super) struct Together {
     store: Arc<dyn SharedStore>,
-    /// Tells this node's signals from those of others.
+    /// Distinguishes this node's signals from those of others.
     node: String,
     /// The active agents of the cluster, and the revisions of their keys.
     roster: Mutex<HashMap<AgentId, Revision>>,
@@ -88,7 +88,7 @@ impl Together {
         }
     }
 
-    /// Notes a sign of life for the other nodes.
+    /// Records a sign of life for the other nodes.
     pub(super) fn note(&self, agent: &AgentId, sign: Heard) {
         let mut heard = self.heard.lock();
         match heard.get_mut(agent) {
@@ -98,19 +98,19 @@ impl Together {
         }
     }
 
-    /// Tells a change after this time, unless another node does or it is taken back.
+    /// Publishes a change after this time, unless another node does or it is reverted.
     pub(super) fn change(&self, agent: &AgentId, active: bool, reason: Reason, after: Duration) {
         let pending = Pending { at: Instant::now() + after, active, reason };
         self.pending.lock().insert(agent.clone(), pending);
         self.changed.notify_one();
     }
 
-    /// How long this node waits before it tells that an agent is silent: another time on each node.
+    /// How long this node waits before it reports that an agent is silent; different on each node.
     pub(super) fn turn(&self, hash: u64) -> Duration {
         Duration::from_millis(hash % SPREAD)
     }
 
-    /// Follows the other nodes and tells them. Never ends. Cancel safe.
+    /// Follows the other nodes and informs them. Never ends. Cancel safe.
     pub(super) async fn run(&self, watcher: &Watcher) {
         tokio::join!(self.tell(), self.listen(watcher), self.follow(watcher), self.settle(watcher));
     }
@@ -187,7 +187,7 @@ impl Together {
                     }
                 }
                 Change::Lost => lost = true,
-                // Signs of life were lost with the contact: all have the time of one timeout.
+                // Signs of life were lost with the connection: every agent gets one full timeout.
                 Change::Synced if std::mem::take(&mut lost) => {
                     let agents: Vec<_> = self.roster.lock().keys().cloned().collect();
                     agents.iter().for_each(|agent| watcher.heard(agent));
@@ -197,7 +197,7 @@ impl Together {
         }
     }
 
-    /// Whether the agent is about to be told of as active, or inactive, by this node.
+    /// Whether this node is about to publish that the agent is active or inactive.
     fn is_pending(&self, agent: &AgentId, active: bool) -> bool {
         self.pending.lock().get(agent).is_some_and(|pending| pending.active == active)
     }
@@ -224,7 +224,7 @@ impl Together {
         }
     }
 
-    /// The changes that are to be told now, and when there may be others.
+    /// The changes that are due, and the time at which the next may be.
     fn due(
         &self,
         busy: &HashSet<AgentId>,
@@ -247,7 +247,7 @@ impl Together {
     }
 
     async fn settle_one(&self, watcher: &Watcher, agent: AgentId, pending: Pending) -> AgentId {
-        // It spoke meanwhile, or fell silent.
+        // It was heard meanwhile, or fell silent.
         if watcher.table.is_active(&agent) != pending.active {
             return agent;
         }
@@ -286,7 +286,7 @@ impl Together {
                 self.store.remove(&key_of(agent), Some(revision)).await?;
                 self.roster.lock().remove(agent);
             }
-            // It never pinged, so there is no key: the node that it left tells so.
+            // It never pinged, so it has no key: the node that it left publishes the change.
             None if reason == Reason::Left => {}
             None => return Ok(()),
         }
@@ -303,7 +303,7 @@ fn agent_of(key: &str) -> Option<AgentId> {
     AgentId::new(key.strip_prefix(PREFIX)?).ok()
 }
 
-/// Signs of life as other nodes read them: the node on the first line, then one agent a line.
+/// Signs of life in the form other nodes read: the node on the first line, then one agent a line.
 fn signals(node: &str, heard: HashMap<AgentId, Heard>) -> Vec<Bytes> {
     let (mut signals, mut text) = (Vec::new(), String::new());
     for (agent, sign) in heard {

@@ -1,15 +1,15 @@
-//! Which agents to look at when.
+//! A timing wheel for the agents to look at.
 
 use crate::AgentId;
 
-/// The slots of the wheel. What lies further ahead than one turn is looked at once a turn.
+/// The slots of the wheel. An entry further ahead than one turn is looked at once a turn.
 const SLOTS: u64 = 512;
 
-/// A timing wheel: agents by the tick at which their time may have come.
+/// A timing wheel: agents by the tick at which their deadline may pass.
 #[derive(Debug)]
 pub(super) struct Wheel {
     slots: Vec<Vec<(AgentId, u32)>>,
-    /// The last tick that was looked at.
+    /// The last tick that was processed.
     now: u64,
     len: usize,
 }
@@ -25,19 +25,19 @@ impl Wheel {
         self.len == 0
     }
 
-    /// Sets the time of an empty wheel, which nobody has advanced meanwhile.
+    /// Sets the time of an empty wheel that has not been advanced meanwhile.
     pub(super) fn start_at(&mut self, now: u64) {
         self.now = self.now.max(now);
     }
 
-    /// Puts an agent where it comes up at `tick`, or once a turn before that.
+    /// Files an agent to come up at `tick`, or once a turn before that.
     pub(super) fn insert(&mut self, tick: u64, agent: AgentId, generation: u32) {
         let tick = tick.clamp(self.now + 1, self.now + SLOTS - 1);
         self.slots[(tick % SLOTS) as usize].push((agent, generation));
         self.len += 1;
     }
 
-    /// Takes out every agent up to and including `now`.
+    /// Removes and returns every agent up to and including `now`.
     pub(super) fn advance(&mut self, now: u64) -> Vec<(AgentId, u32)> {
         let mut due = Vec::new();
         let last = now.min(self.now + SLOTS);
@@ -78,14 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_far_ahead_comes_up_within_a_turn() {
+    fn a_distant_entry_comes_up_within_a_turn() {
         let mut wheel = Wheel::default();
         wheel.insert(1_000_000, agent(), 0);
         assert_eq!(wheel.advance(SLOTS).len(), 1);
     }
 
     #[test]
-    fn what_is_overdue_comes_up_next() {
+    fn an_overdue_entry_comes_up_next() {
         let mut wheel = Wheel::default();
         wheel.start_at(100);
         wheel.insert(7, agent(), 0);

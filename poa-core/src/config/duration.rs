@@ -20,7 +20,7 @@ impl Duration {
         Self(std::time::Duration::from_millis(millis))
     }
 
-    /// The same as the standard library has it.
+    /// The length as a [`std::time::Duration`].
     #[must_use]
     pub const fn get(self) -> std::time::Duration {
         self.0
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Duration {
         let text = Cow::<'de, str>::deserialize(deserializer)?;
         humantime::parse_duration(&text).map(Self).map_err(|_| {
             serde::de::Error::custom(format!(
-                "`{text}` is no duration; write a number and a unit, such as \"250ms\", \"7s\" or \"1h\""
+                "`{text}` is not a valid duration; write a number and a unit, such as \"250ms\", \"7s\" or \"1h\""
             ))
         })
     }
@@ -90,6 +90,9 @@ mod tests {
     #[test]
     fn a_bare_number_is_refused_with_the_cure() {
         let error = serde_json::from_str::<Duration>(r#""7""#).unwrap_err().to_string();
-        assert!(error.contains("`7` is no duration") && error.contains("\"7s\""), "{error}");
+        assert!(
+            error.contains("`7` is not a valid duration") && error.contains("\"7s\""),
+            "{error}"
+        );
     }
 }

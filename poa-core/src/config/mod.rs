@@ -1,4 +1,4 @@
-//! Types for the fields of plugin configurations, and what validation reports.
+//! Types for the fields of plugin configurations, and the problems that validation reports.
 
 mod duration;
 mod problem;

@@ -1,12 +1,12 @@
 use std::fmt;
 
-/// Something wrong in a configuration: where, what, and the cure.
+/// A problem in a configuration: its place, the fault, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The keys that lead to the value, from the outside in; an index of an array stands as its number.
+    /// The keys that lead to the value, from the outside in; the index of an array element is its number.
     pub path: Vec<String>,
-    /// What is wrong and how to mend it.
+    /// The fault and its cure.
     pub message: String,
 }
 

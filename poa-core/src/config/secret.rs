@@ -3,12 +3,12 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A text in a configuration that nobody may read: it never shows in logs, dumps or `/status`.
+/// A secret text in a configuration: never shown in logs, dumps or `/status`.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
-/// What shows in place of a secret.
+/// The text shown in place of a secret.
 const REDACTED: &str = "[redacted]";
 
 impl Secret {
@@ -46,7 +46,7 @@ impl schemars::JsonSchema for Secret {
         schemars::json_schema!({
             "type": "string",
             "writeOnly": true,
-            "description": "A secret; better named as ${env:NAME} or ${file:PATH} than written here."
+            "description": "A secret. Prefer a reference, ${env:NAME} or ${file:PATH}, to the text itself."
         })
     }
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::Secret;
 
     #[test]
-    fn never_shows() {
+    fn is_never_shown() {
         let secret: Secret = serde_json::from_str(r#""hunter2""#).unwrap();
         assert_eq!(secret.expose(), "hunter2");
         assert_eq!(format!("{secret:?}"), "[redacted]");

@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for Size {
             Written::Bytes(bytes) => Ok(Self(bytes)),
             Written::Text(text) => text.parse().map(|size: bytesize::ByteSize| Self(size.0)).map_err(|_| {
                 serde::de::Error::custom(format!(
-                    "`{text}` is no size; write a number and a unit, such as \"64KiB\" or \"8MB\""
+                    "`{text}` is not a valid size; write a number and a unit, such as \"64KiB\" or \"8MB\""
                 ))
             }),
         }
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn refuses_with_the_cure() {
         let error = serde_json::from_str::<Size>(r#""many""#).unwrap_err().to_string();
-        assert!(error.contains("`many` is no size"), "{error}");
+        assert!(error.contains("`many` is not a valid size"), "{error}");
         let error = serde_json::from_str::<Size>("-1").unwrap_err().to_string();
         assert!(error.contains("a size such as"), "{error}");
     }

@@ -1,4 +1,4 @@
-//! One call of a receiver: bounded in time, and a panic stays inside.
+//! One call of a receiver: limited in time, with panics contained.
 
 use std::fmt;
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::{Interrupted, chain, guarded};
 use crate::{DeliveryError, Rejected};
 
-/// Why a call of a receiver did not succeed.
+/// The reason why a call of a receiver did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Transient { reason: String, retry_after: Option<Duration> },
@@ -19,12 +19,12 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whether the instance may be in any state now.
+    /// Whether the state of the instance is unknown now.
     pub(super) fn breaks(&self) -> bool {
         matches!(self, Self::Panicked(_) | Self::TimedOut(_))
     }
 
-    /// Whether it never succeeds.
+    /// Whether the error is permanent.
     pub(super) fn is_permanent(&self) -> bool {
         matches!(self, Self::Permanent { .. } | Self::Rejected(_))
     }

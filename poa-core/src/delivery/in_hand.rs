@@ -1,7 +1,7 @@
-//! Remembers across a crash which messages were in hand, so that one that ends the process does not end it for ever.
+//! Remembers across a crash which messages were in flight, so that a message that ends the process does not end it again and again.
 //!
 //! A file of 40 bytes for each receiver is written before every call and once after it, also when the call is cut off by an orderly
-//! end. It is not synced: it has to survive the process, not the machine.
+//! stop. It is not synced: it has to survive the process, not the machine.
 
 use std::fs::File;
 use std::io;
@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use crate::{Message, MessageId, files};
 
-/// How often the process may end with a message in hand before the message is blamed.
+/// The number of times that the process may end with a message in flight before the message is blamed.
 const CRASHES: u8 = 2;
 
-/// What was in hand among others when the process ended, and comes alone so soon after the start that nobody else is likely to have
-/// ended the process again, counts as in hand at two crashes. Later it takes a third one: a process that somebody kills again and
-/// again always has something in hand.
+/// A message that was in flight with others when the process ended is then delivered alone. If the process ends again this soon
+/// after its start, while no other receiver has a suspect in flight, two crashes are enough to blame the message. Later it takes a
+/// third crash: a process that is killed repeatedly always has some message in flight.
 const SOON: Duration = Duration::from_millis(25);
 
 /// How long a receiver waits for its turn, once.
@@ -27,34 +27,34 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 const LENGTH: usize = 40;
 
-/// Lets one receiver of a host at a time be given what may have ended the process, so that the right one is blamed.
+/// Lets one receiver of a host at a time have a suspect in flight, so that the right message is blamed.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Turns(Arc<Mutex<()>>);
 
-/// What was in hand.
+/// The messages in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Suspects {
     first: MessageId,
     last: MessageId,
     count: u32,
-    /// How often the process had ended before with the first of them in hand, as far as that counts.
+    /// The number of times that the process ended before with the first of them in flight, as far as they count.
     crashes: u8,
 }
 
-/// The memory of one receiver.
+/// The record of one receiver.
 #[derive(Debug, Default)]
 pub(crate) struct InHand {
     file: Option<Arc<File>>,
     suspects: Option<Suspects>,
     turns: Turns,
-    /// Somebody else's turn took too long.
+    /// The turn of another receiver took too long.
     impatient: bool,
-    /// When the receiver was given something first.
+    /// The time of the receiver's first call.
     began: OnceLock<Instant>,
 }
 
-/// A call that is under way. When it is dropped, the receiver has returned or the call was cut off in good order: what comes now is
-/// not its messages' fault.
+/// A call in progress. It is dropped when the receiver has returned or the call was cut off in an orderly way: a later crash is not
+/// the fault of its messages.
 #[derive(Debug)]
 pub(super) struct Call {
     file: Option<Arc<File>>,
@@ -62,7 +62,7 @@ pub(super) struct Call {
 }
 
 impl InHand {
-    /// Opens the memory of the receiver of this name, which is not the same as a file name.
+    /// Opens the record of the receiver of this name; the file name is derived from it.
     pub(crate) fn open(directory: &Path, receiver: &str, turns: Turns) -> io::Result<Self> {
         let name: String = receiver.bytes().map(|byte| format!("{byte:02x}")).collect();
         let path = directory.join(format!("in-hand-{name}"));
@@ -74,17 +74,17 @@ impl InHand {
         Ok(Self { file: Some(Arc::new(file)), suspects, turns, ..Self::default() })
     }
 
-    /// Whether this message was in hand when the process ended.
+    /// Whether this message was in flight when the process ended.
     pub(super) fn suspects(&self, id: MessageId) -> bool {
         self.suspects.is_some_and(|suspects| suspects.contains(id))
     }
 
-    /// Whether the process ended too often with this message in hand, the last time alone.
+    /// Whether the process ended too often with this message in flight, the last time alone.
     pub(super) fn convicts(&self, id: MessageId) -> bool {
         self.suspects.is_some_and(|found| found.first == id && found.ended_alone() >= CRASHES)
     }
 
-    /// These messages go to the receiver now, unless it has to wait for its turn.
+    /// Records that these messages are about to be delivered, once it is the receiver's turn.
     pub(super) async fn begin(&mut self, messages: &[Message]) -> Call {
         let began = *self.began.get_or_init(Instant::now);
         let ([first, .., last] | [first @ last]) = messages else {
@@ -104,7 +104,7 @@ impl InHand {
         Call { file: self.file.clone(), _turn: turn }
     }
 
-    /// How often the process has ended with this message in hand, as far as that counts.
+    /// The number of times that the process has ended with this message in flight, as far as they count.
     fn crashes_with(&self, id: MessageId, began: Instant) -> u8 {
         match self.suspects {
             Some(found) if found.count == 1 && found.first == id => found.ended_alone(),
@@ -131,10 +131,10 @@ impl Drop for Call {
     }
 }
 
-/// A memory that cannot be written is a memory lost, nothing worse.
+/// If the file cannot be written, only the record of suspects is lost.
 fn write(file: &File, bytes: &[u8]) {
     if let Err(error) = std::os::unix::fs::FileExt::write_all_at(file, bytes, 0) {
-        tracing::debug!("cannot remember what is in hand: {error}");
+        tracing::debug!("cannot record the messages in flight: {error}");
     }
 }
 
@@ -143,7 +143,7 @@ impl Suspects {
         self.first <= id && id <= self.last
     }
 
-    /// How often the process ended with the first message in hand, if it was alone there the last time.
+    /// The number of times that the process ended with the first message in flight, if it was alone the last time.
     fn ended_alone(&self) -> u8 {
         if self.count == 1 { self.crashes.saturating_add(1) } else { 0 }
     }
@@ -184,7 +184,7 @@ mod tests {
         InHand::open(directory, "r/1", Turns::default()).unwrap()
     }
 
-    /// The process ends without a word in the middle of a call with these messages, and starts again.
+    /// The process ends abruptly during a call with these messages, and starts again.
     async fn crash(mut memory: InHand, messages: &[u8], directory: &Path) -> InHand {
         let messages: Vec<_> = messages.iter().copied().map(message).collect();
         std::mem::forget(memory.begin(&messages).await);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_was_in_hand_is_suspected() {
+    async fn only_messages_in_flight_are_suspected() {
         let dir = tempfile::tempdir().unwrap();
         let memory = open(dir.path());
         assert!(!memory.suspects(message(2).id()));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_second_crash_with_a_message_in_hand_convicts_it() {
+    async fn the_second_crash_with_a_message_in_flight_blames_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut memory = crash(open(dir.path()), &[2, 3], dir.path()).await;
         drop(memory.begin(&[message(2)]).await);
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_killed_again_and_again_blames_nobody_too_soon() {
+    async fn repeated_kills_do_not_blame_a_message_too_soon() {
         let dir = tempfile::tempdir().unwrap();
         let mut memory = crash(open(dir.path()), &[2, 3], dir.path()).await;
         drop(memory.begin(&[message(2)]).await);
@@ -225,10 +225,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_orderly_end_is_nobodys_fault() {
+    async fn an_orderly_stop_blames_no_message() {
         let dir = tempfile::tempdir().unwrap();
         let mut memory = open(dir.path());
-        // The call is cut off where it waits, as when its task is aborted.
+        // The call is cut off at an await, as when its task is aborted.
         let call = async {
             let _call = memory.begin(&[message(2)]).await;
             std::future::pending::<()>().await;
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_one_receiver_at_a_time_has_a_suspect_in_hand() {
+    async fn only_one_receiver_at_a_time_has_a_suspect_in_flight() {
         let dir = tempfile::tempdir().unwrap();
         drop(crash(open(dir.path()), &[2, 3], dir.path()).await);
         let turns = Turns::default();
@@ -247,8 +247,8 @@ mod tests {
         let held = one.begin(&[message(2)]).await;
         let begin = Instant::now();
         drop(other.begin(&[message(4)]).await);
-        assert_eq!(begin.elapsed(), Duration::ZERO, "it waited with what nobody suspects");
-        // Somebody who hangs does not keep the other waiting for long, nor twice.
+        assert_eq!(begin.elapsed(), Duration::ZERO, "a receiver without a suspect waited");
+        // A receiver that hangs does not delay the other for long, nor twice.
         for _ in 0..2 {
             drop(other.begin(&[message(2)]).await);
             assert_eq!(begin.elapsed(), PATIENCE);

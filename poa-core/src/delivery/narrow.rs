@@ -1,21 +1,21 @@
-//! Finds the messages that can never be delivered, and delivers the rest.
+//! Isolates the messages that cannot be delivered, and delivers the rest.
 
 use super::Delivery;
 use super::attempt::Failure;
 use crate::{Message, Rejected, Timestamp};
 
-/// How often a message on its own may make the receiver panic before the message is blamed for it.
+/// The number of panics of the receiver with one message alone before the message is blamed.
 pub(super) const PANICS: u32 = 2;
 
 type Messages = Vec<(u64, Message)>;
 
-/// Messages that are delivered together, and what was tried with them so far.
+/// Messages that are delivered together, and the attempts so far.
 struct Part {
     messages: Messages,
     attempts: u32,
 }
 
-/// What becomes of a part.
+/// The result for a part of a batch.
 enum Outcome {
     Delivered,
     /// One of these is poison; deliver the halves.
@@ -27,9 +27,9 @@ enum Outcome {
 }
 
 impl Delivery {
-    /// Delivers the messages, oldest first; returns the positions of those that were set aside.
+    /// Delivers the messages, oldest first; returns the positions of those that were dead-lettered.
     ///
-    /// A batch that fails for good is halved until the poison stands alone. The part before it is delivered first, so the
+    /// A batch with a permanent error is halved until the poison message is isolated. The part before it is delivered first, so the
     /// order is kept.
     pub(super) async fn deliver_messages(&mut self, messages: Messages) -> Vec<u64> {
         let begin = Timestamp::now();
@@ -62,7 +62,7 @@ impl Delivery {
         failed
     }
 
-    /// Sets the rejected messages aside; the others are delivered. Returns the positions of the rejected.
+    /// Dead-letters the rejected messages; the others are delivered. Returns the positions of the rejected ones.
     async fn set_aside_rejected(
         &mut self,
         part: Part,
@@ -80,7 +80,7 @@ impl Delivery {
         failed
     }
 
-    /// Messages that were in hand when the process ended come one at a time, because one of them may have ended it.
+    /// Messages that were in flight when the process ended are delivered one at a time, because one of them may have ended it.
     fn suspects_apart(&self, messages: Messages) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
         let mut last_suspect = true;
@@ -95,7 +95,7 @@ impl Delivery {
         parts
     }
 
-    /// Tries until it is clear what to do with these messages.
+    /// Tries until the result for these messages is known.
     async fn deliver_part(&mut self, part: &mut Part) -> Outcome {
         let messages: Vec<Message> =
             part.messages.iter().map(|(_, message)| message.clone()).collect();
@@ -138,7 +138,7 @@ impl Delivery {
         }
     }
 
-    /// What to do about a batch of so many that failed for good, for these items.
+    /// The result for a batch of this size with a permanent error for these items.
     fn without(items: &[usize], reason: &str, count: usize) -> Outcome {
         let items: Vec<_> = items.iter().copied().filter(|item| *item < count).collect();
         match (items.is_empty(), count == 1) {
@@ -148,7 +148,7 @@ impl Delivery {
         }
     }
 
-    /// The items that are too old to be tried again.
+    /// The items that are too old to be retried.
     fn expired(&self, messages: &[Message], tried: bool) -> Vec<usize> {
         let Some(max_age) = self.options.retry.max_age.filter(|_| tried) else { return Vec::new() };
         let too_old = |message: &Message| message.received_at().elapsed() > max_age.get();
@@ -161,8 +161,8 @@ impl Delivery {
     }
 }
 
-/// What a receiver says of a batch of so many of which it rejected some. Each item counts once; one that does not exist is ignored, and
-/// a rejection of nothing delivers everything.
+/// The result for a batch of this size of which the receiver rejected these items. Each item counts once; an item that does not exist
+/// is ignored, and with no items everything is delivered.
 fn rejected(items: &[Rejected], count: usize) -> Outcome {
     let mut items: Vec<_> =
         items.iter().filter(|rejected| rejected.item < count).cloned().collect();

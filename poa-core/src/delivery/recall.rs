@@ -1,7 +1,7 @@
-//! Tells an instance that was built anew who is active, because it has heard none of what the one before was told.
+//! Tells a rebuilt instance which agents are active, because it received none of the changes that its predecessor did.
 //!
-//! What it is told is true now, while changes that it has not got yet still wait for it. Each agent's last change comes last, so
-//! that in the end it knows the same.
+//! This state is current, while changes that the instance has not received yet are still in its backlog. The last change of each
+//! agent is delivered last, so the instance ends up with the right state.
 
 use super::attempt::{Failure, attempt};
 use super::{Delivery, narrow};
@@ -10,11 +10,11 @@ use crate::error::or_default;
 use crate::status::Phase;
 use crate::{Activity, Receiver};
 
-/// Knows who is active.
+/// Knows which agents are active.
 #[derive(Debug)]
 pub(crate) struct Recall {
     activity: ActivityMonitor,
-    /// How many instances in a row broke when they were told.
+    /// The number of instances in a row that broke during this call.
     broken: u32,
 }
 
@@ -25,13 +25,13 @@ impl Recall {
 }
 
 impl Delivery {
-    /// Tells the instance, and gives it back unless it broke over that.
+    /// Tells the instance, and returns it unless the call broke it.
     pub(super) async fn recall_active(
         &mut self,
         mut receiver: Box<dyn Receiver>,
     ) -> Option<Box<dyn Receiver>> {
         let agents = self.recall.activity.active_agents();
-        // One that breaks each time shall at least get messages.
+        // An instance that breaks each time should at least get messages.
         if self.recall.broken <= narrow::PANICS {
             for some in agents.chunks(self.options.batch.size.max(1)) {
                 if let Err(failure) = self.tell_active(&mut *receiver, some).await {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::engine::{Batch, Event};
 use crate::{Activity, AgentId, Message};
 
-/// Events of the same kind, which go to the receiver in one call.
+/// Events of the same kind, which are delivered in one call.
 pub(super) enum Run {
     Messages(Vec<(u64, Message)>),
     Active(Vec<Activity>),
@@ -57,7 +57,7 @@ impl Run {
         match (self, event) {
             (Self::Messages(run), Event::Message(message)) => run.push((position, message)),
             (Self::Active(run) | Self::Inactive(run), Event::Activity(change)) => run.push(change),
-            // `takes` was asked before.
+            // `takes` was checked before.
             _ => {}
         }
     }
@@ -77,7 +77,7 @@ mod tests {
         Event::Message(Message::stamp(draft, id, Timestamp::from_micros(n)))
     }
 
-    /// Events of some agents, by position: a message, active, or inactive.
+    /// Events of some agents, by position: a message, or a change to active or inactive.
     fn batch(kinds: &[(u8, u8)]) -> Batch {
         let event = |(n, (agent, kind)): (u64, &(u8, u8))| {
             let agent = AgentId::new(format!("agent-{agent}")).unwrap();
@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_is_lost_and_the_order_of_each_agent_is_kept(
+        fn no_event_is_lost_and_the_order_of_each_agent_is_kept(
             kinds in prop::collection::vec((0..4_u8, 0..3_u8), 0..60),
         ) {
             let order = by_agent(runs(batch(&kinds)));
@@ -122,7 +122,7 @@ mod tests {
         }
     }
 
-    /// Each change would otherwise cost a transaction of every agent's messages.
+    /// Otherwise each change would cost a transaction for every agent's messages.
     #[test]
     fn changes_of_many_agents_divide_the_messages_of_others_once() {
         let kinds: Vec<_> =

@@ -1,4 +1,4 @@
-//! Keeping what can never be delivered.
+//! Dead-letters what cannot be delivered.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::status::StatusCell;
 use crate::{DeadLetter, DeadLetters, Message, Retry, Timestamp};
 
 impl Delivery {
-    /// Counts, reports and keeps these messages as dead letters. Returns once they are kept.
+    /// Counts these messages, reports them and stores them as dead letters. Returns once they are stored.
     pub(super) async fn set_aside(
         &mut self,
         messages: Vec<(u64, Message)>,
@@ -35,7 +35,7 @@ impl Delivery {
     }
 }
 
-/// Returns once the letters are kept, however long it takes.
+/// Returns once the letters are stored, however long it takes.
 pub(super) async fn keep(
     store: &dyn DeadLetters,
     letters: Vec<DeadLetter>,
@@ -46,14 +46,15 @@ pub(super) async fn keep(
     let mut attempt = 0;
     while let Err(error) = store.keep(letters.clone()).await {
         let wait = retry.wait(attempt);
-        tracing::error!(receiver, "cannot keep dead letters, trying again in {wait:?}: {error}");
-        status.failed(&format!("cannot keep dead letters: {error}"));
+        tracing::error!(receiver, "cannot store dead letters, retrying in {wait:?}: {error}");
+        status.failed(&format!("cannot store dead letters: {error}"));
         tokio::time::sleep(wait).await;
         attempt += 1;
     }
 }
 
-/// Reports messages that are set aside, so that a sender of poison cannot fill the log: a few in full, the others as a number.
+/// Reports dead-lettered messages, a few in full and the others as a number, so that a sender of poison messages cannot fill
+/// the log output.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     window_end: Option<Instant>,
@@ -61,7 +62,7 @@ pub(crate) struct Reports {
     others: u64,
 }
 
-/// So many messages are reported in full within [`WINDOW`].
+/// The number of messages that are reported in full within [`WINDOW`].
 const IN_FULL: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -83,7 +84,7 @@ impl Reports {
         }
     }
 
-    /// Returns when messages that were not reported in full are to be summed up. Cancel safe.
+    /// Returns when messages that were not reported in full are due to be summed up. Cancel safe.
     pub(super) async fn due(&self) {
         match self.window_end.filter(|_| self.others > 0) {
             Some(end) => tokio::time::sleep_until(end).await,
@@ -91,14 +92,14 @@ impl Reports {
         }
     }
 
-    /// Reports how many messages were not reported in full.
+    /// Reports the number of messages that were not reported in full.
     pub(super) fn sum_up(&mut self, receiver: &str) {
         let messages = std::mem::take(&mut self.others);
         if messages > 0 {
             tracing::error!(
                 receiver,
                 messages,
-                "more messages were set aside; the dead letters have all of them"
+                "dead-lettered more messages; all of them are in the dead letters"
             );
         }
     }
@@ -112,7 +113,7 @@ fn report(letter: &DeadLetter) {
         agent_id = %message.agent_id(),
         data_type = %message.data_type(),
         bytes = message.payload().bytes().len(),
-        "message set aside, it can never be delivered: {}",
+        "message dead-lettered, it cannot be delivered: {}",
         letter.reason
     );
 }
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_poison_is_a_few_lines() {
+    async fn a_flood_of_poison_messages_is_a_few_log_lines() {
         let mut reports = Reports::default();
         reports.add(&letters(2));
         (0..100).for_each(|_| reports.add(&letters(3)));
@@ -141,7 +142,7 @@ mod tests {
         assert_eq!(began.elapsed(), WINDOW);
         reports.sum_up("r");
         assert_eq!(reports.others, 0);
-        // Afterwards they are reported in full again.
+        // In the next window they are reported in full again.
         reports.add(&letters(1));
         assert_eq!((reports.in_full, reports.others), (1, 0));
     }

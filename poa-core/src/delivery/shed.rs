@@ -1,4 +1,4 @@
-//! Gives up the oldest messages of a receiver whose backlog is full, while the receiver itself may be stuck.
+//! Sheds the oldest messages of a receiver whose backlog is full, while the receiver itself may be stuck.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::engine::{Capabilities, Subscription};
 use crate::status::StatusCell;
 use crate::{Backlog, DeadLetter, DeadLetters, Message, Retry, WhenFull};
 
-/// Keeps the backlog of one receiver within its bounds.
+/// Keeps the backlog of one receiver within its limits.
 pub(crate) struct Shedding {
     subscription: Arc<dyn Subscription>,
     receiver: Arc<str>,
@@ -22,7 +22,7 @@ pub(crate) struct Shedding {
 }
 
 impl Shedding {
-    /// For the backlog of this delivery; nothing when the engine never sheds anything of it.
+    /// For the backlog of this delivery; `None` if the engine never sheds any of its messages.
     pub(crate) fn of(delivery: &Delivery, engine: Capabilities) -> Option<Self> {
         let backlog = delivery.options.backlog;
         (engine.shared || backlog.when_full != WhenFull::Refuse).then(|| Self {
@@ -36,7 +36,8 @@ impl Shedding {
         })
     }
 
-    /// Until `delivered` fires, because nothing more is read, and what was given up is safe.
+    /// Runs until `delivered` fires: by then the subscription is no longer read, and every message that was
+    /// shed is durable.
     pub(crate) async fn run(self, delivered: CancellationToken) {
         loop {
             let letters = tokio::select! {
@@ -58,7 +59,7 @@ impl Shedding {
             ..DeadLetter::new(self.receiver.clone(), message, &reason)
         };
         let letters = messages.into_iter().map(letter).collect();
-        tracing::error!(receiver = &*self.receiver, count, "messages set aside: {reason}");
+        tracing::error!(receiver = &*self.receiver, count, "messages dead-lettered: {reason}");
         if let Some(store) = &self.dead_letters {
             keep(&**store, letters, &self.retry, &self.receiver, &self.status).await;
         }

@@ -1,4 +1,4 @@
-//! Events as bytes: one form for every engine that stores or sends them.
+//! Events as bytes: one format for every engine that stores or sends them.
 //!
 //! A record is: its kind (1 byte), the time in microseconds (8, little-endian), then for a message its idempotency key if it has
 //! one (16), its assigns if it has any (length in 2 bytes, JSON), its format (1), id (16), data type (length in 1 byte, name), agent
@@ -76,7 +76,7 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 pub enum Decoded {
     /// An event.
     Event(Event),
-    /// A message of a type of this name, which is not declared.
+    /// A message of an undeclared type with this name.
     UnknownType(Box<str>),
     /// Not a record of this format.
     Unreadable,
@@ -101,18 +101,18 @@ pub fn decode(record: &[u8], types: &DataTypes) -> Decoded {
     }
 }
 
-/// What identifies a message that is stored.
+/// The identity of a stored message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Trace {
     /// Its id.
     pub id: MessageId,
-    /// When it was received.
+    /// The time at which it was received.
     pub received_at: Timestamp,
     /// Its idempotency key, and the fingerprint of its content.
     pub key: Option<(IdempotencyKey, Fingerprint)>,
 }
 
-/// Reads only what identifies a message; `None` for any other record.
+/// Reads only the identity of a message; `None` for any other record.
 #[must_use]
 pub fn trace(record: &[u8]) -> Option<Trace> {
     let mut input = Input(record);
@@ -157,14 +157,14 @@ fn agent_id(bytes: &[u8]) -> Option<AgentId> {
 struct Input<'a>(&'a [u8]);
 
 impl<'a> Input<'a> {
-    /// What every record begins with: its kind and its time.
+    /// The beginning of every record: its kind and its time.
     fn head(&mut self) -> Option<(u8, Timestamp)> {
         let kind = self.take(1)?[0];
         let micros = u64::from_le_bytes(self.take(8)?.try_into().ok()?);
         Some((kind, Timestamp::from_micros(micros)))
     }
 
-    /// The key, if a record of this kind has one; none at all if it is cut off.
+    /// The key, if a record of this kind has one; `None` if the record is truncated.
     fn key(&mut self, kind: u8) -> Option<Option<IdempotencyKey>> {
         if kind & KEYED == 0 {
             return Some(None);
@@ -173,7 +173,7 @@ impl<'a> Input<'a> {
         Some(Some(IdempotencyKey::from_bytes(bytes)))
     }
 
-    /// The assigns as JSON, empty if a record of this kind has none; none at all if they are cut off.
+    /// The assigns as JSON, empty if a record of this kind has none; `None` if the record is truncated.
     fn assigns(&mut self, kind: u8) -> Option<&'a [u8]> {
         if kind & ASSIGNED == 0 {
             return Some(&[]);
@@ -182,7 +182,7 @@ impl<'a> Input<'a> {
         self.take(length.into())
     }
 
-    /// What a message has before its payload: format, id, data type and agent.
+    /// The part of a message before its payload: format, id, data type and agent.
     fn parts(&mut self) -> Option<(Format, MessageId, &'a str, &'a [u8])> {
         let format = match self.take(1)? {
             [JSON] => Format::Json,
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_come_back() {
+    fn messages_round_trip() {
         for (format, kind) in
             [(Format::Json, MessageType::Data), (Format::MessagePack, MessageType::Bye)]
         {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_back() {
+    fn keys_round_trip() {
         let plain = message(Format::Json, MessageType::Data);
         let key = IdempotencyKey::new(plain.agent_id(), "k").unwrap();
         let draft = Draft::new(
@@ -260,13 +260,13 @@ mod tests {
         assert_eq!(trace(&with), Some(keyed));
         assert_eq!(trace(&without), Some(Trace { id, received_at, key: None }));
         let Decoded::Event(Event::Message(found)) = decode(&with, &types()) else {
-            panic!("no message")
+            panic!("not a message")
         };
         assert_eq!((found.idempotency_key(), found.id()), (Some(key), plain.id()));
     }
 
     #[test]
-    fn assigns_come_back() {
+    fn assigns_round_trip() {
         let plain = message(Format::Json, MessageType::Data);
         let assigns = Assigns::new().with("peer", "10.0.0.1").unwrap();
         let draft = Draft::new(
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_come_back() {
+    fn changes_round_trip() {
         for active in [true, false] {
             let since = Timestamp::from_micros(5);
             let change = Activity::new(AgentId::new("a").unwrap(), active, since);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_whole_is_not_read() {
+    fn truncated_records_are_not_read() {
         let mut bytes = Vec::new();
         encode(&Event::Message(message(Format::Json, MessageType::Data)), &mut bytes);
         let payload = 1;

@@ -1,8 +1,8 @@
-//! One message or several, taken together or not at all.
+//! One message or several, accepted together or not at all.
 
 use crate::Draft;
 
-/// One message or several, taken together or not at all. One message costs no allocation.
+/// One message or several, accepted together or not at all. One message costs no allocation.
 #[derive(Clone, Debug)]
 pub struct Drafts(Inner);
 

@@ -1,4 +1,4 @@
-//! What subscriptions hand out.
+//! The events that subscriptions deliver.
 
 use super::TypeSet;
 use crate::{Activity, AgentId, Message, Timestamp};
@@ -12,7 +12,7 @@ pub enum Event {
     Activity(Activity),
 }
 
-/// Events that are handed out together, oldest first, each with its position.
+/// Events that are delivered together, oldest first, each with its position.
 pub type Batch = Vec<(u64, Event)>;
 
 impl Event {
@@ -43,7 +43,8 @@ impl Event {
         }
     }
 
-    /// About how many bytes of memory the event takes; backlogs and batches are counted in these.
+    /// Approximately the bytes of memory that the event takes; backlogs and batches are measured in
+    /// these.
     #[must_use]
     pub fn footprint(&self) -> usize {
         match self {

@@ -1,14 +1,15 @@
-//! The seam between the bus and what it runs on.
+//! The interface between the bus and the engine that keeps its messages.
 //!
-//! An [`Engine`] takes messages, keeps them until every subscription has confirmed them, and hands them out in batches. Everything
-//! above it (retries, poison messages, dead letters, supervision, activity) is written once and does not know which engine runs.
-//! Engines are plugins, registered beside handlers and receivers; `poa_testkit::EngineContract` tests what an engine promises.
+//! An [`Engine`] accepts messages, keeps them until every subscription has confirmed them, and hands them out in batches. Everything
+//! above it (retries, poison messages, dead letters, supervision, activity) is written once and does not depend on the engine.
+//! Engines are plugins, registered like handlers and receivers; `poa_testkit::EngineContract` tests the promises of an engine.
 //!
-//! What an engine may rely on, and what it must not assume:
+//! The assumptions an engine may make, and those it must not:
 //!
-//! - Positions are numbers that grow along one subscription. They need not be dense, and mean nothing to the host.
-//! - Message ids are unique and sort by time; within a batch they need not be sorted, because several front ends may interleave.
-//! - A host may have handlers only, receivers only, or both; a subscription may be served on another machine than it is published on.
+//! - Positions are numbers that grow along one subscription. They need not be dense, and the host does not interpret them.
+//! - Message ids are unique and sort by time; within a batch they need not be sorted, because several nodes may interleave.
+//! - A host may have handlers only, receivers only, or both; a subscription may be served on another machine than the one that
+//!   publishes.
 
 mod codec;
 mod drafts;
@@ -38,75 +39,75 @@ pub use subscription::{Level, Subscription, SubscriptionCounts, SubscriptionRequ
 
 use crate::{Ack, Activity, BuildError};
 
-/// What the bus runs on: takes messages, keeps them, and hands them out to subscriptions.
+/// The lower half of the bus: accepts messages, keeps them, and hands them out to subscriptions.
 ///
 /// Built like every plugin (see [`Plugin`](crate::Plugin)) and shared by all handlers and receivers of a host. An engine is built,
 /// subscribed to, started, closed and finished, in this order.
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "an engine implements `poa_core::engine::Engine`")]
 pub trait Engine: Send + Sync + 'static {
-    /// What this engine can promise. Constant.
+    /// The capabilities of this engine. Constant.
     fn capabilities(&self) -> Capabilities;
 
-    /// Adds a subscription, or changes the one of this name: its cursor stays, what is in hand is given back, and the earlier
+    /// Adds a subscription, or changes the one of this name: its cursor stays, events in flight are given back, and the earlier
     /// [`Subscription`] ends as if the engine were closed.
     ///
-    /// A new subscription starts where [`SubscriptionRequest::from`] says. Once this returns on a started engine, a crash cannot move
-    /// that place behind a message that is acknowledged later; before [`start`](Self::start), `start` makes it so.
+    /// A new subscription starts at [`SubscriptionRequest::from`]. Once this returns on a started engine, a crash cannot move that
+    /// position past a message that is acknowledged later; before [`start`](Self::start), `start` ensures the same.
     ///
     /// # Errors
-    /// When the place where the subscription starts cannot be read or made durable.
+    /// When the starting position of the subscription cannot be read or made durable.
     async fn subscribe(
         &self,
         request: SubscriptionRequest,
     ) -> Result<Arc<dyn Subscription>, BuildError>;
 
-    /// Removes a subscription and forgets its cursor; what waits for it is discarded. Unknown names are ignored.
+    /// Removes a subscription and its cursor, and discards its backlog. Unknown names are ignored.
     ///
     /// # Errors
-    /// When that cannot be made durable.
+    /// When the removal cannot be made durable.
     async fn unsubscribe(&self, name: &str) -> Result<(), BuildError>;
 
-    /// Starts the work in the background. Called once, after the first subscriptions and before the first message.
+    /// Starts the background work. Called once, after the first subscriptions and before the first message.
     ///
     /// # Errors
     /// When the engine cannot keep its promises: a disk that cannot be written, servers that do not sync.
     async fn start(&self) -> Result<(), BuildError>;
 
-    /// Takes all of these messages, or none of them. Returns at once; the receipt tells when they are as safe as
-    /// [`BusSettings::acks`] promises. An engine that spans machines may learn only from its servers that one of them is refused or
-    /// cannot be stored: the receipt then says so, although others of the same call may be stored. Sent again with their idempotency
-    /// keys, they are taken once.
+    /// Accepts all of these messages, or none of them. Returns immediately; the receipt resolves when they reach the level of
+    /// [`BusSettings::acks`]. An engine that spans machines may learn only from its servers that one of the messages is refused or
+    /// cannot be stored: the receipt then fails, although others of the same call may be stored. Sent again with their idempotency
+    /// keys, those are accepted once.
     ///
-    /// A message whose idempotency key was seen within the window is not taken again: it counts as repeated, and its receipt waits
-    /// for what the first one waits for.
+    /// A message whose idempotency key was seen within the deduplication window is a duplicate: it is counted and not accepted again,
+    /// and its receipt resolves together with that of the first.
     ///
     /// # Errors
-    /// See [`Refused`]. The messages come back in the error and are given to no receiver.
+    /// See [`Refused`]. The messages are returned in the error and delivered to no receiver.
     fn publish(&self, messages: Drafts) -> Result<Receipt, SendError>;
 
-    /// Tells every subscription that an agent changed its state. Never refused: without room, the last change of each agent is kept
-    /// and told later.
+    /// Tells every subscription that an agent changed its state. Never refused: if the backlog is full, the last change of each agent
+    /// is kept and delivered later.
     fn publish_activity(&self, change: Activity);
 
-    /// Returns when a message that was refused for now may be taken, or after a while. Cancel safe.
+    /// Returns when a message that was refused with a transient error may be accepted, or after a while. Cancel safe.
     async fn room(&self) {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
 
-    /// True while messages are taken: from [`start`](Self::start) to [`close`](Self::close), unless the engine broke.
+    /// Whether the engine accepts messages: from [`start`](Self::start) to [`close`](Self::close), unless it broke.
     fn is_open(&self) -> bool;
 
-    /// Takes nothing more. Subscriptions hand out what is left, then end. An engine whose messages outlive the process may end them
+    /// Stops accepting messages. Subscriptions hand out the rest, then end. An engine whose messages survive the process may end them
     /// sooner, and hands out the rest after the next start.
     fn close(&self);
 
-    /// Ends the engine after all subscriptions have ended: writes what is left, releases files and connections.
+    /// Finishes after all subscriptions have ended: writes the rest, releases files and connections.
     ///
-    /// The caller bounds the time. Cancel safe: what is not written by then is lost as in a crash.
+    /// The caller limits the time. Cancel safe: messages that are not written by then are lost as in a crash.
     async fn finish(&self) -> Leftover;
 
-    /// The state of the engine for `/status`: an object, empty when there is nothing to tell.
+    /// The state of the engine for `/status`: an object, empty if it has nothing to report.
     fn status(&self) -> serde_json::Value {
         serde_json::json!({})
     }
@@ -114,19 +115,19 @@ pub trait Engine: Send + Sync + 'static {
     /// Refreshes gauges before a scrape.
     fn refresh_metrics(&self) {}
 
-    /// A small store shared by all nodes of the engine, where it spans machines.
+    /// A small store shared by all nodes of the engine, if it spans machines.
     fn shared_store(&self) -> Option<Arc<dyn SharedStore>> {
         None
     }
 }
 
-/// What an engine can promise.
+/// The capabilities of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// The strongest [`Ack`] short of `Delivered`, which every engine gives.
+    /// The strongest [`Ack`] that the engine supports, apart from `Delivered`, which every engine supports.
     pub strongest_ack: Ack,
-    /// Whether messages outlive the process: what was in hand at a crash is delivered again.
+    /// Whether messages survive the process: those in flight at a crash are delivered again.
     pub durable: bool,
     /// Whether the engine spans several machines.
     pub shared: bool,
@@ -140,17 +141,17 @@ impl Capabilities {
     /// An engine that keeps its messages on several machines.
     pub const SHARED: Self = Self { strongest_ack: Ack::Stored, durable: true, shared: true };
 
-    /// Whether a message can be acknowledged this way.
+    /// Whether the engine supports this level.
     #[must_use]
     pub fn can_promise(&self, ack: Ack) -> bool {
         ack == Ack::Delivered || ack <= self.strongest_ack
     }
 }
 
-/// What an engine could not bring to an end.
+/// The messages that an engine could not save.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftover {
-    /// Messages that were acknowledged with no more than `memory` and are gone.
+    /// Lost messages that were acknowledged with `memory` only.
     pub lost: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What a handler holds until its messages are as safe as `ack` promises.
+//! Receipts, which resolve when messages have reached the level that `ack` sets.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,11 +12,11 @@ use tokio::time::{Instant, Sleep};
 use super::Refused;
 use crate::MessageId;
 
-/// Tells when messages that were accepted have reached the level that `ack` promises.
+/// Resolves when the accepted messages have reached the level that `ack` sets.
 ///
-/// Dropping a receipt does not take the messages back. Cancel safe.
+/// Dropping a receipt does not withdraw the messages. Cancel safe.
 #[derive(Debug)]
-#[must_use = "a positive answer to the agent is only true once the receipt is"]
+#[must_use = "acknowledge the messages only after the receipt resolves"]
 pub struct Receipt {
     ids: MessageIds,
     state: State,
@@ -28,11 +28,11 @@ enum State {
     Waiting { answer: oneshot::Receiver<Answer>, deadline: Option<Deadline> },
 }
 
-/// Ids that are known only now, if they are others than were known when the messages were accepted.
+/// Ids that became known only on completion, if they differ from those known when the messages were accepted.
 type Answer = Result<Option<MessageIds>, ReceiptError>;
 
-/// The ids of the messages of one call, in the order they were sent. A message that was taken before by its idempotency key has the
-/// id it was given then; one that no receiver subscribes to has none.
+/// The ids of the messages of one call, in the order in which they were sent. A duplicate, recognised by its idempotency key, has the
+/// id of the message accepted first; a message that no receiver subscribes to has none.
 #[derive(Clone, Debug, Default)]
 pub struct MessageIds(Ids);
 
@@ -68,7 +68,7 @@ impl From<Vec<Option<MessageId>>> for MessageIds {
     }
 }
 
-/// A timer that is made where it is first waited for: a message may be sent from a thread without a runtime.
+/// A timer that is created when it is first polled: a message may be sent from a thread without a runtime.
 #[derive(Debug)]
 struct Deadline {
     at: Instant,
@@ -83,20 +83,20 @@ impl Deadline {
     }
 }
 
-/// Why an accepted message did not reach the level that `ack` promises.
+/// The reason why an accepted message did not reach the level that `ack` sets.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// The engine could not store the message. It was given to no receiver.
+    /// The engine could not store the message. It was delivered to no receiver.
     #[error("the message could not be stored; send it again")]
     NotStored,
-    /// A receiver could not deliver the message and set it aside, or skipped it.
+    /// A receiver could not deliver the message and dead-lettered or skipped it.
     #[error("a receiver could not deliver the message")]
     NotDelivered,
-    /// Not every receiver confirmed in time. The message is kept, and will be delivered.
+    /// Not every receiver confirmed in time. The message is kept and will be delivered.
     #[error("the message was not delivered in time; it is kept")]
     TimedOut,
-    /// The engine found out only now that it does not take the message. It was given to no receiver.
+    /// The engine learned only after accepting that the message is refused. It was delivered to no receiver.
     #[error(transparent)]
     Refused(#[from] Refused),
     /// The host stopped before the outcome was known.
@@ -105,19 +105,19 @@ pub enum ReceiptError {
 }
 
 impl Receipt {
-    /// A receipt for messages that are as safe as promised already.
+    /// A receipt for messages that have already reached their level.
     pub fn ready(ids: impl Into<MessageIds>) -> Self {
         Self { ids: ids.into(), state: State::Ready }
     }
 
-    /// A receipt, and what settles it.
+    /// A receipt, and its settler.
     pub fn pending(ids: impl Into<MessageIds>) -> (Self, ReceiptSender) {
         let (sender, answer) = oneshot::channel();
         let state = State::Waiting { answer, deadline: None };
         (Self { ids: ids.into(), state }, ReceiptSender(sender))
     }
 
-    /// The same receipt, which waits no longer than this.
+    /// The same receipt with this time limit.
     pub fn within(mut self, timeout: Duration) -> Self {
         if let State::Waiting { deadline, .. } = &mut self.state {
             *deadline = Some(Deadline { at: Instant::now() + timeout, timer: None });
@@ -125,14 +125,14 @@ impl Receipt {
         self
     }
 
-    /// The ids of the messages, which receivers see as well. An engine that spans machines may know only in the end that a message was
-    /// taken before, and which id it was given then: look after awaiting the receipt, by `(&mut receipt).await`.
+    /// The ids of the messages; receivers see the same ones. An engine that spans machines may learn only on completion that a message
+    /// is a duplicate, and of which message: read the ids after awaiting the receipt with `(&mut receipt).await`.
     #[must_use]
     pub fn ids(&self) -> &MessageIds {
         &self.ids
     }
 
-    /// The id of the only or first message; see [`MessageIds`] for when it has none.
+    /// The id of the only or first message; see [`MessageIds`] for messages without an id.
     #[must_use]
     pub fn id(&self) -> Option<MessageId> {
         self.ids.as_slice().first().copied().flatten()
@@ -160,17 +160,17 @@ impl Future for Receipt {
     }
 }
 
-/// Settles a [`Receipt`]. Dropped without an answer, the receipt says [`ReceiptError::Stopped`].
+/// Settles a [`Receipt`]. Dropped without a result, it fails the receipt with [`ReceiptError::Stopped`].
 #[derive(Debug)]
 pub struct ReceiptSender(oneshot::Sender<Answer>);
 
 impl ReceiptSender {
-    /// Settles the receipt. A handler that no longer waits has dropped it, which is fine.
+    /// Settles the receipt. A handler that no longer waits has dropped it; that is not an error.
     pub fn settle(self, outcome: Result<(), ReceiptError>) {
         let _ = self.0.send(outcome.map(|()| None));
     }
 
-    /// Settles the receipt well, with ids in place of those it was made with.
+    /// Settles the receipt with success, and with ids that replace those it was created with.
     pub fn settle_with(self, ids: impl Into<MessageIds>) {
         let _ = self.0.send(Ok(Some(ids.into())));
     }
@@ -187,14 +187,14 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_is_set_on_a_thread_without_timers() {
+    async fn a_deadline_can_be_set_on_a_thread_without_a_runtime() {
         let (receipt, _sender) = Receipt::pending(None);
         let receipt = std::thread::spawn(move || receipt.within(Duration::from_secs(7)));
         assert_eq!(receipt.join().unwrap().await, Err(ReceiptError::TimedOut));
     }
 
     #[tokio::test]
-    async fn ids_may_be_known_in_the_end() {
+    async fn ids_may_be_replaced_on_completion() {
         let id = MessageId::from_bytes([7; 16]);
         let (mut receipt, sender) = Receipt::pending(None);
         sender.settle_with(Some(id));
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sender_that_is_dropped_says_stopped() {
+    async fn a_dropped_settler_fails_with_stopped() {
         let (receipt, sender) = Receipt::pending(None);
         drop(sender);
         assert_eq!(receipt.await, Err(ReceiptError::Stopped));

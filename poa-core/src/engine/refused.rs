@@ -1,4 +1,4 @@
-//! Why messages are not taken.
+//! The reasons why messages are refused.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,38 +7,38 @@ use std::time::Duration;
 use super::Drafts;
 use crate::Draft;
 
-/// Why the bus does not take a message.
+/// The reason why the bus refuses a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
     /// The backlog of this receiver is full.
     #[error("the backlog of receiver `{receiver}` is full; try again later")]
     BacklogFull {
-        /// The receiver that is behind.
+        /// The receiver with the full backlog.
         receiver: Arc<str>,
     },
-    /// The sender is over its share of what all of them have; others are not refused.
+    /// The sender has used up its share of a common resource; others are not refused.
     #[error("over the share of one {of}: {what}; try again later")]
     OverShare {
-        /// Whose share: `agent`, `user` or `address`.
+        /// The party with the share: `agent`, `user` or `address`.
         of: &'static str,
-        /// Of what: `backlog`, `idempotency keys`, `changes of activity`.
+        /// The resource: `backlog`, `idempotency keys`, `changes of activity`.
         what: &'static str,
     },
-    /// The sender sends faster than it may; others are not refused.
+    /// The sender exceeds its rate; others are not refused.
     #[error("over the rate of one {of}: {what}; try again in {}", humantime::format_duration(Duration::from_secs(retry_after.as_secs() + 1)))]
     OverRate {
-        /// Whose rate: `agent`, `user` or `address`.
+        /// The party with the rate: `agent`, `user` or `address`.
         of: &'static str,
-        /// Of what: `messages a second`, `bytes a second`.
+        /// The limited quantity: `messages a second`, `bytes a second`.
         what: &'static str,
-        /// When it may send again.
+        /// The time after which it may send again.
         retry_after: Duration,
     },
-    /// More is waiting to be written than memory may hold.
+    /// More messages wait to be written than memory may hold.
     #[error("the disk is too slow; try again later")]
     LogBusy,
-    /// The engine is out of contact with the servers it runs on.
+    /// The engine has no connection to its servers.
     #[error("the bus is not available: {0}; try again later")]
     Unavailable(Arc<str>),
     /// The message is larger than the engine can carry.
@@ -54,10 +54,10 @@ pub enum Refused {
         "no receiver subscribes to data type `{0}`; subscribe one to it, or set `unrouted = \"allow\"`"
     )]
     NobodySubscribed(Arc<str>),
-    /// The data type was not taken from this host's [`DataTypes`](crate::DataTypes).
+    /// The data type does not come from this host's [`DataTypes`](crate::DataTypes).
     #[error("data type `{0}` belongs to another host; take it from this one's `data_types`")]
     ForeignDataType(String),
-    /// A message with this idempotency key and other content was taken before.
+    /// A message with this idempotency key and different content was accepted before.
     #[error("another message was sent with this idempotency key; give every message its own")]
     KeyReused,
     /// The host is stopping.
@@ -66,7 +66,7 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// Whether the same message may be taken later.
+    /// Whether the same message may be accepted later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -81,7 +81,7 @@ impl Refused {
         }
     }
 
-    /// How long to wait before the message is sent again; none when that does not help.
+    /// How long to wait before sending the message again; `None` if that does not help.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.is_transient().then(|| match self {
@@ -92,23 +92,23 @@ impl Refused {
     }
 }
 
-/// Messages that were not taken, and why. They come back to the caller.
+/// Messages that were refused, and the reason. The caller gets them back.
 pub struct SendError(Box<(Refused, Drafts)>);
 
 impl SendError {
-    /// These messages are not taken, for this reason.
+    /// These messages are refused for this reason.
     #[must_use]
     pub fn new(reason: Refused, messages: impl Into<Drafts>) -> Self {
         Self(Box::new((reason, messages.into())))
     }
 
-    /// Why.
+    /// The reason.
     #[must_use]
     pub fn reason(&self) -> &Refused {
         &self.0.0
     }
 
-    /// Why.
+    /// The reason.
     #[must_use]
     pub fn into_reason(self) -> Refused {
         self.0.0
@@ -120,7 +120,7 @@ impl SendError {
         self.0.1.into_vec()
     }
 
-    /// Why, and the messages.
+    /// The reason, and the messages.
     #[must_use]
     pub fn into_parts(self) -> (Refused, Drafts) {
         *self.0

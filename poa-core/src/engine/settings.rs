@@ -1,4 +1,4 @@
-//! What a host asks of its engine.
+//! The requirements of a host on its engine.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use serde::{Deserialize, Serialize};
 use crate::telemetry::{Counter, Telemetry};
 use crate::{Ack, DataType, DataTypes};
 
-/// What a host asks of its engine, whichever it is.
+/// The requirements of a host on its engine, whichever it is.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BusSettings {
-    /// What a positive answer promises.
+    /// The level at which messages are acknowledged.
     pub acks: Acks,
-    /// What becomes of messages that no receiver subscribes to.
+    /// The treatment of messages that no receiver subscribes to.
     pub unrouted: Unrouted,
-    /// How long idempotency keys are remembered.
+    /// The deduplication window.
     pub keys: KeyWindow,
-    /// What every engine counts.
+    /// The counters that every engine maintains.
     pub counts: BusCounts,
 }
 
 impl BusSettings {
-    /// These promises; everything else as it is by default.
+    /// These levels, and the defaults for everything else.
     #[must_use]
     pub fn new(acks: Acks) -> Self {
         Self { acks, ..Self::default() }
     }
 }
 
-/// What a positive answer promises, by data type.
+/// The level at which messages are acknowledged, by data type.
 #[derive(Clone, Debug)]
 pub struct Acks {
     by_type: Box<[Ack]>,
@@ -44,7 +44,7 @@ impl Default for Acks {
 }
 
 impl Acks {
-    /// The promise for each of these types; `delivered` waits for so long.
+    /// The level for each of these types; `delivered` waits at most for this time.
     #[must_use]
     pub fn new(
         types: &DataTypes,
@@ -54,13 +54,13 @@ impl Acks {
         Self { by_type: types.iter().map(ack).collect(), delivered_within }
     }
 
-    /// The promise for messages of this type.
+    /// The level for messages of this type.
     #[must_use]
     pub fn of(&self, data_type: &DataType) -> Ack {
         self.by_type.get(data_type.index()).copied().unwrap_or_default()
     }
 
-    /// Whether any type has this promise.
+    /// Whether any type has this level.
     #[must_use]
     pub fn contains(&self, ack: Ack) -> bool {
         self.by_type.contains(&ack)
@@ -73,30 +73,30 @@ impl Acks {
     }
 }
 
-/// What becomes of messages that no receiver subscribes to.
+/// The treatment of messages that no receiver subscribes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Unrouted {
-    /// They are refused: an agent gets no positive answer for a message that reaches no receiver.
+    /// They are refused: a message that reaches no receiver is not acknowledged.
     #[default]
     Refuse,
     /// They are accepted, counted and dropped.
     Allow,
 }
 
-/// What every engine counts.
+/// The counters that every engine maintains.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BusCounts {
     /// Messages of types that no receiver subscribes to.
     pub unrouted: Counter,
-    /// Messages that were taken before, by their idempotency key.
+    /// Duplicates, recognised by their idempotency key.
     pub repeated: Counter,
 }
 
 impl BusCounts {
-    /// Counters registered here.
+    /// Counters registered in this registry.
     #[must_use]
     pub fn new(telemetry: &Telemetry) -> Self {
         let counter = |name, help| telemetry.counter(name, help, &[]);
@@ -105,20 +105,24 @@ impl BusCounts {
                 "unrouted_messages",
                 "Messages of types that no receiver subscribes to",
             ),
-            repeated: counter("repeated_messages", "Messages taken before, by idempotency key"),
+            repeated: counter(
+                "repeated_messages",
+                "Duplicate messages, recognised by idempotency key",
+            ),
         }
     }
 }
 
-/// How long, how many and over how much of the log idempotency keys are remembered: whichever ends first.
+/// The deduplication window: a key is forgotten as soon as one of the three limits is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyWindow {
-    /// For how long.
+    /// How long keys are remembered.
     pub time: Duration,
-    /// How many, because they are in memory: about 120 bytes each.
+    /// How many keys are remembered. They are in memory: about 120 bytes each.
     pub keys: usize,
-    /// Over how much of the log, because the log is kept for so long and is read for keys at the start.
+    /// The number of bytes of the log over which keys are remembered. The log is kept for as long, and is
+    /// read for keys at the start.
     pub log_bytes: u64,
 }
 
@@ -129,14 +133,14 @@ impl Default for KeyWindow {
 }
 
 impl KeyWindow {
-    /// The same over another time.
+    /// The same window with another time.
     #[must_use]
     pub fn time(mut self, time: Duration) -> Self {
         self.time = time;
         self
     }
 
-    /// The same with room for so many keys.
+    /// The same window for this many keys.
     #[must_use]
     pub fn keys(mut self, keys: usize) -> Self {
         self.keys = keys;

@@ -4,16 +4,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// Keys and values that all nodes of an engine see: users, bans, agents that are active. Values are small, some KiB at most.
+/// Keys and values that all nodes of an engine see: users, bans, active agents. Values are small, some KiB at most.
 #[async_trait]
 pub trait SharedStore: Send + Sync + 'static {
-    /// The latest value of a key, as the majority has it. Cancel safe.
+    /// The latest value of a key, as known to the majority. Cancel safe.
     ///
     /// # Errors
     /// When the store cannot be reached.
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
 
-    /// Writes a value if the key has this revision still; [`Revision::ABSENT`] if it must not exist.
+    /// Writes a value if the key still has this revision; [`Revision::ABSENT`] if it must not exist.
     ///
     /// Not cancel safe: a call that is dropped may or may not have written.
     ///
@@ -26,25 +26,25 @@ pub trait SharedStore: Send + Sync + 'static {
         expected: Revision,
     ) -> Result<Revision, StoreError>;
 
-    /// Removes a key, if it still has this revision where one is given.
+    /// Removes a key; if a revision is given, only if the key still has it.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when the key has another revision.
     async fn remove(&self, key: &str, expected: Option<Revision>) -> Result<(), StoreError>;
 
-    /// Tells all nodes that listen to this topic, this one included. Never waits, and promises nothing: what is said while contact is lost
-    /// is lost.
+    /// Publishes to all nodes that listen to this topic, including this one. Never waits, and guarantees nothing: signals sent while the
+    /// connection is lost are lost.
     fn tell(&self, topic: &str, text: Bytes);
 
-    /// Everything that nodes tell about a topic from now on. What comes faster than it is read is lost. The channel ends when the store
-    /// does.
+    /// All signals that nodes publish to a topic from now on. Signals that arrive faster than they are read are lost. The channel ends
+    /// when the store does.
     ///
     /// # Errors
     /// When the store cannot be reached.
     async fn listen(&self, topic: &str) -> Result<mpsc::Receiver<Bytes>, StoreError>;
 
-    /// Every key with this prefix as it is now, then every change. The channel ends when the store does; [`Change::Synced`] comes once
-    /// after the present state, and again after each time contact was lost and regained.
+    /// Every key with this prefix as it is now, then every change. The channel ends when the store does; [`Change::Synced`] is sent once
+    /// after the present state, and again each time the connection is restored.
     ///
     /// # Errors
     /// When the store cannot be reached.
@@ -60,7 +60,7 @@ pub struct Entry {
     pub revision: Revision,
 }
 
-/// Which write a value comes from.
+/// Identifies the write that a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Revision(pub u64);
 
@@ -69,7 +69,7 @@ impl Revision {
     pub const ABSENT: Self = Self(0);
 }
 
-/// What a watch tells.
+/// An event of a watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -77,18 +77,18 @@ pub enum Change {
     Put(String, Entry),
     /// A key was removed.
     Removed(String),
-    /// Everything that was known has been told.
+    /// The current state has been sent completely.
     Synced,
-    /// Contact is lost: what was told may be out of date.
+    /// The connection is lost: what was sent before may be out of date.
     Lost,
 }
 
-/// Why the store did not do what was asked.
+/// The reason why an operation of the store failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The key has another revision than expected.
-    #[error("the value was changed meanwhile")]
+    /// The revision of the key is not the expected one.
+    #[error("the value was changed by another writer")]
     Conflict,
     /// The store cannot be reached.
     #[error("the shared store cannot be reached: {0}")]

@@ -1,4 +1,4 @@
-//! What one receiver reads.
+//! The events that one receiver reads.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::{Batch, TypeSet};
 use crate::telemetry::{Counter, Telemetry};
 use crate::{Backlog, BatchLimits, Message, ReadFrom, ReceiverOptions, Scope, Timestamp};
 
-/// A receiver's place in the engine: hands out events in order, and remembers what was confirmed.
+/// A receiver's cursor in the engine: hands out events in order, and remembers which were confirmed.
 ///
 /// One task calls [`next_batch`](Self::next_batch), [`confirm`](Self::confirm) and [`give_back`](Self::give_back); another may call
 /// [`next_shed`](Self::next_shed) and [`shed_kept`](Self::shed_kept) meanwhile.
@@ -17,75 +17,76 @@ pub trait Subscription: Send + Sync + 'static {
     /// The next events, as soon as there is a full batch or the first of them has waited for [`BatchLimits::linger`]; `None` once the
     /// engine is closed and everything was handed out.
     ///
-    /// Events that are handed out are *in hand* until they are confirmed or given back. Cancel safe: a call that is dropped has
+    /// Events that were handed out are *in flight* until they are confirmed or given back. Cancel safe: a call that is dropped has
     /// handed out nothing.
     async fn next_batch(&self, limits: &BatchLimits) -> Option<Batch>;
 
-    /// Everything in hand is done with; `failed` lists the positions of what was set aside instead of delivered.
+    /// Confirms everything in flight; `failed` lists the positions of events that were dead-lettered instead of delivered.
     fn confirm(&self, failed: &[u64]);
 
-    /// What is in hand is handed out again, first of all.
+    /// Events in flight are handed out again, before all others.
     fn give_back(&self);
 
-    /// Nothing more will be confirmed: receipts that wait for this subscription say that the host has stopped.
+    /// No more events will be confirmed: receipts that wait for this subscription fail with
+    /// [`ReceiptError::Stopped`](super::ReceiptError::Stopped).
     fn abandon(&self);
 
-    /// How much waits, what is in hand or on its way to the dead letters included.
+    /// The size of the backlog, including what is in flight or being dead-lettered.
     fn level(&self) -> Level;
 
-    /// Sheds what exceeds the backlog's bounds, as soon as there is any. Returns what is to become dead letters; the same messages are
-    /// returned again until [`shed_kept`](Self::shed_kept) says that they are safe. Messages that are skipped are counted in
-    /// [`SubscriptionCounts::skipped`] and not returned.
+    /// Sheds the part of the backlog that exceeds its limits, as soon as there is any. Returns the events that are to become dead
+    /// letters; the same events are returned again until [`shed_kept`](Self::shed_kept) confirms that they are durable. Messages that
+    /// are skipped are counted in [`SubscriptionCounts::skipped`] and not returned.
     ///
-    /// Never returns while nothing is to be shed. An engine that spans machines may shed a message for another reason, such as one over
-    /// which nodes ended again and again. Cancel safe.
+    /// Does not return while the backlog is within its limits. An engine that spans machines may shed a message for another reason,
+    /// such as a message during whose delivery nodes crashed repeatedly. Cancel safe.
     async fn next_shed(&self) -> Vec<Message>;
 
-    /// What was shed and is not safe yet.
+    /// The events that were shed and are not durable yet.
     fn shed(&self) -> Vec<Message>;
 
-    /// The first so many of [`shed`](Self::shed) are safe.
+    /// This many events of [`shed`](Self::shed), counted from the first, are durable.
     fn shed_kept(&self, count: usize);
 
-    /// The state of the subscription for `/status`, where an engine has more to tell than its level: an object, or null.
+    /// The state of the subscription for `/status`, if an engine reports more than its level: an object, or null.
     fn status(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 }
 
-/// How much waits for a subscription.
+/// The size of a subscription's backlog.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
     /// Messages and changes of activity. After a restart an estimate until the subscription has caught up.
     pub events: u64,
     /// Their size in memory.
     pub bytes: u64,
-    /// When the oldest of them was received.
+    /// The time at which the oldest of them was received.
     pub oldest: Option<Timestamp>,
 }
 
-/// What a receiver asks of the engine.
+/// The requirements of a receiver on the engine.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscriptionRequest {
-    /// The name of the receiver, which is also that of its cursor.
+    /// The name of the receiver, which is also the name of its cursor.
     pub name: Arc<str>,
-    /// The data types it gets. Changes of activity go to every subscription.
+    /// The subscribed data types. Changes of activity go to every subscription.
     pub types: TypeSet,
-    /// Where it starts when the engine does not know it yet.
+    /// The position at which it starts if the engine does not know it yet.
     pub from: ReadFrom,
-    /// Whether it shares its cursor with the receivers of its name on other nodes.
+    /// Whether it shares its cursor with the receivers of the same name on other nodes.
     pub scope: Scope,
     /// Whether `ack = "delivered"` waits for it.
     pub critical: bool,
-    /// How far it may fall behind.
+    /// The limits of its backlog.
     pub backlog: Backlog,
-    /// What the engine counts for it.
+    /// The counters that the engine maintains for it.
     pub counts: SubscriptionCounts,
 }
 
 impl SubscriptionRequest {
-    /// What these options ask.
+    /// The requirements that follow from these options.
     #[must_use]
     pub fn new(name: impl Into<Arc<str>>, types: TypeSet, options: &ReceiverOptions) -> Self {
         Self {
@@ -99,7 +100,7 @@ impl SubscriptionRequest {
         }
     }
 
-    /// The same, counted here.
+    /// The same request with these counters.
     #[must_use]
     pub fn with_counts(mut self, counts: SubscriptionCounts) -> Self {
         self.counts = counts;
@@ -107,11 +108,11 @@ impl SubscriptionRequest {
     }
 }
 
-/// What an engine counts for a subscription.
+/// The counters that an engine maintains for a subscription.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SubscriptionCounts {
-    /// Messages that were skipped because the backlog was full, and kept nowhere.
+    /// Messages that were skipped because the backlog was full, and are lost.
     pub skipped: Counter,
     /// Bytes that could not be read and are lost to this subscription.
     pub damaged: Counter,

@@ -1,4 +1,4 @@
-//! From a description to a running host.
+//! Builds and starts a host from its description.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::{
     HandlerFactory, Observer, Plugin, Receiver, ReceiverFactory, StartError,
 };
 
-/// Describes a host. Nothing happens before [`start`](Self::start).
+/// Describes a host. Nothing is built before [`start`](Self::start).
 #[must_use = "a host is started with `start`"]
 pub struct HostBuilder {
     pub(super) data_types: Vec<String>,
@@ -46,7 +46,7 @@ pub struct HostBuilder {
     prepare: Option<Prepare>,
 }
 
-/// Work between the building of the engine and that of everything else.
+/// Work between building the engine and building everything else.
 type Prepare = Box<
     dyn FnOnce(
             Option<Arc<dyn SharedStore>>,
@@ -63,8 +63,8 @@ impl Default for HostBuilder {
 impl HostBuilder {
     /// A host without plugins that keeps its data in `poa-data`. It needs an [engine](Self::engine).
     ///
-    /// Unlike the bundled server it acknowledges from memory and keeps no dead letters, until [`ack`](Self::ack) and
-    /// [`dead_letters`](Self::dead_letters) say otherwise.
+    /// Unlike the bundled server it acknowledges from memory and keeps no dead letters, unless [`ack`](Self::ack) and
+    /// [`dead_letters`](Self::dead_letters) are set.
     pub fn new() -> Self {
         Self {
             data_types: Vec::new(),
@@ -91,102 +91,102 @@ impl HostBuilder {
         }
     }
 
-    /// Names the host. Its metrics then carry the label `host`, so that those of several hosts in one process can be told apart.
+    /// Sets the name of the host. Its metrics then carry the label `host`, which distinguishes several hosts in one process.
     pub fn name(mut self, name: &str) -> Self {
         self.telemetry = Telemetry::of_host(name);
         self
     }
 
-    /// The data types the host accepts.
+    /// Sets the data types that the host accepts.
     pub fn data_types<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.data_types.extend(names.into_iter().map(Into::into));
         self
     }
 
-    /// The directory for everything the host writes; created if missing, with mode 0700. `poa-data` if not set.
+    /// Sets the directory for everything the host writes; created if missing, with mode 0700. Default: `poa-data`.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = path.into();
         self
     }
 
-    /// The engine that carries messages, and its name in `/status`. Every host has one.
+    /// Sets the engine, and its name in `/status`. Every host has one.
     pub fn engine<P: Plugin + Engine>(self, kind: &str, config: P::Config) -> Self {
         self.engine_from(kind, engine_factory::<P>(config))
     }
 
-    /// The engine made by this factory.
+    /// Sets the engine to the one that this factory builds.
     pub fn engine_from(mut self, kind: &str, factory: EngineFactory) -> Self {
         self.engine = Some((kind.into(), factory));
         self
     }
 
-    /// What a positive answer to an agent means; [`Ack::Memory`] if not set.
+    /// Sets the level at which messages are acknowledged. Default: [`Ack::Memory`].
     pub fn ack(mut self, ack: Ack) -> Self {
         self.ack = ack;
         self
     }
 
-    /// What a positive answer means for messages of one data type, in place of what [`ack`](Self::ack) says.
+    /// Sets the level for messages of one data type, overriding [`ack`](Self::ack).
     pub fn ack_for(mut self, data_type: &str, ack: Ack) -> Self {
         self.ack_for.insert(data_type.to_owned(), ack);
         self
     }
 
-    /// How long an answer may wait for the receivers when the ack is [`Ack::Delivered`]; 30 s if not set.
+    /// Sets how long an acknowledgement may wait for the receivers with [`Ack::Delivered`]. Default: 30 s.
     pub fn delivered_within(mut self, timeout: Duration) -> Self {
         self.delivered_within = timeout;
         self
     }
 
-    /// How fast one agent, user or address may send; nothing is limited by default.
+    /// Limits the rate at which one agent, user or address may send. Default: no limit.
     pub fn rates(mut self, rates: Rates) -> Self {
         self.rates = rates;
         self
     }
 
-    /// How long idempotency keys are remembered; see [`KeyWindow`] for the default.
+    /// Sets the deduplication window; see [`KeyWindow`] for the default.
     pub fn idempotency(mut self, window: KeyWindow) -> Self {
         self.idempotency = window;
         self
     }
 
-    /// What becomes of messages of types that no receiver subscribes to; they are refused if not set.
+    /// Sets the treatment of messages of types that no receiver subscribes to. Default: they are refused.
     pub fn unrouted(mut self, unrouted: Unrouted) -> Self {
         self.unrouted = unrouted;
         self
     }
 
-    /// The bound on the memory, in bytes, that all request bodies may take together; 256 MiB if not set.
+    /// Limits the memory, in bytes, that all request bodies may take together. Default: 256 MiB.
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.memory = bytes;
         self
     }
 
-    /// How long an agent may be silent before it is inactive; 7 s if not set.
+    /// Sets how long an agent may be silent before it is inactive. Default: 7 s.
     pub fn inactive_after(mut self, timeout: Duration) -> Self {
         self.inactive_after = timeout;
         self
     }
 
-    /// How long handlers may take to stop (10 s if not set), and receivers to get what is queued (20 s).
+    /// Limits how long handlers may take to stop (default: 10 s), and receivers to drain their backlogs (default: 20 s).
     pub fn stop_timeouts(mut self, handlers: Duration, drain: Duration) -> Self {
         self.limits = Limits { handlers, drain };
         self
     }
 
-    /// How long a plugin may take to be built; 15 s if not set.
+    /// Limits how long a plugin may take to be built. Default: 15 s.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.start_timeout = timeout;
         self
     }
 
-    /// Sets the authenticator, which handlers ask who may send.
+    /// Sets the authenticator that handlers use.
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.authenticator = Some(authenticator);
         self
     }
 
-    /// Sets the store for messages that can never be delivered. If not set, they are reported in the log and lost.
+    /// Sets the store for messages that cannot be delivered. Without one they are logged and lost.
     pub fn dead_letters(mut self, store: Arc<dyn DeadLetters>) -> Self {
         self.dead_letters = Some(store);
         self
@@ -215,7 +215,7 @@ impl HostBuilder {
         self.handler_from(name, handler_factory::<P>(config))
     }
 
-    /// Adds a handler made by this factory.
+    /// Adds a handler built by this factory.
     pub fn handler_from(mut self, name: &str, factory: HandlerFactory) -> Self {
         self.handlers.push((name.to_owned(), factory));
         self
@@ -231,7 +231,7 @@ impl HostBuilder {
         self.receiver_from(name, options, receiver_factory::<P>(config))
     }
 
-    /// Adds a receiver made by this factory.
+    /// Adds a receiver built by this factory.
     pub fn receiver_from(
         mut self,
         name: &str,
@@ -242,8 +242,8 @@ impl HostBuilder {
         self
     }
 
-    /// Sets work that is done once the engine is built and nothing else is, with the store that all its nodes share, where it spans machines.
-    /// When it fails, so does the start.
+    /// Sets work to do once the engine is built and before everything else is, with the store that all its nodes share, if it spans machines.
+    /// If it fails, so does the start.
     pub fn prepare<F>(
         mut self,
         work: impl FnOnce(Option<Arc<dyn SharedStore>>) -> F + Send + 'static,
@@ -255,12 +255,12 @@ impl HostBuilder {
         self
     }
 
-    /// Builds every plugin, then runs them all on the current runtime. When this returns, every handler listens.
+    /// Builds every plugin, then runs them all on the current runtime. When this returns, every handler is listening.
     ///
     /// Cancel safe: when dropped, nothing was spawned.
     ///
     /// # Errors
-    /// See [`StartError`]. Nothing runs then.
+    /// See [`StartError`]. On an error nothing runs.
     pub async fn start(mut self) -> Result<Host, StartError> {
         start::check_names(&self)?;
         let data_types = DataTypes::new(&self.data_types)?;

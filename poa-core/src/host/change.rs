@@ -1,4 +1,4 @@
-//! Changing a running host: handlers and receivers come, go, and take each other's place.
+//! Changes to a running host: adding, replacing and removing handlers and receivers.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use super::start::{build_handler, build_receiver};
 use super::{ChangeError, HostHandle, ReceiverOptions, StartError};
 use crate::{HandlerFactory, ReceiverFactory};
 
-/// How long a receiver that is replaced may finish the call it is in; then the call is dropped, and its batch goes to the new one.
+/// How long a receiver that is being replaced may finish its current call; then the call is dropped, and its batch goes to the new one.
 pub(crate) const HAND_OVER: Duration = Duration::from_secs(1);
 
-/// Changes are made one after the other. None of these calls is cancel safe: one that is dropped may leave a plugin stopped.
+/// Changes are made one at a time. None of these calls is cancel safe: one that is dropped may leave a plugin stopped.
 impl HostHandle {
-    /// Adds a handler. When this returns, it listens.
+    /// Adds a handler. When this returns, it is listening.
     ///
     /// # Errors
     /// When it cannot be built, the name is taken, or the host is stopping. Nothing has changed then.
@@ -34,11 +34,11 @@ impl HostHandle {
         Ok(())
     }
 
-    /// Replaces a handler. The new one is built before the old one is told to stop, and runs as soon as the old one has answered what it
-    /// took. One that listens on the address of the old one needs its socket; `poa_http::Listeners` hands it over.
+    /// Replaces a handler. The new one is built before the old one is told to stop, and runs as soon as the old one has answered its
+    /// requests in flight. A new handler on the address of the old one needs its socket; `poa_http::Listeners` transfers it.
     ///
     /// # Errors
-    /// When the new one cannot be built; the old one then runs on.
+    /// When the new one cannot be built; the old one then keeps running.
     pub async fn replace_handler(
         &self,
         name: &str,
@@ -60,10 +60,10 @@ impl HostHandle {
         Ok(())
     }
 
-    /// Stops and removes a handler. When this returns, it has answered what it took.
+    /// Stops and removes a handler. When this returns, it has answered its requests in flight.
     ///
     /// # Errors
-    /// When there is none of this name.
+    /// When there is no handler of this name.
     pub async fn remove_handler(&self, name: &str) -> Result<(), ChangeError> {
         let _alone = self.0.changes.lock().await;
         let old = {
@@ -78,7 +78,7 @@ impl HostHandle {
         Ok(())
     }
 
-    /// Adds a receiver. It starts where [`ReceiverOptions::from`] says, unless the engine knows a cursor of this name.
+    /// Adds a receiver. It starts at [`ReceiverOptions::from`], unless the engine knows a cursor of this name.
     ///
     /// # Errors
     /// When it cannot be built and is required, the name is taken, or the host is stopping. Nothing has changed then.
@@ -100,11 +100,11 @@ impl HostHandle {
         Ok(())
     }
 
-    /// Replaces a receiver. The new one is built before the old one is stopped, and goes on at its cursor; a batch that the old one has
-    /// not confirmed goes to the new one.
+    /// Replaces a receiver. The new one is built before the old one is stopped, and continues at its cursor; a batch that the old one
+    /// has not confirmed goes to the new one.
     ///
     /// # Errors
-    /// When the new one cannot be built, also if it is only not available now; the old one then runs on.
+    /// When the new one cannot be built, even because of a transient error; the old one then keeps running.
     pub async fn replace_receiver(
         &self,
         name: &str,
@@ -130,10 +130,10 @@ impl HostHandle {
         Ok(())
     }
 
-    /// Stops and removes a receiver, and forgets its cursor: what waits for it is discarded.
+    /// Stops and removes a receiver, deletes its cursor and discards its backlog.
     ///
     /// # Errors
-    /// When there is none of this name, or the engine cannot forget it.
+    /// When there is no receiver of this name, or the engine cannot delete the cursor.
     pub async fn remove_receiver(&self, name: &str) -> Result<(), ChangeError> {
         let _alone = self.0.changes.lock().await;
         if !self.has_receiver(name) {
@@ -163,12 +163,12 @@ impl HostHandle {
         let Some(HandlerPart { name, stop, task: Some(mut task), .. }) = part else { return };
         stop.cancel();
         if tokio::time::timeout(self.0.stop_timeout, &mut task).await.is_err() {
-            tracing::warn!(handler = name, "abandoned, because it did not stop in time");
+            tracing::warn!(handler = name, "abandoned the handler: it did not stop in time");
             task.abort();
         }
     }
 
-    /// Stops the delivery of a receiver; what it has in hand is given back.
+    /// Stops the delivery of a receiver; events in flight are given back.
     async fn retire(&self, name: &str) {
         let tasks = {
             let mut parts = self.0.parts.lock();
@@ -184,7 +184,8 @@ impl HostHandle {
     }
 }
 
-/// Delivery ends by itself within [`HAND_OVER`], and the receiver's last call within its time; a plugin that blocks its thread is left.
+/// Delivery ends by itself within [`HAND_OVER`], and the receiver's last call within its time limit; a plugin that blocks its thread is
+/// abandoned.
 async fn end(mut task: JoinHandle<()>) {
     if tokio::time::timeout(3 * HAND_OVER, &mut task).await.is_err() {
         task.abort();

@@ -1,10 +1,10 @@
-//! Why a host does not start, and why a running one does not change.
+//! The errors of starting a host and of changing a running one.
 
 use std::sync::Arc;
 
 use crate::{BoxError, InvalidDataType};
 
-/// Why a host did not start. Whatever had been built is gone again.
+/// The reason why a host did not start. Everything that was built has been dropped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -22,30 +22,30 @@ pub enum StartError {
         "receivers.{receiver}: `{data_type}` is not among the host's data types; declare it there"
     )]
     UnknownDataType {
-        /// The receiver.
+        /// The name of the receiver.
         receiver: String,
-        /// What it subscribes to.
+        /// The data type it subscribes to.
         data_type: String,
     },
     /// An ack is set for a data type that the host does not accept.
     #[error("an ack is set for `{0}`, which is not among the host's data types; declare it there")]
     UnknownDataTypeInAck(String),
-    /// This engine cannot give the promise that `ack` makes.
+    /// The engine does not support this level of `ack`.
     #[error(
-        "ack = \"{ack}\" is more than the engine `{engine}` can promise; use an engine that stores messages, or a weaker ack"
+        "ack = \"{ack}\" is not supported by the engine `{engine}`; use an engine that stores messages, or a weaker ack"
     )]
     AckNotPossible {
-        /// The engine.
+        /// The name of the engine.
         engine: Arc<str>,
-        /// The promise.
+        /// The level.
         ack: &'static str,
     },
-    /// The data directory cannot be made.
+    /// The data directory cannot be created.
     #[error("cannot create the data directory {path}; is its parent writable?")]
     DataDir {
-        /// The directory.
+        /// The path of the directory.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -57,23 +57,23 @@ pub enum StartError {
     Plugin {
         /// Its role and name: `receivers.store`, `bus.log`.
         plugin: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
     },
 }
 
-/// Why a running host was not changed. What ran before runs on.
+/// The reason why a running host was not changed. Everything that ran before still runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {
-    /// A plugin of this role has this name already.
-    #[error("{0}: there is a plugin of this name already; replace it, or choose another name")]
+    /// A plugin of this role already has this name.
+    #[error("{0}: a plugin of this name exists already; replace it, or choose another name")]
     DuplicateName(String),
     /// No plugin of this role has this name.
     #[error("{0}: there is no such plugin")]
     NoSuchPlugin(String),
-    /// The plugin could not be built, or the engine not changed.
+    /// The plugin could not be built, or the engine could not be changed.
     #[error(transparent)]
     Start(#[from] StartError),
     /// The host is stopping.

@@ -1,4 +1,4 @@
-//! A running poa: handlers, bus and receivers, started and stopped together.
+//! A running host: handlers, bus and receivers, started and stopped together.
 
 mod builder;
 mod change;
@@ -39,7 +39,8 @@ use crate::{
 
 /// A running host, on the runtime that started it.
 ///
-/// [`stop`](Self::stop) it to deliver what it took. A host that is dropped stops without delivering: its tasks are aborted.
+/// [`stop`](Self::stop) it to deliver the accepted messages. A host that is dropped stops without delivering: its tasks are
+/// aborted.
 #[derive(Debug)]
 pub struct Host {
     handle: HostHandle,
@@ -60,40 +61,40 @@ impl Drop for Host {
 }
 
 impl Host {
-    /// Begins to describe a host.
+    /// Returns a builder for a host.
     pub fn builder() -> HostBuilder {
         HostBuilder::new()
     }
 
-    /// A handle to ask the host about itself, to send messages into it, and to change it.
+    /// A handle to query the host, to send messages into it, and to change it.
     #[must_use]
     pub fn handle(&self) -> HostHandle {
         self.handle.clone()
     }
 }
 
-/// Why messages were not delivered again.
+/// The reason why messages were not delivered again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
     /// The host has no receiver of this name.
     #[error("there is no such receiver")]
     NoSuchReceiver,
-    /// The host or the receiver is stopping; what was not delivered stays where it was.
+    /// The host or the receiver is stopping; undelivered messages stay in the dead letters.
     #[error("the host is stopping")]
     Stopping,
 }
 
-/// Asks a running host about itself, sends messages into it, and changes it. Cloning is cheap.
+/// Queries a running host, sends messages into it, and changes it. Cloning is cheap.
 #[derive(Clone)]
 pub struct HostHandle(Arc<Shared>);
 
 struct Shared {
     bus: Bus,
     services: Arc<Services>,
-    /// What every plugin is built with, but for its name.
+    /// The context for building plugins, except for their names.
     build: BuildContext,
-    /// Where the host keeps what must survive a crash together with the messages, if they do.
+    /// The directory for state that must survive a crash together with the messages, if they survive one.
     state_dir: Option<PathBuf>,
     turns: Turns,
     dead_letters: Option<Arc<dyn DeadLetters>>,
@@ -104,14 +105,14 @@ struct Shared {
     ack: Ack,
     engine_kind: Arc<str>,
     parts: LockedParts,
-    /// Held while the host is changed.
+    /// Locked while the host is changed.
     changes: tokio::sync::Mutex<()>,
     stop_handlers: CancellationToken,
     stop_receivers: CancellationToken,
 }
 
 impl HostHandle {
-    /// True while the host takes messages: from the end of its start to the beginning of its stop, unless its engine broke.
+    /// Whether the host accepts messages: from the end of its start to the beginning of its stop, unless its engine broke.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Relaxed) && self.0.bus.engine().is_open()
@@ -146,7 +147,7 @@ impl HostHandle {
         self.telemetry().encode()
     }
 
-    /// The counters of the host, to add to them.
+    /// The telemetry registry of the host, to which counters can be added.
     #[must_use]
     pub fn telemetry(&self) -> &Telemetry {
         &self.0.services.telemetry
@@ -166,29 +167,29 @@ impl HostHandle {
         self.0.bus.publish(message.into())
     }
 
-    /// What the engine of the host can promise.
+    /// The capabilities of the host's engine.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.0.bus.engine().capabilities()
     }
 
-    /// The store that all nodes of the engine share, where it spans machines.
+    /// The store that all nodes of the engine share, if it spans machines.
     #[must_use]
     pub fn shared_store(&self) -> Option<Arc<dyn SharedStore>> {
         self.0.bus.engine().shared_store()
     }
 
-    /// Tells every receiver that an agent is inactive, unless that is known already.
+    /// Tells every receiver that an agent is inactive, unless they were told already.
     pub fn publish_inactive(&self, agent: &AgentId) {
         self.0.services.activity.bye(agent);
     }
 
-    /// Delivers messages to one receiver again, out of turn: dead letters whose cause was mended.
+    /// Delivers messages to one receiver again, out of turn: dead letters whose cause was fixed.
     ///
-    /// Returns the ids of those that were set aside once more; the others were delivered. Waits while the receiver is
-    /// busy or down.
+    /// Returns the ids of those that were dead-lettered again; the others were delivered. Waits while the receiver is busy
+    /// or not running.
     ///
-    /// Cancel safe: messages that the receiver has got are delivered whether anybody waits or not.
+    /// Cancel safe: messages that were passed to the receiver are delivered even if this call is dropped.
     ///
     /// # Errors
     /// When there is no such receiver, or the host is stopping.
@@ -208,7 +209,7 @@ impl HostHandle {
         failed.await.map_err(|_| ReplayError::Stopping)
     }
 
-    /// The context of a handler of this name: lets code outside any plugin act as a handler.
+    /// The context of a handler of this name: lets code outside of any plugin act as a handler.
     #[must_use]
     pub fn context(&self, name: &str) -> HandlerContext {
         HandlerContext {

@@ -1,4 +1,4 @@
-//! What operators and embedders choose for a host and its receivers.
+//! The options of operators and embedders for a host and its receivers.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::Duration;
 use crate::{Backlog, BatchLimits, Retry};
 
-/// What a positive answer to an agent means.
+/// The level at which messages are acknowledged.
 ///
-/// The levels are ordered: each promises what those before it do.
+/// The levels are ordered: each includes the guarantees of those before it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -18,7 +18,7 @@ pub enum Ack {
     /// The message is queued in memory: lost when the process ends before it is delivered.
     #[default]
     Memory,
-    /// The message is stored: it is on the disk, and the disk is synced. Needs an engine that stores.
+    /// The message is stored and synced to disk. Needs an engine that stores.
     Stored,
     /// Every `critical` receiver subscribed to it has confirmed the message; every receiver, if none is critical.
     Delivered,
@@ -36,32 +36,33 @@ impl Ack {
     }
 }
 
-/// What is common to all receivers.
+/// The options common to all receivers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReceiverOptions {
-    /// The data types this receiver gets.
+    /// The data types of this receiver.
     pub subscribe: Vec<String>,
-    /// How many messages it gets at once.
+    /// The limits of a batch.
     #[serde(default)]
     pub batch: BatchLimits,
-    /// How failed deliveries are repeated.
+    /// The retries of failed deliveries.
     #[serde(default)]
     pub retry: Retry,
-    /// How far it may fall behind.
+    /// The limits of its backlog.
     #[serde(default)]
     pub backlog: Backlog,
-    /// How long it may take for one batch; then it is restarted and gets the batch again.
+    /// The time limit for one batch; a receiver that exceeds it is restarted and gets the batch again.
     #[serde(default = "default_timeout")]
     pub timeout: Duration,
-    /// Whether the host refuses to start while this receiver is not available. Otherwise it is retried in the background.
+    /// Whether the host refuses to start while this receiver is unavailable. Otherwise the receiver is retried in the
+    /// background.
     #[serde(default)]
     pub required: bool,
     /// Whether `ack = "delivered"` waits for this receiver. If no receiver is critical, it waits for all.
     #[serde(default)]
     pub critical: bool,
-    /// Where a new receiver starts reading.
+    /// The position at which a new receiver starts reading.
     #[serde(default)]
     pub from: ReadFrom,
     /// With an engine that spans machines: whether the receivers of this name on all nodes share one cursor.
@@ -69,7 +70,7 @@ pub struct ReceiverOptions {
     pub scope: Scope,
 }
 
-/// Which receivers of one name, on the nodes of an engine that spans machines, share a cursor.
+/// The sharing of cursors between receivers of one name on the nodes of an engine that spans machines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -77,19 +78,19 @@ pub enum Scope {
     /// All of them: each message is delivered by one node.
     #[default]
     Shared,
-    /// None: each node gets every message from now on, and keeps no cursor. For dashboards.
+    /// None: each node gets every message from now on, and stores no cursor. For dashboards.
     Each,
 }
 
-/// Where a new receiver starts reading.
+/// The position at which a new receiver starts reading.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReadFrom {
-    /// With messages that come after it was added.
+    /// At the messages that arrive after it was added.
     #[default]
     End,
-    /// With the oldest message that the engine still has.
+    /// At the oldest message that the engine still has.
     Start,
 }
 
@@ -114,14 +115,14 @@ impl ReceiverOptions {
         }
     }
 
-    /// The same with other batches.
+    /// The same options with these batch limits.
     #[must_use]
     pub fn batch(mut self, size: usize, linger: impl Into<Duration>) -> Self {
         self.batch = BatchLimits { size, linger: linger.into(), ..self.batch };
         self
     }
 
-    /// The same with another bound on how far the receiver may fall behind.
+    /// The same options with this backlog.
     #[must_use]
     pub fn backlog(mut self, bytes: u64, when_full: crate::WhenFull) -> Self {
         let max_bytes = Some(crate::config::Size::bytes(bytes));
@@ -129,35 +130,35 @@ impl ReceiverOptions {
         self
     }
 
-    /// The same with another bound on the log that may be kept on the disk because of this receiver.
+    /// The same options with this limit on the log that may be kept on the disk because of this receiver.
     #[must_use]
     pub fn max_log(mut self, bytes: u64) -> Self {
         self.backlog.max_log = Some(crate::config::Size::bytes(bytes));
         self
     }
 
-    /// The same with another bound on the time for one batch.
+    /// The same options with this time limit for one batch.
     #[must_use]
     pub fn timeout(mut self, timeout: impl Into<Duration>) -> Self {
         self.timeout = timeout.into();
         self
     }
 
-    /// The same, and `ack = "delivered"` waits for this receiver.
+    /// The same options, and `ack = "delivered"` waits for this receiver.
     #[must_use]
     pub fn critical(mut self) -> Self {
         self.critical = true;
         self
     }
 
-    /// The same, beginning with the oldest message in the log.
+    /// The same options, starting at the oldest message in the log.
     #[must_use]
     pub fn from_start(mut self) -> Self {
         self.from = ReadFrom::Start;
         self
     }
 
-    /// The same, and the host does not start without this receiver.
+    /// The same options, and the host does not start without this receiver.
     #[must_use]
     pub fn required(mut self) -> Self {
         self.required = true;

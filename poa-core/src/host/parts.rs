@@ -18,33 +18,34 @@ use crate::supervise::Supervised;
 use crate::telemetry::Gauge;
 use crate::{HandlerContext, ReceiverContext};
 
-/// Replays that wait for a receiver; more of them wait to be taken.
+/// The number of replays that may be queued for a receiver; further calls wait.
 const REPLAYS: usize = 4;
 
-/// What runs, in the order it was configured.
+/// The running plugins, in the order of the configuration.
 #[derive(Default)]
 pub(super) struct Parts {
     pub(super) handlers: Vec<HandlerPart>,
     pub(super) receivers: Vec<ReceiverPart>,
 }
 
-/// A handler that runs.
+/// A running handler.
 pub(super) struct HandlerPart {
     pub(super) name: String,
     pub(super) cell: StatusCell,
     pub(super) stop: CancellationToken,
-    /// None once the host stops.
+    /// `None` once the host stops.
     pub(super) task: Option<JoinHandle<()>>,
 }
 
-/// A receiver that runs: its delivery, and what sheds its backlog, because delivery may be stuck.
+/// A running receiver: its delivery, and the task that sheds its backlog, because delivery may be
+/// stuck.
 pub(super) struct ReceiverPart {
     pub(super) state: Arc<ReceiverState>,
     pub(super) retire: CancellationToken,
     pub(super) tasks: Vec<JoinHandle<()>>,
 }
 
-/// What can be asked about a receiver while it runs.
+/// The queryable state of a running receiver.
 pub(super) struct ReceiverState {
     pub(super) name: String,
     pub(super) cell: StatusCell,
@@ -87,7 +88,7 @@ impl ReceiverState {
     }
 }
 
-/// A receiver with its place in the engine, not running yet.
+/// A receiver with its subscription, not running yet.
 pub(super) struct Subscribed {
     state: Arc<ReceiverState>,
     delivery: Delivery,
@@ -95,7 +96,7 @@ pub(super) struct Subscribed {
 }
 
 impl Shared {
-    /// Gives a receiver its place in the engine, or the place of the one that it replaces.
+    /// Subscribes a receiver, or takes over the subscription of the one that it replaces.
     pub(super) async fn subscribe(&self, built: BuiltReceiver) -> Result<Subscribed, StartError> {
         let BuiltReceiver { build, factory, options, types, receiver, cell } = built;
         let name = build.name().to_owned();
@@ -154,25 +155,25 @@ impl Shared {
             subscription: subscription.clone(),
             replay,
             counts: counts.clone(),
-            backlog_messages: gauge("receiver_backlog_messages", "Messages waiting"),
-            backlog_bytes: gauge("receiver_backlog_bytes", "Bytes waiting"),
+            backlog_messages: gauge("receiver_backlog_messages", "Messages in the backlog"),
+            backlog_bytes: gauge("receiver_backlog_bytes", "Bytes in the backlog"),
             backlog_age: gauge(
                 "receiver_backlog_age_seconds",
-                "How long the oldest message has waited",
+                "Age of the oldest message in the backlog",
             ),
         }
     }
 
-    /// What the receiver had in hand when the last process ended.
+    /// The record of the receiver's messages in flight when the last process ended.
     fn remember(&self, name: &str) -> InHand {
         let Some(dir) = &self.state_dir else { return InHand::default() };
         InHand::open(dir, name, self.turns.clone()).unwrap_or_else(|error| {
-            tracing::warn!(receiver = name, "cannot remember what is in hand: {error}");
+            tracing::warn!(receiver = name, "cannot record the messages in flight: {error}");
             InHand::default()
         })
     }
 
-    /// Puts a handler under a supervisor and runs it.
+    /// Creates a supervisor for a handler and runs it.
     pub(super) fn spawn_handler(&self, built: BuiltHandler) -> HandlerPart {
         let name = built.build.name().to_owned();
         let cell = StatusCell::new(&name, Role::Handler);

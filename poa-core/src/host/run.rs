@@ -1,4 +1,4 @@
-//! From what was built to what runs.
+//! Runs the plugins that were built.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::handler::{Services, Way};
 use crate::{BuildContext, MemoryBudget, Timestamp, files};
 
 impl HostBuilder {
-    /// Subscribes every receiver, before any handler runs, so that no message is missed; then spawns everything.
+    /// Subscribes every receiver before any handler runs, so that no message is missed; then spawns everything.
     pub(super) async fn run(
         self,
         build: BuildContext,
@@ -33,7 +33,7 @@ impl HostBuilder {
             subscribed.push(shared.subscribe(receiver).await?);
         }
         if let Err(error) = engine.start().await {
-            // What it took hold of is released.
+            // Releases what the engine holds.
             engine.finish().await;
             let plugin = format!("bus.{}", shared.engine_kind);
             return Err(StartError::Plugin { plugin, source: error.into() });
@@ -90,8 +90,8 @@ impl HostBuilder {
         }
     }
 
-    /// Watches the agents, together with the other nodes where the engine spans machines; with another durable engine, also those that were
-    /// active before a restart.
+    /// Watches the agents: together with the other nodes if the engine spans machines; with another durable engine, including those that
+    /// were active before a restart.
     fn watcher(&self, bus: Bus, state_dir: Option<&Path>) -> Watcher {
         let store = bus.engine().shared_store();
         let watcher = Watcher::new(bus, self.inactive_after);
@@ -104,14 +104,14 @@ impl HostBuilder {
             Ok((journal, active)) => watcher.remembering(journal, active),
             Err(error) => {
                 let path = path.display();
-                tracing::warn!("cannot read from {path} which agents were active: {error}");
+                tracing::warn!("cannot read the active agents from {path}: {error}");
                 watcher
             }
         }
     }
 }
 
-/// Where the host keeps what must survive a crash of the process together with the messages, if they do.
+/// The directory for state that must survive a crash of the process together with the messages, if they survive one.
 fn state_dir(engine: &dyn Engine, data_dir: &Path) -> Option<PathBuf> {
     if !engine.capabilities().durable {
         return None;
@@ -121,7 +121,7 @@ fn state_dir(engine: &dyn Engine, data_dir: &Path) -> Option<PathBuf> {
         Ok(()) => Some(dir),
         Err(error) => {
             tracing::warn!(
-                "cannot create {}, what is in hand is not remembered: {error}",
+                "cannot create {}, messages in flight are not recorded: {error}",
                 dir.display()
             );
             None

@@ -1,4 +1,4 @@
-//! Building what a host is made of, before anything runs.
+//! Builds the parts of a host before anything runs.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::{
     ReceiverFactory, files,
 };
 
-/// Plugins that were built and do not run yet. Receivers come first, because dropping a handler frees its port last.
+/// Plugins that were built and do not run yet. Receivers come first, so that dropping a handler frees its port last.
 pub(super) struct Built {
     pub(super) receivers: Vec<BuiltReceiver>,
     pub(super) handlers: Vec<BuiltHandler>,
@@ -31,12 +31,12 @@ pub(super) struct BuiltReceiver {
     pub(super) factory: ReceiverFactory,
     pub(super) options: ReceiverOptions,
     pub(super) types: TypeSet,
-    /// None when it was not available, and is not required.
+    /// `None` if it was not available and is not required.
     pub(super) receiver: Option<Box<dyn Receiver>>,
     pub(super) cell: StatusCell,
 }
 
-/// Refuses two plugins of one name.
+/// Refuses two plugins of the same name.
 pub(super) fn check_names(host: &HostBuilder) -> Result<(), StartError> {
     let handlers = host.handlers.iter().map(|(name, _)| format!("handlers.{name}"));
     let receivers = host.receivers.iter().map(|(name, ..)| format!("receivers.{name}"));
@@ -49,7 +49,7 @@ pub(super) fn check_names(host: &HostBuilder) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Makes the data directory, for its owner alone.
+/// Creates the data directory, accessible to its owner only.
 pub(super) fn make_data_dir(path: &Path) -> Result<(), StartError> {
     files::make_private_dir(path)
         .map_err(|source| StartError::DataDir { path: path.display().to_string(), source })
@@ -144,7 +144,7 @@ impl From<BuildError> for BuildFailure {
     }
 }
 
-/// Builds a plugin within this time; a panic is an error like any other.
+/// Builds a plugin within this time; a panic is treated as an error.
 pub(super) async fn build_within<T: ?Sized>(
     timeout: Duration,
     cx: &BuildContext,
@@ -153,12 +153,14 @@ pub(super) async fn build_within<T: ?Sized>(
     match guarded(timeout, async { factory(cx).await }).await {
         Ok(built) => Ok(built?),
         Err(Interrupted::Panicked(message)) => {
-            let message = format!("panicked while it was built: {message}");
+            let message = format!("the plugin panicked while it was built: {message}");
             Err(BuildFailure::Failed(PluginError::new(message)))
         }
         Err(Interrupted::TimedOut(timeout)) => {
             let waited = humantime::format_duration(timeout);
-            Err(BuildFailure::Unavailable(PluginError::new(format!("not built within {waited}"))))
+            Err(BuildFailure::Unavailable(PluginError::new(format!(
+                "the plugin was not built within {waited}"
+            ))))
         }
     }
 }

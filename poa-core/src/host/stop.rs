@@ -1,4 +1,4 @@
-//! The ordered, bounded end: handlers, bus, receivers.
+//! The ordered, time-limited stop: handlers, bus, receivers.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,31 +8,31 @@ use tokio::time::Instant;
 
 use super::Host;
 
-/// How long each part of a stop may take.
+/// The time limits of the parts of a stop.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) handlers: Duration,
     pub(super) drain: Duration,
 }
 
-/// How long the engine may take to write what is left, once all receivers have ended.
+/// The time in which the engine has to write the rest, once all receivers have ended.
 const ENGINE: Duration = Duration::from_secs(10);
 
-/// What a stop had to leave.
+/// The result of a stop: everything that did not complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopReport {
-    /// Plugins that did not end in time; the engine (`bus.log`) when it could not write in time.
+    /// Plugins that did not end in time; the engine (`bus.log`) if it could not write in time.
     pub abandoned: Vec<String>,
-    /// Receivers with messages they did not get, and how many. With a durable engine they are kept, and
-    /// delivered after the next start.
+    /// Receivers with undelivered messages, and their number. With a durable engine the messages are kept, and delivered after
+    /// the next start.
     pub undelivered: Vec<(String, u64)>,
-    /// Messages that were taken with no more than `ack = "memory"` and are gone, because the engine could not store them.
+    /// Lost messages that were acknowledged with `ack = "memory"` only, because the engine could not store them.
     pub lost: u64,
 }
 
 impl StopReport {
-    /// True when every plugin ended in time and every message was delivered.
+    /// Whether every plugin ended in time and every message was delivered.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.abandoned.is_empty() && self.undelivered.is_empty() && self.lost == 0
@@ -40,24 +40,24 @@ impl StopReport {
 }
 
 impl Host {
-    /// Stops the host: handlers answer what they took and end, receivers get what is queued and terminate. Each of the two
-    /// steps has its time; what is not done by then is abandoned and named in the report.
+    /// Stops the host: handlers answer their requests in flight and end, receivers drain their backlogs and terminate. Each of
+    /// the two steps has its time limit; what has not completed by then is abandoned and named in the report.
     ///
-    /// Dropping the future of this call aborts what still runs.
+    /// Dropping the future of this call aborts everything that still runs.
     pub async fn stop(self) -> StopReport {
         let drain = self.limits.drain;
         self.stop_within(drain).await
     }
 
-    /// Stops the host like [`stop`](Self::stop), but gives receivers no more than this long to get what is queued. With a durable
+    /// Stops the host as [`stop`](Self::stop), but gives receivers at most this long to drain their backlogs. With a durable
     /// engine, another host on the same data directory delivers the rest.
     ///
-    /// Dropping the future of this call aborts what still runs.
+    /// Dropping the future of this call aborts everything that still runs.
     pub async fn stop_within(self, drain: Duration) -> StopReport {
         let shared = self.handle.0.clone();
         let mut report = StopReport::default();
         shared.ready.store(false, Ordering::Relaxed);
-        // A change that is under way ends first, so that what it starts is stopped as well.
+        // A change in progress is completed first, so that what it starts is stopped as well.
         let _no_changes = shared.changes.lock().await;
 
         shared.stop_handlers.cancel();
@@ -105,7 +105,7 @@ impl Host {
     }
 }
 
-/// A plugin's task. Dropped, it is aborted, so that a stop that is cut off leaves nothing running.
+/// A plugin's task. Dropping it aborts the task, so that a stop that is cut off leaves nothing running.
 struct Task {
     name: String,
     task: JoinHandle<()>,

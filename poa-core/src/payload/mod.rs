@@ -1,4 +1,4 @@
-//! The data of a message, in the bytes the agent sent.
+//! The payload of a message, in the bytes the agent sent.
 
 mod to_json;
 
@@ -18,7 +18,7 @@ pub enum Format {
     MessagePack,
 }
 
-/// The data of a message: one JSON or MessagePack object, kept as the agent sent it.
+/// The payload of a message: one JSON or MessagePack object, kept as the agent sent it.
 ///
 /// Nothing is parsed until a receiver asks. Cloning is cheap: clones share the bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -28,9 +28,9 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Wraps bytes that the caller has checked to be one well-formed object of this format.
+    /// Wraps bytes that the caller has verified to be one well-formed object of this format.
     ///
-    /// Bytes that are not show later, when a receiver reads them: the message then goes to the dead letters.
+    /// Other bytes fail later, when a receiver reads them: the message is then dead-lettered.
     #[must_use]
     pub fn new(format: Format, bytes: Bytes) -> Self {
         Self { format, bytes }
@@ -60,12 +60,12 @@ impl Payload {
         &self.bytes
     }
 
-    /// The data as JSON text: the agent's own text, or the MessagePack data written as JSON.
+    /// The payload as JSON text: the agent's own text, or the MessagePack data converted to JSON.
     ///
-    /// Numbers keep every digit. What JSON cannot say is said like this: a float that is not finite as the text
-    /// `"NaN"`, `"Infinity"` or `"-Infinity"`, binary data as text when it is UTF-8 and as base64 when not, an extension as
-    /// `{"ext": type, "data": base64}`, a map key that is no text as the text of its JSON, or as base64 if it is an array or
-    /// a map.
+    /// Numbers keep every digit. Values without an equivalent in JSON are converted: a float that is not finite to the text
+    /// `"NaN"`, `"Infinity"` or `"-Infinity"`, binary data to text if it is UTF-8 and to base64 if not, an extension to
+    /// `{"ext": type, "data": base64}`, and a map key that is not a text to the text of its JSON, or to base64 if it is an
+    /// array or a map.
     ///
     /// # Errors
     /// When the bytes are not well-formed, which a handler checks before it sends them.
@@ -80,12 +80,12 @@ impl Payload {
         }
     }
 
-    /// Reads the data as a `T`, whichever format it came in.
+    /// Reads the payload as a `T`, whichever format it has.
     ///
     /// Numbers beyond 64 bits survive in fields of type [`Box<serde_json::value::RawValue>`](serde_json::value::RawValue).
     ///
     /// # Errors
-    /// When the data does not have the shape of `T`.
+    /// When the payload does not have the shape of `T`.
     pub fn read<T: for<'de> Deserialize<'de>>(&self) -> Result<T, PayloadError> {
         serde_json::from_str(&self.to_json()?).map_err(PayloadError::Json)
     }
@@ -97,15 +97,15 @@ impl fmt::Debug for Payload {
     }
 }
 
-/// Why a payload could not be read.
+/// The reason why a payload could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {
-    /// The JSON text is malformed, or has not the shape asked for.
-    #[error("the payload does not have the shape asked for")]
+    /// The JSON text is malformed, or does not have the requested shape.
+    #[error("the payload does not have the expected shape")]
     Json(#[source] serde_json::Error),
     /// The value is not an object in JSON.
-    #[error("a payload is a JSON object, such as a struct or a map; wrap the value in one")]
+    #[error("a payload must be a JSON object, such as a struct or a map; wrap the value in one")]
     NotAnObject,
     /// The JSON text is not UTF-8.
     #[error("the payload is not UTF-8")]
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_numbers_survive() {
+    fn numbers_beyond_64_bits_survive() {
         #[derive(serde::Deserialize)]
         struct Wide {
             n: Box<serde_json::value::RawValue>,

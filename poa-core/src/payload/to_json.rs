@@ -1,11 +1,11 @@
-//! MessagePack written as JSON text, without a tree in between.
+//! Converts MessagePack to JSON text, without a tree in between.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-/// What is still open: `remaining` items of an array, or keys and values of a map.
+/// An open container: `remaining` items of an array, or keys and values of a map.
 struct Open {
     remaining: u64,
     map: bool,
@@ -14,7 +14,7 @@ struct Open {
 
 /// Writes one MessagePack value as JSON.
 ///
-/// The error is the offset of the byte that is not well-formed. Iterative, so that depth costs heap, not stack.
+/// The error is the offset of the malformed byte. Iterative, so that depth costs heap, not stack.
 pub(super) fn transcode(bytes: &[u8]) -> Result<String, usize> {
     let mut reader = Reader { bytes, at: 0 };
     let mut out = String::with_capacity(bytes.len() + bytes.len() / 4);
@@ -32,7 +32,7 @@ pub(super) fn transcode(bytes: &[u8]) -> Result<String, usize> {
     if reader.at == bytes.len() { Ok(out) } else { Err(reader.at) }
 }
 
-/// Writes the comma or colon that stands before the next item; true when that item is a key.
+/// Writes the comma or colon before the next item; returns whether that item is a key.
 fn before_value(open: &mut [Open], out: &mut String) -> bool {
     let Some(top) = open.last_mut() else { return false };
     let is_key = top.map && top.remaining % 2 == 0;
@@ -52,8 +52,8 @@ fn close_finished(open: &mut Vec<Open>, out: &mut String) {
     }
 }
 
-/// Writes a map key. A scalar that is no text becomes the text of its JSON. An array or a map becomes its bytes in base64:
-/// JSON inside of JSON text, level by level, would double its backslashes with each.
+/// Writes a map key. A scalar that is not a text becomes the text of its JSON. An array or a map becomes its bytes in
+/// base64: JSON nested in JSON text would double its backslashes with each level.
 fn key(reader: &mut Reader<'_>, out: &mut String) -> Result<Option<Open>, usize> {
     let start = reader.at;
     let mut written = String::new();
@@ -68,7 +68,7 @@ fn key(reader: &mut Reader<'_>, out: &mut String) -> Result<Option<Open>, usize>
     Ok(None)
 }
 
-/// Reads this many values, and all that they hold.
+/// Reads this many values, and everything in them.
 fn skip(reader: &mut Reader<'_>, mut values: u64) -> Result<(), usize> {
     let mut unused = String::new();
     while values > 0 {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_json_cannot_say() {
+    fn values_without_a_json_equivalent() {
         check(b"\xcb\x7f\xf8\0\0\0\0\0\0", r#""NaN""#);
         check(b"\xca\xff\x80\0\0", r#""-Infinity""#);
         check(b"\xc4\x02\xff\xfe", r#""//4=""#);
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn nests_and_separates() {
+    fn nested_containers_are_separated() {
         check(b"\x82\xa1a\x93\x01\x90\x80\xa1b\x81\xa1c\xc0", r#"{"a":[1,[],{}],"b":{"c":null}}"#);
         check(b"\xdc\x00\x02\xa1\"\xd9\x01\n", r#"["\"","\n"]"#);
     }

@@ -1,8 +1,8 @@
-//! Metrics that somebody else wrote: what a scraper would not understand is kept from it.
+//! Metrics from other sources: removes lines that a scraper would not understand.
 
 use super::END;
 
-/// Appends metrics; what was said of a metric of the same name is not said again.
+/// Appends metrics; repeated metadata of a metric is left out.
 pub(super) fn append(text: &mut String, more: &str) {
     for line in more.lines().filter(|line| *line != END.trim() && is_sound(line)) {
         let about: Vec<_> = line.splitn(4, ' ').take(3).collect();
@@ -14,7 +14,7 @@ pub(super) fn append(text: &mut String, more: &str) {
     }
 }
 
-/// Whether a line is one of the format; one that is not would make a scraper refuse all of them.
+/// Whether a line is in the format; a line that is not would make a scraper refuse the whole text.
 fn is_sound(line: &str) -> bool {
     match line.strip_prefix("# ") {
         Some(comment) => is_comment(comment),
@@ -46,7 +46,7 @@ fn is_sample(line: &str) -> bool {
     numbers.len() <= 2 && numbers.iter().all(|number| number.parse::<f64>().is_ok())
 }
 
-/// What follows the labels, whose opening brace is gone.
+/// The rest of a line after the opening brace of the labels.
 fn labels(mut rest: &str) -> Option<&str> {
     loop {
         if let Some(after) = rest.strip_prefix('}') {
@@ -62,7 +62,7 @@ fn labels(mut rest: &str) -> Option<&str> {
     }
 }
 
-/// Where a quoted text ends.
+/// The position at which a quoted text ends.
 fn closing(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.bytes().position(|byte| {
@@ -72,7 +72,7 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// A name, and what follows it.
+/// A name, and the text that follows it.
 fn word(text: &str) -> Option<(&str, &str)> {
     let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let end = text.find(|c| !inside(c)).unwrap_or(text.len());
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_scraper_understands_is_left_out() {
+    fn lines_that_no_scraper_understands_are_left_out() {
         let good = "# HELP a Some text, \"quoted\".\n# TYPE a counter\n# UNIT a seconds\na_total 1\na 1.5 1700000000\na{} +Inf\n\
             a{b=\"c\",d=\"\\\"}\\\\\"} NaN\na{b=\"c\",} -1e9\n";
         let bad = [
