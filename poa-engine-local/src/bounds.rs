@@ -1,4 +1,4 @@
-//! What a subscriber may leave lying, and what it sheds when that is too much.
+//! The limits of a subscriber's backlog, and what it sheds at a limit.
 
 use std::ops::Range;
 
@@ -11,10 +11,10 @@ use crate::load::Load;
 use crate::subscriber::{InHand, Subscriber};
 use crate::tail::Tail;
 
-/// So much is shed at once.
+/// The amount that is shed at once.
 pub(crate) const AT_ONCE: Load = Load { count: 1000, bytes: 4 << 20 };
 
-/// Events that were read, from memory or from the disk, and where reading goes on.
+/// Events that were read, from memory or from the disk, and the position at which reading continues.
 #[derive(Debug)]
 pub(crate) struct Stretch {
     pub(crate) events: Vec<(u64, Event)>,
@@ -22,7 +22,7 @@ pub(crate) struct Stretch {
 }
 
 impl Subscriber {
-    /// Whether these messages fit, or older ones may be shed for them; `end` is where the log ends.
+    /// Whether these messages fit, or older ones may be shed for them; `end` is the end of the log.
     pub(crate) fn admits(&self, drafts: &[Draft], now: Timestamp, end: u64, tail: &Tail) -> bool {
         if self.keeps_too_much(end, tail) {
             return false;
@@ -43,7 +43,7 @@ impl Subscriber {
         self.terms.types.contains(draft.data_type())
     }
 
-    /// How many bytes of which bound are taken, where that is the most; none while less than half of each is.
+    /// The usage of the most used limit, and that limit, in bytes; `None` while less than half of each is used.
     pub(crate) fn filling(&self, end: u64) -> Option<(u64, u64)> {
         let waiting = self.load_to_deliver().bytes as u64;
         let kept = end.saturating_sub(self.lower_bound());
@@ -52,13 +52,13 @@ impl Subscriber {
         filling.min_by_key(|(used, most)| most.saturating_sub(*used))
     }
 
-    /// Whether there is room for a change of activity, whose agent cannot be asked to say it again later.
+    /// Whether there is room for a change of activity, whose agent cannot be asked to send it again later.
     pub(crate) fn admits_change(&self, end: u64, tail: &Tail) -> bool {
         let has_disk = self.terms.backlog.max_log.is_some();
         !self.keeps_too_much(end, tail) && (has_disk || self.sheds() || self.has_room(1))
     }
 
-    /// Whether nothing may be added to the log, whatever its type, because so much of it is kept for this subscriber and cannot be
+    /// Whether nothing may be added to the log, whatever its type, because too much of it is kept for this subscriber and cannot be
     /// shed.
     fn keeps_too_much(&self, end: u64, tail: &Tail) -> bool {
         let most = self.max_log();
@@ -68,12 +68,12 @@ impl Subscriber {
         if !self.sheds() {
             return self.keeps_more_than(most, tail, end);
         }
-        // What is on its way to the dead letters may be somewhat more, because it takes a moment.
+        // Messages that are being dead-lettered may exceed the limit somewhat, because storing them takes a moment.
         let letters = self.shed.first().map_or(0, |first| end.saturating_sub(first));
         letters > most.saturating_add(most / 8)
     }
 
-    /// Whether the oldest message that waits is older than allowed.
+    /// Whether the oldest message of the backlog is older than allowed.
     fn waits_too_long(&self, now: Timestamp, tail: &Tail) -> bool {
         self.terms.backlog.max_age.is_some()
             && self.waiting_since(tail).is_some_and(|since| self.is_too_old(since, now))
@@ -90,7 +90,7 @@ impl Subscriber {
 
     fn has_room(&self, bytes: usize) -> bool {
         let waiting = self.load_to_deliver().bytes;
-        // A message larger than the whole backlog must pass when nothing else waits, or it never would.
+        // A message larger than the whole backlog must be accepted into an empty one, or it never would be.
         waiting == 0 || (waiting + bytes) as u64 <= self.max_bytes()
     }
 
@@ -102,7 +102,7 @@ impl Subscriber {
         self.terms.backlog.max_log.map_or(u64::MAX, Size::get)
     }
 
-    /// Whether too much waits, or for too long, of what was not handed out.
+    /// Whether the part of the backlog that was not handed out is too large or too old.
     pub(crate) fn has_to_shed(&self, end: u64, tail: &Tail) -> bool {
         if !self.sheds() || self.ahead.next >= end {
             return false;
@@ -117,7 +117,7 @@ impl Subscriber {
             || too_old()
     }
 
-    /// Sheds what has to be of what is in memory.
+    /// Sheds the excess of what is in memory.
     pub(crate) fn shed_in_memory(&mut self, end: u64, tail: &Tail) {
         while self.has_to_shed(end, tail) && self.is_in_memory(tail) && !self.shed.is_full() {
             let before = self.ahead.next;
@@ -130,8 +130,8 @@ impl Subscriber {
         }
     }
 
-    /// Sheds the first events of a stretch for as long as too much waits or they wait too long. Returns the others; what lies
-    /// before them is behind the subscriber.
+    /// Sheds the first events of a stretch while the backlog is too large or they are too old. Returns the others; the subscriber has
+    /// passed what lies before them.
     pub(crate) fn shed_first(&mut self, stretch: Stretch, end: u64, tail: &Tail) -> Stretch {
         let Stretch { mut events, next } = stretch;
         let over = if self.sheds() { self.count_over(&events, end) } else { 0 };
@@ -155,7 +155,7 @@ impl Subscriber {
         let mut waiting = (self.ahead.load.bytes.max(found) + in_hand) as u64;
         let over = |(position, event): &&(u64, Event)| {
             let bytes = event.footprint() as u64;
-            // One that is larger than the whole backlog stays when nothing else waits.
+            // An event that is larger than the whole backlog stays when it is the only one.
             let over = (waiting > max_bytes && waiting > bytes)
                 || end.saturating_sub(*position) > max_log
                 || self.is_too_old(event.since(), now);
@@ -165,8 +165,8 @@ impl Subscriber {
         events.iter().take_while(over).count()
     }
 
-    /// Where the batch in hand stands, if it has to be shed: the receiver has been busy with it for so long that it keeps too much of
-    /// the log, or that what came after it was shed already.
+    /// The position of the batch in flight, if it has to be shed: the receiver has been busy with it for so long that it keeps too
+    /// much of the log, or that events after it were shed already.
     pub(crate) fn in_hand_to_shed(&self, end: u64) -> Option<Range<u64>> {
         let has_disk = self.terms.backlog.max_log.is_some();
         let in_hand = self.in_hand.as_ref().filter(|_| self.sheds() && has_disk)?;
@@ -177,8 +177,8 @@ impl Subscriber {
         (end.saturating_sub(in_hand.at.start) > most).then(|| in_hand.at.clone())
     }
 
-    /// Sheds what was read again of the batch in hand. The receiver still has it, and may deliver it yet; but it no longer keeps the
-    /// log, and is not delivered again.
+    /// Sheds events of the batch in flight, which were read again. The receiver still has them and may deliver them yet; but they no
+    /// longer keep the log, and are not delivered again.
     pub(crate) fn shed_in_hand(
         &mut self,
         from: u64,

@@ -1,4 +1,4 @@
-//! The thread that writes the log: whatever was accepted while it wrote goes to the disk with its next write.
+//! The thread that writes the log: everything that is accepted during one write goes to the disk with the next.
 
 use std::io;
 use std::sync::Arc;
@@ -17,28 +17,28 @@ use crate::promise::Stored;
 use crate::settling::{Settling, settle};
 use crate::state::{Stage, State};
 
-/// How often cursors are written and space is given back.
+/// The interval at which cursors are written and space is released.
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
-/// How soon a log that failed is tried again.
+/// The wait before a log that failed is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// After a group of more than a few, the next one is given this long to gather. A sync costs the processor as much as a dozen requests, so
-/// larger groups serve everybody sooner. Who publishes alone never waits.
+/// After a group of more than a few messages, the next one may grow for this long. A sync costs as much processor time as a dozen
+/// requests, so larger groups make every message durable sooner. A single publisher never waits.
 const GATHER: Duration = Duration::from_micros(50);
 const MORE_THAN_A_FEW: usize = 4;
 
-/// As long as nobody waits for the disk, a group may gather for longer: what was promised no more than memory loses no more than this by
-/// a crash, and its syncs cost next to nothing. It ends as soon as somebody does wait, or there is much to write.
+/// As long as no receipt waits for the disk, a group may grow for longer: messages with `ack = "memory"` lose at most this much in a
+/// crash, and their syncs cost next to nothing. The wait ends as soon as a receipt waits, or there is much to write.
 const LINGER: Duration = Duration::from_millis(2);
 
-/// Writes what the engine accepts, in a thread of its own, until it is closed. The receiver is told when the thread has ended.
+/// Writes what the engine accepts, in a thread of its own, until the engine is closed. The returned channel reports the end of the thread.
 ///
-/// Where the subscribers are is on the disk when this returns: after a crash, one that is new must not start behind what was
+/// The positions of the subscribers are durable when this returns: after a crash, a new subscriber must not start after a message that was
 /// acknowledged meanwhile.
 ///
 /// # Errors
-/// When that cannot be written, or no thread can be started.
+/// When they cannot be written, or the thread cannot be started.
 pub(crate) fn start(
     mut open: OpenLog,
     local: Arc<Local>,
@@ -46,11 +46,11 @@ pub(crate) fn start(
 ) -> io::Result<oneshot::Receiver<()>> {
     let cursors = local.state.lock().cursors();
     if let Err(error) = open.cursors.write(cursors.clone()) {
-        // A full disk must not keep those from what waits for them that were known before: they get a little again at worst.
+        // A full disk must not block the delivery of known backlogs: at worst their receivers get a few messages again.
         if !open.cursors.written().know(&cursors) {
             return Err(error);
         }
-        tracing::warn!("cannot write how far receivers have come, trying again later: {error}");
+        tracing::warn!("cannot write the cursors of the receivers, retrying later: {error}");
     }
     let (sender, stored) = mpsc::unbounded_channel();
     let committer = Committer::new(local.clone(), open, telemetry, sender);
@@ -65,7 +65,7 @@ pub(crate) fn start(
     Ok(ended)
 }
 
-/// What the log does, for `/metrics`.
+/// Measurements of the log, for `/metrics`.
 struct Metrics {
     seconds: Histogram,
     appends: Counter,
@@ -80,7 +80,7 @@ impl Metrics {
         Self {
             seconds: telemetry.histogram(
                 "log_append_seconds",
-                "How long it took to write and sync a group of records",
+                "Time to write and sync a group of records",
                 &[],
             ),
             appends: counter("log_appends", "Groups of records written and synced"),
@@ -95,20 +95,20 @@ struct Committer {
     local: Arc<Local>,
     open: OpenLog,
     metrics: Metrics,
-    /// To the task that tells those who wait; see [`Settling`].
+    /// To the task that settles receipts; see [`Settling`].
     stored: mpsc::UnboundedSender<Stored>,
-    /// What is being written.
+    /// The group that is being written.
     writing: Pending,
-    /// What the log did not take, and was promised no more than memory. It comes before everything that came later.
+    /// Events that the log did not take, with `ack = "memory"`. They precede everything accepted later.
     untaken: Untaken,
     housekept: Instant,
-    /// How many events the last group had.
+    /// The number of events in the last group.
     last_group: usize,
-    /// How long a group may gather that nobody waits for.
+    /// How long a group may grow that no receipt waits for.
     linger: Duration,
 }
 
-/// A thread that panics must not leave agents waiting: those who wait are told, and new messages are refused.
+/// A thread that panics must not leave agents waiting: their receipts fail, and new messages are refused.
 impl Drop for Committer {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -157,7 +157,7 @@ impl Committer {
         self.housekeep();
     }
 
-    /// Takes what was accepted; waits when there is nothing. False once the bus is closing and nothing is left.
+    /// Takes the accepted events; waits if there are none. Returns false once the bus is closing and nothing is left.
     fn next_group(&mut self) -> bool {
         if let Some(untaken) = self.untaken.next() {
             self.writing = untaken;
@@ -207,7 +207,7 @@ impl Committer {
         }
     }
 
-    /// Makes the group that was written known.
+    /// Releases the group that was written to its subscribers.
     fn release(&mut self, begin: u64) {
         let (end, untaken) = (self.open.log.end().get(), self.untaken.bytes());
         let (stored, garbage) = {
@@ -220,16 +220,17 @@ impl Committer {
         drop(garbage);
         self.writing.clear();
         if let Err(unsent) = self.stored.send(stored) {
-            // The runtime is going, and with it those who wait.
+            // The runtime is shutting down, and with it the tasks that wait.
             settle(&self.local, unsent.0);
         }
     }
 
-    /// The log cannot be written: tells those who wait, and gives it time to recover. What stays is tried again, unless the host stops.
+    /// The log cannot be written: fails the receipts that wait for it, and gives it time to recover. The other events are tried again,
+    /// unless the host stops.
     fn refuse(&mut self, error: &LogError) {
         self.metrics.failures.inc();
         let error = error_chain(error);
-        tracing::error!("messages are refused, the log cannot be written: {error}");
+        tracing::error!("refusing messages, the log cannot be written: {error}");
         self.set_aside();
         if self.local.state.lock().stage >= Stage::Closing {
             self.give_up();
@@ -238,7 +239,7 @@ impl Committer {
         }
     }
 
-    /// Keeps what was promised to nobody of all that waits for the log, and tells the others that theirs is not stored.
+    /// Keeps the events of the queue that no receipt waits for, and fails the receipts of the others: they are not stored.
     fn set_aside(&mut self) {
         let mut writing = std::mem::take(&mut self.writing);
         let mut later =
@@ -247,7 +248,7 @@ impl Committer {
         if writing.is_small_and_promised_to_nobody() {
             self.untaken.put_back(writing);
         } else {
-            // It came from the queue, so nothing is kept that is older.
+            // It came from the queue, so no older event is kept.
             let (keys, kept) = writing.fail();
             self.untaken.keep(kept);
             failed.extend(keys);
@@ -267,7 +268,10 @@ impl Committer {
         let lost = self.untaken.give_up();
         if !lost.is_empty() {
             let messages = lost.len();
-            tracing::error!(messages, "lost, because the host stops and the log cannot be written");
+            tracing::error!(
+                messages,
+                "lost messages: the host stops and the log cannot be written"
+            );
         }
         let mut state = self.local.state.lock();
         state.untaken = 0;
@@ -287,7 +291,7 @@ impl Committer {
             (state.cursors(), std::mem::take(&mut state.notes))
         };
         let oldest = Position::new(cursors.oldest());
-        // Space goes only once it is on the disk that no subscriber needs it.
+        // Space is released only after the cursors that no longer need it are durable.
         let written = self.open.cursors.write(cursors).map_err(|error| error.to_string());
         for note in notes {
             let _ = note.send(written.as_ref().map(|_| ()).map_err(Clone::clone));
@@ -297,11 +301,11 @@ impl Committer {
         });
         self.metrics.held.set(self.open.log.end().since(self.open.log.begin()) as i64);
         if let Err(error) = freed {
-            tracing::warn!("cannot write how far receivers have come, or give back space: {error}");
+            tracing::warn!("cannot write the cursors of the receivers, or release space: {error}");
         }
     }
 
-    /// Subscribers still drain; what they confirm is kept, until they have ended.
+    /// Subscribers still drain; records what they confirm until they have ended.
     fn wait_for_subscribers(&mut self) {
         loop {
             let mut state = self.local.state.lock();
@@ -333,8 +337,7 @@ mod tests {
     };
     use poa_core::{Ack, AgentId, BuildContext, DataTypes, Draft, Payload, ReceiverOptions};
 
-    /// An engine with a type `a`, of which no more is promised than memory, a type `b` that is stored, and a subscriber; and its
-    /// committer.
+    /// An engine with a type `a` acknowledged from memory, a type `b` acknowledged as stored, and a subscriber; and its committer.
     fn committer(dir: &Path, linger: Duration) -> (Arc<Local>, Committer) {
         let types = DataTypes::new(["a", "b"]).unwrap();
         let ack = |data_type: &poa_core::DataType| match data_type.name() {
@@ -351,7 +354,7 @@ mod tests {
         let options = ReceiverOptions::subscribe(["a", "b"]);
         let request = SubscriptionRequest::new("r", types.iter().collect(), &options);
         let _handle = local.subscribe(&request, options.backlog, None);
-        // The task that settles is not there; the committer does it itself then.
+        // There is no settling task; the committer then settles by itself.
         let (stored, _) = mpsc::unbounded_channel();
         let mut committer = Committer::new(local.clone(), open, &Telemetry::default(), stored);
         (committer.last_group, committer.linger) = (MORE_THAN_A_FEW + 1, linger);
@@ -373,9 +376,9 @@ mod tests {
         local.publish(drafts.into()).map_err(Refused::from)
     }
 
-    /// What is left of a committer that panicked is its drop.
+    /// After a panic only the committer's drop runs.
     #[tokio::test]
-    async fn without_its_thread_an_engine_leaves_no_agent_waiting() {
+    async fn a_panic_of_the_thread_leaves_no_agent_waiting() {
         let dir = tempfile::tempdir().unwrap();
         let (local, committer) = committer(dir.path(), LINGER);
         let receipt = publish(&local, "b", 1).unwrap();
@@ -384,9 +387,9 @@ mod tests {
         assert_eq!(publish(&local, "b", 1).unwrap_err(), Refused::Stopping);
     }
 
-    /// With a lingering that would never end by itself.
+    /// With a linger that would never end by itself.
     #[tokio::test]
-    async fn a_message_that_is_to_be_stored_or_a_stop_ends_the_lingering() {
+    async fn a_message_to_be_stored_or_a_stop_ends_the_linger() {
         let dir = tempfile::tempdir().unwrap();
         let (local, committer) = committer(dir.path(), Duration::from_secs(3600));
         let thread = std::thread::spawn(move || committer.run());

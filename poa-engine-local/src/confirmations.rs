@@ -1,4 +1,4 @@
-//! What receipts wait for.
+//! The confirmations that receipts wait for.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use poa_core::engine::{MessageIds, Receipt, ReceiptError, ReceiptSender};
 
-/// The other end of a receipt, shared by the readers that have to confirm.
+/// The settler of a receipt, shared by the readers that have to confirm.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     missing: AtomicUsize,
@@ -17,7 +17,7 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// A receipt for what `readers` readers have to confirm, and their share of it.
+    /// A receipt that needs the confirmation of `readers` readers, and their shared part.
     pub(crate) fn new(ids: MessageIds, readers: usize) -> (Receipt, Arc<Self>) {
         let (receipt, answer) = Receipt::pending(ids);
         let waiter = Self {
@@ -38,12 +38,12 @@ impl Waiter {
         }
     }
 
-    /// Whatever else is confirmed, something was not delivered.
+    /// The receipt fails, whatever else is confirmed: something was not delivered.
     pub(crate) fn lose(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether nobody waits for the answer any more.
+    /// Whether the receipt was dropped.
     pub(crate) fn is_alone(&self) -> bool {
         self.answer.lock().as_ref().is_none_or(ReceiptSender::is_abandoned)
     }
@@ -59,19 +59,19 @@ impl Waiter {
     }
 }
 
-/// What one reader still has to confirm, in the order of the queue.
+/// The receipts that one reader still has to confirm, in the order of the queue.
 #[derive(Debug, Default)]
 pub(crate) struct Confirmations {
-    /// In the order of their ends. A message that was sent again may stand within the range of a batch.
+    /// In the order of their ends. A message that was sent again may lie within the range of a batch.
     waiting: VecDeque<(Range<u64>, Arc<Waiter>)>,
-    /// The longest range there has been.
+    /// The longest range so far.
     longest: u64,
-    /// Those whose agents have gone are taken out when there are so many.
+    /// Entries whose receipts were dropped are removed at this number.
     tidy_at: usize,
 }
 
 impl Confirmations {
-    /// Fewer are not worth looking through.
+    /// With fewer entries, a search is not worthwhile.
     const FEW: usize = 1024;
 
     pub(crate) fn push(&mut self, range: Range<u64>, waiter: Arc<Waiter>) {
@@ -94,7 +94,7 @@ impl Confirmations {
         }
     }
 
-    /// What stands at this position will not be delivered. Says so to whoever waits for it, once the rest is done with.
+    /// The event at this position will not be delivered. Its receipts fail once the rest is confirmed.
     pub(crate) fn lose(&self, position: u64) {
         let at = self.waiting.partition_point(|(range, _)| range.end <= position);
         let far = position.saturating_add(self.longest);
@@ -104,7 +104,7 @@ impl Confirmations {
         }
     }
 
-    /// Nothing that stands in this part of the log will be delivered.
+    /// No event in this part of the log will be delivered.
     pub(crate) fn lose_all(&self, part: &Range<u64>) {
         let at = self.waiting.partition_point(|(range, _)| range.end <= part.start);
         let after = self.waiting.range(at..);
@@ -113,7 +113,7 @@ impl Confirmations {
         }
     }
 
-    /// Everything before `up_to` is done with.
+    /// Everything before `up_to` is confirmed.
     pub(crate) fn settle(&mut self, up_to: u64) {
         while self.waiting.front().is_some_and(|(range, _)| range.end <= up_to) {
             if let Some((_, waiter)) = self.waiting.pop_front() {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_sent_again_stands_within_its_batch() {
+    async fn a_message_sent_again_lies_within_its_batch() {
         let mut confirmations = Confirmations::default();
         let batch = waiter(&mut confirmations, 10..20);
         let later = waiter(&mut confirmations, 20..21);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_part_of_the_log_is_lost_to_all_that_it_touches() {
+    async fn a_lost_part_of_the_log_fails_every_receipt_it_touches() {
         let mut confirmations = Confirmations::default();
         let waiting = [0..3, 3..6, 6..7, 7..9].map(|range| waiter(&mut confirmations, range));
         confirmations.lose_all(&(5..7));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_have_gone_are_forgotten() {
+    fn dropped_receipts_are_removed() {
         let mut confirmations = Confirmations::default();
         let kept: Vec<_> = (0..10).map(|n| waiter(&mut confirmations, n..n + 1)).collect();
         for n in 0..100_000 {

@@ -1,4 +1,4 @@
-//! How far each receiver has come in the log, kept across restarts.
+//! The cursor of each receiver in the log, kept across restarts.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 use poa_core::Timestamp;
 use poa_core::files;
 
-/// Where a receiver goes on, and what waits for it there.
+/// The position of a receiver, and its backlog there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Cursor {
-    /// Everything before this position is done with.
+    /// Everything before this position is confirmed.
     pub(crate) position: u64,
-    /// About how many messages wait. Exact again once the receiver has caught up.
+    /// Approximately the number of messages in the backlog. Exact again once the receiver has caught up.
     pub(crate) messages: usize,
-    /// About how many bytes they take in memory.
+    /// Approximately the bytes they take in memory.
     pub(crate) bytes: usize,
-    /// When the first of them was received, in microseconds since 1970; 0 when nothing waits.
+    /// The time at which the oldest of them was received, in microseconds since 1970; 0 if the backlog is empty.
     #[serde(default)]
     pub(crate) since: u64,
 }
@@ -30,13 +30,13 @@ pub(crate) struct Cursor {
 pub(crate) struct Cursors {
     version: u32,
     cursors: BTreeMap<String, Cursor>,
-    /// Where in the log the messages begin whose idempotency keys are remembered.
+    /// The position in the log at which the deduplication window begins.
     #[serde(default)]
     keys_from: u64,
-    /// The time of the last id that was made, in microseconds since 1970.
+    /// The time of the last generated id, in microseconds since 1970.
     #[serde(default)]
     last_id: u64,
-    /// Where receivers begin that are not among these, if that is known.
+    /// The position at which receivers without a cursor start, if known.
     #[serde(skip)]
     others: Option<Cursor>,
 }
@@ -56,19 +56,19 @@ impl Cursors {
         self.cursors.get(receiver).copied().or(self.others)
     }
 
-    /// Whether every receiver of `new` stands here as well.
+    /// Whether every receiver of `new` is at the same position here.
     pub(crate) fn know(&self, new: &Self) -> bool {
         new.cursors.keys().all(|receiver| self.cursors.contains_key(receiver))
     }
 
-    /// What waits for receivers other than these: their names, and about how many messages.
+    /// The backlogs of receivers other than these: their names, and approximately the number of messages.
     pub(crate) fn left_by_others(&self, receivers: &[&str]) -> Vec<(&str, usize)> {
         let others = self.cursors.iter().filter(|(name, _)| !receivers.contains(&name.as_str()));
         let waiting = others.filter(|(_, cursor)| cursor.messages > 0);
         waiting.map(|(name, cursor)| (name.as_str(), cursor.messages)).collect()
     }
 
-    /// What lies before this position is needed by nobody.
+    /// No receiver needs anything before this position.
     pub(crate) fn oldest(&self) -> u64 {
         let positions = self.cursors.values().map(|cursor| cursor.position);
         positions.fold(self.keys_from, u64::min)
@@ -78,14 +78,14 @@ impl Cursors {
         self.keys_from
     }
 
-    /// The time of the last id that was made before `keys_from`, at least.
+    /// A lower bound of the time of the last id that was generated before `keys_from`.
     pub(crate) fn last_id(&self) -> Timestamp {
         Timestamp::from_micros(self.last_id)
     }
 }
 
-/// What waits in the log of this data directory for receivers other than these, which is given up when a host starts without them:
-/// their names, and about how many messages.
+/// The backlogs in the log of this data directory of receivers other than these, which are discarded when a host starts without
+/// them: their names, and approximately the number of messages.
 ///
 /// # Errors
 /// When there is a log whose state cannot be read.
@@ -95,24 +95,24 @@ pub fn left_behind(data_dir: &Path, receivers: &[&str]) -> io::Result<Vec<(Strin
     Ok(left.into_iter().map(|(name, messages)| (name.to_owned(), messages)).collect())
 }
 
-/// The file the cursors are kept in.
+/// The file that keeps the cursors.
 ///
-/// Space is only given back once it is on the disk that nobody needs it, so a full disk must not keep this file from being written.
-/// There are two files of the same length, of which one is written over and then takes the other's name.
+/// Space is released only after the cursors that no longer need it are durable, so a full disk must not prevent writing this file.
+/// There are two files of the same length: one is overwritten and then takes the other's name.
 #[derive(Debug)]
 pub(crate) struct CursorFile {
     path: PathBuf,
     written: Cursors,
     is_there: bool,
-    /// Whether the names of the two files are as durable as what stands in them.
+    /// Whether the names of the two files are as durable as their content.
     names_synced: bool,
 }
 
-/// The files are as long as a whole number of these, so that other cursors take no more room.
+/// The length of the files is a multiple of this, so that changed cursors fit.
 const BLOCK: usize = 4096;
 
 impl CursorFile {
-    /// Opens the file in this directory; without one, nobody has come anywhere.
+    /// Opens the file in this directory; without one, there are no cursors.
     pub(crate) fn open(directory: &Path) -> io::Result<Self> {
         let path = directory.join("cursors.json");
         let (written, is_there) = match std::fs::read(&path) {
@@ -123,7 +123,7 @@ impl CursorFile {
         if written.version > VERSION {
             return Err(io::Error::other("it was written by a newer version of this program"));
         }
-        // A process that was killed may have left the names as they are for itself alone.
+        // A killed process may have left the names visible but not durable.
         Ok(Self { path, written, is_there, names_synced: false })
     }
 
@@ -135,17 +135,17 @@ impl CursorFile {
         self.is_there
     }
 
-    /// Every receiver begins with the oldest message there is.
+    /// Every receiver starts with the oldest message.
     pub(crate) fn begin_at(&mut self, oldest: Cursor) {
         self.written.others = Some(oldest);
     }
 
-    /// Replaces the file, whole or not at all, if anything has changed. True if it was replaced.
+    /// Replaces the file as a whole, if anything has changed. Returns whether it was replaced.
     pub(crate) fn write(&mut self, cursors: Cursors) -> io::Result<bool> {
         if cursors == self.written {
             return Ok(false);
         }
-        // The file that is written over must not be the one that a power cut would leave.
+        // The file that is overwritten must not be the one that a power cut would leave.
         self.sync_names()?;
         let spare = self.path.with_extension("tmp");
         overwrite(&spare, &cursors)?;
@@ -153,7 +153,7 @@ impl CursorFile {
         exchange(&spare, &self.path)?;
         self.sync_names()?;
         if std::fs::metadata(&spare).map_or(true, |found| found.len() == 0) {
-            // The next one finds its room, however full the disk is by then.
+            // The next write has its space, however full the disk is by then.
             let _ = overwrite(&spare, &cursors);
         }
         (self.written, self.is_there) = (cursors, true);
@@ -171,12 +171,12 @@ impl CursorFile {
 
 fn parse(bytes: &[u8]) -> io::Result<Cursors> {
     serde_json::from_slice(bytes).map_err(|error| {
-        let cure = "move it away, and every receiver begins with the oldest message that is kept";
+        let cure = "move it away, and every receiver starts with the oldest message in the log";
         io::Error::other(format!("it is damaged; {cure}: {error}"))
     })
 }
 
-/// Writes into the room that the file has already.
+/// Writes into the space that the file already has.
 fn overwrite(path: &Path, cursors: &Cursors) -> io::Result<()> {
     let mut bytes = serde_json::to_vec(cursors)?;
     bytes.resize(bytes.len().next_multiple_of(BLOCK), b'\n');
@@ -186,7 +186,7 @@ fn overwrite(path: &Path, cursors: &Cursors) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Gives the first file the name of the second, and the other way round if there is a second and the file system can do that.
+/// Gives the first file the name of the second, and the second that of the first if it exists and the file system supports that.
 fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -208,14 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn two_files_take_turns_and_need_no_more_room() {
+    fn two_files_alternate_and_need_no_more_space() {
         let dir = tempfile::tempdir().unwrap();
         let mut file = CursorFile::open(dir.path()).unwrap();
         assert!(!file.is_there());
         for position in 1..5 {
             assert!(file.write(cursors(position)).unwrap());
             let spare = std::fs::metadata(dir.path().join("cursors.tmp")).unwrap();
-            assert_eq!(spare.len(), 4096, "the next one has its room already");
+            assert_eq!(spare.len(), 4096, "the next write has its space already");
             assert!(!file.write(cursors(position)).unwrap(), "nothing has changed");
             let opened = CursorFile::open(dir.path()).unwrap();
             assert_eq!((opened.written(), opened.is_there()), (&cursors(position), true));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_written_leaves_the_file_as_it_was() {
+    fn a_failed_write_leaves_the_file_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let mut file = CursorFile::open(dir.path()).unwrap();
         file.write(cursors(1)).unwrap();

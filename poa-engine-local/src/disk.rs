@@ -1,4 +1,4 @@
-//! Reading from the log, for readers that are behind.
+//! Reads the log for receivers that are behind.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,19 +12,19 @@ use crate::bounds::Stretch;
 use crate::cursors::Cursor;
 use crate::load::Load;
 
-/// Makes readers of the log.
+/// Creates readers of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct LogReaders {
     pub(crate) readers: Readers<Directory>,
     pub(crate) types: DataTypes,
-    /// Where the log began when it was opened.
+    /// The position at which the log began when it was opened.
     pub(crate) begin: u64,
 }
 
-/// A log reader that is kept between reads, because it has a file open and bytes read ahead.
+/// A log reader that is kept between reads, because it has a file open and a buffer.
 type Kept = poa_log::Reader<Directory>;
 
-/// What is to be read: events of these types from `from` on, up to `limit` and before `end`.
+/// The events to read: those of these types from `from` on, up to `limit` and before `end`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted {
     pub(crate) from: u64,
@@ -33,21 +33,20 @@ pub(crate) struct Wanted {
     pub(crate) limit: Load,
 }
 
-/// What reads the log for a receiver that is behind.
+/// The log reader of a receiver that is behind.
 #[derive(Debug, Default)]
 pub(crate) struct OnDisk {
     kept: Option<Kept>,
-    /// What is read while the receiver has the batch before it in hand. Nobody counts on it: when the receiver goes on elsewhere, it
-    /// is dropped.
+    /// The read-ahead while the batch before it is in flight. It is optional: when the receiver continues elsewhere, it is dropped.
     ahead: Option<(Wanted, Reading)>,
 }
 
 type Reading = JoinHandle<Result<(Chunk, Kept), LogError>>;
 
 impl OnDisk {
-    /// Reads this, or waits until it was read ahead; that may have had an earlier end. None when the runtime is shutting down.
+    /// Reads these events, or waits for the read-ahead, which may have had an earlier end. `None` when the runtime is shutting down.
     ///
-    /// Cancel safe: what was read by a call that is dropped is read again.
+    /// Cancel safe: what a dropped call has read is read again.
     pub(crate) async fn read(
         &mut self,
         log: &LogReaders,
@@ -65,7 +64,7 @@ impl OnDisk {
         }))
     }
 
-    /// Begins to read what will be wanted next.
+    /// Starts to read the events that will be needed next.
     pub(crate) fn read_ahead(&mut self, log: &LogReaders, wanted: Wanted) {
         self.ahead = Some((wanted, self.begin(log, wanted)));
     }
@@ -75,22 +74,22 @@ impl OnDisk {
         tokio::task::spawn_blocking(move || log.read(kept, wanted))
     }
 
-    /// Where what is read ahead begins.
+    /// The position at which the read-ahead begins.
     #[cfg(test)]
     pub(crate) fn ahead_from(&self) -> Option<u64> {
         self.ahead.as_ref().map(|(wanted, _)| wanted.from)
     }
 }
 
-/// What was read at once.
+/// The result of one read.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) stretch: Stretch,
     /// Records that could not be read, and are lost to this reader.
     pub(crate) damage: Option<LogError>,
-    /// The parts of the log where they stand.
+    /// The affected parts of the log.
     pub(crate) passed_over: Vec<Range<u64>>,
-    /// How many messages there were of types that are no longer declared, by type.
+    /// The number of messages of undeclared types, by type.
     pub(crate) undeclared: BTreeMap<Box<str>, u64>,
 }
 
@@ -105,16 +104,16 @@ impl Chunk {
     }
 }
 
-/// Looks at no more than this much of the log for one chunk, so that a reader of rare types answers now and then.
+/// The most of the log that is examined for one chunk, so that a reader of rare types answers now and then.
 const STRETCH: u64 = 8 << 20;
 
 impl LogReaders {
-    /// The oldest place in the log. What waits there, nobody has counted.
+    /// The oldest position in the log. The backlog there has not been counted.
     pub(crate) fn begin(&self) -> Cursor {
         Cursor { position: self.begin, ..Cursor::default() }
     }
 
-    /// Reads what is wanted.
+    /// Reads the requested events.
     pub(crate) fn read(
         &self,
         kept: Option<Kept>,
@@ -148,7 +147,7 @@ impl LogReaders {
         Ok((chunk, reader))
     }
 
-    /// False at the end of the log.
+    /// Returns false at the end of the log.
     fn read_one(
         &self,
         reader: &mut Kept,
@@ -167,7 +166,7 @@ impl LogReaders {
             Decoded::UnknownType(name) => *chunk.undeclared.entry(name).or_default() += 1,
             Decoded::Unreadable => {
                 let (position, resume) = (entry.position, Some(entry.next));
-                let reason = "a record is of no known kind";
+                let reason = "a record is of an unknown kind";
                 return Err(LogError::Damaged { position, resume, reason });
             }
         }

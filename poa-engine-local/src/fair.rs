@@ -1,20 +1,20 @@
-//! How much of the backlog is whose.
+//! The shares of owners in the backlog.
 
 use std::collections::VecDeque;
 
-/// Owners are told apart by so many counters. Two that fall on the same one share a share.
+/// The number of counters by which owners are distinguished. Two owners with the same counter share a share.
 const OWNERS: usize = 1024;
 
-/// With more chunks than this, each two become one.
+/// Above this number of chunks, adjacent ones are merged in pairs.
 const MOST_CHUNKS: usize = 128;
 
-/// A chunk holds this many bytes at first.
+/// The initial size of a chunk in bytes.
 const FIRST_CHUNK: u64 = 256 << 10;
 
-/// A backlog of less is not divided.
+/// A smaller backlog is not divided.
 const LEAST: u64 = 1 << 20;
 
-/// One owner may have this many times what is still free (dynamic thresholds, Choudhury and Hahne, 1998): a single one gets eight ninths,
+/// One owner may have this multiple of the free space (dynamic thresholds, Choudhury and Hahne, 1998): a single owner gets eight ninths,
 /// and a part is left for others.
 const TIMES_FREE: u64 = 8;
 
@@ -24,7 +24,7 @@ pub(crate) struct Owner(pub(crate) u32);
 
 /// Bytes that were accepted and that some subscriber still needs, by owner.
 ///
-/// Counted in chunks, which go when the last subscriber has passed them, so that a message costs an addition.
+/// Counted in chunks, which are removed when the last subscriber has passed them, so that a message costs one addition.
 #[derive(Debug)]
 pub(crate) struct Fair {
     chunks: VecDeque<Chunk>,
@@ -37,7 +37,7 @@ type Counters = Box<[u64; OWNERS]>;
 
 #[derive(Debug)]
 struct Chunk {
-    /// Where the engine ended when the chunk was full.
+    /// The end of the engine when the chunk was full.
     end: u64,
     bytes: u64,
     counters: Counters,
@@ -55,13 +55,13 @@ impl Chunk {
     }
 }
 
-/// What one owner may add to a backlog that is filling up.
+/// The decision about an owner that adds to a backlog which is filling up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Share {
     Within,
-    /// Nobody else has anything there, so it may be told that the backlog is full.
+    /// No other owner has anything in it, so the owner may be told that the backlog is full.
     Alone,
-    /// It has more than its part.
+    /// It exceeds its share.
     Over,
 }
 
@@ -103,7 +103,7 @@ impl Fair {
         }
     }
 
-    /// Whether an owner may add to a backlog of which `used` of `most` bytes are taken.
+    /// Whether an owner may add to a backlog of which `used` of `most` bytes are in use.
     pub(crate) fn share(&self, owner: Owner, used: u64, most: u64) -> Share {
         let free = most.saturating_sub(used);
         if most < LEAST || used < most / 2 {
@@ -143,7 +143,7 @@ mod tests {
     const TWO: Owner = Owner(2);
 
     #[test]
-    fn an_owner_alone_may_fill_most_of_it_and_one_of_two_gets_its_part() {
+    fn a_single_owner_may_fill_most_of_it_and_one_of_two_gets_its_share() {
         let mut fair = Fair::default();
         fair.charge(ONE, 80 * MIB, 1);
         assert_eq!(fair.share(ONE, 80 * MIB, 100 * MIB), Share::Within);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_subscribers_passed_counts_no_longer_and_chunks_are_few() {
+    fn delivered_bytes_no_longer_count_and_chunks_are_few() {
         let mut fair = Fair::default();
         for n in 0..10_000 {
             fair.charge(Owner(n % 3), 100_000, u64::from(n));

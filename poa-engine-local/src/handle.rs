@@ -1,4 +1,4 @@
-//! What a receiver's delivery holds of its subscriber.
+//! A receiver's handle to its subscriber.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -19,7 +19,7 @@ use crate::local::Local;
 use crate::state::{Stage, State};
 use crate::subscriber::Subscriber;
 
-/// How soon a log that could not be read is tried again, and how soon messages are looked at that may have become too old.
+/// The wait before a log that could not be read is tried again, and the interval at which the age of messages is checked.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A subscription: reads memory and the log for one receiver.
@@ -27,13 +27,13 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(crate) struct Handle {
     local: Arc<Local>,
     place: usize,
-    /// That of the subscriber, unless another handle has taken over.
+    /// The generation of the subscriber, until another handle takes over.
     generation: u64,
     bell: Arc<Notify>,
-    /// Held by whoever reads the log: the receiver's delivery, or what sheds its oldest messages.
+    /// Locked while the log is read: by the receiver's delivery, or by the task that sheds its oldest messages.
     on_disk: Mutex<OnDisk>,
     counts: SubscriptionCounts,
-    /// The types that are not declared and were reported.
+    /// The undeclared types that were reported.
     undeclared: parking_lot::Mutex<BTreeSet<Box<str>>>,
 }
 
@@ -53,7 +53,7 @@ impl Handle {
         Self { local, place, generation, bell, on_disk, counts, undeclared }
     }
 
-    /// Looks at the subscriber, unless it is gone or another handle has taken over.
+    /// Runs a function on the subscriber, unless it was removed or another handle has taken over.
     fn with<T>(&self, look: impl FnOnce(&mut Subscriber) -> T) -> Option<T> {
         self.with_state(|state| {
             let subscriber = state.subscribers[self.place].as_mut()?;
@@ -70,7 +70,7 @@ impl Handle {
         subscriber.is_some_and(|subscriber| subscriber.generation == self.generation)
     }
 
-    /// What comes next in memory; nothing when the subscriber has to read the log.
+    /// The next events in memory; `None` if the subscriber has to read the log.
     fn read_memory(&self, limit: Load) -> Batch {
         self.with_state(|state| {
             if !self.is_current(state) {
@@ -83,14 +83,14 @@ impl Handle {
         })
     }
 
-    /// What comes next in the log; `None` when there is nothing and never will be.
+    /// The next events in the log; `None` if there are none and never will be.
     async fn read_disk(&self, limit: Load) -> Option<Batch> {
         self.room_to_shed().await;
         let take = |state: &mut State, chunk: Chunk| state.hand_out(self.place, chunk.stretch);
         self.with_chunk(limit, take, |on_disk| self.read_ahead(on_disk, limit)).await
     }
 
-    /// Begins to read the next batch, if a whole one waits on the disk.
+    /// Starts to read the next batch, if there is a whole one on the disk.
     fn read_ahead(&self, on_disk: &mut OnDisk, limit: Load) {
         let wanted = self.with_state(|state| {
             let is_whole = |one: &&Subscriber| one.ahead.load.reaches(limit);
@@ -102,7 +102,7 @@ impl Handle {
         }
     }
 
-    /// What has to be read from the log; nothing if all of it is in memory.
+    /// The events to read from the log; `None` if all of them are in memory.
     fn wanted(&self, state: &State, limit: Load) -> Option<Wanted> {
         let subscriber = state.subscribers[self.place].as_ref()?;
         if subscriber.is_in_memory(&state.tail) || !self.is_current(state) {
@@ -112,8 +112,8 @@ impl Handle {
         Some(Wanted { from, end: state.end, types, limit })
     }
 
-    /// Reads the log where the subscriber goes on, and gives what is there to `take`; `after` comes right after it. `None` when there
-    /// is nothing and never will be.
+    /// Reads the log at the subscriber's position, and passes the events to `take`; `after` runs right after it. `None` if there are
+    /// none and never will be.
     ///
     /// Cancel safe: a call that is dropped has taken nothing.
     async fn with_chunk<T: Default>(
@@ -151,7 +151,7 @@ impl Handle {
     }
 
     async fn after_error<T: Default>(&self, error: &LogError) -> Option<T> {
-        tracing::error!("cannot read the log, trying again: {}", error_chain(error));
+        tracing::error!("cannot read the log, retrying: {}", error_chain(error));
         tokio::time::sleep(RETRY).await;
         Some(T::default())
     }
@@ -169,7 +169,7 @@ impl Handle {
         }
     }
 
-    /// Reports once for each type that its messages are not delivered; the others of it are counted.
+    /// Reports for each type, once, that its messages are not delivered; further ones are counted.
     fn report_undeclared(&self, chunk: &Chunk) {
         for (data_type, messages) in &chunk.undeclared {
             self.counts.undeclared.inc_by(*messages);
@@ -192,7 +192,7 @@ impl Handle {
         name.unwrap_or_else(|| "".into())
     }
 
-    /// Returns when so much waits, the engine is closed, another handle has taken over, or the deadline has passed.
+    /// Returns when this much waits, the engine is closed, another handle has taken over, or the deadline has passed.
     async fn wait_for(&self, load: Load, deadline: Option<Instant>) {
         while !self.is_there(load) {
             let rung = self.bell.notified();
@@ -218,7 +218,7 @@ impl Handle {
         })
     }
 
-    /// Returns when what was shed is safe, but for so much as memory may hold.
+    /// Returns when the messages that were shed are durable, except for as many as memory may hold.
     async fn room_to_shed(&self) {
         let Some(room) = self.with(|subscriber| subscriber.shed.room.clone()) else { return };
         while self.with(|subscriber| subscriber.shed.is_full()) == Some(true) {
@@ -226,7 +226,7 @@ impl Handle {
         }
     }
 
-    /// Sheds the next messages on the disk that have to be.
+    /// Sheds the next messages on the disk that have to be shed.
     async fn shed_on_disk(&self) -> bool {
         let has_to = self.with_state(|state| {
             let subscriber = state.subscribers[self.place].as_ref();
@@ -245,7 +245,7 @@ impl Handle {
         has_to && self.with_chunk(AT_ONCE, shed, |_| {}).await.is_some()
     }
 
-    /// Sheds what the receiver has in hand, as far as one read of the log goes.
+    /// Sheds the messages in flight, as far as one read of the log goes.
     async fn shed_in_hand(&self, at: Range<u64>) {
         let Some(log) = self.local.log.clone() else { return };
         let Some(types) = self.with(|subscriber| subscriber.terms.types) else { return };
@@ -257,7 +257,7 @@ impl Handle {
                 tracing::warn!(
                     receiver,
                     messages,
-                    "shed messages that the receiver has in hand, because too much of the log is kept for them"
+                    "shed messages in flight to the receiver, because too much of the log is kept for them"
                 );
                 self.with_state(|state| {
                     let State { subscribers, tail, keys, .. } = state;
@@ -395,7 +395,7 @@ mod tests {
         Local::on_log(&cx, open.readers(), open.end(), past)
     }
 
-    /// A handle for which all of them wait, as far as is known.
+    /// A handle with all of them in its backlog, as far as is known.
     fn handle_with(engine: &Arc<Local>, messages: usize) -> Handle {
         let left = Cursor { messages, bytes: 100 * messages, ..Cursor::default() };
         let options = ReceiverOptions::subscribe(["a"]);
@@ -428,7 +428,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_next_whole_batch_is_read_while_one_is_in_hand() {
+    async fn the_next_whole_batch_is_read_while_one_is_in_flight() {
         let dir = tempfile::tempdir().unwrap();
         let engine = engine(dir.path());
         let all = next(&handle(&engine), 10).await;
@@ -444,14 +444,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_read_ahead_is_dropped_when_the_receiver_goes_on_elsewhere() {
+    async fn the_read_ahead_is_dropped_when_the_receiver_continues_elsewhere() {
         let dir = tempfile::tempdir().unwrap();
         let engine = engine(dir.path());
         let all = next(&handle(&engine), 10).await;
         let handle = handle(&engine);
         assert_eq!(next(&handle, 2).await, all[..2]);
         assert_eq!(ahead(&handle).await, Some(all[2]));
-        // As when what comes first is shed.
+        // As when the first events are shed.
         handle.with(|subscriber| subscriber.ahead.next = all[7]);
         assert_eq!(next(&handle, 2).await, all[7..9]);
         assert_eq!(next(&handle, 3).await, all[9..], "another limit");
@@ -459,7 +459,7 @@ mod tests {
 
     /// A cursor's counts are estimates: after a crash they may be far too low.
     #[tokio::test]
-    async fn what_waits_is_handed_out_whatever_the_cursor_counted() {
+    async fn the_backlog_is_handed_out_whatever_the_cursor_counted() {
         for counted in [0, 3, 1000] {
             let dir = tempfile::tempdir().unwrap();
             let engine = engine(dir.path());

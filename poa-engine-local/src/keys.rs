@@ -1,4 +1,4 @@
-//! Which messages were taken lately, so that one that is sent again is not taken again.
+//! The deduplication window: recognises messages that are sent again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use poa_core::{IdempotencyKey, MessageId, Timestamp};
 use crate::confirmations::Waiter;
 use crate::fair::Owner;
 
-/// One owner may have this many times as many keys as there is room for more: a single one fills eight ninths of the window before its
-/// own oldest keys go.
+/// One owner may have this multiple of the free room for keys: a single owner fills eight ninths of the window before its own oldest keys
+/// are removed.
 const TIMES_FREE: usize = 8;
 
-/// The keys of the messages taken lately.
+/// The keys of recently accepted messages.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     window: KeyWindow,
     known: HashMap<IdempotencyKey, Known>,
-    /// Keys of stored messages, the oldest first, each with its time and its place in the log.
+    /// Keys of stored messages, the oldest first, each with its time and its position in the log.
     stored: VecDeque<(Timestamp, u64, IdempotencyKey)>,
-    /// Where the stored keys of each owner are, the oldest first.
+    /// The stored keys of each owner, the oldest first.
     owners: HashMap<Owner, VecDeque<u64>>,
-    /// Entries of `stored` whose keys were forgotten before their time.
+    /// Entries of `stored` whose keys were removed early.
     forgotten: usize,
 }
 
@@ -36,36 +36,36 @@ struct Known {
 
 #[derive(Debug)]
 enum State {
-    /// On its way to the log. These wait to hear that it has arrived.
+    /// On its way to the log. These receipts wait for it to be stored.
     Pending(Vec<Follower>),
-    /// At this position. Lost when a reader whose word counts will not get it.
+    /// At this position. Lost if a critical reader will not get it.
     Stored { position: u64, lost: bool },
 }
 
-/// Somebody who sent a message again while it was on its way to the log.
+/// A client that sent a message again while it was on its way to the log.
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) waiter: Arc<Waiter>,
-    /// Who has to confirm; nobody but the disk when empty.
+    /// The readers that have to confirm; only the disk if empty.
     pub(crate) readers: TypeSet,
 }
 
-/// What is known of a key.
+/// The state of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Never,
     /// Its message is on its way to the log.
     Pending,
-    /// Its message stands at this position.
+    /// Its message is at this position.
     Stored {
         position: u64,
-        /// Somebody will not get it.
+        /// A critical reader will not get it.
         lost: bool,
     },
 }
 
 impl Keys {
-    /// With so many waiting for one key, those who have gone are looked for.
+    /// With this many receipts waiting for one key, dropped ones are removed.
     const MANY: usize = 64;
 
     pub(crate) fn new(window: KeyWindow) -> Self {
@@ -82,17 +82,17 @@ impl Keys {
         }
     }
 
-    /// The id of the message that was taken with this key.
+    /// The id of the message that was accepted with this key.
     pub(crate) fn id_of(&self, key: IdempotencyKey) -> Option<MessageId> {
         self.known.get(&key).map(|known| known.id)
     }
 
-    /// Whether this key was given to a message that said something else.
+    /// Whether this key was used for a message with different content.
     pub(crate) fn is_of_another(&self, key: IdempotencyKey, fingerprint: Fingerprint) -> bool {
         self.known.get(&key).is_some_and(|known| known.fingerprint != fingerprint)
     }
 
-    /// The message of this key was taken.
+    /// The message of this key was accepted.
     pub(crate) fn take(
         &mut self,
         key: IdempotencyKey,
@@ -104,7 +104,7 @@ impl Keys {
         self.known.insert(key, Known { id, fingerprint, owner, state });
     }
 
-    /// Somebody wants to hear how it ends with a key that is pending.
+    /// A receipt waits for the result of a pending key.
     pub(crate) fn follow(&mut self, key: IdempotencyKey, follower: Follower) {
         match self.known.get_mut(&key).map(|known| &mut known.state) {
             Some(State::Pending(followers)) => {
@@ -118,7 +118,7 @@ impl Keys {
         }
     }
 
-    /// The message of this key is stored, at this place. Returns who waits for that.
+    /// The message of this key is stored at this position. Returns the receipts that wait for that.
     pub(crate) fn store(
         &mut self,
         key: IdempotencyKey,
@@ -127,7 +127,7 @@ impl Keys {
         time: Timestamp,
         position: u64,
     ) -> Vec<Follower> {
-        // Of keys from before a restart, the owner is not known.
+        // The owners of keys from before a restart are unknown.
         let owner = self.known.get(&key).map_or(Owner::default(), |known| known.owner);
         self.make_room(owner);
         let state = State::Stored { position, lost: false };
@@ -140,7 +140,8 @@ impl Keys {
         }
     }
 
-    /// Makes room for a key of this owner: its own oldest goes if it has more than its part, else the oldest of all if there are too many.
+    /// Makes room for a key of this owner: removes its own oldest key if it exceeds its share, else the oldest of all if there are too
+    /// many.
     fn make_room(&mut self, owner: Owner) {
         let stored = self.stored.len() - self.forgotten;
         let free = self.window.keys.saturating_sub(stored);
@@ -153,7 +154,7 @@ impl Keys {
         }
     }
 
-    /// Forgets the key at this position before its time.
+    /// Removes the key at this position early.
     fn forget_at(&mut self, position: u64) {
         let at = self.stored.partition_point(|(_, other, _)| *other < position);
         if let Some((_, _, key)) = self.stored.get(at) {
@@ -187,7 +188,7 @@ impl Keys {
         }
     }
 
-    /// Somebody will not get what stands at this position.
+    /// A critical reader will not get the event at this position.
     pub(crate) fn lose(&mut self, position: u64) {
         let at = self.stored.partition_point(|(_, other, _)| *other < position);
         let Some((_, _, key)) = self.stored.get(at).filter(|(_, other, _)| *other == position)
@@ -200,8 +201,8 @@ impl Keys {
         }
     }
 
-    /// Forgets what is outside of the window; `end` is where the log ends. Returns where in the log the window begins, if there
-    /// is a key in it.
+    /// Removes the keys outside of the window; `end` is the end of the log. Returns the position in the log at which the window begins, if
+    /// it has a key.
     pub(crate) fn forget_old(&mut self, end: u64) -> Option<u64> {
         while let Some((time, position, key)) = self.stored.front() {
             if self.forgotten > 0 && !is_at(&self.known, key, *position) {
@@ -218,7 +219,7 @@ impl Keys {
         None
     }
 
-    /// Forgets the oldest key that was not forgotten before.
+    /// Removes the oldest key that was not removed early.
     fn forget_oldest(&mut self) {
         while let Some((_, position, key)) = self.stored.pop_front() {
             if is_at(&self.known, &key, position) {
@@ -255,9 +256,9 @@ mod tests {
     const SAME: Fingerprint = Fingerprint::NONE;
     const ONE: Owner = Owner(1);
 
-    /// Keys of one who sends a few, and of one who sends many.
+    /// The keys of an owner who sends few messages, and of one who sends many.
     #[test]
-    fn a_flood_of_keys_pushes_out_those_of_its_owner_alone() {
+    fn a_flood_of_keys_evicts_only_those_of_its_owner() {
         let mut keys = keys(1000);
         keys.window.log_bytes = u64::MAX;
         let mut store = |n: usize, owner| {
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_pending_then_stored_or_forgotten() {
+    fn a_key_is_pending_then_stored_or_removed() {
         let mut keys = keys(10);
         assert_eq!(keys.seen(key(1)), Seen::Never);
         keys.take(key(1), SAME, ID, ONE);
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_lost_stays_so() {
+    fn a_lost_message_stays_lost() {
         let mut keys = keys(10);
         for n in 0..3 {
             keys.store(key(n), SAME, ID, Timestamp::now(), 10 * n as u64);
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_belongs_to_what_was_said() {
+    fn a_key_belongs_to_its_content() {
         let mut keys = keys(10);
         let [one, two] = [b"one", b"two"].map(|said| Fingerprint::of("a", said));
         keys.take(key(1), one, ID, ONE);
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_bounded_in_count_bytes_and_time() {
+    fn the_window_is_limited_in_count_bytes_and_time() {
         let mut keys = keys(3);
         for n in 0..5 {
             keys.store(key(n), SAME, ID, Timestamp::now(), n as u64 * 100);

@@ -1,4 +1,4 @@
-//! Counting what waits.
+//! Sizes of queues.
 
 use poa_core::BatchLimits;
 use poa_core::engine::Event;
@@ -33,7 +33,7 @@ impl Load {
         self.bytes += other.bytes;
     }
 
-    /// Counts that come from before a restart may be too low, so this stops at zero.
+    /// Counts from before a restart may be too low, so this stops at zero.
     pub(crate) fn subtract(&mut self, other: Self) {
         self.count = self.count.saturating_sub(other.count);
         self.bytes = self.bytes.saturating_sub(other.bytes);

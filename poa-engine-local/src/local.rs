@@ -1,4 +1,4 @@
-//! What both local engines are: the state, and the log behind it if there is one.
+//! The common part of both local engines: the state, and the log behind it if there is one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,26 +21,26 @@ use crate::shed::Shed;
 use crate::state::{Past, Stage, State};
 use crate::subscriber::Terms;
 
-/// The way from handlers to receivers on one machine.
+/// The bus from handlers to receivers on one machine.
 pub(crate) struct Local {
     pub(crate) state: Mutex<State>,
-    /// Told when the writer of the log has something to do.
+    /// Notified when the writer of the log has something to do.
     pub(crate) work: Condvar,
     pub(crate) log: Option<LogReaders>,
     settings: BusSettings,
-    /// Told when something was confirmed, so that there may be room.
+    /// Notified when something was confirmed, so that there may be room.
     room: Notify,
 }
 
 impl Local {
-    /// In memory alone.
+    /// An engine in memory only.
     pub(crate) fn in_memory(cx: &BuildContext) -> Arc<Self> {
         let past = Past::none(cx.bus().keys);
         let state = State::new(cx.data_types().clone(), 0, None, past);
         Self::of(state, None, cx)
     }
 
-    /// On a log that ends here. It carries nothing before [`open`](Self::open).
+    /// An engine on a log that ends here. It accepts nothing before [`open`](Self::open).
     pub(crate) fn on_log(cx: &BuildContext, log: LogReaders, end: u64, past: Past) -> Arc<Self> {
         let pending = Some(Pending::default());
         Self::of(State::new(cx.data_types().clone(), end, pending, past), Some(log), cx)
@@ -56,7 +56,7 @@ impl Local {
         })
     }
 
-    /// Adds a subscriber, or changes the one of its name.
+    /// Adds a subscriber, or changes the one of the same name.
     pub(crate) fn subscribe(
         self: &Arc<Self>,
         request: &SubscriptionRequest,
@@ -71,13 +71,13 @@ impl Local {
         Handle::new(self.clone(), place, generation, request.counts.clone())
     }
 
-    /// Takes messages from now on.
+    /// Accepts messages from now on.
     pub(crate) fn open(&self) {
         let mut state = self.state.lock();
         state.stage = state.stage.max(Stage::Open);
     }
 
-    /// Takes all of these messages, or none of them.
+    /// Accepts all of these messages, or none of them.
     pub(crate) fn publish(&self, messages: Drafts) -> Result<Receipt, SendError> {
         let now = Timestamp::now();
         let mut state = self.state.lock();
@@ -105,7 +105,7 @@ impl Local {
         &self.settings.acks
     }
 
-    /// Refuses what no receiver subscribes to, unless that is allowed.
+    /// Refuses messages that no receiver subscribes to, unless that is allowed.
     fn check_routes(&self, state: &State, drafts: &[Draft]) -> Result<(), Refused> {
         if self.settings.unrouted == Unrouted::Allow {
             return Ok(());
@@ -133,7 +133,7 @@ impl Local {
         ids.into()
     }
 
-    /// Takes a message, unless no receiver subscribes to it or it was taken before. Returns the id that it has.
+    /// Accepts a message, unless no receiver subscribes to it or it is a duplicate. Returns its id.
     fn take(
         &self,
         state: &mut State,
@@ -179,7 +179,7 @@ impl Local {
         Vec::new()
     }
 
-    /// Takes nothing more. Subscribers get what is left, then the end.
+    /// Accepts nothing more. Subscribers get the rest, then the end.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.accept_changes();
@@ -193,7 +193,7 @@ impl Local {
         self.room.notify_waiters();
     }
 
-    /// Subscribers have ended: what they have confirmed is all they will.
+    /// All subscribers have ended: nothing more will be confirmed.
     pub(crate) fn finish(&self) {
         let mut state = self.state.lock();
         state.stage = Stage::Finished;
@@ -210,7 +210,7 @@ impl Local {
 
     /// Returns when something was confirmed.
     pub(crate) async fn room(&self) {
-        // What was confirmed between the refusal and this call is noticed soon.
+        // A confirmation between the refusal and this call is noticed soon.
         let soon = std::time::Duration::from_millis(50);
         let _ = tokio::time::timeout(soon, self.room.notified()).await;
     }

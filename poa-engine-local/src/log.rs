@@ -20,18 +20,19 @@ use crate::cursors::{Cursor, Cursors};
 use crate::local::Local;
 use crate::opening::OpenLog;
 
-/// The engine `log`: messages wait in a log on the disk, which is synced before a message counts as stored.
+/// The engine `log`: messages are kept in a log on the disk, which is synced before a message counts as
+/// stored.
 #[derive(Debug)]
 pub struct Log {
     local: Arc<Local>,
-    /// Where receivers had come when the log was opened.
+    /// The cursors of receivers when the log was opened.
     left: Cursors,
-    /// The bytes that the log may take of the disk.
+    /// The disk space available to the log, in bytes.
     disk: Option<u64>,
     telemetry: Telemetry,
     /// The log, until it is started.
     open: Mutex<Option<OpenLog>>,
-    /// Told when the thread that writes the log has ended, once it was started.
+    /// Reports the end of the thread that writes the log, once it was started.
     ended: tokio::sync::Mutex<Option<oneshot::Receiver<()>>>,
 }
 
@@ -40,7 +41,7 @@ pub struct Log {
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct LogConfig {
-    /// The size of the files of the log. Space is given back a file at a time.
+    /// The size of the files of the log. Space is released one file at a time.
     pub segment_bytes: Size,
 }
 
@@ -94,9 +95,9 @@ impl Plugin for Log {
 }
 
 impl Log {
-    /// Where a receiver starts that is not subscribed now.
+    /// The starting position of a receiver that is not subscribed now.
     fn cursor_of(&self, request: &SubscriptionRequest) -> Option<Cursor> {
-        // A receiver that comes while the engine runs may have been forgotten meanwhile.
+        // The cursor may have been removed, if the receiver is added while the engine runs.
         let left = if self.open.lock().is_some() { self.left.get(&request.name) } else { None };
         let begin = || match (request.from, &self.local.log) {
             (ReadFrom::Start, Some(log)) => Some(log.begin()),
@@ -105,7 +106,7 @@ impl Log {
         left.or_else(begin)
     }
 
-    /// Returns when where the subscribers are is on the disk.
+    /// Returns when the positions of the subscribers are durable.
     async fn written(&self) -> Result<(), BuildError> {
         if self.open.lock().is_some() {
             // `start` does it.
@@ -117,7 +118,7 @@ impl Log {
         match written.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(BuildError::failed(format!(
-                "cannot write to the log directory where the receiver starts: {error}"
+                "cannot write the receiver's starting position to the log directory: {error}"
             ))),
             Err(_) => Err(BuildError::failed("the engine has ended")),
         }
@@ -180,14 +181,14 @@ impl Engine for Log {
     async fn finish(&self) -> Leftover {
         self.local.finish();
         if let Some(ended) = self.ended.lock().await.as_mut() {
-            // A panic of the thread has been reported by its hook.
+            // A panic of the thread was reported by its hook.
             let _ = ended.await;
         }
         Leftover { lost: self.local.state.lock().lost }
     }
 }
 
-/// A host that is dropped does not wait for the log.
+/// Dropping a host does not wait for the log.
 impl Drop for Log {
     fn drop(&mut self) {
         self.local.close();

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::local::Local;
 
-/// The engine `memory`: messages wait in memory, and are lost with the process.
+/// The engine `memory`: messages are kept in memory, and are lost with the process.
 #[derive(Debug)]
 pub struct Memory(Arc<Local>);
 

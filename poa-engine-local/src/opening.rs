@@ -1,4 +1,4 @@
-//! Opening the log, and what it tells of the time before.
+//! Opens the log, and recovers what it contains.
 
 use std::fs::File;
 use std::io;
@@ -20,20 +20,20 @@ pub(crate) struct OpenLog {
     pub(crate) log: Log<Directory>,
     pub(crate) cursors: CursorFile,
     types: DataTypes,
-    /// Held as long as the log is open, so that a second process is refused.
+    /// Locked as long as the log is open, so that a second process is refused.
     lock: File,
 }
 
-/// Why the log could not be opened.
+/// The reason why the log could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum LogOpenError {
     /// The directory or a file in it cannot be used.
     #[error("cannot open {path}")]
     Io {
-        /// The file or directory.
+        /// The path of the file or directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: io::Error,
     },
@@ -46,16 +46,16 @@ pub(crate) enum LogOpenError {
     /// The log itself cannot be read.
     #[error("cannot read the log in {path}")]
     Log {
-        /// The directory.
+        /// The path of the directory.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: LogError,
     },
 }
 
 impl OpenLog {
-    /// Opens the log in this directory, and makes it if it is not there.
+    /// Opens the log in this directory, and creates it if it is missing.
     pub(crate) fn open(
         path: &Path,
         types: DataTypes,
@@ -109,20 +109,20 @@ impl OpenLog {
         LogReaders { readers: self.log.readers(), types: self.types.clone(), begin }
     }
 
-    /// The bytes that the log may take of the disk: what is free for those who may write here, and what the log takes already, so that
-    /// it is the same after a restart. None if the file system cannot tell: some report a size of zero, which is not "full".
+    /// The disk space available to the log, in bytes: what is free for unprivileged users, plus the size of the log, so that it is the
+    /// same after a restart. `None` if the file system does not know: some report a size of zero, which does not mean "full".
     pub(crate) fn disk_bytes(&self) -> Option<u64> {
         let taken = self.log.end().since(self.log.begin());
         let disk = rustix::fs::fstatvfs(&self.lock).ok().filter(|disk| disk.f_blocks > 0)?;
         Some(disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(taken))
     }
 
-    /// How far the receivers had come.
+    /// The cursors of the receivers.
     pub(crate) fn cursors(&self) -> &Cursors {
         self.cursors.written()
     }
 
-    /// What the log tells of the messages that were taken before.
+    /// The information in the log about earlier messages.
     pub(crate) fn past(&self, window: KeyWindow) -> Past {
         let mut keys = Keys::new(window);
         let mut last_id = self.cursors().last_id();
@@ -155,7 +155,7 @@ impl OpenLog {
         Past { keys, ids: IdGenerator::after(last_id) }
     }
 
-    /// Warns of receivers that left something and are no longer there.
+    /// Warns about receivers with a backlog that are no longer configured.
     pub(crate) fn warn_of_removed(&self, local: &Local) {
         let state = local.state.lock();
         let receivers: Vec<_> = state.active().map(|(_, one)| &*one.terms.name).collect();
@@ -175,9 +175,9 @@ mod tests {
     use crate::pending::Pending;
     use poa_core::{AgentId, Draft, Message, Payload, Timestamp};
 
-    /// A message that was received in the future is in the log: the clock has stepped back.
+    /// The log contains a message that was received in the future: the clock has stepped back.
     #[test]
-    fn ids_go_on_after_those_in_the_log_and_those_that_were_noted() {
+    fn ids_continue_after_those_in_the_log_and_the_cursors() {
         let dir = tempfile::tempdir().unwrap();
         let types = DataTypes::new(["a"]).unwrap();
         let open = || OpenLog::open(dir.path(), types.clone(), Options::default()).unwrap();

@@ -1,4 +1,4 @@
-//! What was accepted and is not on the disk yet.
+//! Events that were accepted and are not on the disk yet.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,31 +10,31 @@ use poa_log::Group;
 
 use crate::confirmations::Waiter;
 
-/// More than this many bytes never wait for the log.
+/// The most bytes that may wait for the log.
 const LIMIT: usize = 64 << 20;
 
-/// With more than this, a group is worth writing.
+/// Above this number of bytes, a group is written without waiting for more.
 const MUCH: usize = 1 << 20;
 
-/// Events that will go to the log together.
+/// Events that will be written to the log together.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     pub(crate) group: Group,
-    /// Each event, and where it will stand after the beginning of the group.
+    /// Each event, and its offset from the beginning of the group.
     pub(crate) entries: Vec<(u64, Event)>,
     pub(crate) promises: Vec<Promise>,
 }
 
-/// Somebody waits for some of the entries.
+/// A receipt that waits for some of the entries.
 #[derive(Debug)]
 pub(crate) struct Promise {
     pub(crate) entries: Range<usize>,
-    /// Who has to confirm; nobody but the disk when empty.
+    /// The readers that have to confirm; only the disk if empty.
     pub(crate) readers: TypeSet,
     pub(crate) waiter: Arc<Waiter>,
 }
 
-/// A place among the accepted events.
+/// A position among the accepted events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mark {
     /// The number of an entry in [`Pending`].
@@ -44,17 +44,17 @@ pub(crate) enum Mark {
 }
 
 impl Pending {
-    /// Whether nothing more may be added, when so many bytes wait elsewhere.
+    /// Whether nothing more may be added, with this many bytes waiting elsewhere.
     pub(crate) fn is_full(&self, elsewhere: usize) -> bool {
         self.bytes() + elsewhere >= LIMIT
     }
 
-    /// What it takes in the log.
+    /// The size of the group in the log.
     pub(crate) fn bytes(&self) -> usize {
         self.group.bytes().len()
     }
 
-    /// Whether nobody waits for these, and they are few.
+    /// Whether no receipt waits for these events, and they are few.
     pub(crate) fn may_linger(&self) -> bool {
         self.promises.is_empty() && self.group.bytes().len() < MUCH
     }
@@ -63,7 +63,7 @@ impl Pending {
         self.entries.is_empty()
     }
 
-    /// Whether it can be tried again as it is.
+    /// Whether it can be tried again unchanged.
     pub(crate) fn is_small_and_promised_to_nobody(&self) -> bool {
         let small = self.entries.len() == 1 || self.bytes() < 2 * Untaken::AT_ONCE;
         small && self.promises.is_empty()
@@ -80,8 +80,8 @@ impl Pending {
         self.promises.clear();
     }
 
-    /// After the log failed: tells those who wait that their messages are not stored. Returns the keys of these messages, and the
-    /// other events, which were promised no more than memory.
+    /// After the log failed: fails the receipts of messages that are not stored. Returns the keys of these messages, and the other
+    /// events, which were acknowledged from memory.
     pub(crate) fn fail(&mut self) -> (Vec<IdempotencyKey>, Vec<Event>) {
         let mut refused = vec![false; self.entries.len()];
         for promise in self.promises.drain(..) {
@@ -101,16 +101,16 @@ impl Pending {
     }
 }
 
-/// What the log did not take and will be tried again, in small groups: a disk that is nearly full has room for one of these, and none
-/// is encoded again each time.
+/// Events that the log did not take and that will be tried again, in small groups: one of these fits on a disk that is nearly full,
+/// and none is encoded again each time.
 #[derive(Debug, Default)]
 pub(crate) struct Untaken(VecDeque<Pending>);
 
 impl Untaken {
-    /// So much is tried at once.
+    /// The amount that is tried at once.
     const AT_ONCE: usize = 1 << 20;
 
-    /// Takes what is left of a group behind everything else.
+    /// Appends the rest of a group to the queue.
     pub(crate) fn keep(&mut self, events: Vec<Event>) {
         for event in events {
             match self.0.back_mut().filter(|last| last.bytes() < Self::AT_ONCE) {
@@ -124,7 +124,7 @@ impl Untaken {
         }
     }
 
-    /// Takes a group back that came from here.
+    /// Takes back a group that came from here.
     pub(crate) fn put_back(&mut self, group: Pending) {
         self.0.push_front(group);
     }
@@ -138,7 +138,7 @@ impl Untaken {
         self.0.iter().map(Pending::bytes).sum()
     }
 
-    /// Gives all of it up. Returns the messages.
+    /// Discards everything. Returns the messages.
     pub(crate) fn give_up(&mut self) -> Vec<Message> {
         let events = self.0.drain(..).flat_map(|group| group.entries);
         events

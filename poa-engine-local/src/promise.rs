@@ -1,4 +1,4 @@
-//! Receipts for what was accepted, and for what had been accepted before.
+//! Receipts for messages that were just accepted, and for duplicates.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,35 +11,35 @@ use crate::keys::{Follower, Seen};
 use crate::pending::{Mark, Pending, Promise};
 use crate::state::State;
 
-/// What came of the messages of one call.
+/// The result for the messages of one call.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    /// The types of those that were accepted.
+    /// The types of the accepted messages.
     pub(crate) routed: TypeSet,
-    /// The strongest promise among them.
+    /// The strongest level among them.
     pub(crate) ack: Ack,
-    /// Those that had been accepted before.
+    /// The duplicates.
     pub(crate) repeated: Vec<Repeated>,
 }
 
-/// A message that was accepted before.
+/// A duplicate of a message that was accepted before.
 #[derive(Debug)]
 pub(crate) struct Repeated {
     pub(crate) key: IdempotencyKey,
-    /// Its type.
+    /// Its data type.
     pub(crate) types: TypeSet,
 }
 
-/// Those who only waited until their messages were on the disk.
+/// The receipts that only wait until their messages are durable.
 pub(crate) type Stored = Vec<Arc<Waiter>>;
 
-/// What a receipt waits for of a message that was accepted before.
+/// The event that the receipt of a duplicate waits for.
 enum Open {
-    /// It is not in the log yet, and then so many subscribers have to confirm it.
+    /// The first message is not in the log yet; afterwards this many subscribers have to confirm it.
     OnItsWay { key: IdempotencyKey, readers: TypeSet, count: usize },
     /// This subscriber has not confirmed it.
     Unconfirmed { place: usize, position: u64 },
-    /// One that counts did not get it.
+    /// A critical subscriber did not get it.
     Lost,
 }
 
@@ -53,7 +53,7 @@ impl Open {
 }
 
 impl State {
-    /// Where the next accepted event goes; see [`promise`](Self::promise).
+    /// The position of the next accepted event; see [`promise`](Self::promise).
     pub(crate) fn mark(&self) -> Mark {
         match &self.pending {
             Some(pending) => Mark::Entry(pending.entries.len()),
@@ -61,7 +61,7 @@ impl State {
         }
     }
 
-    /// A receipt for the messages accepted since `mark`, and for those that were accepted before.
+    /// A receipt for the messages accepted since `mark`, and for the duplicates.
     pub(crate) fn promise(&mut self, taken: &Taken, ids: MessageIds, mark: Mark) -> Receipt {
         let delivered = match taken.ack {
             Ack::Stored => false,
@@ -69,7 +69,7 @@ impl State {
             _ => return Receipt::ready(ids),
         };
         let count = if delivered { self.count_confirming(taken.routed) } else { 0 };
-        // Without subscribers to wait for, it waits for the disk alone.
+        // Without subscribers to wait for, it waits for the disk only.
         let readers = if count == 0 { TypeSet::default() } else { taken.routed };
         let accepted = if taken.routed.is_empty() { 0 } else { count.max(1) };
         let open: Vec<_> =
@@ -88,7 +88,7 @@ impl State {
         receipt
     }
 
-    /// What is not known yet of a message that was accepted before.
+    /// The outstanding confirmations of a duplicate.
     fn still_open(&self, again: &Repeated, delivered: bool) -> Vec<Open> {
         let readers = if delivered { again.types } else { TypeSet::default() };
         match self.keys.seen(again.key) {
@@ -131,7 +131,7 @@ impl State {
             (Mark::Position(from), _) if !readers.is_empty() => {
                 self.await_readers(readers, from..self.end, &waiter);
             }
-            // Without a log and without subscribers that count, there is nothing to wait for.
+            // Without a log and without critical subscribers, there is nothing to wait for.
             _ => waiter.confirm(true),
         }
     }
@@ -143,16 +143,16 @@ impl State {
         }
     }
 
-    /// How many subscribers have to confirm messages of these types.
+    /// The number of subscribers that have to confirm messages of these types.
     fn count_confirming(&self, types: TypeSet) -> usize {
         self.active().filter(|(_, subscriber)| subscriber.has_to_confirm(types)).count()
     }
 
-    /// What was promised of a group that has become durable at `begin`. Returns those who only waited for that.
+    /// The receipts of a group that has become durable at `begin`. Returns those that only waited for that.
     pub(crate) fn keep_promises(&mut self, durable: &mut Pending, begin: u64) -> Stored {
         let mut stored = Vec::new();
         for promise in durable.promises.drain(..) {
-            // Subscribers may have gone since; then the disk is enough.
+            // Subscribers may have been removed since; then the disk is enough.
             if promise.readers.is_empty() || self.count_confirming(promise.readers) == 0 {
                 stored.push(promise.waiter);
             } else {
@@ -164,7 +164,7 @@ impl State {
         stored
     }
 
-    /// A message is stored: those who sent it again and wait for that are told.
+    /// A message is stored: settles the receipts of its duplicates that wait for that.
     pub(crate) fn settle_key(&mut self, message: &Message, position: u64) {
         let Some(key) = message.idempotency_key() else { return };
         let (fingerprint, time) = (message.fingerprint(), message.received_at());

@@ -1,4 +1,4 @@
-//! Telling those who wait that their messages are stored.
+//! Settles receipts of messages that are stored.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use crate::local::Local;
 use crate::promise::Stored;
 
-/// Tells those who wait that their messages are stored, and wakes the subscribers.
+/// Settles receipts of messages that are stored, and wakes the subscribers.
 ///
-/// A task does that, and not the thread that writes: waking a task from a thread that is not the runtime's costs a system call, and
-/// here it is one for a group instead of one for each message.
+/// A task does this, not the thread that writes: waking a task from a thread outside of the runtime costs a system call, which is
+/// paid once per group instead of once per message.
 #[derive(Debug)]
 pub(crate) struct Settling {
     local: Arc<Local>,
@@ -22,7 +22,7 @@ impl Settling {
         Self { local, stored }
     }
 
-    /// Until the log is closed.
+    /// Runs until the log is closed.
     pub(crate) async fn run(mut self) {
         while let Some(stored) = self.stored.recv().await {
             settle(&self.local, stored);

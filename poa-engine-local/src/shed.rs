@@ -1,4 +1,4 @@
-//! What a subscriber sheds because its backlog is full.
+//! The events that a subscriber sheds because its backlog is full.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,20 +10,21 @@ use tokio::sync::Notify;
 
 use crate::load::Load;
 
-/// So much may wait for the dead letters; then new messages are refused, and old ones stay in the log.
+/// The most bytes that may wait for the dead letters; above it new messages are refused, and old ones stay in the
+/// log.
 const LIMIT: usize = 8 << 20;
 
-/// Events that were shed and are not done with yet.
+/// Events that were shed and are not settled yet.
 #[derive(Debug)]
 pub(crate) struct Shed {
     keeps_letters: bool,
     skipped: Counter,
-    /// Positions that will not be delivered, and whose receipts were not told yet.
+    /// Positions that will not be delivered, and whose receipts have not failed yet.
     lost: Vec<u64>,
-    /// Messages on their way to the dead letters, oldest first. They stay here until they are safe there.
+    /// Messages being dead-lettered, oldest first. They stay here until they are durable there.
     letters: VecDeque<(u64, Message)>,
     load: Load,
-    /// Told when there may be something to shed, and when there is room again.
+    /// Notified when there may be something to shed, and when there is room again.
     pub(crate) wake: Arc<Notify>,
     pub(crate) room: Arc<Notify>,
 }
@@ -41,7 +42,7 @@ impl Shed {
         }
     }
 
-    /// Adopts another policy; letters that wait stay.
+    /// Adopts another policy; queued letters stay.
     pub(crate) fn change(&mut self, when_full: WhenFull) {
         self.keeps_letters = when_full == WhenFull::DeadLetter;
     }
@@ -52,7 +53,7 @@ impl Shed {
         match event {
             Event::Message(message) if self.keeps_letters => {
                 self.load.add(load);
-                // What the receiver has in hand is older than what was shed before it.
+                // The batch in flight is older than what was shed before it.
                 let at = self.letters.partition_point(|(other, _)| *other < position);
                 self.letters.insert(at, (position, message));
                 self.wake.notify_one();
@@ -72,7 +73,7 @@ impl Shed {
         self.load.bytes > LIMIT
     }
 
-    /// The position of the oldest letter that is not safe yet.
+    /// The position of the oldest letter that is not durable yet.
     pub(crate) fn first(&self) -> Option<u64> {
         self.letters.front().map(|(position, _)| *position)
     }
@@ -82,7 +83,7 @@ impl Shed {
         self.letters.iter().take(limit).map(|(_, message)| message.clone()).collect()
     }
 
-    /// So many of the oldest letters are safe.
+    /// This many of the oldest letters are durable.
     pub(crate) fn kept(&mut self, count: usize) {
         for (position, message) in self.letters.drain(..count.min(self.letters.len())) {
             self.load.subtract(Load::of(&Event::Message(message)));
@@ -93,7 +94,7 @@ impl Shed {
         }
     }
 
-    /// The positions whose receipts are to be told now.
+    /// The positions whose receipts are to fail now.
     pub(crate) fn take_lost(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.lost)
     }

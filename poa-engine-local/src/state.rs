@@ -1,4 +1,4 @@
-//! What all subscribers share, under one lock, so that a message goes to all of them or to none.
+//! The state that all subscribers share, under one lock, so that a message goes to all of them or to none.
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -17,10 +17,10 @@ use crate::shed::Shed;
 use crate::subscriber::{Subscriber, Terms};
 use crate::tail::Tail;
 
-/// So much of what is on the disk is kept in memory as well.
+/// The amount of data on the disk that is kept in memory as well.
 const WINDOW: usize = 16 << 20;
 
-/// What is known of the time before the engine was opened.
+/// The state from before the engine was opened.
 #[derive(Debug)]
 pub(crate) struct Past {
     pub(crate) keys: Keys,
@@ -28,19 +28,19 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// Nothing.
+    /// No earlier state.
     pub(crate) fn none(window: KeyWindow) -> Self {
         Self { keys: Keys::new(window), ids: IdGenerator::new() }
     }
 }
 
-/// How far the engine is on its way to its end.
+/// The stage of the engine's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
-    /// Subscribers are added; messages are not taken yet.
+    /// Subscribers are added; messages are not accepted yet.
     Opening,
     Open,
-    /// Nothing more is taken.
+    /// Nothing more is accepted.
     Closing,
     /// Nothing more is released.
     Closed,
@@ -48,37 +48,37 @@ pub(crate) enum Stage {
     Finished,
 }
 
-/// Told whether the cursors were written.
+/// Reports whether the cursors were written.
 pub(crate) type Note = tokio::sync::oneshot::Sender<Result<(), String>>;
 
-/// Events that were dropped from memory, to be freed without the lock.
+/// Events that were dropped from memory, to be freed outside of the lock.
 pub(crate) type Garbage = Vec<(u64, Event)>;
 
-/// All subscribers, and what gives every event its position: its place in the log, or its number if there is none.
+/// All subscribers, and the source of positions: the position in the log, or a number if there is none.
 #[derive(Debug)]
 pub(crate) struct State {
     /// The position of the next event to be released.
     pub(crate) end: u64,
     pub(crate) tail: Tail,
-    /// A subscriber that was removed leaves its place empty, because handles know their places by number.
+    /// A removed subscriber leaves its slot empty, because handles refer to slots by number.
     pub(crate) subscribers: Vec<Option<Subscriber>>,
     pub(crate) keys: Keys,
-    /// What waits for the log, if there is one.
+    /// The events that wait for the log, if there is one.
     pub(crate) pending: Option<Pending>,
     /// Bytes that the log did not take, and that will be tried again.
     pub(crate) untaken: usize,
-    /// Messages that were accepted and are gone, because the log could not be written when the engine ended.
+    /// Messages that were accepted and are lost, because the log could not be written when the engine ended.
     pub(crate) lost: u64,
-    /// The writer of the log is not to be woken before it has to be.
+    /// Whether the writer of the log should not be woken early.
     pub(crate) lingering: bool,
     pub(crate) stage: Stage,
-    /// Those who wait until where subscribers are is on the disk.
+    /// Callers that wait until the positions of subscribers are durable.
     pub(crate) notes: Vec<Note>,
     ids: IdGenerator,
     fair: Fair,
-    /// Keyed anew in each process, so that no sender can choose whose counter it shares.
+    /// Keyed at random in each process, so that a sender cannot choose whose counter it shares.
     hasher: RandomState,
-    /// The last change of each agent, to be told once there is room.
+    /// The last change of each agent, to be delivered once there is room.
     changes: HashMap<AgentId, Activity>,
 }
 
@@ -103,7 +103,8 @@ impl State {
         }
     }
 
-    /// Adds a subscriber that goes on at a cursor, or lets it take over from the one of its name. Returns its number and generation.
+    /// Adds a subscriber that continues at a cursor, or lets it take over from the one of the same name. Returns its number and
+    /// generation.
     pub(crate) fn subscribe(
         &mut self,
         terms: Terms,
@@ -130,7 +131,7 @@ impl State {
         (place, self.subscribers[place].as_ref().map_or(0, |subscriber| subscriber.generation))
     }
 
-    /// Removes the subscriber of this name, with everything that waits for it.
+    /// Removes the subscriber of this name, with its backlog.
     pub(crate) fn unsubscribe(&mut self, name: &str) -> Garbage {
         for place in &mut self.subscribers {
             if place.as_ref().is_some_and(|subscriber| &*subscriber.terms.name == name)
@@ -201,13 +202,13 @@ impl State {
         Ok(())
     }
 
-    /// Who is charged for a message: its user, else its agent.
+    /// The owner of a message: its user, else its agent.
     fn owner(&self, draft: &Draft) -> Owner {
         let hash = match draft.sender() {
             Some(user) => self.hasher.hash_one(user),
             None => self.hasher.hash_one(draft.agent_id()),
         };
-        // Zero is for those who are not known.
+        // Zero is reserved for unknown owners.
         Owner((hash as u32).max(1))
     }
 
@@ -220,13 +221,13 @@ impl State {
         key.is_some_and(|key| self.keys.is_of_another(key, draft.fingerprint()))
     }
 
-    /// Takes a change of activity; when there is no room, later, and then only the last one of each agent.
+    /// Accepts a change of activity; without room, later, and then only the last one of each agent.
     pub(crate) fn accept_change(&mut self, change: Activity) {
         self.changes.insert(change.agent_id.clone(), change);
         self.accept_changes();
     }
 
-    /// Takes the changes that wait, if there is room.
+    /// Accepts the changes that wait, if there is room.
     pub(crate) fn accept_changes(&mut self) {
         if self.changes.is_empty() || self.is_log_busy() {
             return;
@@ -238,7 +239,7 @@ impl State {
         }
     }
 
-    /// Takes a message; one with a key must be new. Returns its id.
+    /// Accepts a message; one with a key must be new. Returns its id.
     pub(crate) fn accept_message(&mut self, draft: Draft, now: Timestamp) -> MessageId {
         let id = self.ids.next(now);
         let owner = self.owner(&draft);
@@ -251,7 +252,7 @@ impl State {
         id
     }
 
-    /// Takes an event: to the log if there is one, else to the subscribers.
+    /// Accepts an event: into the log if there is one, else to the subscribers.
     fn accept(&mut self, event: Event) {
         match &mut self.pending {
             Some(pending) => pending.push(event),
@@ -263,12 +264,12 @@ impl State {
         }
     }
 
-    /// Whether what waits for the log can wait a little longer.
+    /// Whether the events that wait for the log can wait a little longer.
     pub(crate) fn may_linger(&self) -> bool {
         self.stage == Stage::Open && self.pending.as_ref().is_none_or(Pending::may_linger)
     }
 
-    /// Makes an event known to its subscribers, which are not woken yet.
+    /// Releases an event to its subscribers, which are not woken yet.
     fn release(&mut self, position: u64, event: Event) {
         if let Event::Message(message) = &event {
             self.settle_key(message, position);
@@ -286,7 +287,7 @@ impl State {
         }
     }
 
-    /// Makes what has become durable known. `begin` is where it stands in the log, `end` where the next group will.
+    /// Releases what has become durable. `begin` is its position in the log, `end` that of the next group.
     pub(crate) fn release_group(
         &mut self,
         entries: std::vec::Drain<'_, (u64, Event)>,
@@ -300,7 +301,7 @@ impl State {
         self.tail.evict()
     }
 
-    /// Wakes those who sleep and for whom there is enough, and sheds what has to be.
+    /// Wakes the waiting subscribers that have enough events, and sheds the excess.
     pub(crate) fn wake_subscribers(&mut self) -> Garbage {
         let mut garbage = Garbage::new();
         for place in 0..self.subscribers.len() {
@@ -324,7 +325,8 @@ impl State {
         garbage
     }
 
-    /// Hands out what a stretch has, but for what has to be shed. `exact` is false if some of the stretch could not be read.
+    /// Hands out the events of a stretch, except those that have to be shed. `exact` is false if some of the stretch could not be
+    /// read.
     pub(crate) fn hand_out(&mut self, place: usize, stretch: Stretch) -> Vec<(u64, Event)> {
         let Some(subscriber) = &mut self.subscribers[place] else { return Vec::new() };
         let left = subscriber.shed_first(stretch, self.end, &self.tail);
@@ -350,7 +352,7 @@ impl State {
         Some(Stretch { events, next })
     }
 
-    /// A subscriber has confirmed everything in hand, but for what stands at `failed`.
+    /// A subscriber has confirmed everything in flight, except for the events at `failed`.
     pub(crate) fn confirm(&mut self, place: usize, failed: &[u64]) -> Garbage {
         let Some(subscriber) = &mut self.subscribers[place] else { return Garbage::new() };
         subscriber.confirm(failed, &self.tail, &mut self.keys);
@@ -384,7 +386,7 @@ impl State {
             let needing = others.iter().filter(|(lanes, _)| lanes.contains(lane));
             needing.map(|(_, from)| *from).fold(keeps_from, u64::min)
         };
-        // The lanes are borrowed from subscribers, which are not touched.
+        // The lanes are borrowed from subscribers, which are not changed.
         let keep: HashMap<usize, u64> =
             subscriber.terms.lanes.iter().map(|lane| (lane, keep(lane))).collect();
         self.tail.trim(&subscriber.terms.lanes, |lane| keep.get(&lane).copied().unwrap_or(0))
@@ -397,9 +399,9 @@ impl State {
         }
     }
 
-    /// How far each subscriber has come, and what of the log is needed to remember keys.
+    /// The cursor of each subscriber, and the part of the log that the deduplication window needs.
     pub(crate) fn cursors(&mut self) -> Cursors {
-        // What is stored after this was written down has to be looked through for keys as well.
+        // Messages stored after this was written have to be searched for keys as well.
         let keys_from = self.keys.forget_old(self.end).unwrap_or(self.end);
         let cursors = self.active().map(|(_, subscriber)| {
             (subscriber.terms.name.to_string(), subscriber.cursor(&self.tail, self.end))

@@ -1,4 +1,4 @@
-//! One receiver's cursor, and what lies between it and the end.
+//! One receiver's cursor, and the events between it and the end.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::load::Load;
 use crate::shed::Shed;
 use crate::tail::{Lanes, Tail};
 
-/// A subscriber: what it asked for, where it is, and who waits for it.
+/// A subscriber: its request, its position, and its waiting handle.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     pub(crate) terms: Terms,
@@ -23,13 +23,13 @@ pub(crate) struct Subscriber {
     pub(crate) shed: Shed,
     pub(crate) confirmations: Confirmations,
     pub(crate) alarm: Alarm,
-    /// Grows when another handle takes over.
+    /// Incremented when another handle takes over.
     pub(crate) generation: u64,
-    /// Something behind the batch in hand was shed.
+    /// Events after the batch in flight were shed.
     pub(crate) passed_over: bool,
 }
 
-/// What a subscriber asked for.
+/// The request of a subscriber.
 #[derive(Debug)]
 pub(crate) struct Terms {
     pub(crate) name: Arc<str>,
@@ -41,20 +41,20 @@ pub(crate) struct Terms {
     pub(crate) counts: bool,
 }
 
-/// What was not handed out yet.
+/// The events that were not handed out yet.
 #[derive(Debug)]
 pub(crate) struct Ahead {
     /// Everything before this position was handed out or shed.
     pub(crate) next: u64,
-    /// What waits from there on; an estimate after a restart, until the subscriber has caught up.
+    /// The size of the backlog from there on; an estimate after a restart, until the subscriber has caught up.
     pub(crate) load: Load,
-    /// When about the first of it was received, as long as it is on the disk alone.
+    /// Approximately when the first of it was received, as long as it is on the disk only.
     pub(crate) since: Option<Timestamp>,
     /// Whether `load` is exact.
     pub(crate) exact: bool,
 }
 
-/// What was handed out and is not confirmed.
+/// The events that were handed out and are not confirmed.
 #[derive(Clone, Debug)]
 pub(crate) struct InHand {
     pub(crate) at: Range<u64>,
@@ -62,7 +62,7 @@ pub(crate) struct InHand {
     pub(crate) since: Timestamp,
 }
 
-/// Wakes the subscriber once so much waits.
+/// Wakes the subscriber once this much waits.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
     pub(crate) wanted: Option<Load>,
@@ -83,7 +83,7 @@ impl Terms {
 }
 
 impl Subscriber {
-    /// A subscriber that goes on where the cursor is, or begins at `end`.
+    /// A subscriber that continues at the cursor, or starts at `end`.
     pub(crate) fn new(terms: Terms, shed: Shed, left: Option<Cursor>, end: u64) -> Self {
         let mut ahead = Ahead { next: end, load: Load::default(), since: None, exact: true };
         if let Some(left) = left.filter(|left| left.position < end) {
@@ -104,11 +104,11 @@ impl Subscriber {
         }
     }
 
-    /// Another handle takes over, on other terms. The cursor stays, and what is in hand is handed out again.
+    /// Another handle takes over, with another request. The cursor stays, and events in flight are handed out again.
     pub(crate) fn take_over(&mut self, terms: Terms, tail: &Tail) {
         self.give_back();
         self.shed.change(terms.backlog.when_full);
-        // Of other types, other events wait.
+        // Other types mean another backlog.
         self.ahead.exact &= self.terms.types == terms.types;
         self.terms = terms;
         self.count_what_waits(tail);
@@ -129,14 +129,14 @@ impl Subscriber {
         self.ahead.load.add(load);
     }
 
-    /// Whether so much waits. If not, the subscriber is woken once it does.
+    /// Whether this much waits. If not, the subscriber is woken once it does.
     pub(crate) fn want(&mut self, load: Load, tail: &Tail) -> bool {
         let enough = self.has(load, tail);
         self.alarm.wanted = (!enough).then_some(load);
         enough
     }
 
-    /// What is on the disk alone is not counted exactly, so it has to be looked at.
+    /// The count of events that are on the disk only is not exact, so they have to be read.
     fn has(&self, load: Load, tail: &Tail) -> bool {
         self.ahead.load.reaches(load) || !(self.has_nothing_ahead() || self.is_in_memory(tail))
     }
@@ -146,7 +146,7 @@ impl Subscriber {
     }
 
     pub(crate) fn wake_if_wanted(&mut self, tail: &Tail, keys: &mut Keys) {
-        // Only now, because a message may be shed before it is known who waits for it.
+        // Only now, because a message may be shed before it is known which receipts wait for it.
         self.report_lost(keys);
         if self.alarm.wanted.is_some_and(|wanted| self.has(wanted, tail)) {
             self.wake();
@@ -158,7 +158,7 @@ impl Subscriber {
         self.alarm.bell.notify_one();
     }
 
-    /// Everything before `next` was looked at; these events of it are handed out.
+    /// Everything before `next` was examined; these events of it are handed out.
     pub(crate) fn take_in_hand(&mut self, events: &[(u64, Event)]) {
         let ([(from, first), .., (last, _)] | [(from @ last, first)]) = events else { return };
         let load = Load::of_all(events);
@@ -172,7 +172,7 @@ impl Subscriber {
         }
     }
 
-    /// Moves on to `next`, with what comes there on the disk.
+    /// Moves on to `next`, with the events that come there on the disk.
     pub(crate) fn move_to(&mut self, next: u64, since: Option<Timestamp>, tail: &Tail) {
         self.ahead.next = next;
         if !self.is_in_memory(tail) {
@@ -186,12 +186,12 @@ impl Subscriber {
         }
     }
 
-    /// Counts what waits where only an estimate is known, if it is in memory: there, nothing else says that something does.
+    /// Counts the backlog if only an estimate is known and it is in memory: there, no read would find it.
     pub(crate) fn count_what_waits(&mut self, tail: &Tail) {
         self.move_to(self.ahead.next, self.ahead.since, tail);
     }
 
-    /// A subscriber for which nothing waits moves along with the end, whoever the events there are for.
+    /// A subscriber with an empty backlog moves along with the end, whichever types the events there have.
     pub(crate) fn move_along(&mut self, end: u64) {
         if self.has_nothing_ahead() {
             self.ahead.next = end;
@@ -202,7 +202,7 @@ impl Subscriber {
         self.ahead.exact && self.ahead.load.count == 0
     }
 
-    /// What is in hand is handed out again.
+    /// Events in flight are handed out again.
     pub(crate) fn give_back(&mut self) {
         if let Some(in_hand) = self.in_hand.take() {
             self.ahead.next = in_hand.at.start;
@@ -212,7 +212,7 @@ impl Subscriber {
         self.passed_over = false;
     }
 
-    /// Everything in hand is done with; `failed` lists the positions of what was not delivered.
+    /// Everything in flight is confirmed; `failed` lists the positions of events that were not delivered.
     pub(crate) fn confirm(&mut self, failed: &[u64], tail: &Tail, keys: &mut Keys) {
         self.in_hand = None;
         self.passed_over = false;
@@ -220,13 +220,13 @@ impl Subscriber {
         self.settle(tail, keys);
     }
 
-    /// Everything before what still waits is done with.
+    /// Everything before the rest of the backlog is confirmed.
     pub(crate) fn settle(&mut self, tail: &Tail, keys: &mut Keys) {
         self.report_lost(keys);
         if self.in_hand.is_some() {
             return;
         }
-        // Up to there, what was not handed out is for other subscribers, and never comes here.
+        // Up to there, the events that were not handed out are for other subscribers.
         let next = self.first_ahead(tail).unwrap_or(u64::MAX);
         self.confirmations.settle(self.shed.first().map_or(next, |first| first.min(next)));
     }
@@ -254,45 +254,45 @@ impl Subscriber {
         }
     }
 
-    /// The position of the first event that is not done with; `end` if there is none.
+    /// The position of the first unconfirmed event; `end` if there is none.
     pub(crate) fn position(&self, tail: &Tail, end: u64) -> u64 {
         let in_hand = self.in_hand.as_ref().map(|in_hand| in_hand.at.start);
         let next = in_hand.or_else(|| self.first_ahead(tail)).unwrap_or(end);
         self.shed.first().map_or(next, |first| first.min(next))
     }
 
-    /// From no later than here on, events are not done with.
+    /// A lower bound of the position of the first unconfirmed event.
     pub(crate) fn lower_bound(&self) -> u64 {
         let kept = self.keeps_from();
         self.shed.first().map_or(kept, |first| first.min(kept))
     }
 
-    /// Whether more than `most` of the log is kept for it; `end` is where the log ends.
+    /// Whether more than `most` of the log is kept for it; `end` is the end of the log.
     pub(crate) fn keeps_more_than(&self, most: u64, tail: &Tail, end: u64) -> bool {
-        // Nearly always the first answer is enough, and costs nothing.
+        // Nearly always the first test is enough, and costs nothing.
         end.saturating_sub(self.lower_bound()) > most
             && end.saturating_sub(self.position(tail, end)) > most
     }
 
-    /// From where on it needs what is in memory.
+    /// The position from which it needs the events in memory.
     pub(crate) fn keeps_from(&self) -> u64 {
         self.in_hand.as_ref().map_or(self.ahead.next, |in_hand| in_hand.at.start)
     }
 
-    /// How far the subscriber has come.
+    /// The cursor of the subscriber.
     pub(crate) fn cursor(&self, tail: &Tail, end: u64) -> Cursor {
         let Load { count, bytes } = self.load();
         let since = self.waiting_since(tail).map_or(0, Timestamp::as_micros);
         Cursor { position: self.position(tail, end), messages: count, bytes, since }
     }
 
-    /// When the first of what waits was received.
+    /// The time at which the oldest event of the backlog was received.
     pub(crate) fn waiting_since(&self, tail: &Tail) -> Option<Timestamp> {
         let in_hand = self.in_hand.as_ref().map(|in_hand| in_hand.since);
         in_hand.or_else(|| self.ahead_since(tail))
     }
 
-    /// When the first of what was not handed out was received.
+    /// The time at which the oldest event that was not handed out was received.
     pub(crate) fn ahead_since(&self, tail: &Tail) -> Option<Timestamp> {
         if self.has_nothing_ahead() {
             None
@@ -303,7 +303,7 @@ impl Subscriber {
         }
     }
 
-    /// What waits, what is in hand or on its way to the dead letters included.
+    /// The size of the backlog, including what is in flight or being dead-lettered.
     pub(crate) fn load(&self) -> Load {
         let mut load = self.load_to_deliver();
         load.add(self.shed.load());

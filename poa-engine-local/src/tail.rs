@@ -1,7 +1,7 @@
 //! The most recent events, in memory, shared by all subscribers.
 //!
-//! Events of each data type stand in a lane of their own, so that a subscriber that is stuck keeps nothing but the types it
-//! subscribed to. A message is held once, however many subscribers read it.
+//! Events of each data type are in a lane of their own, so that a stuck subscriber keeps only the types it subscribed to. A
+//! message is held once, however many subscribers read it.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ pub(crate) struct Tail {
     lanes: Vec<Lane>,
     types: DataTypes,
     bytes: usize,
-    /// With more than this in memory, the oldest events are dropped: they are on the disk. Without it, nothing is dropped before
+    /// With more than this in memory, the oldest events are dropped: they are on the disk. If absent, nothing is dropped before
     /// every subscriber has confirmed it.
     limit: Option<usize>,
 }
@@ -100,7 +100,7 @@ impl Tail {
         read
     }
 
-    /// What stands in these lanes from this position on.
+    /// The size of the events in these lanes from this position on.
     pub(crate) fn load(&self, lanes: &Lanes, from: u64) -> Load {
         let mut load = Load::default();
         for lane in &lanes.0 {
@@ -110,10 +110,10 @@ impl Tail {
         load
     }
 
-    /// Drops what every subscriber of a lane has confirmed: `keep` tells for a lane from where on it is needed. What is dropped is
-    /// returned, to be freed without the lock.
+    /// Drops what every subscriber of a lane has confirmed: `keep` returns the position from which a lane is needed. The dropped
+    /// events are returned, to be freed outside of the lock.
     ///
-    /// With a log behind it, a subscriber that comes later and begins further back has to read there.
+    /// With a log behind it, a subscriber that is added later and starts further back has to read from the log.
     pub(crate) fn trim(&mut self, lanes: &Lanes, keep: impl Fn(usize) -> u64) -> Vec<(u64, Event)> {
         let mut dropped = Vec::new();
         for number in &lanes.0 {
@@ -157,7 +157,7 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Drops so many of the oldest events; returns their size.
+    /// Drops this many of the oldest events; returns their size.
     fn drop_first(&mut self, count: usize, dropped: &mut Vec<(u64, Event)>) -> usize {
         let before = dropped.len();
         dropped.extend(self.events.drain(..count));
@@ -175,11 +175,11 @@ impl Lane {
     }
 }
 
-/// Where reading a lane has come to.
+/// The read position in a lane.
 struct Cursor<'a> {
     lane: &'a Lane,
     index: usize,
-    /// The position there; the greatest there is at the end.
+    /// The position there; the greatest possible one at the end.
     head: u64,
 }
 
@@ -201,7 +201,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// How many events stand before this position. Most subscribers are near an end, so these are looked at first.
+/// The number of events before this position. Most subscribers are near an end, so the ends are searched first.
 fn index_of(events: &VecDeque<(u64, Event)>, from: u64) -> usize {
     match (events.front(), events.back()) {
         (Some((first, _)), _) if *first >= from => 0,
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_confirmed_is_dropped_from_its_lane_alone() {
+    fn confirmed_events_are_dropped_from_their_lane_only() {
         let (mut tail, types, both) = tail(None);
         let lanes = tail.lanes(both);
         let only_a = tail.lanes(types.get("a").into_iter().collect());
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_dropped_is_not_covered_where_it_is_on_the_disk() {
+    fn dropped_events_are_not_covered_if_they_are_on_the_disk() {
         let (mut tail, _, both) = tail(Some(usize::MAX));
         let lanes = tail.lanes(both);
         assert_eq!(tail.trim(&lanes, |_| 41).len(), 5);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_evicted_is_not_covered() {
+    fn evicted_events_are_not_covered() {
         let (mut tail, _, both) = tail(Some(1));
         let lanes = tail.lanes(both);
         assert_eq!(tail.evict().len(), 10);

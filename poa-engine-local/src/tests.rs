@@ -138,7 +138,7 @@ async fn readers_get_their_types_in_order() {
 }
 
 #[tokio::test]
-async fn what_nobody_reads_is_counted() {
+async fn messages_without_a_reader_are_counted() {
     let fixture = fixture(Ack::Delivered);
     let _reader = fixture.reader(&["a"], Backlog::default());
     fixture.publish([fixture.draft("b", 0)]).unwrap().await.unwrap();
@@ -184,7 +184,7 @@ async fn a_full_backlog_refuses_all_of_a_batch() {
     assert_eq!(refused, Refused::BacklogFull { receiver: "reader-0".into() });
     assert_eq!(other.level().events, 1);
 
-    // What is in hand still counts; what was confirmed does not.
+    // Events in flight still count; confirmed ones do not.
     full.next_batch(&limits(1, Duration::ZERO)).await.unwrap();
     fixture.publish(drafts[1..].to_vec()).unwrap_err();
     full.confirm(&[]);
@@ -192,7 +192,7 @@ async fn a_full_backlog_refuses_all_of_a_batch() {
 }
 
 #[tokio::test]
-async fn a_message_larger_than_the_backlog_passes_when_nothing_waits() {
+async fn a_message_larger_than_the_backlog_is_accepted_when_it_is_empty() {
     let fixture = fixture(Ack::Memory);
     let tiny = bounded(Some(1), None, WhenFull::Refuse);
     let _reader = fixture.reader(&["a"], tiny);
@@ -227,7 +227,7 @@ async fn delivered_waits_for_every_reader() {
 }
 
 #[tokio::test]
-async fn delivered_is_not_said_of_what_failed_or_was_skipped() {
+async fn failed_or_skipped_messages_are_not_acknowledged_as_delivered() {
     let fixture = fixture(Ack::Delivered);
     let drafts: Vec<_> = (0..2).map(|n| fixture.draft("a", n)).collect();
     let reader = fixture.reader(&["a"], room_for(&drafts[..1], WhenFull::Skip));
@@ -246,7 +246,7 @@ async fn delivered_is_not_said_of_what_failed_or_was_skipped() {
 }
 
 #[tokio::test]
-async fn a_closed_bus_refuses_and_gives_out_what_is_left() {
+async fn a_closed_bus_refuses_messages_and_hands_out_the_rest() {
     let fixture = fixture(Ack::Memory);
     let reader = fixture.reader(&["a"], Backlog::default());
     let _receipt = fixture.publish([fixture.draft("a", 0)]).unwrap();
@@ -267,7 +267,7 @@ async fn a_sleeping_reader_is_woken_by_close() {
 }
 
 #[tokio::test]
-async fn delivered_waits_for_the_critical_readers_alone_if_there_are_any() {
+async fn delivered_waits_only_for_the_critical_readers_if_there_are_any() {
     let fixture = fixture(Ack::Delivered);
     let critical = fixture.reader_with(&["a"], ReceiverOptions::critical);
     let _other = fixture.reader_with(&["a", "b"], |options| options);
@@ -275,12 +275,12 @@ async fn delivered_waits_for_the_critical_readers_alone_if_there_are_any() {
     critical.next_batch(&limits(10, Duration::ZERO)).await.unwrap();
     critical.confirm(&[]);
     assert_eq!(receipt.await, Ok(()));
-    // Nobody critical gets this type, so nobody is waited for.
+    // No critical reader subscribes to this type, so none is waited for.
     fixture.publish([fixture.draft("b", 0)]).unwrap().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn delivered_waits_only_so_long() {
+async fn delivered_waits_no_longer_than_its_limit() {
     let fixture = fixture(Ack::Delivered);
     let reader = fixture.reader(&["a"], Backlog::default());
     let receipt = fixture.publish([fixture.draft("a", 0)]).unwrap();
@@ -291,7 +291,7 @@ async fn delivered_waits_only_so_long() {
 }
 
 #[tokio::test]
-async fn a_message_sent_again_with_its_key_is_taken_once() {
+async fn a_message_sent_again_with_its_key_is_accepted_once() {
     let fixture = fixture(Ack::Memory);
     let reader = fixture.reader(&["a"], Backlog::default());
     let keyed = |n, key| fixture.keyed(n, key);
@@ -306,7 +306,7 @@ async fn a_message_sent_again_with_its_key_is_taken_once() {
 }
 
 #[tokio::test]
-async fn delivered_is_said_of_a_message_sent_again_when_the_first_is() {
+async fn a_duplicate_is_acknowledged_as_delivered_when_the_first_is() {
     let fixture = fixture(Ack::Delivered);
     let critical = fixture.reader_with(&["a"], ReceiverOptions::critical);
     let other = fixture.reader_with(&["a"], |options| options);
@@ -319,7 +319,8 @@ async fn delivered_is_said_of_a_message_sent_again_when_the_first_is() {
     critical.confirm(&[batch[1].0]);
     assert_eq!(again.0.await, Ok(()));
     assert_eq!(again.1.await, Err(ReceiptError::NotDelivered));
-    // Once it is over, it is remembered; whoever is not critical has no say.
+    // Once it is settled, the result is remembered; a reader that is not critical does not affect
+    // it.
     assert_eq!(send(0, "good").await, Ok(()));
     assert_eq!(send(1, "bad").await, Err(ReceiptError::NotDelivered));
     let batch = other.next_batch(&limits).await.unwrap();
@@ -327,9 +328,9 @@ async fn delivered_is_said_of_a_message_sent_again_when_the_first_is() {
     assert_eq!(send(0, "good").await, Ok(()));
 }
 
-/// Dead letters that cannot be kept hold up the types of their receiver alone.
+/// Dead letters that cannot be stored hold up only the types of their receiver.
 #[tokio::test]
-async fn a_receiver_that_is_full_refuses_only_what_it_gets() {
+async fn a_full_receiver_refuses_only_its_own_types() {
     let fixture = fixture(Ack::Memory);
     let one = [fixture.draft("a", 0)];
     let _full = fixture.reader(&["a"], room_for(&one, WhenFull::DeadLetter));
@@ -372,7 +373,7 @@ async fn without_room_only_the_last_change_of_each_agent_is_kept() {
 }
 
 #[tokio::test]
-async fn who_waits_too_long_is_refused_or_skipped() {
+async fn messages_that_wait_too_long_are_refused_or_skipped() {
     let fixture = fixture(Ack::Memory);
     let old = |when_full| bounded(None, Some(Duration::from_nanos(1)), when_full);
     let skipping = fixture.reader(&["a"], old(WhenFull::Skip));
@@ -381,7 +382,7 @@ async fn who_waits_too_long_is_refused_or_skipped() {
     while begin.elapsed() < Duration::from_millis(1) {
         std::hint::spin_loop();
     }
-    // The receiver is stuck: what gives way does so without its reading.
+    // The receiver is stuck: its messages are shed without being read by it.
     assert!(skipping.next_shed().now_or_never().is_none());
     assert_eq!(fixture.skipped.get(), 1);
     assert_eq!(skipping.level().events, 0);
@@ -396,7 +397,7 @@ async fn who_waits_too_long_is_refused_or_skipped() {
 }
 
 #[tokio::test]
-async fn what_was_in_hand_goes_to_the_handle_that_takes_over() {
+async fn events_in_flight_go_to_the_handle_that_takes_over() {
     let fixture = fixture(Ack::Delivered);
     let old = fixture.subscribe("r", &["a"], |options| options);
     let drafts: Vec<_> = (0..3).map(|n| fixture.draft("a", n)).collect();
@@ -404,7 +405,7 @@ async fn what_was_in_hand_goes_to_the_handle_that_takes_over() {
     let limits = limits(2, Duration::ZERO);
     assert_eq!(numbers(&old.next_batch(&limits).await.unwrap()), [0, 1]);
     let new = fixture.subscribe("r", &["a", "b"], |options| options);
-    assert!(old.next_batch(&limits).await.is_none(), "its time is over");
+    assert!(old.next_batch(&limits).await.is_none(), "another handle has taken over");
     old.confirm(&[]);
     assert_eq!(new.level().events, 3);
     assert_eq!(numbers(&new.next_batch(&limits).await.unwrap()), [0, 1]);
@@ -419,7 +420,7 @@ async fn what_was_in_hand_goes_to_the_handle_that_takes_over() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_is_removed_holds_nothing_up() {
+async fn a_removed_subscriber_holds_up_nothing() {
     let fixture = fixture(Ack::Delivered);
     let gone = fixture.subscribe("gone", &["a"], |options| options);
     let receipt = fixture.publish([fixture.draft("a", 0)]).unwrap();
@@ -430,7 +431,7 @@ async fn a_subscriber_that_is_removed_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn who_sends_learns_the_ids_that_receivers_see() {
+async fn senders_learn_the_ids_that_receivers_see() {
     let fixture = fixture(Ack::Memory);
     let reader = fixture.reader(&["a"], Backlog::default());
     let sent = [fixture.keyed(0, "x"), fixture.draft("b", 1), fixture.draft("a", 2)];
@@ -448,15 +449,15 @@ async fn who_sends_learns_the_ids_that_receivers_see() {
     assert_eq!(again, seen[0]);
 }
 
-/// A user who fills a backlog leaves room for others, and is told that it is the one to wait.
+/// A user who fills a backlog leaves room for others, and is the one that is told to wait.
 #[tokio::test]
-async fn one_user_does_not_take_the_backlog_of_all() {
+async fn one_user_cannot_fill_the_backlog_for_all() {
     let fixture = fixture(Ack::Memory);
     let _stuck = fixture.reader(&["a"], bounded(Some(4 << 20), None, WhenFull::Refuse));
     let send = |user: &str| fixture.publish([fixture.draft("a", 0).with_sender(user.into())]);
     let flooded = std::iter::repeat_with(|| send("flooding")).find_map(Result::err);
     assert!(matches!(flooded, Some(Refused::BacklogFull { .. })), "{flooded:?}");
-    // Two users in a thousand share a counter, and another hash tells users apart in each process.
+    // Two users in a thousand share a counter, and the hash is keyed at random in each process.
     let names = (0..4).map(|n| format!("quiet-{n}"));
     let quiet = names.into_iter().find(|name| send(name).is_ok()).unwrap();
     for _ in 0..1000 {
@@ -467,9 +468,9 @@ async fn one_user_does_not_take_the_backlog_of_all() {
     drop(send(&quiet).unwrap());
 }
 
-/// Where the oldest messages go to the dead letters, a flood must not push out those of others.
+/// If the oldest messages are dead-lettered, a flood must not evict those of others.
 #[tokio::test]
-async fn one_user_does_not_push_others_out_of_a_backlog_that_sheds() {
+async fn one_user_does_not_evict_others_from_a_backlog_that_sheds() {
     let fixture = fixture(Ack::Memory);
     let _stuck = fixture.reader(&["a"], bounded(Some(4 << 20), None, WhenFull::Skip));
     let send = |user: &str| fixture.publish([fixture.draft("a", 0).with_sender(user.into())]);

@@ -1,6 +1,6 @@
-//! The bounds of a backlog: in memory, on the disk, in time.
+//! The limits of a backlog: in memory, on the disk, in time.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 mod support;
 
@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 
 use support::*;
 
-/// A host whose only receiver `stuck` may be so far behind.
+/// A host whose only receiver `stuck` has this backlog.
 async fn start_bounded(
     dir: &Path,
     gate: &Gate,
@@ -31,17 +31,18 @@ async fn start_bounded(
     builder.start().await.unwrap()
 }
 
-/// What the log takes on the disk.
+/// The size of the log on the disk.
 fn log_bytes(dir: &Path) -> u64 {
     let files = std::fs::read_dir(dir.join("log")).unwrap();
-    // A file may be gone before it is asked.
+    // A file may be removed before its size is read.
     files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).sum()
 }
 
 /// The size of a batch.
 const IN_HAND: u64 = 7;
 
-/// More waits than memory holds, so what gives way has to be read from the disk, although the receiver is stuck.
+/// The backlog is larger than memory may hold, so what is shed has to be read from the disk, although the receiver is
+/// stuck.
 async fn a_stuck_receiver_stays_within_its_bound(when_full: WhenFull) -> Vec<u64> {
     const COUNT: u64 = 300;
     let dir = tempfile::tempdir().unwrap();
@@ -52,7 +53,7 @@ async fn a_stuck_receiver_stays_within_its_bound(when_full: WhenFull) -> Vec<u64
         handle.send_to_receivers(draft(&handle, n, 100_000)).unwrap().await.unwrap();
     }
     until(|| delivery(&handle, "stuck").backlog_bytes <= 12 * MEBI).await;
-    // On the disk, too: the batch in hand gives way, because everything behind it did.
+    // The limit holds on the disk, too: the batch in flight is shed, because everything after it was.
     until(|| log_bytes(dir.path()) <= 15 * MEBI).await;
     stuck.permits.add_permits(OPEN);
     let mut got = vec![stuck.got.recv().await.unwrap()];
@@ -63,9 +64,9 @@ async fn a_stuck_receiver_stays_within_its_bound(when_full: WhenFull) -> Vec<u64
     let kept: Vec<_> =
         letters.kept.lock().unwrap().iter().map(|letter| number(&letter.message)).collect();
     assert_eq!(counts.dead_lettered, kept.len() as u64);
-    // The batch in hand was given up, and then delivered all the same.
+    // The batch in flight was shed, and then delivered all the same.
     let both = got.len() as u64 + counts.skipped + counts.dead_lettered - COUNT;
-    assert!((1..=IN_HAND).contains(&both), "{both} were given up and delivered");
+    assert!((1..=IN_HAND).contains(&both), "{both} were shed and delivered");
     assert!(got.len() > 100 && got.len() < 150, "{} were delivered", got.len());
     let for_good: Vec<_> = kept.iter().filter(|n| !got.contains(n)).collect();
     assert!(got.is_sorted() && for_good.is_sorted());
@@ -74,7 +75,7 @@ async fn a_stuck_receiver_stays_within_its_bound(when_full: WhenFull) -> Vec<u64
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_gives_way_is_skipped_or_kept_as_dead_letters() {
+async fn shed_messages_are_skipped_or_kept_as_dead_letters() {
     assert!(a_stuck_receiver_stays_within_its_bound(WhenFull::Skip).await.is_empty());
     assert!(!a_stuck_receiver_stays_within_its_bound(WhenFull::DeadLetter).await.is_empty());
 }
@@ -91,9 +92,10 @@ async fn without_room_for_dead_letters_messages_are_refused_and_none_is_lost() {
     while let Ok(receipt) = handle.send_to_receivers(draft(&handle, taken, 100_000)) {
         receipt.await.unwrap();
         taken += 1;
-        assert!(taken < COUNT, "memory is bounded");
+        assert!(taken < COUNT, "memory is limited");
     }
-    // What was not safe with the dead letters is still in the log, and goes to the receiver or to them after a restart.
+    // Messages that were not stored as dead letters are still in the log, and are delivered or dead-lettered after a
+    // restart.
     assert!(!host.stop().await.is_clean());
     let (mut open, kept) = (gate(OPEN), Arc::new(Letters::default()));
     let restart = || start_bounded(dir.path(), &open, WhenFull::DeadLetter, MEBI, kept.clone());
@@ -111,7 +113,7 @@ async fn without_room_for_dead_letters_messages_are_refused_and_none_is_lost() {
     assert!(host.stop().await.is_clean());
 }
 
-/// A host with a receiver `stuck` of the rare type `b`, which may keep so much of the log.
+/// A host with a receiver `stuck` of the rare type `b`, which may keep this much of the log.
 async fn start_rare(dir: &Path, stuck: &Gate, open: &Gate, when_full: WhenFull) -> Host {
     let options = ReceiverOptions::subscribe(["b"]).backlog(64 * MEBI, when_full);
     let host = builder(dir)
@@ -123,7 +125,7 @@ async fn start_rare(dir: &Path, stuck: &Gate, open: &Gate, when_full: WhenFull) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_stuck_with_little_does_not_keep_all_of_the_log() {
+async fn a_stuck_receiver_with_a_small_backlog_does_not_keep_the_whole_log() {
     let dir = tempfile::tempdir().unwrap();
     let (mut stuck, open) = (gate(0), gate(OPEN));
     let host = start_rare(dir.path(), &stuck, &open, WhenFull::Skip).await;
@@ -143,7 +145,7 @@ async fn who_is_stuck_with_little_does_not_keep_all_of_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_may_not_skip_has_messages_refused_before_the_log_fills_the_disk() {
+async fn without_shedding_messages_are_refused_before_the_log_fills_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let (stuck, open) = (gate(0), gate(OPEN));
     let host = start_rare(dir.path(), &stuck, &open, WhenFull::Refuse).await;
@@ -158,14 +160,14 @@ async fn who_may_not_skip_has_messages_refused_before_the_log_fills_the_disk() {
         taken += 1;
     };
     assert_eq!(refused, Refused::BacklogFull { receiver: "stuck".into() });
-    assert!((35..50).contains(&taken), "{taken} were taken");
+    assert!((35..50).contains(&taken), "{taken} were accepted");
     stuck.permits.add_permits(OPEN);
     until(|| handle.send_to_receivers(draft(&handle, taken, 0)).is_ok()).await;
     assert!(host.stop().await.is_clean());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_removed_receiver_keeps_no_space() {
+async fn a_removed_receiver_releases_its_space() {
     let dir = tempfile::tempdir().unwrap();
     let (stuck, open) = (gate(0), gate(OPEN));
     let start = async |names: &[(&str, &Gate)]| {
@@ -198,7 +200,7 @@ fn no_older_than(age: Duration, when_full: WhenFull) -> ReceiverOptions {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_too_long_gives_way_also_on_the_disk_and_while_the_receiver_is_stuck() {
+async fn messages_that_wait_too_long_are_shed_even_on_the_disk_and_while_the_receiver_is_stuck() {
     const COUNT: u64 = 150;
     let dir = tempfile::tempdir().unwrap();
     let mut stuck = gate(0);
@@ -209,7 +211,7 @@ async fn what_waits_too_long_gives_way_also_on_the_disk_and_while_the_receiver_i
     let handle = host.handle();
     handle.send_to_receivers(draft(&handle, 0, 0)).unwrap().await.unwrap();
     until(|| delivery(&handle, "stuck").backlog_messages == 1).await;
-    // 15 MB: part of it is on the disk alone. A change of activity stands among it.
+    // 15 MB: part of it is on the disk only. It contains a change of activity.
     for n in 1..=COUNT {
         if n % 50 == 1 {
             handle.context("test").activity().ping(&poa_core::AgentId::new("agent").unwrap());
@@ -225,7 +227,7 @@ async fn what_waits_too_long_gives_way_also_on_the_disk_and_while_the_receiver_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn how_long_something_waits_is_known_after_a_restart() {
+async fn the_age_of_a_backlog_is_known_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let stuck = gate(0);
     let start = async |age| {
@@ -242,7 +244,7 @@ async fn how_long_something_waits_is_known_after_a_restart() {
     host.stop().await;
 }
 
-/// A host whose log begins a file for each group, so that it cannot be written once its directory is gone.
+/// A host whose log starts a file for each group, so that it cannot be written once its directory is gone.
 async fn start_fragile(dir: &Path, open: &Gate) -> Host {
     let host = builder(dir)
         .ack(Ack::Stored)
@@ -253,7 +255,7 @@ async fn start_fragile(dir: &Path, open: &Gate) -> Host {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_promised_memory_alone_is_bounded_while_the_log_cannot_be_written() {
+async fn messages_acknowledged_from_memory_are_limited_while_the_log_cannot_be_written() {
     const SIZE: usize = 1_000_000;
     let dir = tempfile::tempdir().unwrap();
     let mut open = gate(OPEN);
@@ -273,10 +275,10 @@ async fn what_was_promised_memory_alone_is_bounded_while_the_log_cannot_be_writt
             Err(refused) => break refused,
         }
         taken += 1;
-        assert!(taken < 200, "memory is bounded");
+        assert!(taken < 200, "memory is limited");
     };
     assert_eq!(refused, Refused::LogBusy);
-    // It stays so, however often what waits is tried again.
+    // It stays so, however often the queue is tried again.
     let failures = |handle: &poa_core::HostHandle| {
         let metrics = handle.metrics();
         let line = metrics.lines().find(|line| line.starts_with("poa_log_failures_total")).unwrap();
@@ -294,7 +296,7 @@ async fn what_was_promised_memory_alone_is_bounded_while_the_log_cannot_be_writt
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_says_what_the_log_did_not_take() {
+async fn a_stop_reports_what_the_log_did_not_take() {
     let dir = tempfile::tempdir().unwrap();
     let open = gate(OPEN);
     let host = start_fragile(dir.path(), &open).await;

@@ -1,6 +1,6 @@
-//! Hosts from the outside: start, supervision, stop.
+//! Hosts as their users see them: start, supervision, stop.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,7 +37,7 @@ fn forward() -> (ReceiverFactory, mpsc::UnboundedReceiver<Message>) {
     (factory, receiver)
 }
 
-/// What a handler of the tests does each time it is run.
+/// The behaviour of a test handler, called each time it is run.
 type Script =
     fn(usize, HandlerContext) -> futures_util::future::BoxFuture<'static, Result<(), PluginError>>;
 
@@ -107,7 +107,7 @@ async fn two_hosts_run_in_one_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_fails_is_started_anew_and_others_never_notice() {
+async fn a_failed_handler_is_restarted_and_others_are_not_affected() {
     let (builder, _dir) = builder();
     let host = builder
         .handler_from(
@@ -116,7 +116,7 @@ async fn a_handler_that_fails_is_started_anew_and_others_never_notice() {
                 Box::pin(async move {
                     match run {
                         0 => panic!("on purpose"),
-                        1 => Err(PluginError::new("no luck")),
+                        1 => Err(PluginError::new("out of luck")),
                         2 => Ok(()),
                         _ => {
                             cx.shutdown().cancelled().await;
@@ -151,7 +151,7 @@ async fn a_handler_that_fails_is_started_anew_and_others_never_notice() {
     assert_eq!(plugin(&handle, "bad").phase, Phase::Stopped);
 }
 
-/// How long a host whose handler and receiver are stuck takes to stop, of 3 s and 5 s that they may take, and what it leaves.
+/// The time a host whose handler and receiver are stuck takes to stop, with limits of 3 s and 5 s, and what it leaves.
 async fn stop_of_the_stuck(
     stop: impl AsyncFnOnce(poa_core::Host) -> poa_core::StopReport,
 ) -> (u64, poa_core::StopReport) {
@@ -175,7 +175,7 @@ async fn stop_of_the_stuck(
     for _ in 0..3 {
         host.handle().send_to_receivers(draft(&host.handle(), "a")).unwrap().await.unwrap();
     }
-    // Every task runs once: the handler is in its `run`, the receiver has a batch in hand.
+    // Every task runs once: the handler is in its `run`, the receiver has a batch in flight.
     tokio::task::yield_now().await;
     let begin = tokio::time::Instant::now();
     let report = stop(host).await;
@@ -183,7 +183,7 @@ async fn stop_of_the_stuck(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_is_bounded_and_names_what_it_left() {
+async fn a_stop_is_limited_in_time_and_names_what_it_left() {
     let (seconds, report) = stop_of_the_stuck(async |host| host.stop().await).await;
     assert_eq!(seconds, 8);
     assert_eq!(report.abandoned, ["handlers.deaf", "receivers.stuck"]);
@@ -201,7 +201,7 @@ async fn a_stop_may_give_receivers_less_time_and_never_more() {
 }
 
 #[tokio::test]
-async fn a_stop_delivers_what_is_queued() {
+async fn a_stop_delivers_the_backlog() {
     let (factory, mut got) = forward();
     let (builder, _dir) = builder();
     let options = ReceiverOptions::subscribe(["a"]).batch(10, Duration::from_secs(3600));
@@ -222,7 +222,7 @@ async fn a_stop_delivers_what_is_queued() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_is_not_there_yet_is_retried_unless_required() {
+async fn an_unavailable_receiver_is_retried_unless_required() {
     let (forward, mut got) = forward();
     let tries = Arc::new(AtomicUsize::new(0));
     let late: ReceiverFactory = Arc::new(move |cx: &BuildContext| {
@@ -249,7 +249,7 @@ async fn a_receiver_that_is_not_there_yet_is_retried_unless_required() {
 }
 
 #[tokio::test]
-async fn what_cannot_work_is_refused_at_start() {
+async fn a_configuration_that_cannot_work_is_refused_at_start() {
     let (factory, _got) = forward();
     let options = ReceiverOptions::subscribe(["a"]);
 

@@ -1,6 +1,7 @@
-//! The bus on a log: what is acknowledged survives, and whoever is behind reads from the disk.
+//! The bus on a log: acknowledged messages survive, and a receiver that is behind reads from the
+//! disk.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 mod support;
 
@@ -28,7 +29,7 @@ async fn start(dir: &Path, ack: Ack, receivers: &[(&str, &Gate)]) -> Host {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_stored_is_delivered_after_a_restart_and_nothing_twice() {
+async fn stored_messages_are_delivered_after_a_restart_and_none_twice() {
     let dir = tempfile::tempdir().unwrap();
     let (mut open, stuck) = (gate(OPEN), gate(0));
     let host = start(dir.path(), Ack::Stored, &[("open", &open), ("stuck", &stuck)]).await;
@@ -49,7 +50,7 @@ async fn what_was_stored_is_delivered_after_a_restart_and_nothing_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_is_behind_reads_from_the_disk_in_order_and_memory_stays_bounded() {
+async fn a_receiver_that_is_behind_reads_from_the_disk_in_order_and_memory_stays_limited() {
     const COUNT: u64 = 3000;
     let dir = tempfile::tempdir().unwrap();
     let (mut open, mut late) = (gate(OPEN), gate(0));
@@ -62,7 +63,7 @@ async fn whoever_is_behind_reads_from_the_disk_in_order_and_memory_stays_bounded
     assert_eq!(take(&mut open, COUNT).await, (0..COUNT).collect::<Vec<_>>());
     late.permits.add_permits(OPEN);
     assert_eq!(take(&mut late, COUNT).await, (0..COUNT).collect::<Vec<_>>());
-    // It has caught up, so what comes now comes from memory, behind everything else.
+    // It has caught up, so what follows comes from memory, after everything else.
     handle.send_to_receivers(draft(&handle, COUNT, 0)).unwrap().await.unwrap();
     assert_eq!(take(&mut late, 1).await, [COUNT]);
     assert!(host.stop().await.is_clean());
@@ -113,12 +114,12 @@ fn same(handle: &HostHandle) -> Draft {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sent_again_waits_for_the_same_confirmation() {
+async fn a_duplicate_waits_for_the_same_confirmation() {
     let dir = tempfile::tempdir().unwrap();
     let mut stuck = gate(0);
     let host = start(dir.path(), Ack::Delivered, &[("stuck", &stuck)]).await;
     let handle = host.handle();
-    // Some come before the first of them is stored, the last one long after.
+    // Some are sent before the first of them is stored, the last one long after.
     let mut waiting: Vec<_> =
         (0..10).map(|_| tokio::spawn(handle.send_to_receivers(same(&handle)).unwrap())).collect();
     until(|| delivery(&handle, "stuck").backlog_messages == 1).await;
@@ -135,7 +136,7 @@ async fn what_is_sent_again_waits_for_the_same_confirmation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_delivered_before_a_restart_is_waited_for_after_it() {
+async fn an_undelivered_message_is_waited_for_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let stuck = gate(0);
     let host = start(dir.path(), Ack::Delivered, &[("stuck", &stuck)]).await;
@@ -155,7 +156,7 @@ async fn what_was_not_delivered_before_a_restart_is_waited_for_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_receiver_gets_what_is_still_in_the_log_if_it_wants() {
+async fn a_new_receiver_gets_the_messages_in_the_log_if_it_asks_for_them() {
     let dir = tempfile::tempdir().unwrap();
     let stuck = gate(0);
     let host = start(dir.path(), Ack::Stored, &[("old", &stuck)]).await;
@@ -180,14 +181,14 @@ async fn a_new_receiver_gets_what_is_still_in_the_log_if_it_wants() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_was_dropped_keeps_what_was_stored() {
+async fn a_dropped_host_keeps_stored_messages() {
     let dir = tempfile::tempdir().unwrap();
     let stuck = gate(0);
     let host = start(dir.path(), Ack::Stored, &[("r", &stuck)]).await;
     host.handle().send_to_receivers(draft(&host.handle(), 7, 0)).unwrap().await.unwrap();
     drop(host);
     let mut open = gate(OPEN);
-    // The dropped host's thread gives the log back in its own time.
+    // The thread of the dropped host closes the log in its own time.
     let host = loop {
         let builder = Host::builder()
             .data_types(["a"])
@@ -220,7 +221,7 @@ async fn a_second_host_in_the_same_directory_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_sent_again_is_stored_once_also_after_a_restart() {
+async fn a_message_sent_again_is_stored_once_even_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let mut numbers = Vec::new();
     for round in 0..3 {
@@ -231,7 +232,7 @@ async fn a_message_sent_again_is_stored_once_also_after_a_restart() {
             let agent = AgentId::new("agent").unwrap();
             draft(&handle, n, 0).with_idempotency_key(IdempotencyKey::new(&agent, key).unwrap())
         };
-        // The same key from many at once, and again in every round.
+        // The same key from many senders at once, and again in every round.
         let sent: Vec<_> = (0..20)
             .map(|_| tokio::spawn(handle.send_to_receivers(keyed(0, "same")).unwrap()))
             .collect();
@@ -250,7 +251,7 @@ async fn a_message_sent_again_is_stored_once_also_after_a_restart() {
     assert_eq!(numbers, [0, 100, 101, 102]);
 }
 
-/// Passes on who became inactive.
+/// Forwards the agents that became inactive.
 struct Silences(mpsc::UnboundedSender<Activity>);
 
 #[async_trait]

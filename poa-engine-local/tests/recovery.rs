@@ -1,6 +1,6 @@
-//! What a host finds when it starts again on the log of another one.
+//! The state that a host finds when it starts on the log of an earlier one.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -21,7 +21,7 @@ struct Numbered {
     n: u64,
 }
 
-/// Passes on the numbers it receives, or hangs.
+/// Forwards the numbers it receives, or hangs.
 struct Passes(Option<mpsc::UnboundedSender<u64>>);
 
 #[async_trait]
@@ -67,7 +67,7 @@ async fn send(host: &Host, data_type: &str, numbers: std::ops::Range<u64>) {
     }
 }
 
-/// Starts a host that delivers, and stops it once it has delivered this many; what they were, and what was counted.
+/// Starts a host that delivers, and stops it once it has delivered this many; returns them and the counters.
 async fn delivered(dir: &Path, metrics: &[&str], count: usize) -> (Vec<u64>, Host) {
     let (sender, mut numbers) = mpsc::unbounded_channel();
     let host = start(dir, metrics, passes(Some(sender))).await;
@@ -75,7 +75,7 @@ async fn delivered(dir: &Path, metrics: &[&str], count: usize) -> (Vec<u64>, Hos
     while got.len() < count {
         got.push(numbers.recv().await.unwrap());
     }
-    // What comes later shall not fail.
+    // Later receivers work.
     tokio::spawn(async move { while numbers.recv().await.is_some() {} });
     (got, host)
 }
@@ -96,7 +96,7 @@ fn segment(dir: &Path) -> PathBuf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_orderly_stop_is_no_crash_however_often_it_cuts_a_delivery_off() {
+async fn an_orderly_stop_is_not_a_crash_however_often_it_cuts_off_a_delivery() {
     let dir = tempfile::tempdir().unwrap();
     for round in 0..4 {
         let host = start(dir.path(), &["a"], passes(None)).await;
@@ -113,7 +113,7 @@ async fn an_orderly_stop_is_no_crash_however_often_it_cuts_a_delivery_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_cursors_receivers_begin_with_the_oldest_message() {
+async fn without_cursors_receivers_start_with_the_oldest_message() {
     let dir = tempfile::tempdir().unwrap();
     let host = start(dir.path(), &["a"], passes(None)).await;
     send(&host, "a", 0..5).await;
@@ -139,7 +139,7 @@ async fn messages_of_a_type_that_is_no_longer_declared_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_rotten_byte_takes_one_message_and_is_counted() {
+async fn a_damaged_byte_costs_one_message_and_is_counted() {
     let dir = tempfile::tempdir().unwrap();
     let host = start(dir.path(), &["a"], passes(None)).await;
     send(&host, "a", 0..5).await;
@@ -158,7 +158,7 @@ async fn a_rotten_byte_takes_one_message_and_is_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cursors_that_cannot_be_written_keep_nobody_from_what_waits() {
+async fn cursors_that_cannot_be_written_do_not_block_delivery() {
     let dir = tempfile::tempdir().unwrap();
     let host = start(dir.path(), &["a"], passes(None)).await;
     send(&host, "a", 0..5).await;

@@ -1,6 +1,6 @@
-//! Plugins that are built anew: how long that may take, and what they are told.
+//! Restarted plugins: the time limit of their building, and what they are told.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,7 @@ fn agent(name: &str) -> AgentId {
     AgentId::new(name).unwrap()
 }
 
-/// Ends at once, so that it is built anew.
+/// Ends immediately, so that it is rebuilt.
 struct Ends;
 
 #[async_trait]
@@ -46,7 +46,7 @@ impl CustomHandler for Ends {
     }
 }
 
-/// The first instance is built at once, all others never are. Counts the attempts.
+/// The first instance is built immediately, all others never are. Counts the attempts.
 fn never_again(built: &Arc<AtomicUsize>) -> HandlerFactory {
     let built = built.clone();
     Arc::new(move |_: &BuildContext| {
@@ -61,7 +61,7 @@ fn never_again(built: &Arc<AtomicUsize>) -> HandlerFactory {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_hangs_while_it_is_built_anew_is_given_up_and_tried_again() {
+async fn a_handler_that_hangs_while_it_is_rebuilt_is_abandoned_and_retried() {
     let (builder, _dir) = builder();
     let built = Arc::default();
     let limit = Duration::from_secs(3);
@@ -76,10 +76,14 @@ async fn a_handler_that_hangs_while_it_is_built_anew_is_given_up_and_tried_again
     assert_eq!(status.last_error.as_deref(), Some("not built: no answer within 3s"));
     let begin = Instant::now();
     assert!(host.stop().await.is_clean());
-    assert_eq!(begin.elapsed(), Duration::ZERO, "the stop waited for the one that is being built");
+    assert_eq!(
+        begin.elapsed(),
+        Duration::ZERO,
+        "the stop waited for the instance that is being built"
+    );
 }
 
-/// What a receiver was told.
+/// The calls a receiver got.
 #[derive(Debug, PartialEq)]
 enum Told {
     Built,
@@ -89,7 +93,7 @@ enum Told {
     Stopping,
 }
 
-/// Tells what it is told, and panics over messages as often as it has to.
+/// Forwards its calls, and panics over messages as often as it has to.
 struct Fragile {
     told: mpsc::UnboundedSender<Told>,
     panics: Arc<Semaphore>,
@@ -162,13 +166,15 @@ impl Fixture {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_is_built_anew_is_told_who_is_active_before_anything_else() {
+async fn a_rebuilt_receiver_is_told_the_active_agents_before_anything_else() {
     let mut fixture = Fixture::start().await;
     let activity = fixture.host.handle().context("test").activity().clone();
     let mut active = Vec::new();
     for name in ["first", "second", "third", "left"] {
         activity.ping(&agent(name));
-        let Told::Active(told) = fixture.next().await else { panic!("not told") };
+        let Told::Active(told) = fixture.next().await else {
+            panic!("not told about active agents")
+        };
         active.extend(told);
     }
     activity.bye(&agent("left"));
@@ -179,7 +185,7 @@ async fn a_receiver_that_is_built_anew_is_told_who_is_active_before_anything_els
     fixture.gate.add_permits(1);
     fixture.send();
     assert_eq!(fixture.next().await, Told::Built);
-    // In batches, with the times at which they became so.
+    // In batches, with the times at which they became active.
     assert_eq!(fixture.next().await, Told::Active(active[..2].to_vec()));
     assert_eq!(fixture.next().await, Told::Active(active[2..].to_vec()));
     assert_eq!(fixture.next().await, Told::Messages(1));
@@ -187,7 +193,7 @@ async fn a_receiver_that_is_built_anew_is_told_who_is_active_before_anything_els
 }
 
 #[tokio::test(start_paused = true)]
-async fn changes_under_way_come_after_what_is_told_anew() {
+async fn changes_in_the_backlog_follow_the_active_agents() {
     let mut fixture = Fixture::start().await;
     let activity = fixture.host.handle().context("test").activity().clone();
     activity.ping(&agent("leaves"));
@@ -195,7 +201,7 @@ async fn changes_under_way_come_after_what_is_told_anew() {
     fixture.panics.add_permits(1);
     fixture.gate.add_permits(1);
     fixture.send();
-    // While the receiver is down.
+    // While the receiver is not running.
     while fixture.host.handle().status().plugins[0].phase != Phase::Restarting {
         tokio::task::yield_now().await;
     }
@@ -225,7 +231,7 @@ async fn a_receiver_that_is_busy_when_the_host_stops_is_told_afterwards() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         gate.add_permits(1);
     });
-    // Give the receiver the time to take the message in hand.
+    // Give the receiver time to take the message.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(fixture.host.stop().await.is_clean());
     open.await.unwrap();

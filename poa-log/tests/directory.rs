@@ -1,6 +1,6 @@
 //! The log in a real directory.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -4,7 +4,7 @@
 //! The storage here keeps what was synced, and of what was not an arbitrary part: a prefix, nothing, or torn sectors; names that
 //! were made may be gone, and names that were removed may be back. Any operation may fail.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -1,7 +1,7 @@
 //! What the host promises, seen from outside: whatever a receiver does, the others and the sender never notice, and
 //! nothing is silently gone.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 use std::pin::Pin;
 use std::sync::Arc;

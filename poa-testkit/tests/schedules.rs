@@ -1,6 +1,6 @@
 //! Random faults at random moments: every message is delivered at least once, in order per agent, or its loss is told.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 use std::collections::HashMap;
 use std::time::Duration;

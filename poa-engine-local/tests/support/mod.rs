@@ -1,7 +1,7 @@
-//! What the tests of the bus share: receivers that wait for permission, and messages with numbers.
+//! Helpers of the tests of the bus: receivers that wait for permission, and messages with numbers.
 
 #![allow(dead_code, reason = "no test uses all of it")]
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test that cannot continue should panic")]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use poa_core::{
 use poa_engine_local::{Log, LogConfig};
 use tokio::sync::{Semaphore, mpsc};
 
-/// Passes on the numbers it receives, one batch for each permit.
+/// Forwards the numbers it receives, one batch for each permit.
 pub struct Gated {
     permits: Arc<Semaphore>,
     numbers: mpsc::UnboundedSender<u64>,
@@ -53,7 +53,7 @@ pub fn draft_of(host: &HostHandle, data_type: &str, n: u64, padding: usize) -> D
     Draft::new(AgentId::new("agent").unwrap(), data_type, payload)
 }
 
-/// What lets the receivers of one name go on, and hears of what they got.
+/// Grants permits to the receivers of one name, and collects what they got.
 pub struct Gate {
     pub permits: Arc<Semaphore>,
     pub got: mpsc::UnboundedReceiver<u64>,

@@ -1,6 +1,6 @@
 //! The receiver as a host sees it, and the database as anybody else does.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 mod activity;
 mod any_object;

@@ -1,6 +1,6 @@
 //! The contracts tell who breaks them, and how: each of these plugins breaks one rule.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
 mod engines;
 mod handlers;
