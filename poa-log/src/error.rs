@@ -2,47 +2,47 @@ use std::io;
 
 use crate::Position;
 
-/// Why the log could not do what was asked.
+/// The reason why an operation of the log failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
-    /// The storage failed: no room, no permission, a fault of the disk.
+    /// The storage failed: no space, no permission, a fault of the disk.
     #[error("cannot {doing} `{file}`")]
     Io {
-        /// What was to be done.
+        /// The operation that failed.
         doing: &'static str,
-        /// The file it was to be done with.
+        /// The file that it concerned.
         file: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// A file was written by another version of this format.
+    /// A file was written with another version of the format.
     #[error(
         "`{file}` has format {found}, and this program knows format {known}; use the program that wrote it"
     )]
     UnknownFormat {
-        /// The file.
+        /// The name of the file.
         file: String,
-        /// The version it has.
+        /// The version of the file.
         found: u32,
-        /// The version known here.
+        /// The version that this program supports.
         known: u32,
     },
-    /// A file in the log's directory is no part of a log.
-    #[error("`{file}` is no segment of a log; move it away")]
+    /// A file in the log's directory is not part of a log.
+    #[error("`{file}` is not a segment of a log; move it away")]
     NotALog {
-        /// The file.
+        /// The name of the file.
         file: String,
     },
-    /// What stands at a position is not what was written there.
+    /// The bytes at a position are not those that were written there.
     #[error("the log is damaged at position {position}: {reason}")]
     Damaged {
-        /// Where the damage begins.
+        /// The position at which the damage begins.
         position: Position,
-        /// Where reading can go on, if anywhere.
+        /// The position at which reading can continue, if there is one.
         resume: Option<Position>,
-        /// What is wrong.
+        /// The kind of damage.
         reason: &'static str,
     },
 }

@@ -1,4 +1,4 @@
-//! The writing side.
+//! The writer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +8,16 @@ use crate::segment::{self, HEADER};
 use crate::storage::{Storage, WriteAt};
 use crate::{Group, LogError, Position, Reader};
 
-/// How a log is kept.
+/// The options of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// A segment that has this many bytes is followed by a new one. Space is given back a segment at a time.
+    /// The size of a segment, in bytes, after which a new one is created. Space is released one segment at a time.
     pub segment_bytes: u64,
-    /// By how much a segment is filled with zeros in advance, whenever its records have reached the end of its file.
+    /// The number of bytes by which a segment is filled with zeros in advance, whenever its records have reached the end of its file.
     ///
-    /// To sync bytes that overwrite others takes about half the time of syncing bytes that make a file longer, because the file system
-    /// has no change of its own to write down.
+    /// To sync bytes that overwrite others takes about half the time of syncing bytes that extend a file, because the file system does
+    /// not have to record a change of its own.
     pub fill_bytes: usize,
 }
 
@@ -28,14 +28,14 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The same with segments of this size.
+    /// The same options with segments of this size.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// The same with segments filled by this much in advance.
+    /// The same options with segments filled by this much in advance.
     #[must_use]
     pub fn fill_bytes(mut self, bytes: usize) -> Self {
         self.fill_bytes = bytes;
@@ -43,24 +43,23 @@ impl Options {
     }
 }
 
-/// An append-only log. There is one for each directory, and it has the one writer; readers are made by
-/// [`reader`](Self::reader).
+/// An append-only log. There is one per directory, with a single writer; readers are created by [`reader`](Self::reader).
 #[derive(Debug)]
 pub struct Log<S: Storage> {
     pub(crate) storage: Arc<S>,
     options: Options,
     pub(crate) shared: Arc<Shared>,
-    /// Where each segment begins, the oldest first.
+    /// The position at which each segment begins, the oldest first.
     pub(crate) segments: Vec<Position>,
-    /// The last segment, unless the next append has to begin a new one.
+    /// The last segment, unless the next append has to create a new one.
     pub(crate) current: Option<S::Writer>,
-    /// How long the last segment's file is, as far as it was filled in advance.
+    /// The length of the last segment's file, as far as it was filled in advance.
     filled: u64,
-    /// Whether a segment was removed whose name may still come back.
+    /// Whether a removed segment's name may still come back after a crash.
     removed: bool,
 }
 
-/// What readers see of the writer.
+/// The part of the writer that readers see.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     /// Everything before this position is durable.
@@ -73,7 +72,7 @@ impl Shared {
     }
 }
 
-/// Makes readers of one log. Cloning is cheap.
+/// Creates readers of one log. Cloning is cheap.
 #[derive(Debug)]
 pub struct Readers<S> {
     storage: Arc<S>,
@@ -87,18 +86,18 @@ impl<S> Clone for Readers<S> {
 }
 
 impl<S: Storage> Readers<S> {
-    /// A reader that begins at this position, or at the oldest record kept if that is later.
+    /// A reader that starts at this position, or at the oldest record kept if that is later.
     #[must_use]
     pub fn reader(&self, from: Position) -> Reader<S> {
         Reader::new(self.storage.clone(), self.shared.clone(), from)
     }
 }
 
-/// Fills the file from this offset on, and returns by how many bytes.
+/// Fills the file from this offset on, and returns the number of bytes added.
 fn fill(file: &mut impl WriteAt, offset: u64, bytes: usize) -> u64 {
     match file.write_at(&vec![0; bytes], offset) {
         Ok(()) => bytes as u64,
-        // A disk too full for that may still have room for records, and others need room, too.
+        // A disk that is too full for that may still have space for records, and other programs need space, too.
         Err(_) => {
             let _ = file.set_len(offset);
             0
@@ -107,10 +106,10 @@ fn fill(file: &mut impl WriteAt, offset: u64, bytes: usize) -> u64 {
 }
 
 impl<S: Storage> Log<S> {
-    /// Opens the log in this storage, or begins one. A torn tail is cut, damage before the last record is not; see [`Recovered`].
+    /// Opens the log in this storage, or creates one. A torn tail is cut, damage before the last record is not; see [`Recovered`].
     ///
     /// # Errors
-    /// When the storage fails, or holds something else than a log of this format.
+    /// When the storage fails, or holds anything other than a log of this format.
     pub fn open(storage: S, options: Options) -> Result<(Self, Recovered), LogError> {
         let storage = Arc::new(storage);
         let found = recovery::recover(&*storage)?;
@@ -132,8 +131,8 @@ impl<S: Storage> Log<S> {
     /// Returns the position of its first record.
     ///
     /// # Errors
-    /// When the storage fails. No reader will see any of the group then, and the log can be appended to again: once there is
-    /// room, for example.
+    /// When the storage fails. No reader will see any part of the group then, and the log can be appended to again: once there is
+    /// space, for example.
     pub fn append(&mut self, group: &Group) -> Result<Position, LogError> {
         let begin = self.end();
         let length = group.bytes().len() as u64;
@@ -154,7 +153,7 @@ impl<S: Storage> Log<S> {
         used > 0 && used + length > self.options.segment_bytes
     }
 
-    /// Begins a new segment at this position.
+    /// Creates a new segment at this position.
     fn rotate(&mut self, base: Position) -> Result<(), LogError> {
         let name = segment::name(base);
         self.finish_segment(base);
@@ -170,10 +169,10 @@ impl<S: Storage> Log<S> {
         Ok(())
     }
 
-    /// Gives back what was filled in advance of the last segment and will not be used.
+    /// Releases the part of the last segment that was filled in advance and will not be used.
     fn finish_segment(&mut self, end: Position) {
         if let (Some(mut file), Some(base)) = (self.current.take(), self.segments.last()) {
-            // Nothing is lost when it stays: readers stop where the next segment begins.
+            // No data is lost if it stays: readers stop where the next segment begins.
             let _ = file.set_len(HEADER + end.since(*base));
         }
     }
@@ -191,44 +190,44 @@ impl<S: Storage> Log<S> {
         file.sync().map_err(LogError::io("sync", &name))
     }
 
-    /// After a failed write nobody knows what stands behind `end`. It is cut, and the next group goes into a new segment,
-    /// because a file whose sync has failed once is not to be trusted again.
+    /// After a failed write it is unknown which bytes follow `end`. They are cut, and the next group goes into a new segment, because
+    /// a file whose sync has failed once cannot be trusted again.
     fn abandon_tail(&mut self, end: Position) {
         let base = self.segments.last().copied().unwrap_or_default();
         if let Some(mut file) = self.current.take() {
-            // If this fails too, the beginning of the next segment tells where this one ends.
+            // If this fails too, the beginning of the next segment marks the end of this one.
             let _ = file.set_len(HEADER + end.since(base));
         }
     }
 
-    /// Where the next record will stand. Everything before it is durable.
+    /// The position of the next record. Everything before it is durable.
     #[must_use]
     pub fn end(&self) -> Position {
         self.shared.end()
     }
 
-    /// Where the oldest record stands that is still kept.
+    /// The position of the oldest record that is still kept.
     #[must_use]
     pub fn begin(&self) -> Position {
         self.segments.first().copied().unwrap_or_else(|| self.end())
     }
 
-    /// A reader that begins at this position, or at the oldest record kept if that is later.
+    /// A reader that starts at this position, or at the oldest record kept if that is later.
     #[must_use]
     pub fn reader(&self, from: Position) -> Reader<S> {
         self.readers().reader(from)
     }
 
-    /// Makes readers where the log itself is out of reach.
+    /// Creates readers independently of the log itself.
     #[must_use]
     pub fn readers(&self) -> Readers<S> {
         Readers { storage: self.storage.clone(), shared: self.shared.clone() }
     }
 
-    /// Gives back the space of segments that lie wholly before this position. Returns the bytes given back.
+    /// Releases the space of segments that lie entirely before this position. Returns the number of bytes released.
     ///
     /// # Errors
-    /// When a file cannot be removed, or it cannot be known that it is gone for good. Those before it are.
+    /// When a file cannot be removed, or its removal cannot be made durable. Those before it are removed.
     pub fn discard_before(&mut self, position: Position) -> Result<u64, LogError> {
         let mut freed = 0;
         while let [first, second, ..] = self.segments[..] {
@@ -246,7 +245,7 @@ impl<S: Storage> Log<S> {
         Ok(freed)
     }
 
-    /// A segment must not come back after a power cut when a later one does not: nobody would know where it ends.
+    /// A segment must not reappear after a power cut when a later one does not: its end would be unknown.
     fn sync_removed(&mut self) -> Result<(), LogError> {
         if self.removed {
             let names = "the segments discarded";

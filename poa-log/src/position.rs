@@ -1,16 +1,17 @@
 use std::fmt;
 
-/// A place in the log: the number of bytes that all records before it take, since the log was made.
+/// A position in the log: the number of bytes that all records before it take, since the log was
+/// created.
 ///
-/// Positions only grow and are never used twice, also when old records are discarded.
+/// Positions only grow and are never reused, even when old records are discarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(u64);
 
 impl Position {
-    /// Where the very first record stands, or stood.
+    /// The position of the very first record.
     pub const START: Self = Self(0);
 
-    /// A position from its number, as [`get`](Self::get) gave it.
+    /// A position from its number, as returned by [`get`](Self::get).
     #[must_use]
     pub const fn new(position: u64) -> Self {
         Self(position)

@@ -1,4 +1,4 @@
-//! The reading side.
+//! Readers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::segment::{self, HEADER};
 use crate::storage::{ReadAt as _, Storage};
 use crate::{LogError, Position};
 
-/// How much is read from a file at once.
+/// The number of bytes read from a file at once.
 const CHUNK: usize = 256 << 10;
 
 /// Reads a log from a position on, at its own pace.
@@ -17,10 +17,10 @@ pub struct Reader<S: Storage> {
     storage: Arc<S>,
     shared: Arc<Shared>,
     next: Position,
-    /// The segment that is being read: where it begins, and where the next one does.
+    /// The segment that is being read: its position, and that of the next one.
     open: Option<Open<S>>,
     buffer: Vec<u8>,
-    /// Where the buffer's first byte stands.
+    /// The position of the buffer's first byte.
     buffered_from: Position,
 }
 
@@ -33,11 +33,11 @@ struct Open<S: Storage> {
 /// A record that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// Where it stands.
+    /// The position of the record.
     pub position: Position,
-    /// Where the next one stands.
+    /// The position of the next record.
     pub next: Position,
-    /// What was written.
+    /// The bytes that were written.
     pub payload: &'a [u8],
 }
 
@@ -46,24 +46,24 @@ impl<S: Storage> Reader<S> {
         Self { storage, shared, next: from, open: None, buffer: Vec::new(), buffered_from: from }
     }
 
-    /// Where the next record to read stands.
+    /// The position of the next record to read.
     #[must_use]
     pub fn position(&self) -> Position {
         self.next
     }
 
-    /// The next record; none at the end of what is durable. More may come later.
+    /// The next record; `None` at the end of what is durable. More may follow later.
     ///
     /// # Errors
-    /// When the storage fails, or the log is damaged; in the second case [`skip_to`](Self::skip_to) may go on behind the
-    /// damage.
+    /// When the storage fails, or the log is damaged; in the second case [`skip_to`](Self::skip_to) may continue after
+    /// the damage.
     #[allow(clippy::should_implement_trait, reason = "an iterator cannot lend its items")]
     pub fn next(&mut self) -> Result<Option<Entry<'_>>, LogError> {
         if self.next >= self.shared.end() {
             return Ok(None);
         }
         self.ensure_open()?;
-        // Opening may have jumped over what was discarded.
+        // Opening may have skipped discarded segments.
         if self.next >= self.shared.end() {
             return Ok(None);
         }
@@ -83,7 +83,7 @@ impl<S: Storage> Reader<S> {
         Ok(Some(Entry { position, next: self.next, payload }))
     }
 
-    /// Goes on at another position, which must be one that a record stands at.
+    /// Continues at another position, which must be the position of a record.
     pub fn skip_to(&mut self, position: Position) {
         self.next = position;
         self.open = None;
@@ -95,9 +95,10 @@ impl<S: Storage> Reader<S> {
         &self.buffer[self.next.since(self.buffered_from) as usize..]
     }
 
-    /// The error for what stands here: it tells where the next whole record is, in this segment or the one after it.
+    /// The error for damage at this position: it names the position of the next whole record, in this segment or the one
+    /// after it.
     fn damaged(&mut self, reason: &'static str) -> Result<LogError, LogError> {
-        // Damage is rare, so all that is left of the segment may be looked through at once.
+        // Damage is rare, so the whole rest of the segment may be searched at once.
         self.ensure_buffered(usize::MAX)?;
         let within = next_whole(self.unread()).map(|skip| self.next.plus(skip as u64));
         let resume = within.or_else(|| self.open.as_ref().and_then(|open| open.until));
@@ -106,10 +107,10 @@ impl<S: Storage> Reader<S> {
         Ok(LogError::Damaged { position: self.next, resume, reason })
     }
 
-    /// Opens the segment in which the next record stands.
+    /// Opens the segment that contains the next record.
     fn ensure_open(&mut self) -> Result<(), LogError> {
         let is_inside = |open: &Open<S>| open.until.is_none_or(|until| self.next < until);
-        // The last segment known may have got a successor since.
+        // The last known segment may have a successor by now.
         if self.open.as_ref().is_some_and(|open| is_inside(open) && open.until.is_some()) {
             return Ok(());
         }
@@ -126,7 +127,7 @@ impl<S: Storage> Reader<S> {
         let after = bases.partition_point(|base| *base <= self.next);
         let (base, until) = match after.checked_sub(1) {
             Some(inside) => (bases[inside], bases.get(after).copied()),
-            // The segment it stood in was discarded: go on with the oldest one kept.
+            // The segment of the next record was discarded: continue with the oldest one kept.
             None => {
                 let Some(oldest) = bases.first().copied() else {
                     let (position, reason) = (self.next, "its segment is gone");
@@ -147,7 +148,7 @@ impl<S: Storage> Reader<S> {
         Ok(())
     }
 
-    /// Reads on until this many bytes of the next record are in the buffer, or there are no more.
+    /// Reads until this many bytes of the next record are in the buffer, or there are no more.
     fn ensure_buffered(&mut self, length: usize) -> Result<(), LogError> {
         if self.unread().len() >= length {
             return Ok(());

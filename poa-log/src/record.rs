@@ -1,9 +1,9 @@
-//! How records stand in a file: length, checksum, payload.
+//! The encoding of records in a file: length, checksum, payload.
 
-/// Bytes before each payload: its length and a CRC-32 over length and payload, both little-endian.
+/// The number of bytes before each payload: its length and a CRC-32 over length and payload, both little-endian.
 pub(crate) const FRAME: usize = 8;
 
-/// Records that are written together, and become durable together.
+/// Records that are written together and become durable together.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     bytes: Vec<u8>,
@@ -17,9 +17,9 @@ impl Group {
         Self::default()
     }
 
-    /// Adds a record whose payload `write` appends to the buffer it is given, which may hold other records.
+    /// Adds a record whose payload `write` appends to the given buffer, which may hold other records.
     ///
-    /// Returns how many bytes after the group's first byte the record begins.
+    /// Returns the offset of the record from the group's first byte.
     ///
     /// # Panics
     /// When the payload has 4 GiB or more.
@@ -36,7 +36,7 @@ impl Group {
         start as u64
     }
 
-    /// The bytes the group takes in the log.
+    /// The number of bytes that the group takes in the log.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -63,7 +63,7 @@ impl Group {
     }
 }
 
-/// The length is part of it, so that a run of zeros is not an empty record.
+/// The checksum covers the length, so that a run of zeros is not an empty record.
 fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new_with_initial(0x706f_6121);
     hasher.update(&length);
@@ -71,14 +71,14 @@ fn checksum(length: [u8; 4], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// What stands at the beginning of some bytes.
+/// The result of parsing the beginning of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parsed<'a> {
     /// A whole record with this payload.
     Whole(&'a [u8]),
-    /// The bytes end before the record does; it takes this many in all, as far as can be told.
+    /// The bytes end before the record does; this many bytes are needed, as far as known.
     Short(usize),
-    /// No record.
+    /// Not a record.
     Bad,
 }
 
@@ -98,24 +98,25 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed<'_> {
     }
 }
 
-/// How many bytes a search for a record may check in vain: bytes that look like lengths can make it look at the same ones again and
-/// again.
+/// The number of bytes that a search for a record may check in vain: bytes that look like lengths can make it check the same ones
+/// repeatedly.
 const SEARCH: usize = 1 << 30;
 
-/// Where the next whole record begins behind bytes that are none; nowhere if no record follows.
+/// The offset of the next whole record after bytes that are not one; `None` if no record follows.
 ///
-/// Part of a payload may be taken for a record, but an agent that tries that says nothing it could not say anyway.
+/// A part of a payload may be mistaken for a record, but an agent that provokes this gains nothing: it could send the same content
+/// as a message.
 pub(crate) fn next_whole(bytes: &[u8]) -> Option<usize> {
     search(bytes, SEARCH)
 }
 
-/// A search over the limit ends at the end of the bytes, as if a record stood there: what was not looked at must not pass for
-/// nothing.
+/// A search that exceeds the limit ends at the end of the bytes, as if a record were there: bytes that were not searched must not
+/// count as empty.
 fn search(bytes: &[u8], limit: usize) -> Option<usize> {
     let (mut start, mut checked) = (1, 0);
     while let Some(frame) = bytes.get(start..start + FRAME) {
         if frame.iter().all(|byte| *byte == 0) {
-            // Room that was filled in advance; a frame may begin with its last zeros.
+            // Space that was filled in advance; a frame may begin with its last zeros.
             let zeros = bytes[start..].iter().position(|byte| *byte != 0)?;
             start += zeros - FRAME + 1;
             continue;
@@ -142,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_record_is_found_behind_anything() {
+    fn the_next_record_is_found_after_any_damage() {
         let mut group = Group::new();
         group.push(|bytes| bytes.extend_from_slice(b"payload"));
         let garbage: [&[u8]; 6] = [b"x", &[0; 7], &[0; 8], &[0; 9], &[0; 100], &[7, 0, 0, 0, 1, 0]];
@@ -156,13 +157,13 @@ mod tests {
 
     #[test]
     fn a_search_that_takes_too_long_finds_the_end() {
-        // Each fourth byte begins the length of a record of 16 MiB.
+        // Every fourth byte begins the length of a record of 16 MiB.
         let bytes = [0, 0, 0, 1].repeat(8 << 20);
         assert_eq!(search(&bytes, 20 << 20), Some(bytes.len()));
     }
 
     #[test]
-    fn what_was_pushed_is_parsed() {
+    fn pushed_records_are_parsed() {
         let mut group = Group::new();
         assert_eq!(group.push(|bytes| bytes.extend_from_slice(b"one")), 0);
         assert_eq!(group.push(|_| {}), 11);
@@ -172,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_no_record() {
+    fn zeros_are_not_a_record() {
         assert_eq!(parse(&[0; 64]), Parsed::Bad);
     }
 
     #[test]
-    fn every_flipped_bit_is_noticed() {
+    fn every_flipped_bit_is_detected() {
         let mut group = Group::new();
         group.push(|bytes| bytes.extend_from_slice(b"payload"));
         for bit in 0..group.bytes().len() * 8 {

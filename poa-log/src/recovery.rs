@@ -1,23 +1,24 @@
-//! Opening a log that may have been cut off at any moment.
+//! Opens a log that may have been cut off at any moment.
 
 use crate::record::next_whole;
 use crate::segment::{self, HEADER, Header};
 use crate::storage::{ReadAt, Storage, WriteAt};
 use crate::{LogError, Position};
 
-/// What was found when a log was opened.
+/// The state of a log when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Recovered {
-    /// Bytes behind the last whole record, which were cut: what was being written when the power went. Never acknowledged. Zeros
-    /// at the end do not count, because segments are filled with them in advance.
+    /// Bytes after the last whole record, which were cut: they were being written when the power was cut, and were never
+    /// acknowledged. Zeros at the end do not count, because segments are filled with them in advance.
     pub torn_bytes: u64,
-    /// The file these bytes were kept in; none if there was no room for them.
+    /// The file that keeps these bytes; `None` if there was no space for them.
     pub kept_in: Option<String>,
-    /// Bytes that are no record and have whole records behind them. Nothing was cut there: readers pass over them and tell.
+    /// Bytes that are not a record and are followed by whole records. They were not cut: readers skip them and report it.
     ///
-    /// The disk has lost what it had, or a group was being written when the power went, and its end reached the disk before its
-    /// beginning. The records behind are given to readers in both cases, although in the second they were not acknowledged.
+    /// Either the disk has lost data, or a group was being written when the power was cut, and its end reached the disk before
+    /// its beginning. The records that follow are given to readers in both cases, although in the second they were not
+    /// acknowledged.
     pub damaged_bytes: u64,
 }
 
@@ -43,14 +44,14 @@ pub(crate) fn recover<S: Storage>(storage: &S) -> Result<Found<S::Writer>, LogEr
     let bytes = read_all(storage, last)?;
     match segment::check_header(&segment::name(last), last, &bytes)? {
         Header::Fine => recover_tail(storage, segments, last, &bytes),
-        // There are records, so it was finished once.
+        // It has records, so it was completed once.
         Header::Unfinished if bytes.iter().skip(HEADER as usize).any(|byte| *byte != 0) => {
             recover_tail(storage, segments, last, &bytes)
         }
         // Nothing was ever written to it, so its position is the end.
         Header::Unfinished => {
-            // Its name tells where the one before it ends, which may have more behind that, and it may itself have had more: of a
-            // group that failed.
+            // Its name marks the end of the segment before it, which may have more bytes after that, and it may itself have had
+            // more: of a group that failed.
             let name = segment::name(last);
             let mut file = storage.write(&name).map_err(LogError::io("open", &name))?;
             make_durable(storage, &mut file, &name)?;
@@ -79,7 +80,7 @@ fn read_all<S: Storage>(storage: &S, base: Position) -> Result<Vec<u8>, LogError
     Ok(bytes)
 }
 
-/// Finds the end of the last segment, and cuts it there; if there is damage before that, a new segment is begun instead.
+/// Finds the end of the last segment, and cuts it there; if there is damage before that, a new segment is created instead.
 fn recover_tail<S: Storage>(
     storage: &S,
     segments: Vec<Position>,
@@ -93,14 +94,14 @@ fn recover_tail<S: Storage>(
     let mut file = storage.write(&name).map_err(LogError::io("open", &name))?;
     if damaged_bytes > 0 {
         make_durable(storage, &mut file, &name)?;
-        // The file stays as it is, for whoever looks into it; where the next segment begins tells where it ends.
+        // The file stays unchanged, for inspection; the beginning of the next segment marks its end.
         let report = Recovered { damaged_bytes, ..Recovered::default() };
         return Ok(Found { segments, end, current: None, report });
     }
     let torn = without_trailing_zeros(&records[whole..]);
     let kept_in = keep(storage, end, torn);
     if records.len() > whole {
-        // Behind the end there must be nothing that could be taken for a record after the next crash.
+        // After the end there must be nothing that could be mistaken for a record after the next crash.
         file.set_len(HEADER + whole as u64).map_err(LogError::io("cut", &name))?;
     }
     make_durable(storage, &mut file, &name)?;
@@ -108,13 +109,13 @@ fn recover_tail<S: Storage>(
     Ok(Found { segments, end, current: Some(file), report })
 }
 
-/// What was found, the name included, may only have been in the page cache; from now on it counts as durable.
+/// The data that was found, including the name, may only have been in the page cache; from now on it counts as durable.
 fn make_durable<S: Storage>(storage: &S, file: &mut S::Writer, name: &str) -> Result<(), LogError> {
     file.sync().map_err(LogError::io("sync", name))?;
     storage.sync_names().map_err(LogError::io("sync the directory of", name))
 }
 
-/// Where the last whole record ends, and how many bytes before that are no records.
+/// The end of the last whole record, and the number of bytes before it that are not records.
 fn extent(records: &[u8]) -> (usize, u64) {
     let (mut end, mut damaged) = (segment::whole_records(records), 0);
     while let Some(skip) = next_whole(&records[end..]) {
@@ -130,7 +131,7 @@ fn without_trailing_zeros(bytes: &[u8]) -> &[u8] {
     &bytes[..end]
 }
 
-/// Keeps what is cut, so that it can be looked into. A full disk must not keep the log from opening, so this may fail.
+/// Keeps the bytes that are cut, for inspection. This may fail: a full disk must not prevent opening the log.
 fn keep<S: Storage>(storage: &S, end: Position, torn: &[u8]) -> Option<String> {
     if torn.is_empty() {
         return None;
@@ -140,7 +141,7 @@ fn keep<S: Storage>(storage: &S, end: Position, torn: &[u8]) -> Option<String> {
     if file.write_at(torn, 0).and_then(|()| file.sync()).is_ok() {
         return Some(name);
     }
-    // A part of it would only take room.
+    // A part of them would only take space.
     let _ = storage.remove(&name);
     None
 }

@@ -1,4 +1,4 @@
-//! Segment files: their names and what stands at their beginning.
+//! Segment files: their names and headers.
 
 use crate::record::{FRAME, Parsed, parse};
 use crate::{LogError, Position};
@@ -10,12 +10,12 @@ const MAGIC: [u8; 4] = *b"poal";
 const VERSION: u32 = 1;
 const SUFFIX: &str = ".log";
 
-/// The name of the segment that begins at this position. Names sort as positions do.
+/// The name of the segment at this position. Names sort as positions do.
 pub(crate) fn name(base: Position) -> String {
     format!("{:020}{SUFFIX}", base.get())
 }
 
-/// The position at which the segment of this name begins; none if it is no such name.
+/// The position of the segment with this name; `None` if it is not a segment's name.
 pub(crate) fn base(name: &str) -> Option<Position> {
     let digits = name.strip_suffix(SUFFIX).filter(|digits| digits.len() == 20)?;
     digits.parse().ok().map(Position::new)
@@ -29,10 +29,10 @@ pub(crate) fn header(base: Position) -> [u8; HEADER as usize] {
     header
 }
 
-/// What the beginning of a segment says.
+/// The content of a segment's header.
 pub(crate) enum Header {
     Fine,
-    /// It was being made when the power went.
+    /// It was being created when the power was cut.
     Unfinished,
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn check_header(file: &str, base: Position, bytes: &[u8]) -> Result<H
     Err(LogError::NotALog { file: file.to_owned() })
 }
 
-/// How many of these bytes are whole records, from the first on.
+/// The length of the whole records at the beginning of these bytes.
 pub(crate) fn whole_records(bytes: &[u8]) -> usize {
     let mut whole = 0;
     while let Parsed::Whole(payload) = parse(&bytes[whole..]) {

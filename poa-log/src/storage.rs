@@ -1,4 +1,4 @@
-//! Where the log keeps its files. A trait, so that tests can cut the power.
+//! The storage of the log's files. A trait, so that tests can simulate power cuts.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,11 +18,11 @@ pub trait Storage: Send + Sync + 'static {
     /// When the directory cannot be read.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Makes an empty file, in place of one of the same name. The name need not survive a crash before
+    /// Creates an empty file, replacing one of the same name. The name need not survive a crash before
     /// [`sync_names`](Self::sync_names).
     ///
     /// # Errors
-    /// When the file cannot be made.
+    /// When the file cannot be created.
     fn create(&self, name: &str) -> io::Result<Self::Writer>;
 
     /// Opens a file to write to it.
@@ -43,37 +43,37 @@ pub trait Storage: Send + Sync + 'static {
     /// When the file cannot be removed.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes the names of files durable: those made and those removed.
+    /// Makes the names of files durable: those created and those removed.
     ///
     /// # Errors
-    /// When it cannot be known that they are.
+    /// When the names may not be durable.
     fn sync_names(&self) -> io::Result<()>;
 }
 
-/// A file that is written.
+/// A file open for writing.
 pub trait WriteAt: Send + 'static {
-    /// Writes all bytes from this offset on.
+    /// Writes all bytes at this offset.
     ///
     /// # Errors
     /// When not all bytes were written; some may have been.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes what was written durable.
+    /// Makes the written bytes durable.
     ///
     /// # Errors
-    /// When it cannot be known that it is.
+    /// When the bytes may not be durable.
     fn sync(&mut self) -> io::Result<()>;
 
-    /// Cuts the file.
+    /// Truncates the file.
     ///
     /// # Errors
-    /// When the file has not this length afterwards.
+    /// When the file does not have this length afterwards.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 }
 
-/// A file that is read.
+/// A file open for reading.
 pub trait ReadAt: Send + 'static {
-    /// Reads into the buffer from this offset on; fewer bytes only at the end of the file.
+    /// Reads into the buffer from this offset; fewer bytes only at the end of the file.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -82,27 +82,27 @@ pub trait ReadAt: Send + 'static {
     /// The length of the file.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the length cannot be determined.
     fn len(&self) -> io::Result<u64>;
 
     /// True when the file is empty.
     ///
     /// # Errors
-    /// When it cannot be told.
+    /// When the length cannot be determined.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
     }
 }
 
-/// A directory of the file system. Its files are for their owner alone.
+/// A directory of the file system. Only its owner can access its files.
 #[derive(Clone, Debug)]
 pub struct Directory(PathBuf);
 
 impl Directory {
-    /// Opens a directory, and makes it if it is not there.
+    /// Opens a directory, and creates it if it is missing.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         make_dir(&path)?;
@@ -116,10 +116,11 @@ impl Directory {
     }
 }
 
-/// Makes a directory for its owner alone, if it is not there, and those above it. It survives a power cut.
+/// Creates a directory, and its parents, that only its owner can access, if it is missing. It survives a
+/// power cut.
 ///
 /// # Errors
-/// When it cannot be made, or it cannot be known that it would survive.
+/// When it cannot be created, or may not survive a power cut.
 pub fn make_dir(path: &Path) -> io::Result<()> {
     let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists());
     let made: Vec<_> = std::iter::once(path).chain(missing).collect();
@@ -127,7 +128,7 @@ pub fn make_dir(path: &Path) -> io::Result<()> {
     builder.recursive(true);
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)?;
-    // The name of each stands in the one above it, which may be closed to those who may only pass through.
+    // The name of each is in its parent, whose permissions may only allow traversal.
     made.into_iter().filter_map(Path::parent).try_for_each(|above| match sync_dir(above) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         synced => synced,

@@ -34,7 +34,7 @@ fn segments(path: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_was_appended_is_there_after_reopening_and_only_its_owner_reads_it() {
+fn appended_records_survive_reopening_and_only_their_owner_can_read_them() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let (mut log, _) = open(&path).unwrap();
@@ -49,7 +49,7 @@ fn what_was_appended_is_there_after_reopening_and_only_its_owner_reads_it() {
 }
 
 #[test]
-fn a_torn_tail_is_cut_told_and_kept() {
+fn a_torn_tail_is_cut_reported_and_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path()).unwrap();
     log.append(&group("whole")).unwrap();
@@ -57,7 +57,7 @@ fn a_torn_tail_is_cut_told_and_kept() {
     log.append(&group("torn")).unwrap();
     drop(log);
     let file = fs::File::options().write(true).open(&segments(dir.path())[0]).unwrap();
-    // The last byte of the second record: behind the header, both frames and the texts.
+    // The last byte of the second record: after the header, both frames and the texts.
     std::os::unix::fs::FileExt::write_all_at(&file, b"?", 16 + end.get() + 8 + 3).unwrap();
     let (mut log, recovered) = open(dir.path()).unwrap();
     assert_eq!(recovered.torn_bytes, 8 + 4);
@@ -68,7 +68,7 @@ fn a_torn_tail_is_cut_told_and_kept() {
 }
 
 #[test]
-fn another_format_is_refused_and_left_as_it_was() {
+fn another_format_is_refused_and_left_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path()).unwrap();
     log.append(&group("one")).unwrap();
@@ -87,7 +87,7 @@ fn another_format_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn space_is_given_back_a_segment_at_a_time() {
+fn space_is_released_a_segment_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path()).unwrap();
     for n in 0..10 {
@@ -100,7 +100,7 @@ fn space_is_given_back_a_segment_at_a_time() {
 }
 
 #[test]
-fn damage_in_an_older_segment_is_told_and_can_be_passed() {
+fn damage_in_an_older_segment_is_reported_and_can_be_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path()).unwrap();
     for n in 0..4 {
@@ -110,7 +110,7 @@ fn damage_in_an_older_segment_is_told_and_can_be_passed() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"?", 100).unwrap();
     let mut reader = log.reader(Position::START);
     let Err(LogError::Damaged { position, resume: Some(resume), .. }) = reader.next() else {
-        panic!("not noticed")
+        panic!("the damage was not detected")
     };
     assert_eq!(position, Position::START);
     reader.skip_to(resume);
@@ -120,7 +120,7 @@ fn damage_in_an_older_segment_is_told_and_can_be_passed() {
 }
 
 #[test]
-fn damage_before_the_last_record_is_told_and_nothing_behind_it_is_cut() {
+fn damage_before_the_last_record_is_reported_and_nothing_after_it_is_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = open(dir.path()).unwrap();
     let first = group("first");
@@ -132,14 +132,14 @@ fn damage_before_the_last_record_is_told_and_nothing_behind_it_is_cut() {
     let file = fs::File::options().write(true).open(segment).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, b"?", 16 + first.bytes().len() as u64).unwrap();
     let damaged = fs::read(segment).unwrap();
-    // Again and again, also before anything new is written.
+    // Every time, even before anything new is written.
     for _ in 0..2 {
         let (log, recovered) = open(dir.path()).unwrap();
         assert_eq!((recovered.damaged_bytes, recovered.torn_bytes), (8 + 6, 0));
         let mut reader = log.reader(Position::START);
         assert_eq!(reader.next().unwrap().unwrap().payload, b"first");
         let Err(LogError::Damaged { resume: Some(resume), .. }) = reader.next() else {
-            panic!("not noticed")
+            panic!("the damage was not detected")
         };
         reader.skip_to(resume);
         assert_eq!(reader.next().unwrap().unwrap().payload, b"third");
@@ -149,14 +149,14 @@ fn damage_before_the_last_record_is_told_and_nothing_behind_it_is_cut() {
     log.append(&group("fourth")).unwrap();
     drop(log);
     let (log, recovered) = open(dir.path()).unwrap();
-    assert_eq!(recovered, poa_log::Recovered::default(), "told once");
+    assert_eq!(recovered, poa_log::Recovered::default(), "reported once");
     let mut reader = log.reader(Position::START);
     reader.next().unwrap();
     let Err(LogError::Damaged { resume: Some(resume), .. }) = reader.next() else {
-        panic!("not noticed")
+        panic!("the damage was not detected")
     };
     reader.skip_to(resume);
     let texts = [0, 1].map(|_| reader.next().unwrap().unwrap().payload.to_vec());
     assert_eq!(texts, [b"third".to_vec(), b"fourth".to_vec()]);
-    assert_eq!(fs::read(segment).unwrap(), damaged, "kept as it was");
+    assert_eq!(fs::read(segment).unwrap(), damaged, "kept unchanged");
 }

@@ -1,8 +1,8 @@
-//! The power goes at any moment, also in the middle of an append, a discard or a recovery. What was acknowledged stays, and nothing
-//! else appears, but for parts of what was being written.
+//! The power is cut at any moment, even during an append, a discard or a recovery. Acknowledged records stay, and nothing else
+//! appears, except parts of the group that was being written.
 //!
-//! The storage here keeps what was synced, and of what was not an arbitrary part: a prefix, nothing, or torn sectors; names that
-//! were made may be gone, and names that were removed may be back. Any operation may fail.
+//! The storage here keeps what was synced, and an arbitrary part of what was not: a prefix, nothing, or torn sectors; names that
+//! were created may be missing, and names that were removed may be back. Any operation may fail.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
@@ -14,22 +14,22 @@ use poa_log::storage::{ReadAt, Storage, WriteAt};
 use poa_log::{Group, Log, LogError, Options, Position};
 use proptest::prelude::*;
 
-/// A disk whose power can be cut, and which can fail.
+/// A simulated disk whose power can be cut, and which can fail.
 #[derive(Clone, Default)]
 struct Disk(Arc<Mutex<State>>);
 
 #[derive(Clone, Default)]
 struct State {
     files: BTreeMap<String, Contents>,
-    /// Names that a crash cannot take away.
+    /// Names that survive a crash.
     durable_names: BTreeSet<String>,
-    /// Files that were removed, and that a crash may bring back.
+    /// Removed files, which a crash may bring back.
     removed: BTreeMap<String, Contents>,
-    /// Bytes that still fit.
+    /// The number of bytes that still fit.
     room: Option<usize>,
-    /// What fails the next time it is tried.
+    /// The operation that fails the next time it is tried.
     fails: Option<Operation>,
-    /// How many operations there still are before the power goes.
+    /// The number of operations left before the power is cut.
     fuse: Option<usize>,
 }
 
@@ -44,7 +44,7 @@ enum Operation {
 }
 
 impl State {
-    /// Fails if this operation is to fail, or if there is no power any more.
+    /// Fails if this operation is set to fail, or if the power is off.
     fn begin(&mut self, operation: Operation) -> io::Result<()> {
         match &mut self.fuse {
             Some(0) => return Err(io::Error::other("the power is gone")),
@@ -63,7 +63,7 @@ impl State {
 struct Contents {
     bytes: Vec<u8>,
     synced: Vec<u8>,
-    /// What was done to the file since it was synced.
+    /// The changes to the file since it was synced.
     unsynced: Vec<Change>,
 }
 
@@ -73,7 +73,7 @@ enum Change {
     Cut(usize),
 }
 
-/// Writes these bytes; what lies between the end and their beginning is zeros.
+/// Writes these bytes; the space between the end and their beginning is filled with zeros.
 fn write_at(contents: &mut Vec<u8>, bytes: &[u8], offset: usize) {
     let end = offset + bytes.len();
     if contents.len() < end {
@@ -102,7 +102,7 @@ impl Disk {
         Ok(Handle { disk: self.clone(), name: name.to_owned() })
     }
 
-    /// What is left after the power went: `luck` decides how much of what was not synced reached the disk.
+    /// The state after a power cut: `luck` decides how much of what was not synced reached the disk.
     fn cut_power(&self, luck: &[u8]) -> Disk {
         let state = self.0.lock().unwrap();
         let mut luck = luck.iter().copied().cycle();
@@ -121,7 +121,7 @@ impl Disk {
     }
 }
 
-/// What was synced, and of what was done since then any part: sectors in any order, some or none.
+/// The synced content, and any part of the changes since: sectors in any order, some or none.
 fn survivor(contents: &Contents, luck: &mut impl Iterator<Item = u8>) -> Vec<u8> {
     const SECTOR: usize = 16;
     let mut left = contents.synced.clone();
@@ -193,7 +193,7 @@ impl WriteAt for Handle {
         state.begin(Operation::Write)?;
         let offset = offset as usize;
         let contents = state.files.get(&self.name).ok_or(io::ErrorKind::NotFound)?;
-        // Only what makes the file longer needs room.
+        // Only bytes that extend the file need space.
         let longer = (offset + bytes.len()).saturating_sub(contents.bytes.len());
         let fits = bytes.len() - longer.saturating_sub(state.room.unwrap_or(longer));
         if let Some(room) = &mut state.room {
@@ -283,10 +283,10 @@ enum Action {
     Full {
         room: usize,
     },
-    /// An append in which an operation fails.
+    /// An append during which an operation fails.
     Fails(Operation),
     CutPower(Vec<u8>),
-    /// The power goes after so many operations of an append, a discard or a recovery.
+    /// The power is cut after this many operations of an append, a discard or a recovery.
     CutWithin {
         what: Within,
         after: usize,
@@ -332,12 +332,12 @@ fn luck() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 1..20)
 }
 
-/// What may stand in the log: everything acknowledged, then parts of at most one group that was not.
+/// The expected content of the log: everything acknowledged, then parts of at most one group that was not.
 #[derive(Default)]
 struct Model {
     acknowledged: Vec<u32>,
     next: u32,
-    /// The numbers of each append that failed since the last one that did not.
+    /// The numbers of each append that failed since the last success.
     in_doubt: Vec<Vec<u32>>,
     discarded: usize,
 }
@@ -355,14 +355,14 @@ impl Model {
             self.in_doubt.push(range.collect());
             return Err(error);
         }
-        // What failed before was cut by now, or stands where nobody reads, and cannot come back.
+        // What failed before has been cut by now, or is where no reader looks, and cannot come back.
         self.in_doubt.clear();
         self.acknowledged.extend(range);
         Ok(())
     }
 
     fn discard(&mut self, log: &mut Log<Disk>) {
-        // What could not be discarded is still there, which is no harm.
+        // Records that could not be discarded are still there, which is harmless.
         let _ = log.discard_before(log.end());
         self.discarded = self.acknowledged.len();
     }
@@ -375,7 +375,7 @@ impl Model {
         assert!(self.acknowledged[..self.discarded].ends_with(older), "found {found:?}");
     }
 
-    /// After a crash parts of one group that was in doubt may have become part of the log.
+    /// After a crash, parts of one unacknowledged group may have become part of the log.
     fn settle(&mut self, log: &Log<Disk>) {
         let found = numbers(log, Position::START);
         let doubted = |number: &u32| self.in_doubt.iter().any(|group| group.contains(number));
@@ -388,7 +388,7 @@ impl Model {
     }
 }
 
-/// Does all of this, and checks what is in the log after each.
+/// Performs all of these actions, and checks the content of the log after each.
 fn run(actions: Vec<Action>) {
     let mut disk = Disk::default();
     let mut model = Model::default();
@@ -441,7 +441,8 @@ fn run(actions: Vec<Action>) {
     }
 }
 
-/// Neither behind a segment that was being made, whose name tells where the one before it ends, nor in one that was made anew.
+/// Neither after a segment that was being created, whose name marks the end of the one before it, nor in one that was created
+/// again.
 #[test]
 fn a_group_that_failed_does_not_come_back_after_a_restart() {
     let failed = [
@@ -452,7 +453,7 @@ fn a_group_that_failed_does_not_come_back_after_a_restart() {
         let mut actions = vec![Action::Append { records: 1, padding }];
         actions.extend(failed);
         actions.push(Action::Reopen);
-        // The least luck: what was written reached the disk, what was cut did not, and names are gone.
+        // The worst case: the writes reached the disk, the truncations did not, and names are missing.
         for luck in [vec![85, 0, 0, 0, 128, 215, 0, 0, 0, 0, 0], vec![128, 143, 0, 0, 0, 0]] {
             let mut actions = actions.clone();
             actions.push(Action::CutPower(luck));
@@ -465,13 +466,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
     #[test]
-    fn acknowledged_is_kept_whatever_happens(actions in prop::collection::vec(action(), 1..40)) {
+    fn acknowledged_records_survive_any_sequence_of_faults(actions in prop::collection::vec(action(), 1..40)) {
         run(actions);
     }
 
-    /// A disk that forgets what it had: one byte that changed takes one record, and neither those behind it nor what comes later.
+    /// A disk with corrupted data: one changed byte costs one record, and neither those after it nor later ones.
     #[test]
-    fn a_byte_that_changed_takes_one_record(
+    fn a_changed_byte_costs_one_record(
         appends in prop::collection::vec((1..5_u32, 0..60_usize), 1..12),
         at in any::<prop::sample::Index>(),
         flip in 1..=255_u8,
@@ -494,7 +495,7 @@ proptest! {
             model.acknowledged.iter().copied().filter(|number| !found.contains(number)).collect();
         prop_assert!(found.is_sorted(), "{found:?}");
         prop_assert_eq!(missing.len(), 1, "{:?}", missing);
-        // Only the last record can be taken for what was being written.
+        // Only the last record can be mistaken for a torn write.
         let was_last = missing.last() == model.acknowledged.last();
         prop_assert_eq!(recovered.damaged_bytes > 0, !was_last, "{:?}", recovered);
         prop_assert_eq!(recovered.torn_bytes > 0, was_last, "{:?}", recovered);
