@@ -1,4 +1,4 @@
-//! Taking in connections, as many as there may be.
+//! Accepts connections, up to the limit.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,10 +16,10 @@ use crate::pool::Pool;
 /// How long to wait for a file descriptor, or for a connection that was asked to end.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often it is said that there are too many connections, at most.
+/// The minimum interval between warnings about too many connections.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Accepts connections within a bound.
+/// Accepts connections within a limit.
 pub(crate) struct Acceptor {
     name: Arc<str>,
     listener: Listening,
@@ -38,8 +38,8 @@ impl Acceptor {
         Self { name, listener, places, metrics, said: None }
     }
 
-    /// The next connection and its slot. While there is none, the pool is kept in order. Not cancel safe: a connection that
-    /// waits for a slot is lost.
+    /// The next connection and its slot. Maintains the pool while there is none. Not cancel safe: a connection that waits
+    /// for a slot is lost.
     pub(crate) async fn next(&mut self, pool: &mut Pool) -> (TcpStream, SocketAddr, Slot) {
         loop {
             tokio::select! {
@@ -58,13 +58,13 @@ impl Acceptor {
             if let Some(slot) = self.places.take(&self.metrics.open) {
                 return slot;
             }
-            self.say("all connections are in use; raise `max_connections` or the limit of open files if this goes on");
+            self.say("all connections are in use; raise `max_connections` or the limit of open files if this persists");
             self.make_room(pool);
             let _ = tokio::time::timeout(PAUSE, pool.ended()).await;
         }
     }
 
-    /// An error concerns one connection, or the whole process, but never the listener.
+    /// An accept error concerns one connection, or the whole process, but never the listener.
     async fn pause(&mut self, error: io::Error, pool: &mut Pool) {
         use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
         if matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted) {

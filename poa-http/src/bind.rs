@@ -6,7 +6,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{Listen, descriptors};
 
-/// Connections the system takes in while the accepting task is busy.
+/// The number of connections that the system queues while the accepting task is busy.
 const PENDING: u32 = 1024;
 
 /// Listens on an address.
@@ -16,14 +16,15 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     #[cfg(unix)]
     if addr.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
-        // All addresses are those of IPv4 as well. Where the system cannot do that, it serves IPv6 alone.
+        // The unspecified address covers IPv4 as well. If the system does not support that, it serves
+        // IPv6 only.
         let _ = rustix::net::sockopt::set_ipv6_v6only(&socket, false);
     }
     socket.bind(addr)?;
     socket.listen(PENDING)
 }
 
-/// Listens on the first address that this machine has.
+/// Listens on the first of the addresses that this machine has.
 pub(crate) fn first_of<T>(
     listen: &Listen,
     mut bind: impl FnMut(SocketAddr) -> io::Result<T>,
@@ -41,7 +42,7 @@ pub(crate) fn first_of<T>(
     Err(refused(listen, missing.unwrap_or_else(none)))
 }
 
-/// Whether the machine has no such address, or nothing of its family.
+/// Whether the machine does not have this address, or does not support its family.
 fn is_not_there(error: &io::Error) -> bool {
     let no_family = matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::Unsupported);
     #[cfg(unix)]
@@ -58,7 +59,7 @@ fn unknown(listen: &Listen, error: io::Error) -> BuildError {
     BuildError::failed(text).with_source(error)
 }
 
-/// Why an address cannot be listened on, for people.
+/// A readable error for an address that cannot be listened on.
 fn refused(listen: &Listen, error: io::Error) -> BuildError {
     let (cause, cure) = explain(&error);
     if cause.is_empty() {
@@ -68,7 +69,7 @@ fn refused(listen: &Listen, error: io::Error) -> BuildError {
     }
 }
 
-/// Cause and cure; no cause when the system's own words must do.
+/// Cause and cure; no cause if the system's error text is the best description.
 fn explain(error: &io::Error) -> (&'static str, &'static str) {
     match error.kind() {
         ErrorKind::AddrInUse => (
@@ -87,7 +88,7 @@ fn explain(error: &io::Error) -> (&'static str, &'static str) {
     }
 }
 
-/// Warns when fewer connections can be had than are configured.
+/// Warns if the limit of open files allows fewer connections than are configured.
 pub(crate) fn warn_of_few_files(handler: &str, max_connections: usize, allowed: usize) {
     if allowed < max_connections {
         let limit = descriptors::limit().unwrap_or(usize::MAX);

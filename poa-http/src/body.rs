@@ -10,25 +10,25 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use crate::state::Conn;
 
-/// An unread rest of a body that is read and discarded to keep the connection.
+/// The size of an unread rest of a body that is read and discarded to keep the connection.
 const LITTLE: u64 = 4 << 10;
 
 /// The body of a request, within the [`Limits`](crate::Limits) of its listener.
 ///
-/// Reading it, with [`read`](Self::read) or as a [`hyper::body::Body`], fails as soon as it is too large or takes too long. A `Content-Length` over the limit is an error before anything is read; a client that sent
-/// `Expect: 100-continue` is told to go on when the body is first asked for.
+/// Reading it, with [`read`](Self::read) or as a [`hyper::body::Body`], fails as soon as it is too large or takes too long. A `Content-Length` over
+/// the limit is an error before anything is read; a client that sent `Expect: 100-continue` receives the 100 response when the body is first polled.
 ///
-/// Dropping a body before its end is fine at any time. The answer still reaches a client that is busy sending: the
-/// connection is closed after it, in a way that does not destroy it.
+/// Dropping a body before its end is always allowed. The response still reaches a client that is busy sending: the connection is closed after it,
+/// without a reset that would destroy it.
 pub struct Body {
-    /// Absent only while it is dropped.
+    /// Absent only during the drop.
     incoming: Option<Incoming>,
     conn: Arc<Conn>,
     received: u64,
     ended: bool,
 }
 
-/// Why a body could not be read.
+/// The reason why a body could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
@@ -49,7 +49,7 @@ pub enum BodyError {
         "too much is being received from you at once; wait for earlier requests to be answered"
     )]
     OverShare,
-    /// The body is not what its `Content-Encoding` says.
+    /// The content of the body does not match its `Content-Encoding`.
     #[error("the body is not valid gzip")]
     Encoding(#[source] std::io::Error),
     /// The connection ended in the middle of the body, or its chunks are malformed.
@@ -58,7 +58,7 @@ pub enum BodyError {
 }
 
 impl BodyError {
-    /// The status that tells a client: 413, 408, 429, 503 or 400.
+    /// The status of the response to the client: 413, 408, 429, 503 or 400.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
@@ -77,13 +77,13 @@ impl Body {
         Self { incoming: Some(incoming), conn, received: 0, ended: false }
     }
 
-    /// Who sends it.
+    /// The address of the client.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
         self.conn.peer
     }
 
-    /// What becomes of the connection once its request for an upgrade is answered.
+    /// Sets the session that follows once the upgrade is answered.
     #[cfg(feature = "websocket")]
     pub(crate) fn follow_with(&self, following: crate::state::Following) {
         self.conn.follow_with(following);
@@ -91,7 +91,7 @@ impl Body {
 
     /// Charges the body, and those of later requests over the same connection, to this user instead of its address.
     ///
-    /// For handlers, once they know who calls and before they read.
+    /// For handlers, once they have identified the user and before they read.
     pub fn charge_to(&self, user: &Arc<str>) {
         self.conn.set_user(user);
     }
@@ -100,7 +100,7 @@ impl Body {
         &self.conn
     }
 
-    /// What hyper knows of what is still to come.
+    /// The remaining size, as far as hyper knows it.
     fn rest(&self) -> SizeHint {
         self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint())
     }
@@ -165,7 +165,7 @@ impl Drop for Body {
             return;
         }
         let little = self.rest().upper().is_some_and(|left| left <= LITTLE);
-        // A client that waits to be told to go on has not sent it, and will not.
+        // A client that waits for the 100 response has not sent the body, and will not.
         let comes = !self.conn.body_expired() && !self.conn.expects_continue();
         let keep = little && comes;
         self.conn.leave_body_unread(!keep);

@@ -18,10 +18,10 @@ use crate::service;
 use crate::state::{Conn, Phase, Session};
 use crate::wire::Wire;
 
-/// The most hyper buffers of a connection in each direction, as long as heads are not allowed to be larger.
+/// The most that hyper buffers of a connection in each direction, unless larger heads are allowed.
 const BUFFER: usize = 64 << 10;
 
-/// Serves a connection until either side ends it, or upgrades it: then, the session that follows is returned.
+/// Serves a connection until either side ends it or it is upgraded: then returns the session that follows.
 pub(crate) async fn run<S: HttpService>(
     wire: Wire,
     tls: Option<TlsAcceptor>,
@@ -50,12 +50,12 @@ async fn handshake(
     let limit = conn.limits.header_timeout;
     let stream = tokio::select! {
         stream = tokio::time::timeout(limit.get(), tls.accept(wire)) => stream,
-        () = poll_fn(|cx| conn.poll_finish(cx)) => return Err("the server stops".to_owned()),
+        () = poll_fn(|cx| conn.poll_finish(cx)) => return Err("the server is stopping".to_owned()),
     };
     conn.forget_bytes();
     match stream {
         Ok(stream) => stream.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("not done within {limit}")),
+        Err(_) => Err(format!("not completed within {limit}")),
     }
 }
 
@@ -91,7 +91,7 @@ where
                 tracing::debug!(peer = %conn.peer, "timed out: {late:?}");
             }
             match late {
-                // The service is polled once more, so that the client hears why.
+                // The service is polled again, so that the client receives the reason.
                 Phase::Body => conn.expire_body(),
                 Phase::Serving => conn.expire_request(),
                 _ => return Poll::Ready(()),
@@ -105,13 +105,14 @@ fn builder(conn: &Conn) -> http1::Builder {
     let headers = usize::try_from(conn.limits.headers.get()).unwrap_or(usize::MAX);
     let mut builder = http1::Builder::new();
     builder
-        // hyper would make a timer for each request, and cannot tell an idle connection from a slow head.
+        // hyper would create a timer for each request, and cannot distinguish an idle connection from a slow
+        // head.
         .header_read_timeout(None)
         .max_header_size(headers)
         .max_buf_size(headers.max(BUFFER))
-        // A client that has sent its last request still wants the answer.
+        // A client that has sent its last request still expects the response.
         .half_close(true)
-        // Answers are small: one write of one buffer is cheaper than a gathered one.
+        // Responses are small: one write of one buffer is cheaper than a vectored one.
         .writev(false);
     builder
 }

@@ -1,4 +1,4 @@
-//! When a connection has had its time.
+//! The deadlines of a connection.
 
 use std::future::Future as _;
 use std::pin::Pin;
@@ -10,14 +10,14 @@ use tokio::time::{Instant, Sleep};
 
 use crate::state::{Conn, Phase};
 
-/// How long a client may take to send the rest of a request when the server is about to stop, and a service to end an answer
-/// that is overdue.
+/// How long a client may take to send the rest of a request when the server is about to stop, and a service to complete an
+/// overdue response.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
 /// One timer for all deadlines of a connection.
 ///
-/// A deadline that moves away does not touch the timer: when it fires too early, it is reset. So a connection that is
-/// busy costs about one timer per timeout, not several per request.
+/// A deadline that moves does not touch the timer: when it fires too early, it is reset. So a busy connection costs about
+/// one timer per timeout, not several per request.
 pub(crate) struct Deadlines {
     conn: Arc<Conn>,
     timer: Pin<Box<Sleep>>,
@@ -39,7 +39,7 @@ impl Deadlines {
         self.last_call.get_or_insert_with(|| Instant::now() + LAST_CALL);
     }
 
-    /// Looks where the connection is now. Ready with the phase whose time is over.
+    /// Checks the phase of the connection. Ready with the phase whose deadline has passed.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Phase> {
         let seen = (self.conn.phase(), self.conn.requests());
         if seen != self.seen {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn each_phase_has_its_time() {
+    async fn each_phase_has_its_deadline() {
         let conn = conn();
         let mut deadlines = Deadlines::new(conn.clone());
         assert_eq!(over(&mut deadlines).await, (Phase::Idle, Duration::from_secs(75)));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_busy_connection_is_never_over() {
+    async fn a_busy_connection_never_times_out() {
         let conn = conn();
         let mut deadlines = Deadlines::new(conn.clone());
         for _ in 0..100 {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_the_last_call_only_answers_have_time() {
+    async fn after_the_last_call_only_responses_have_time() {
         let conn = conn();
         let mut deadlines = Deadlines::new(conn.clone());
         deadlines.call_last();

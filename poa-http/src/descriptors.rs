@@ -1,7 +1,7 @@
-//! How many connections each listener may hold, when the process may open only so many files.
+//! The number of connections each listener may hold under the process's limit of open files.
 //!
-//! Sockets and files come out of one limit. If one listener takes all of it, the log cannot open its next segment, and health checks
-//! fail. So what the limit leaves for connections is divided: each listener has its part, and a reserve remains.
+//! Sockets and files count against one limit. If one listener used all of it, the log could not open its next segment, and health
+//! checks would fail. So the limit is divided: each listener has its part for connections, and a reserve remains.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use parking_lot::Mutex;
 use poa_core::telemetry::Gauge;
 
-/// Files that a host opens while it works, besides those that are open when it starts: segments, databases, certificates.
+/// The number of files that a host opens while it runs, besides those that are open when it starts: segments, databases,
+/// certificates.
 const RESERVE: usize = 32;
 
-/// What a listener always has, however low the limit is.
+/// The number of connections a listener always has, however low the limit is.
 const LEAST: usize = 4;
 
-/// The listeners of a process, as far as they share a [`Listeners`](crate::Listeners). Clones share the division.
+/// The listeners of a process that share a [`Listeners`](crate::Listeners). Clones share the division.
 #[derive(Clone, Default)]
 pub(crate) struct Descriptors(Arc<Mutex<Division>>);
 
@@ -24,23 +25,23 @@ struct Division {
     parts: Vec<Arc<Part>>,
 }
 
-/// What one listener has.
+/// The part of one listener.
 #[derive(Debug)]
 struct Part {
-    /// The most that was asked for.
+    /// The most that was requested.
     wanted: usize,
     allowed: AtomicUsize,
     open: AtomicUsize,
 }
 
-/// The part of a listener; on drop the others get it.
+/// The part of a listener; on drop it is divided among the others.
 pub(crate) struct Places {
     part: Arc<Part>,
     descriptors: Descriptors,
 }
 
 impl Descriptors {
-    /// A part for a listener that wants to hold this many connections.
+    /// A part for a listener that requests this many connections.
     pub(crate) fn places(&self, wanted: usize) -> Places {
         let part =
             Arc::new(Part { wanted, allowed: AtomicUsize::new(wanted), open: AtomicUsize::new(0) });
@@ -54,7 +55,7 @@ impl Descriptors {
 }
 
 impl Division {
-    /// Gives every part what it wants, or an equal share of what there is; what one does not want, the others get.
+    /// Gives every part what it requests, or an equal share of the total; what one does not need, the others get.
     fn divide(&self, available: Option<usize>) {
         let mut parts: Vec<_> = self.parts.iter().collect();
         parts.sort_by_key(|part| part.wanted);
@@ -70,13 +71,13 @@ impl Division {
 }
 
 impl Places {
-    /// Divides again what there is, with what is open now, and tells how many connections may be open here.
+    /// Divides the total again, given what is open now, and returns how many connections may be open here.
     pub(crate) fn settle(&self) -> usize {
         self.descriptors.divide();
         self.part.allowed.load(Relaxed)
     }
 
-    /// A place, unless all are taken.
+    /// A slot, unless all are taken.
     pub(crate) fn take(&self, open: &Gauge) -> Option<Slot> {
         let more = |count: usize| (count < self.part.allowed.load(Relaxed)).then_some(count + 1);
         self.part.open.fetch_update(Relaxed, Relaxed, more).ok()?;
@@ -92,7 +93,7 @@ impl Drop for Places {
     }
 }
 
-/// A place among the connections that may be open at once, held as long as the socket.
+/// A slot among the connections that may be open at once, held as long as the socket.
 #[derive(Debug)]
 pub(crate) struct Slot {
     part: Arc<Part>,
@@ -106,7 +107,7 @@ impl Drop for Slot {
     }
 }
 
-/// How many files may be opened for connections, without the reserve; `None` when there is no limit.
+/// The number of files that may be opened for connections, without the reserve; `None` when there is no limit.
 fn available() -> Option<usize> {
     let limit = limit()?;
     Some(limit.saturating_sub(open_files().unwrap_or(2 * RESERVE) + RESERVE))
@@ -124,10 +125,10 @@ pub(crate) fn limit() -> Option<usize> {
     None
 }
 
-/// The files that this process has open, where the system lists them.
+/// The number of files that this process has open, if the system lists them.
 fn open_files() -> Option<usize> {
     let list = ["/proc/self/fd", "/dev/fd"].iter().find_map(|list| std::fs::read_dir(list).ok())?;
-    // One of them is the list itself.
+    // One of them is the listing itself.
     Some(list.count().saturating_sub(1))
 }
 
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_low_limit_is_divided_and_small_wishes_leave_more_to_others() {
+    fn a_low_limit_is_divided_and_small_requests_leave_more_to_others() {
         let descriptors = Descriptors::default();
         let [rest, ws, admin] = [10_000, 10_000, 16].map(|wanted| descriptors.places(wanted));
         let all = [&rest, &ws, &admin];
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_here_is_no_loss_to_the_whole() {
+    fn open_connections_do_not_reduce_the_total() {
         let descriptors = Descriptors::default();
         let places = descriptors.places(100);
         descriptors.0.lock().divide(Some(10));
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_ends_gives_its_part_back() {
+    fn a_listener_that_ends_returns_its_part() {
         let descriptors = Descriptors::default();
         let one = descriptors.places(1000);
         let two = descriptors.places(1000);

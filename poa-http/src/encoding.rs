@@ -1,4 +1,4 @@
-//! Bodies that were compressed for the way (RFC 9110, section 8.4).
+//! Bodies that were compressed for transfer (RFC 9110, section 8.4).
 
 use std::io::Read as _;
 
@@ -8,23 +8,23 @@ use http::header::CONTENT_ENCODING;
 
 use crate::{BodyError, Received};
 
-/// The codings that a server reads, for the `Accept-Encoding` header of a 415 (RFC 9110, section 12.5.3).
+/// The codings that a server accepts, for the `Accept-Encoding` header of a 415 (RFC 9110, section 12.5.3).
 pub const ACCEPTED_ENCODINGS: &str = "gzip";
 
-/// How much is decoded at once, before other tasks get their turn.
+/// The amount that is decoded at once, before other tasks get their turn.
 const STEP: u64 = 64 << 10;
 
-/// How a body was coded for the way.
+/// The content coding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// Not at all.
+    /// Not encoded.
     Identity,
-    /// By gzip.
+    /// gzip.
     Gzip,
 }
 
-/// A body has a coding that is not read here; the answer is 415.
+/// The content coding of a body is not supported; the response is 415.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("content-encoding `{0}` is not supported; send gzip or none")]
 pub struct UnsupportedEncoding(pub String);
@@ -46,8 +46,8 @@ impl Encoding {
     }
 }
 
-/// Decodes a body to at most `limit` bytes. Each step is paid for before the next one, so that a small body that
-/// becomes large costs no more than a large one.
+/// Decodes a body to at most `limit` bytes. Memory is reserved before each step, so that a small body that
+/// becomes large costs as much as a large one.
 pub(crate) async fn gunzip(received: Received, limit: u64) -> Result<Received, BodyError> {
     let (packed, mut room) = received.into_parts();
     let mut decoder = MultiGzDecoder::new(&*packed);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn gzip_is_read_and_others_are_named() {
+    fn gzip_is_accepted_and_others_are_named() {
         assert_eq!(of(&[]), Ok(Encoding::Identity));
         assert_eq!(of(&["identity"]), Ok(Encoding::Identity));
         assert_eq!(of(&[" GZIP "]), Ok(Encoding::Gzip));

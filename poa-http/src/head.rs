@@ -1,4 +1,4 @@
-//! What the head of a request must be, beyond what hyper checks: where RFC 9112 leaves two readings, the request is refused.
+//! Checks of a request's head beyond hyper's: if RFC 9112 leaves it ambiguous, the request is refused.
 
 use http::header::{AUTHORIZATION, HOST, TRANSFER_ENCODING};
 use http::uri::Authority;
@@ -12,7 +12,7 @@ pub(crate) fn problem<B>(request: &Request<B>) -> Option<&'static str> {
         .or_else(|| transfer_encoding(head.transfer_encoding, version))
 }
 
-/// The fields that are checked, found in one pass: every request pays for it.
+/// The fields that are checked, collected in one pass: every request pays for it.
 #[derive(Default)]
 struct Head<'a> {
     host: Field<'a>,
@@ -20,7 +20,7 @@ struct Head<'a> {
     transfer_encoding: Field<'a>,
 }
 
-/// A field that should be there once at most.
+/// A field that may occur at most once.
 #[derive(Clone, Copy, Default)]
 struct Field<'a> {
     first: Option<&'a HeaderValue>,
@@ -60,12 +60,12 @@ fn is_authority(host: &HeaderValue) -> bool {
         || Authority::try_from(host.as_bytes()).is_ok_and(|host| !host.as_str().contains('@'))
 }
 
-/// Two would be two different callers. RFC 9110, section 5.3: only fields that are lists may be repeated.
+/// Two would identify two different clients. RFC 9110, section 5.3: only fields that are lists may be repeated.
 fn authorization(authorization: Field<'_>) -> Option<&'static str> {
     authorization.repeated.then_some("the header `Authorization` must not be repeated")
 }
 
-/// RFC 9112, sections 6.1 and 7: `chunked`, once and alone, is all that is understood; HTTP/1.0 has none.
+/// RFC 9112, sections 6.1 and 7: only `chunked`, once and alone, is supported; HTTP/1.0 has none.
 fn transfer_encoding(codings: Field<'_>, version: Version) -> Option<&'static str> {
     let first = codings.first?;
     if version != Version::HTTP_11 {
@@ -90,7 +90,7 @@ mod tests {
     const HOST: (&str, &str) = ("host", "x:1");
 
     #[test]
-    fn what_has_one_reading_is_taken() {
+    fn unambiguous_heads_are_accepted() {
         let fine = [
             (Version::HTTP_11, vec![HOST]),
             (Version::HTTP_11, vec![("host", "")]),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_two_readings_is_not() {
+    fn ambiguous_heads_are_refused() {
         let te = |value| vec![HOST, ("transfer-encoding", value)];
         let refused = [
             (Version::HTTP_11, vec![]),

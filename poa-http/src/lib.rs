@@ -34,5 +34,5 @@ pub use service::HttpService;
 pub use shares::{ShareLimits, Shares, network};
 pub use tls::{CertificateFiles, Tls};
 
-/// Makes a tower service, such as an axum router, fit for [`Server::serve`].
+/// Adapts a tower service, such as an axum router, to [`Server::serve`].
 pub use hyper_util::service::TowerToHyperService;

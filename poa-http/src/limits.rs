@@ -2,7 +2,7 @@ use poa_core::config::{Duration, Problem, Size};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Limits of a listener.
+/// The limits of a listener.
 ///
 /// A client that exceeds one is refused or disconnected; other clients are not affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,12 +17,12 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// How long a client may take to send a whole body.
     pub body_timeout: Duration,
-    /// How long a request may take from the end of its body to the last byte of the answer; 503 after that.
+    /// How long a request may take from the end of its body to the last byte of the response; 503 after that.
     pub request_timeout: Duration,
     /// How long a connection stays open between requests.
     pub idle_timeout: Duration,
     /// The most connections at once, as far as the limit of open files allows. When all are in use, a connection on which no request
-    /// has succeeded is closed to admit a new one, then the one that has been idle longest.
+    /// has succeeded is closed to admit a new one, otherwise the one that has been idle longest.
     #[schemars(range(min = 1))]
     pub max_connections: usize,
 }
@@ -35,7 +35,7 @@ impl Default for Limits {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
-            // Load balancers keep idle connections for 60 s. If the server closed first, a request already on its way would be lost.
+            // Load balancers keep idle connections for 60 s. If the server closed first, a request already in transit would be lost.
             idle_timeout: Duration::from_secs(75),
             max_connections: 10_000,
         }
@@ -43,9 +43,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Every value that cannot work, by its key.
+    /// Reports every value that cannot work, by its key.
     ///
-    /// For the `validate` of a plugin whose configuration holds limits; put the key of that table before each path.
+    /// For the `validate` of a plugin whose configuration has limits; prepend the key of that table to each path.
     #[must_use]
     pub fn validate(&self) -> Vec<Problem> {
         let times = [

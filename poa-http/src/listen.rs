@@ -9,7 +9,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Where to listen: an IP address or a host name, and a port.
+/// The address to listen on: an IP address or a host name, and a port.
 ///
 /// `:4002` and `*:4002` mean every address of this machine. A host name is resolved when the listener is bound.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -22,16 +22,16 @@ enum Written {
     Everywhere(u16),
 }
 
-/// A text is not an address to listen on. The message names the cure.
+/// The text is not an address to listen on. The message names the cure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidListen(String);
 
-/// The name that every machine gives to itself.
+/// The name of the local machine.
 const LOCALHOST: &str = "localhost";
 
 impl Listen {
-    /// Whether only programs on this machine can connect. Of host names, `localhost` alone counts.
+    /// Whether only programs on this machine can connect. Of all host names, only `localhost` counts.
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         match &self.0 {
@@ -50,7 +50,7 @@ impl Listen {
         }
     }
 
-    /// The host name, if one is written.
+    /// The host name, if there is one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
@@ -63,7 +63,7 @@ impl Listen {
     pub(crate) fn candidates(&self) -> io::Result<Vec<SocketAddr>> {
         match &self.0 {
             Written::Address(addr) => Ok(vec![*addr]),
-            // One socket serves both families where the system has both.
+            // One socket serves both families if the system has both.
             Written::Everywhere(port) => Ok(vec![
                 (Ipv6Addr::UNSPECIFIED, *port).into(),
                 (Ipv4Addr::UNSPECIFIED, *port).into(),
@@ -76,7 +76,8 @@ impl Listen {
 fn resolve(name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut found: Vec<_> = (name, port).to_socket_addrs()?.collect();
     if name == LOCALHOST {
-        // What was checked for loopback must not leave this machine because of an entry in a hosts file.
+        // An address that was verified as loopback must not leave this machine because of an entry in a hosts
+        // file.
         found.retain(|addr| addr.ip().is_loopback());
     }
     found.sort_by_key(|addr| addr.is_ipv6());
@@ -127,7 +128,7 @@ fn wrong(text: &str, cure: String) -> InvalidListen {
     InvalidListen(format!("`{text}` is not an address to listen on: {cure}"))
 }
 
-/// Host and port, or what is wrong with forms that people write instead.
+/// Host and port, or the problem with a similar but invalid form.
 fn split(text: &str) -> Result<(&str, &str), InvalidListen> {
     if let Some((_, rest)) = text.split_once("://") {
         let host = rest.split('/').next().unwrap_or(rest);
@@ -152,7 +153,7 @@ fn split(text: &str) -> Result<(&str, &str), InvalidListen> {
         return Err(wrong(
             text,
             format!(
-                "an IPv6 address stands in brackets; write \"[{}]:{port}\"",
+                "an IPv6 address must be in brackets; write \"[{}]:{port}\"",
                 host.trim_matches(['[', ']'])
             ),
         ));
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_what_people_write() {
+    fn accepts_the_usual_forms() {
         for (text, shown, loopback) in [
             ("127.0.0.1:4002", "127.0.0.1:4002", true),
             ("[::1]:4002", "[::1]:4002", true),
@@ -232,7 +233,7 @@ mod tests {
         }
     }
 
-    /// Each mistake that people make, with what to write instead.
+    /// Each common mistake, and the form to write instead.
     #[test]
     fn other_forms_name_the_cure() {
         for (text, cure) in [

@@ -11,13 +11,13 @@ use crate::descriptors::Descriptors;
 
 /// Keeps listening sockets open while the host that serves them is replaced.
 ///
-/// In the [resources](poa_core::BuildContext::resource) of both hosts, it holds the socket of each [`Server`](crate::Server)
-/// between the stop of the first and the start of the second, which takes over the sockets it asks for. No client is refused
-/// meanwhile, and port 0 keeps the port it was given. Clients that connect while no server runs wait in the queue of the
-/// system. At any other time, a socket is closed when its server ends.
+/// As a [resource](poa_core::BuildContext::resource) of both hosts, it holds the socket of each [`Server`](crate::Server) between
+/// the stop of the first host and the start of the second, which takes over the sockets it requests. No client is refused
+/// meanwhile, and port 0 keeps the assigned port. Clients that connect while no server runs wait in the queue of the system. At
+/// any other time, a socket is closed when its server ends.
 ///
-/// All servers that share it also divide among themselves the connections that the limit of open files allows, so that a
-/// flood at one of them leaves the others their part, and the log its files.
+/// All servers that share it also divide the connections that the limit of open files allows, so that a flood of connections to
+/// one of them leaves the others their part, and the log its files.
 ///
 /// Clones share sockets and limits.
 ///
@@ -52,19 +52,19 @@ pub struct Listeners {
 #[derive(Default)]
 struct State {
     all: Vec<Known>,
-    /// The number of the last one.
+    /// The number of the last socket.
     last: u64,
-    /// Whether a socket stays open that no server has.
+    /// Whether a socket without a server stays open.
     keeps: bool,
 }
 
-/// A socket, and who asked for it last.
+/// A socket, and the plugin that requested it last.
 struct Known {
     number: u64,
     asked: SocketAddr,
     name: String,
     socket: Socket,
-    /// Whether a server has it.
+    /// Whether a server uses it.
     lent: bool,
 }
 
@@ -81,7 +81,7 @@ impl Listening {
     }
 }
 
-/// Gives a socket back on drop.
+/// Returns a socket on drop.
 struct Lent {
     listeners: Listeners,
     number: u64,
@@ -99,7 +99,8 @@ impl Listeners {
         self.sockets.lock().keeps = true;
     }
 
-    /// Closes the sockets that no server has asked for again, and keeps no more of them. Call it once the other host has started.
+    /// Closes the sockets that no server has requested again, and keeps sockets open no longer. Call it once the other host has
+    /// started.
     pub fn close_unused(&self) {
         let mut state = self.sockets.lock();
         state.keeps = false;
@@ -112,7 +113,7 @@ impl Listeners {
         Ok(Listening { tcp, _lent: Some(Lent { listeners: self.clone(), number }) })
     }
 
-    /// What its listeners share of the files that the process may open.
+    /// The part of the process's open files that its listeners share.
     pub(crate) fn descriptors(&self) -> Descriptors {
         self.descriptors.clone()
     }
@@ -120,7 +121,7 @@ impl Listeners {
 
 impl State {
     fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<(TcpListener, u64)> {
-        // A socket that no server has belonged to the previous host. Several may ask for port 0.
+        // A socket without a server belonged to the previous host. Several plugins may ask for port 0.
         let own = |known: &Known| known.name == name || addr.port() != 0;
         let fits = |known: &Known| known.asked == addr && !known.lent && own(known);
         if let Some(known) = self.all.iter_mut().find(|known| fits(known)) {
@@ -145,7 +146,7 @@ impl State {
         }
     }
 
-    /// Listens on an address of which the host before may have had a part, such as all addresses in place of one.
+    /// Listens on an address of which the previous host may have used a part, such as all addresses instead of one.
     fn bind(&mut self, addr: SocketAddr) -> io::Result<TcpListener> {
         match bind::listen(addr) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {

@@ -1,6 +1,6 @@
 use poa_core::telemetry::{Counter, Gauge, Telemetry};
 
-/// What a listener counts.
+/// The counters of a listener.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(crate) open: Gauge,
@@ -20,7 +20,7 @@ impl Metrics {
             gave_way: counter("http_connections_gave_way", "Connections closed to admit others"),
             timeouts: counter(
                 "http_timeouts",
-                "Requests cut off because the client, or the answer, took too long",
+                "Requests cut off because the client, or the response, took too long",
             ),
             tls_failures: counter("http_tls_failures", "TLS handshakes that failed"),
         }

@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use crate::shares::{Owner, network};
 use crate::state::{Claim, Conn, Session};
 
-/// Of the connections on which no request has succeeded, this part is closed at once when a place is needed: to look through all of
-/// them for each new one would be what a flood wants.
+/// The fraction of the connections without a successful request that is closed at once when a slot is needed: searching all of them
+/// for each new connection would help an attacker that floods the listener.
 const AT_ONCE: usize = 16;
 
-/// How long a new connection may take to prove itself: a client that is there at all needs less.
+/// How long a new connection is kept without a request: any working client needs less.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// How long a client may take in the middle of a request before others come first.
+/// How long a client may take in the middle of a request before others take precedence.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// The task of every connection. Dropping it aborts them.
@@ -27,13 +27,13 @@ const SLOW: Duration = Duration::from_secs(1);
 pub(crate) struct Pool {
     tasks: JoinSet<Option<Session>>,
     conns: HashMap<Id, Arc<Conn>>,
-    /// How many there are of each network.
+    /// The number of connections of each network.
     networks: HashMap<IpAddr, usize>,
-    /// When a session was asked to end last.
+    /// The time at which a session was last asked to end.
     session_closed: Option<Instant>,
 }
 
-/// A connection that may be closed, its state, and how many connections its network has.
+/// A connection that may be closed, its state, and the number of connections of its network.
 struct Candidate<'p> {
     conn: &'p Conn,
     claim: Claim,
@@ -52,7 +52,7 @@ impl Pool {
         self.conns.insert(id, conn);
     }
 
-    /// Waits for the end of a connection; forever when there is none. Cancel safe.
+    /// Waits for the end of a connection; never returns when there is none. Cancel safe.
     pub(crate) async fn ended(&mut self) {
         match self.tasks.join_next_with_id().await {
             Some(ended) => self.forget(ended),
@@ -60,7 +60,7 @@ impl Pool {
         }
     }
 
-    /// An upgraded connection goes on as a task of its own, so that nothing of what served HTTP is kept.
+    /// An upgraded connection continues as a task of its own, so that the HTTP state is freed.
     fn forget(&mut self, ended: Result<(Id, Option<Session>), JoinError>) {
         let id = match &ended {
             Ok((id, _)) => *id,
@@ -89,14 +89,15 @@ impl Pool {
 
     /// Closes connections to admit another one, and returns how many.
     ///
-    /// First those on which no request has succeeded, then the one that has been idle longest; of these, always those whose
-    /// network has the most. Where one user or network has more than half of all, then one of its slow or upgraded ones.
+    /// First those on which no request has succeeded, then the one that has been idle longest; among these, those of the network
+    /// with the most connections come first. If one user or network has more than half of all, then one of its slow or upgraded
+    /// connections.
     pub(crate) fn make_room(&mut self) -> usize {
         let now = Instant::now();
         let (unproven, others): (Vec<_>, Vec<_>) =
             self.candidates(now).partition(|one| one.claim == Claim::Unproven);
         if !unproven.is_empty() {
-            // If all of them are very new, wait for one to become old: no other connection is closed for them.
+            // If all of them are very new, wait until one is old enough: no other connection is closed for them.
             return close_unproven(unproven, self.conns.len());
         }
         match close_idlest(&others) {
@@ -130,7 +131,7 @@ impl Pool {
         let of_it = self.candidates(now).filter(|one| one.conn.owner() == greediest);
         let slow = of_it.filter_map(|one| match one.claim {
             Claim::Sending if one.since >= SLOW => Some((true, Reverse(one.since), one.conn)),
-            // The youngest: an owner that opens more and more loses the last ones.
+            // The youngest: an owner that keeps opening connections loses the newest ones.
             Claim::Session if may_close_session => Some((false, Reverse(one.since), one.conn)),
             _ => None,
         });
@@ -157,7 +158,7 @@ impl Pool {
     }
 }
 
-/// Closes the oldest of those on which no request has succeeded, unless they are very new.
+/// Closes the oldest connections on which no request has succeeded, unless they are very new.
 fn close_unproven(mut unproven: Vec<Candidate<'_>>, open: usize) -> usize {
     unproven.retain(|one| one.since >= GRACE);
     unproven.sort_by_key(|one| Reverse((one.siblings, one.since)));

@@ -9,16 +9,17 @@ use poa_core::MemoryBudget;
 use crate::shares::{NoRoom, Room};
 use crate::{Body, BodyError, Encoding, encoding};
 
-/// What is set aside at once for a body that comes in pieces, at least.
+/// The minimum amount that is reserved at once for a body that arrives in pieces.
 const FIRST_PIECES: usize = 64 << 10;
 
-/// A body of at most this size that arrives whole is charged to no share: it is answered at once.
+/// A body of at most this size that arrives whole is charged to no share: it is answered immediately.
 const SMALL: usize = 4 << 10;
 
-/// A body that has arrived as a whole, and the memory it holds of the budget and of its sender's share until it is dropped.
+/// A body that has arrived completely, and its reserved memory, of the budget and of its sender's share, until it is
+/// dropped.
 pub struct Received {
     bytes: Bytes,
-    /// The bytes lie in memory of their own, not in a buffer of the connection.
+    /// The bytes are in memory of their own, not in a buffer of the connection.
     own: bool,
     room: Room,
 }
@@ -33,17 +34,18 @@ impl From<NoRoom> for BodyError {
 }
 
 impl Received {
-    /// Bytes that lie in memory of their own.
+    /// Bytes in memory of their own.
     pub(crate) fn owned(bytes: Vec<u8>, room: Room) -> Self {
         Self { bytes: bytes.into(), own: true, room }
     }
 
-    /// Gives up the bytes and keeps their memory reserved.
+    /// Drops the bytes and keeps their memory reserved.
     pub(crate) fn into_parts(self) -> (Bytes, Room) {
         (self.bytes, self.room)
     }
 
-    /// Reserves memory for what is made of the body, such as the items of a batch, for as long as the body is held.
+    /// Reserves memory for values that are derived from the body, such as the items of a batch, for as long as the body is
+    /// held.
     ///
     /// # Errors
     /// [`BodyError::Busy`] or [`BodyError::OverShare`].
@@ -53,8 +55,8 @@ impl Received {
 
     /// The bytes of this range, for as long as they are needed.
     ///
-    /// Shares the memory of the body where most of it is wanted, and copies where a small part would keep much more
-    /// alive: what comes back never holds more than twice its size.
+    /// Shares the memory of the body if most of it is used, and copies if a small part would keep much more alive: the
+    /// result never holds more than twice its size.
     ///
     /// # Panics
     /// When the range is not inside the body.
@@ -98,13 +100,14 @@ impl Body {
             room.charge_to(&conn.shares, conn.owner(), first.len() as u64)?;
         }
         if !whole && let Some(second) = self.next(&mut room).await? {
-            // Boxed, as below: most bodies come in one piece, and each request would carry the space for the others.
+            // Boxed, as below: most bodies arrive in one piece, and otherwise each request would carry the space for the
+            // others.
             return Box::pin(self.join(first, second, room)).await;
         }
         Ok(Received { bytes: first, own: false, room })
     }
 
-    /// As [`read`](Self::read), and decodes the body. What comes out is held to the same limits as what came in.
+    /// As [`read`](Self::read), and decodes the body. The decoded body is subject to the same limits as the encoded one.
     ///
     /// # Errors
     /// See [`BodyError`].
@@ -123,7 +126,7 @@ impl Body {
         }
     }
 
-    /// The next piece, paid for.
+    /// The next piece, with its memory reserved.
     async fn next(&mut self, room: &mut Room) -> Result<Option<Bytes>, BodyError> {
         while let Some(frame) = self.frame().await {
             let Ok(data) = frame?.into_data() else { continue };
@@ -151,7 +154,7 @@ impl Body {
         Ok(Received::owned(bytes, room))
     }
 
-    /// Grows by doubling, but not beyond what was announced, nor all at once up to it.
+    /// Grows by doubling, but not beyond the announced length, nor to it at once.
     fn append(&self, bytes: &mut Vec<u8>, piece: &[u8]) {
         let needed = bytes.len() + piece.len();
         if needed > bytes.capacity() {

@@ -29,14 +29,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `addr`, over TLS if that is given. Clients that connect wait until [`serve`](Self::serve) is called.
+    /// Listens on `addr`, over TLS if that is configured. Clients that connect wait until [`serve`](Self::serve) is called.
     ///
-    /// Spawns nothing. Reads the certificate, or makes it on the first start. With [`Listeners`] among the resources of the host,
-    /// the address stays open while that is replaced, and its listeners divide the limit of open files. With [`Shares`], they divide the
-    /// memory for bodies among those who send.
+    /// Spawns nothing. Reads the certificate, or creates it on the first start. With [`Listeners`] among the resources of the host, the
+    /// address stays open while the host is replaced, and its listeners divide the limit of open files. With [`Shares`], they divide the
+    /// memory for bodies among the senders.
     ///
     /// # Errors
-    /// When the address is taken or not this machine's, or the certificate cannot be used. The text names the cure.
+    /// When the address is in use or not an address of this machine, or the certificate cannot be used. The text names the cure.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -52,16 +52,16 @@ impl Server {
             Some(listeners) => listeners.listen(cx.name(), addr),
             None => bind::listen(addr).map(Listening::alone),
         })?;
-        // Only what can be listened on gets a certificate.
+        // A certificate is created only after listening has succeeded.
         let tls = tls.map(|tls| tls.acceptor(asked, listen.name(), cx)).transpose()?;
         let addr = listener.tcp.local_addr().map_err(|error| {
-            BuildError::failed(format!("cannot tell the port listened on at {listen}"))
+            BuildError::failed(format!("cannot determine the port of the listener at {listen}"))
                 .with_source(error)
         })?;
         if tls.is_none() && !addr.ip().is_loopback() {
             tracing::warn!(
                 handler = cx.name(),
-                "{addr} is served without TLS: what is sent can be read on the way; set `tls`, or listen on 127.0.0.1"
+                "{addr} is served without TLS: passwords, tokens and messages can be read on the network; set `tls`, or listen on 127.0.0.1"
             );
         }
         let descriptors = listeners.map(Listeners::descriptors).unwrap_or_default();
@@ -77,26 +77,26 @@ impl Server {
         })
     }
 
-    /// The address listened on, with the port that the system chose when it was asked for port 0.
+    /// The address of the listener, with the port that the system chose for port 0.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Where clients reach this listener: `http://127.0.0.1:4002` or `https://…`.
+    /// The address for clients: `http://127.0.0.1:4002` or `https://…`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.addr)
     }
 
-    /// Serves until `shutdown` fires; then accepts nothing more, closes idle connections, answers the requests that are
-    /// under way, and returns. Clients get 5 s to complete requests they have begun to send; how long an answer may take
-    /// is bounded by [`Limits::request_timeout`] alone, so bound the whole where less is wanted.
+    /// Serves until `shutdown` fires; then accepts nothing more, closes idle connections, answers the requests in flight, and returns.
+    /// Clients get 5 s to complete requests they have started to send; the time of a response is limited only by
+    /// [`Limits::request_timeout`], so limit the whole call if you need less.
     ///
-    /// Every connection is a task that ends with this future, at the latest when it is dropped. One that was upgraded to
-    /// WebSocket with `websocket::upgrade` is waited for as well: it must watch `shutdown` itself. It counts as a connection
-    /// as long as it is open.
+    /// Every connection is a task that ends with this future, at the latest when it is dropped. A connection that was upgraded to
+    /// WebSocket with `websocket::upgrade` is waited for as well: its session must watch `shutdown` itself. It counts as a connection as
+    /// long as it is open.
     pub async fn serve<S: HttpService>(self, service: S, shutdown: CancellationToken) {
         let mut pool = Pool::default();
         let metrics = &self.metrics;
@@ -125,7 +125,7 @@ impl Server {
 }
 
 fn wire(tcp: TcpStream, slot: Slot, conn: Arc<Conn>) -> (Wire, Arc<Conn>) {
-    // Without it, the system holds back an answer until the last one is confirmed. It only fails on a dead socket.
+    // Otherwise the system delays a response until the last one is acknowledged by the peer. Setting it only fails on a dead socket.
     let _ = tcp.set_nodelay(true);
     (Wire::new(tcp, conn.clone(), slot), conn)
 }

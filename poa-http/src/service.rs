@@ -1,4 +1,4 @@
-//! Around the service of a handler: what it takes, and what becomes of its answers.
+//! Wraps the service of a handler: checks its requests and finishes its responses.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -23,12 +23,12 @@ use crate::{Body, head};
 /// How long to wait for an unread small body, so that the connection can be kept.
 const LEFTOVER: Duration = Duration::from_millis(250);
 
-/// What a [`Server`](crate::Server) can serve: any [`hyper::service::Service`] from a request with a [`Body`] to a
+/// A service that a [`Server`](crate::Server) can serve: any [`hyper::service::Service`] from a request with a [`Body`] to a
 /// response, such as a [`service_fn`](hyper::service::service_fn), or a tower service inside
 /// [`TowerToHyperService`](crate::TowerToHyperService). Each connection gets a clone.
 ///
-/// A panic while a request is answered is logged, and answered with 500. An answer that takes too long is given up, and 503
-/// sent instead. An error closes the connection.
+/// A panic during a request is logged, and answered with 500. A response that takes too long is abandoned, and 503 sent
+/// instead. An error closes the connection.
 pub trait HttpService:
     Service<
         Request<Body>,
@@ -39,7 +39,7 @@ pub trait HttpService:
     + Send
     + 'static
 {
-    /// The body of its answers.
+    /// The body of its responses.
     type Answer: hyper::body::Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
 }
 
@@ -58,7 +58,7 @@ where
     type Answer = B;
 }
 
-/// Hands a request over and waits for the answer.
+/// Passes a request to the service and waits for the response.
 pub(crate) fn call<S: HttpService>(
     service: &S,
     request: Request<Incoming>,
@@ -79,12 +79,12 @@ pub(crate) fn call<S: HttpService>(
     async move {
         let mut answer = match problem {
             Some(problem) => {
-                // Body and all, so that the connection is not kept for the rest of it.
+                // Includes the body, so that the connection is not kept for the rest of it.
                 drop(request);
                 bad_request(problem).map(Either::Right)
             }
             None => {
-                // Pinned where it is made: a future that is handed on is stored twice, and moved with every request.
+                // Pinned where it is created: a future that is passed on is stored twice, and moved with every request.
                 let mut answering = pin!(AssertUnwindSafe(service.call(request)).catch_unwind());
                 match poll_fn(|cx| poll_in_time(answering.as_mut(), &conn, cx)).await {
                     Some(Ok(answer)) => answer.map_err(Into::into)?.map(Either::Left),
@@ -95,14 +95,14 @@ pub(crate) fn call<S: HttpService>(
         };
         let is_kept = !conn.is_spoilt() && problem.is_none() && leftover_read(&conn).await;
         if !is_kept {
-            // As long as the rest of the body is there, hyper waits for it and does not close.
+            // As long as the rest of the body exists, hyper waits for it and does not close.
             drop(conn.take_leftover());
             announce_close(&mut answer);
         }
         if !answer.status().is_client_error() && !answer.status().is_server_error() {
             conn.prove();
         }
-        // Dropped together with the body: the request is under way until all of the answer was taken.
+        // Dropped together with the body: the request is in flight until the whole response was taken.
         Ok(answer.map(|body| {
             body.map_err(move |error| {
                 let _ = &in_flight;
@@ -112,9 +112,10 @@ pub(crate) fn call<S: HttpService>(
     }
 }
 
-/// Reads the small rest of a body that the service left. False when it does not come soon: the connection cannot be used again.
+/// Reads the small rest of a body that the service left. Returns false if it does not arrive soon: the connection cannot be
+/// reused then.
 ///
-/// hyper would read it only if it were here already, and close the connection otherwise, of which the client hears nothing.
+/// hyper would read it only if it were here already, and otherwise close the connection without telling the client.
 async fn leftover_read(conn: &Conn) -> bool {
     let Some(rest) = conn.take_leftover() else { return true };
     let read = rest.collect();
@@ -125,7 +126,7 @@ async fn leftover_read(conn: &Conn) -> bool {
     read
 }
 
-/// The output of `future`; nothing when it is not ready while the request has had its time.
+/// The output of `future`; `None` if it is not ready when the deadline of the request has passed.
 fn poll_in_time<F: Future>(
     future: Pin<&mut F>,
     conn: &Conn,
@@ -148,7 +149,7 @@ fn internal_error(panic: &(dyn Any + Send), conn: &Conn) -> Response<Full<Bytes>
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     tracing::error!(
         peer = %conn.peer,
-        "a request was not answered: panicked: {}",
+        "a request was not answered, its service panicked: {}",
         text.unwrap_or("without a message")
     );
     let body = r#"{"error":"internal","message":"internal error; the server's log says more"}"#;

@@ -1,8 +1,8 @@
 //! Divides the memory for bodies among users and addresses.
 //!
-//! The bodies of all requests share one budget. Without shares, one client that sends large bodies and never ends them holds all of it,
-//! and all others are refused. A share is not a fixed part: a sender may hold as much as is still free (dynamic thresholds,
-//! Choudhury and Hahne, 1998). One sender alone gets half of the pool, two get a third each, and a part always stays free.
+//! The bodies of all requests share one budget. Without shares, a client that sends large bodies and never completes them would hold
+//! all of it, and all others would be refused. A share is not fixed: a sender may hold as much as is still free (dynamic thresholds,
+//! Choudhury and Hahne, 1998). A single sender gets half of the pool, two get a third each, and a part always stays free.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,23 +15,23 @@ use poa_core::{BuildContext, MemoryBudget, Reservation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The memory that bodies of more than a few kilobytes may take together, where nothing else is said.
+/// The default memory that bodies of more than a few kilobytes may take together.
 const POOL: u64 = 128 << 20;
 
-/// Limits on what one user or one address may take.
+/// Limits on the memory of one user or one address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct ShareLimits {
-    /// The most memory for bodies that are being received or decoded. Also without it, one sender never gets more than is
-    /// still free, so at most half of the pool of all.
+    /// The most memory for bodies that are being received or decoded. Even without a limit, one sender never gets more than is still
+    /// free, so at most half of the pool.
     pub memory: Option<Size>,
 }
 
 /// Divides the memory for bodies among users and addresses. A resource of a host; clones share the accounts.
 ///
-/// A request counts for its user once that is known, and for its address until then. Bodies of at most 4 KiB that arrive whole cost
-/// no account.
+/// A request is charged to its user once known, and to its address until then. Bodies of at most 4 KiB that arrive whole are not
+/// charged.
 #[derive(Clone, Debug)]
 pub struct Shares(Arc<Inner>);
 
@@ -63,7 +63,7 @@ impl Owner {
     }
 }
 
-/// The address that clients are told apart by: of IPv6 the first 64 bits.
+/// The address that identifies a client: the first 64 bits for IPv6.
 #[must_use]
 pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
@@ -76,31 +76,31 @@ pub fn network(peer: IpAddr) -> IpAddr {
 }
 
 impl Default for Shares {
-    /// A pool of 128 MiB, no further limits.
+    /// A pool of 128 MiB, without further limits.
     fn default() -> Self {
         Self::new(POOL, ShareLimits::default(), ShareLimits::default())
     }
 }
 
 impl Shares {
-    /// A pool of so many bytes, with these limits for each user and each address.
+    /// A pool of this many bytes, with these limits for each user and each address.
     #[must_use]
     pub fn new(pool: u64, user: ShareLimits, address: ShareLimits) -> Self {
         Self(Arc::new(Inner { pool, user, address, accounts: Mutex::default() }))
     }
 
-    /// Those of the host that builds a plugin, or new ones.
+    /// The shares of the host that builds a plugin, or new ones.
     pub(crate) fn of(cx: &BuildContext) -> Self {
         cx.resource::<Self>().cloned().unwrap_or_default()
     }
 
-    /// Bytes in all accounts now.
+    /// The bytes in all accounts now.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.0.accounts.lock().total
     }
 
-    /// Charges the owner; false when that exceeds its share.
+    /// Charges the owner; returns false if that exceeds its share.
     fn charge(&self, owner: &Owner, bytes: u64) -> bool {
         if bytes == 0 {
             return true;
@@ -136,16 +136,16 @@ impl Shares {
     }
 }
 
-/// Why there is no memory for a body.
+/// The reason why there is no memory for a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoRoom {
-    /// All together hold as much as they may.
+    /// All senders together hold as much as they may.
     Host,
     /// The owner holds more than its share.
     Share,
 }
 
-/// The memory of one body: what it takes of the budget of the host, and of the share of its owner.
+/// The memory of one body: its part of the budget of the host, and of the share of its owner.
 #[derive(Debug)]
 pub(crate) struct Room {
     reservation: Reservation,
@@ -153,12 +153,12 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// Memory that counts for all only.
+    /// Memory that is charged to the budget only.
     pub(crate) fn new(memory: &MemoryBudget) -> Self {
         Self { reservation: memory.reservation(), account: None }
     }
 
-    /// From now on, what is taken is charged to this owner as well, and `bytes` that were taken before.
+    /// From now on, memory is charged to this owner as well, including `bytes` that were reserved before.
     pub(crate) fn charge_to(
         &mut self,
         shares: &Shares,
@@ -172,13 +172,13 @@ impl Room {
         Ok(())
     }
 
-    /// Takes so much more, or nothing.
+    /// Reserves this much more, or nothing.
     pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), NoRoom> {
         if let Some((shares, owner, held)) = &mut self.account {
             if !shares.charge(owner, bytes) {
                 return Err(NoRoom::Share);
             }
-            // Given back on drop, also when the budget of the host has no more.
+            // Returned on drop, even if the budget of the host is exhausted.
             *held += bytes;
         }
         if self.reservation.grow(bytes) { Ok(()) } else { Err(NoRoom::Host) }
@@ -207,13 +207,13 @@ mod tests {
         room
     }
 
-    /// What an owner gets that takes as much as it can, in steps of one byte.
+    /// The memory of an owner that takes as much as it can, in steps of one byte.
     fn greed(room: &mut Room) -> u64 {
         (0..).take_while(|_| room.grow(1).is_ok()).count() as u64
     }
 
     #[test]
-    fn one_gets_half_and_each_further_one_a_part_of_the_rest() {
+    fn a_single_sender_gets_half_and_each_further_one_a_part_of_the_rest() {
         let shares = Shares::new(1200, ShareLimits::default(), ShareLimits::default());
         let mut one = room(&shares, user("one"));
         assert_eq!(greed(&mut one), 600);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_holds_for_its_kind_alone() {
+    fn a_limit_applies_only_to_its_kind() {
         let limits = ShareLimits { memory: Some(Size::bytes(10)) };
         let shares = Shares::new(1200, limits, ShareLimits::default());
         assert_eq!(greed(&mut room(&shares, user("one"))), 10);
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_of_the_host_holds_as_well_and_nothing_is_lost() {
+    fn the_budget_of_the_host_applies_as_well_and_nothing_leaks() {
         let shares = Shares::default();
         let memory = MemoryBudget::new(100);
         let mut room = Room::new(&memory);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_apart_as_they_are_given_out() {
+    fn addresses_are_distinguished_as_they_are_assigned() {
         let ip = |text: &str| network(text.parse().unwrap());
         assert_ne!(ip("192.0.2.1"), ip("192.0.2.2"));
         assert_eq!(ip("::ffff:192.0.2.1"), ip("192.0.2.1"));

@@ -1,4 +1,4 @@
-//! What the parts of one connection know of each other.
+//! The state that the parts of one connection share.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use crate::shares::Owner;
 use crate::{Limits, Shares};
 
-/// What is said over a connection that was upgraded.
+/// The session on an upgraded connection.
 pub(crate) type Session = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Waits for the upgrade, and takes over the socket.
 pub(crate) type Following = Pin<Box<dyn Future<Output = Option<Session>> + Send>>;
 
-/// The state of a connection that decides whether it is closed when another one needs its place.
+/// The state of a connection that decides whether it is closed when another one needs its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
     /// No request of it has succeeded yet, and none is being answered.
@@ -34,7 +34,7 @@ pub(crate) enum Claim {
     Session,
 }
 
-/// Where a connection is in the life of a request.
+/// The phase of a connection in the life of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Between requests.
@@ -43,23 +43,23 @@ pub(crate) enum Phase {
     Header,
     /// The service waits for the body.
     Body,
-    /// The request is answered.
+    /// The response is being produced.
     Serving,
     /// The service was told that it takes too long.
     Overdue,
-    /// All is said, and what the client still sends is thrown away.
+    /// The response is complete, and further input is discarded.
     Lingering,
 }
 
 /// Shared by the socket, the service, the body and the deadlines of one connection.
 ///
-/// One task writes nearly all of it, one step after the other, so no order between the fields has to be enforced. The
-/// accepting task reads it to find idle connections, where a moment late does no harm.
+/// One task writes nearly all of it, sequentially, so no ordering between the fields has to be enforced. The accepting task reads it
+/// to find idle connections, where slightly outdated values are harmless.
 pub(crate) struct Conn {
     pub(crate) peer: SocketAddr,
     pub(crate) limits: Arc<Limits>,
     pub(crate) shares: Shares,
-    /// On whose behalf requests are made, once that is known.
+    /// The user or address that requests are charged to, once known.
     user: Mutex<Option<Arc<str>>>,
     /// A request was answered with success.
     proven: AtomicBool,
@@ -67,23 +67,23 @@ pub(crate) struct Conn {
     expects_continue: AtomicBool,
     /// The rest of a small body that the service did not read.
     leftover: Mutex<Option<Incoming>>,
-    /// Bytes came since the last request was answered.
+    /// Bytes arrived since the last request was answered.
     received: AtomicBool,
     in_flight: AtomicBool,
     awaits_body: AtomicBool,
     body_expired: AtomicBool,
     request_expired: AtomicBool,
     body_left_unread: AtomicBool,
-    /// So much of the body was left that the connection cannot be used again.
+    /// Too much of the body was left for the connection to be reused.
     spoilt: AtomicBool,
     lingering: AtomicBool,
     /// The client sends nothing more.
     ended: AtomicBool,
-    /// The connection was upgraded, and its socket handed over.
+    /// The connection was upgraded, and its socket transferred.
     upgraded: AtomicBool,
     requests: AtomicU32,
     created: Instant,
-    /// When the phase changed last, in microseconds since `created`.
+    /// The time of the last change of phase, in microseconds since `created`.
     idle_since: AtomicU64,
     finish: AtomicBool,
     evicted: AtomicBool,
@@ -156,7 +156,7 @@ impl Conn {
         self.ended.store(true, Relaxed);
     }
 
-    /// Forgets the bytes that came so far: they were no part of a request.
+    /// Disregards the bytes that arrived so far: they were not part of a request.
     pub(crate) fn forget_bytes(&self) {
         self.received.store(false, Relaxed);
     }
@@ -170,7 +170,7 @@ impl Conn {
         self.following.lock().take()
     }
 
-    /// From now on, requests are made on behalf of this user.
+    /// From now on, requests are charged to this user.
     pub(crate) fn set_user(&self, user: &Arc<str>) {
         let mut known = self.user.lock();
         if known.as_ref().is_none_or(|known| !Arc::ptr_eq(known, user)) {
@@ -208,7 +208,7 @@ impl Conn {
         self.leftover.lock().take()
     }
 
-    /// Nothing is left of the body.
+    /// No part of the body is left.
     pub(crate) fn note_body_read(&self) {
         self.body_left_unread.store(false, Relaxed);
     }
@@ -237,7 +237,7 @@ impl Conn {
         self.request_expired.load(Relaxed)
     }
 
-    /// The service has done with a body that has not ended; `much` of it may still come.
+    /// The service is finished with a body that has not ended; `much` of it may still arrive.
     pub(crate) fn leave_body_unread(&self, much: bool) {
         self.body_left_unread.store(true, Relaxed);
         self.spoilt.store(much, Relaxed);
@@ -247,8 +247,8 @@ impl Conn {
         self.spoilt.load(Relaxed)
     }
 
-    /// Whether the client may still be sending bytes that will not be read. Closing the socket then would make the system
-    /// answer with a reset, which can destroy an answer that the client has not read yet.
+    /// Whether the client may still be sending bytes that will not be read. Closing the socket then would make the system send a
+    /// reset, which can destroy a response that the client has not read yet.
     pub(crate) fn must_linger(&self) -> bool {
         let sends = self.body_left_unread.load(Relaxed) || self.received.load(Relaxed);
         sends && !self.ended.load(Relaxed) && !self.upgraded.load(Relaxed)
@@ -258,13 +258,13 @@ impl Conn {
         self.lingering.store(true, Relaxed);
     }
 
-    /// Notes the moment of a change of phase.
+    /// Records the time of a change of phase.
     pub(crate) fn changed_at(&self, now: Instant) {
         self.idle_since.store(self.micros(now), Relaxed);
     }
 
-    /// Whether this connection may be closed if its place is needed, and how long it has been in that state. `None` while a request is
-    /// being answered, or the connection ends anyway.
+    /// Whether this connection may be closed if its slot is needed, and how long it has been in that state. `None` while a request is
+    /// being answered, or if the connection ends anyway.
     pub(crate) fn claim(&self, now: Instant) -> Option<(Claim, Duration)> {
         if self.finish.load(Relaxed) || self.evicted.load(Relaxed) {
             return None;
@@ -287,19 +287,19 @@ impl Conn {
         u64::try_from((now - self.created).as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Asks the connection to take no further request.
+    /// Tells the connection to accept no further request.
     pub(crate) fn finish(&self) {
         self.finish.store(true, Relaxed);
         self.waker.wake();
     }
 
-    /// Ends the connection at once, unless a request is being answered.
+    /// Ends the connection immediately, unless a request is being answered.
     pub(crate) fn evict(&self) {
         self.evicted.store(true, Relaxed);
         self.waker.wake();
     }
 
-    /// Whether the connection is to end at once.
+    /// Whether the connection is to end immediately.
     pub(crate) fn is_evicted(&self) -> bool {
         self.evicted.load(Relaxed) && !matches!(self.phase(), Phase::Serving | Phase::Overdue)
     }

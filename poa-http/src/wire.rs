@@ -10,10 +10,12 @@ use tokio::net::TcpStream;
 use crate::descriptors::Slot;
 use crate::state::Conn;
 
-/// How often the largest body is thrown away, at most, before a client that does not stop sending is cut off.
+/// The multiple of the largest body that is discarded, at most, before a client that does not stop sending is cut
+/// off.
 const DISCARDED_BODIES: u64 = 4;
 
-/// The socket of a connection, below TLS: tells what arrives, and ends in a way that lets the client read the answer.
+/// The socket of a connection, below TLS: reports what arrives, and closes in a way that lets the client read the
+/// response.
 pub(crate) struct Wire {
     tcp: TcpStream,
     conn: Arc<Conn>,
@@ -33,7 +35,7 @@ impl Wire {
         &self.conn
     }
 
-    /// Throws away what arrives until the client is done.
+    /// Discards input until the client is done.
     fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.conn.linger();
         let mut space = [MaybeUninit::uninit(); 16 << 10];

@@ -39,11 +39,11 @@ fn unreadable(what: &str, path: &Path, error: pem::Error) -> BuildError {
     }
 }
 
-/// The two files were read, and cannot be used together.
+/// The two files were read but cannot be used together.
 pub(super) fn do_not_fit(files: &CertificateFiles, error: rustls::Error) -> BuildError {
     let (cert, key) = (files.cert.display(), files.key.display());
     BuildError::failed(format!(
-        "tls: the key {key} does not fit the certificate {cert}; name the key this certificate was made for"
+        "tls: the key {key} does not match the certificate {cert}; name the key that this certificate was issued for"
     ))
     .with_source(error)
 }

@@ -1,4 +1,4 @@
-//! Which certificate a listener shows.
+//! The certificate of a listener.
 
 mod files;
 mod self_signed;
@@ -23,26 +23,27 @@ use tokio_rustls::TlsAcceptor;
 pub enum Tls {
     /// A certificate from files.
     Files(CertificateFiles),
-    /// A certificate made on the first start, for localhost and the address listened on, and kept in the data directory
-    /// as `<plugin>.cert.pem` and `<plugin>.key.pem`. It is valid for ten years; delete the files to get another.
+    /// A certificate that is created on the first start, for localhost and the address of the listener, and kept in the
+    /// data directory as `<plugin>.cert.pem` and `<plugin>.key.pem`. It is valid for ten years; delete the files to get
+    /// another.
     SelfSigned,
 }
 
-/// Where a certificate and its key are. Relative paths start at the current directory.
+/// The paths of a certificate and its key. Relative paths start at the current directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateFiles {
-    /// The certificate and those that lead to its authority, in PEM.
+    /// The certificate and its intermediate certificates, in PEM.
     pub cert: PathBuf,
     /// The private key, in PEM.
     pub key: PathBuf,
 }
 
-/// How the word is written in a configuration.
+/// The keyword in a configuration.
 const SELF_SIGNED: &str = "self-signed";
 
 impl Tls {
-    /// Reads or makes the certificate.
+    /// Reads or creates the certificate.
     pub(crate) fn acceptor(
         &self,
         listen: SocketAddr,
@@ -85,7 +86,7 @@ impl<'de> Deserialize<'de> for Tls {
     }
 }
 
-/// Tells the two forms apart by hand, so that an error speaks of the form that was meant.
+/// Distinguishes the two forms by hand, so that an error refers to the form that was meant.
 struct Written;
 
 impl<'de> Visitor<'de> for Written {
@@ -115,7 +116,7 @@ impl JsonSchema for Tls {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({
-            "description": "The certificate of a listener: files, or \"self-signed\" for one made on the first start.",
+            "description": "The certificate of a listener: files, or \"self-signed\" for one created on the first start.",
             "oneOf": [
                 { "const": SELF_SIGNED },
                 generator.subschema_for::<CertificateFiles>(),
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_speak_of_the_form_that_was_meant() {
+    fn errors_refer_to_the_form_that_was_meant() {
         let error = read(serde_json::json!("selfsigned")).unwrap_err();
         assert!(error.contains(r#"expected "self-signed" or { cert"#), "{error}");
         let error = read(serde_json::json!({"cert": "c.pem", "kee": "k.pem"})).unwrap_err();

@@ -10,7 +10,7 @@ use super::CertificateFiles;
 
 const YEARS: i32 = 10;
 
-/// The certificate in the data directory, made if it is not there.
+/// The certificate in the data directory, created if it is missing.
 pub(super) fn in_data_dir(
     listen: SocketAddr,
     name: Option<&str>,
@@ -20,7 +20,7 @@ pub(super) fn in_data_dir(
     let files = CertificateFiles { cert: file("cert"), key: file("key") };
     if !(files.cert.exists() && files.key.exists()) {
         let (cert, key) = make(listen, name).map_err(|error| {
-            BuildError::failed("tls: cannot make a self-signed certificate").with_source(error)
+            BuildError::failed("tls: cannot create a self-signed certificate").with_source(error)
         })?;
         // The certificate comes last: without it, an interrupted start creates both again.
         write(&files.key, &key)?;
@@ -41,21 +41,21 @@ fn make(listen: SocketAddr, name: Option<&str>) -> Result<(String, String), rcge
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name.push(DnType::CommonName, "poa, self-signed");
     let year = this_year();
-    // A client whose clock is slow must not find the certificate to be of the future.
+    // A client whose clock is behind must not regard the certificate as not yet valid.
     params.not_before = rcgen::date_time_ymd(year - 1, 1, 1);
     params.not_after = rcgen::date_time_ymd(year + YEARS, 1, 1);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     Ok((params.self_signed(&key)?.pem(), key.serialize_pem()))
 }
 
-/// The year by the system's clock, near enough for a certificate.
+/// The year of the system clock, precise enough for a certificate.
 fn this_year() -> i32 {
     const YEAR: u64 = 31_556_952;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     1970 + i32::try_from(since.as_secs() / YEAR).unwrap_or_default()
 }
 
-/// Writes a file that only its owner can read; it is there whole or not at all.
+/// Writes a file that only its owner can read, atomically.
 fn write(path: &Path, text: &str) -> Result<(), BuildError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let write = || -> io::Result<()> {

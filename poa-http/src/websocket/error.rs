@@ -2,14 +2,14 @@ use std::io;
 
 use super::CloseCode;
 
-/// Why a conversation over WebSocket cannot go on.
+/// The reason why a WebSocket session cannot continue.
 ///
-/// Whatever it was: the socket has noted the close code that tells the client, and
-/// [`close_with`](super::WebSocket::close_with) sends it.
+/// The socket has recorded the close code for the client, and [`close_with`](super::WebSocket::close_with) sends
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The client broke the rules of RFC 6455; close code 1002, or 1007 when a text is not UTF-8.
+    /// The client violated RFC 6455; close code 1002, or 1007 when a text is not UTF-8.
     #[error("the client does not speak WebSocket: {0}")]
     Protocol(&'static str),
     /// A message is larger than [`Options::max_message`](super::Options::max_message); close code 1009.
@@ -30,7 +30,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The code and the reason a client is told; `None` when it cannot be told anything any more.
+    /// The close code and reason for the client; `None` when nothing can be sent any more.
     #[must_use]
     pub fn close(&self) -> Option<(CloseCode, &'static str)> {
         match self {

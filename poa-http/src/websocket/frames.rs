@@ -6,17 +6,17 @@ use super::metered::Metered;
 
 pub(super) type Stream = ws::WebSocketStream<Metered>;
 
-/// The bytes of a frame from a client besides its payload: two, the mask, and a length that does not fit into the two.
+/// The size of a client's frame without its payload: two bytes, the mask, and a length that does not fit into the two.
 const HEAD: u64 = 6;
 
-/// A stream of the library holds a read buffer of 8 KiB as long as it lives, which is more than all else an idle connection
-/// takes. So it lives only while something is under way; in between, the socket is all there is.
+/// A stream of the library holds a read buffer of 8 KiB as long as it lives, more than the rest of an idle connection takes. So
+/// it lives only while a message is being transferred; in between, only the socket is kept.
 pub(super) struct Frames {
-    /// Absent only while it changes.
+    /// Absent only during a change.
     state: Option<State>,
     limit: usize,
-    /// Bytes of the messages that were taken, each counted as one frame. Those that came in several took more bytes: after
-    /// them, this stays behind what was received, and the stream lives as long as the connection.
+    /// The bytes of the received messages, each counted as one frame. Messages in several frames took more bytes: after them
+    /// this is less than was received, and the stream lives as long as the connection.
     taken: u64,
     /// A close frame was sent or received, which only this stream knows.
     closing: bool,
@@ -66,7 +66,7 @@ impl Frames {
         }
     }
 
-    /// The stream, if there is one now. Where there is none, nothing waits to be sent.
+    /// The stream, if there is one now. If there is none, nothing waits to be sent.
     pub(super) fn running(&mut self) -> Option<&mut Stream> {
         match &mut self.state {
             Some(State::Streaming(stream)) => Some(stream),
@@ -85,8 +85,8 @@ impl Frames {
         self.running().expect("it was started if there was none")
     }
 
-    /// Notes a message that the stream gave. True when it ends what was arriving, as all but pings and pongs do: those may come
-    /// between the parts of a message.
+    /// Records a message from the stream. Returns whether it completes the message that was arriving, as all but pings and
+    /// pongs do: those may be sent between the parts of a message.
     pub(super) fn take(&mut self, message: &ws::Message) -> bool {
         self.closing |= message.is_close();
         let bytes = frame_len(message.as_payload().len());
@@ -98,13 +98,13 @@ impl Frames {
         !in_between
     }
 
-    /// Notes that the stream was given a close frame.
+    /// Records that a close frame was passed to the stream.
     pub(super) fn close(&mut self) {
         self.closing = true;
     }
 
-    /// Gives the stream's memory back, unless it holds a part of a message, or knows of a close frame. All that was to be
-    /// sent must have been sent.
+    /// Frees the stream's memory, unless it holds a part of a message or has seen a close frame. All output must have been
+    /// sent.
     pub(super) fn rest(&mut self) {
         if self.closing || self.taken != self.socket().received() {
             return;
@@ -121,7 +121,7 @@ fn start(socket: Metered, limit: usize) -> Stream {
     ws::ServerBuilder::new().limits(limits).serve(socket)
 }
 
-/// What a message takes that comes in one frame; the library refuses lengths that could be written shorter.
+/// The size of a message in one frame; the library refuses lengths that are not in their shortest form.
 fn frame_len(payload: usize) -> u64 {
     let length = match payload {
         0..=125 => 0,
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_never_take_less_than_the_whole() {
+    fn fragments_never_take_less_than_the_whole() {
         assert_eq!([0, 125, 126, 65_535, 65_536].map(frame_len), [6, 131, 134, 65_543, 65_550]);
         for whole in [1, 125, 126, 127, 252, 65_535, 65_536, 65_600, 131_071] {
             for first in 0..=whole {

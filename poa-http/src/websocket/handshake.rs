@@ -14,10 +14,10 @@ use super::WebSocket;
 use super::socket::following;
 use crate::Body;
 
-/// What the key of the client is hashed with (RFC 6455, section 1.3).
+/// The constant that the key of the client is hashed with (RFC 6455, section 1.3).
 const GUID: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
-/// How a conversation is held.
+/// The options of a session.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(super) max_message: usize,
@@ -33,22 +33,22 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The largest message that is taken, in bytes.
+    /// The largest accepted message, in bytes.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// Reserves the memory of large messages from this budget, as they arrive: of whatever has come of a message that is not
-    /// finished, once that is more than 4 KiB. It is charged to the sender's [share](crate::Shares) as well.
+    /// Reserves the memory of large messages from this budget, as they arrive: of the received part of an incomplete message,
+    /// once that exceeds 4 KiB. It is charged to the sender's [share](crate::Shares) as well.
     #[must_use]
     pub fn memory(mut self, budget: MemoryBudget) -> Self {
         self.memory = Some(budget);
         self
     }
 
-    /// A subprotocol that is spoken. The first one that client and server share is chosen, in the order of the client.
+    /// A supported subprotocol. The first one that client and server share is chosen, in the order of the client.
     #[must_use]
     pub fn protocol(mut self, name: &'static str) -> Self {
         self.protocols.push(name);
@@ -56,7 +56,7 @@ impl Options {
     }
 }
 
-/// Why a request does not lead to a conversation.
+/// The reason why a request does not open a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Handshake {
@@ -71,13 +71,13 @@ pub enum Handshake {
     /// 426: a version other than 13.
     #[error("Sec-WebSocket-Version must be 13")]
     Version,
-    /// 400: no key, or none that is 16 bytes in base64.
+    /// 400: no key, or one that is not 16 bytes in base64.
     #[error("Sec-WebSocket-Key must be 16 bytes in base64")]
     Key,
 }
 
 impl Handshake {
-    /// The status that tells a client.
+    /// The status of the response.
     #[must_use]
     pub fn status(self) -> StatusCode {
         match self {
@@ -87,7 +87,7 @@ impl Handshake {
         }
     }
 
-    /// The answer to the client: a JSON object with `error` and `message`.
+    /// The response to the client: a JSON object with `error` and `message`.
     #[must_use]
     pub fn answer(self) -> Response<String> {
         let code = match self {
@@ -108,23 +108,23 @@ impl Handshake {
     }
 }
 
-/// Says what to ask for (RFC 9110, section 15.5.22; RFC 6455, section 4.4).
+/// Names the required protocol or version (RFC 9110, section 15.5.22; RFC 6455, section 4.4).
 fn require_upgrade(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
 }
 
-/// Answers a request that wants to speak WebSocket.
+/// Answers a request to open a WebSocket session.
 ///
-/// Return the answer, with any body, from the service of the [`Server`](crate::Server). Once it is sent, `session` is called,
-/// and its future runs as a task of that server. When the connection ends before that, `session` is never called.
+/// Return the response, with any body, from the service of the [`Server`](crate::Server). Once it is sent, `session` is
+/// called, and its future runs as a task of that server. If the connection ends before that, `session` is never called.
 ///
-/// Headers may be added to the answer. Who may speak is for the caller to decide, before: browsers let any page open a
-/// WebSocket and send the cookies of its user along, so where cookies decide, `Origin` must be checked.
+/// Headers may be added to the response. The caller has to authorise the request first: browsers let any page open a
+/// WebSocket and send the cookies of its user along, so if cookies authorise, check `Origin`.
 ///
 /// # Errors
-/// When the request is not a WebSocket handshake; [`Handshake::answer`] says so to the client.
+/// When the request is not a WebSocket handshake; [`Handshake::answer`] is the response for the client.
 pub fn upgrade<F, S>(
     request: &mut Request<Body>,
     options: &Options,
@@ -149,7 +149,7 @@ where
     Ok(answer)
 }
 
-/// The value of `Sec-WebSocket-Accept` for a request that is in order.
+/// The value of `Sec-WebSocket-Accept` for a valid request.
 fn check(request: &Request<Body>) -> Result<HeaderValue, Handshake> {
     let headers = request.headers();
     if request.method() != Method::GET {
@@ -174,7 +174,7 @@ fn accept(key: &HeaderValue) -> Result<HeaderValue, Handshake> {
     HeaderValue::from_str(&STANDARD.encode(hash)).map_err(|_| Handshake::Key)
 }
 
-/// Whether a header, which may stand there several times, lists this token.
+/// Whether a header, which may occur several times, lists this token.
 fn lists(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
     tokens(headers, name).any(|found| found.eq_ignore_ascii_case(token))
 }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_example_of_the_rfc() {
+    fn matches_the_example_of_the_rfc() {
         let key = HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ==");
         assert_eq!(accept(&key).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         for bad in ["", "dGhlIHNhbXBsZQ==", "not base64 at all!!!!!!=="] {
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn the_client_orders_the_subprotocols() {
+    fn subprotocols_are_chosen_in_the_order_of_the_client() {
         let mut headers = HeaderMap::new();
         headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("a, b"));
         headers.append(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("c"));

@@ -13,24 +13,24 @@ use crate::shares::Room;
 use crate::state::Conn;
 use crate::wire::Wire;
 
-/// What every connection may hold of an unfinished message without paying for it.
+/// The part of an unfinished message that every connection may hold without reserving it.
 const FREE: u64 = 4 << 10;
 
 /// The socket below the frames. Reserves memory for a message while it arrives.
 pub(super) struct Metered {
     stream: Stream,
-    /// What came together with the request for the upgrade.
+    /// Bytes that arrived together with the request for the upgrade.
     ahead: Bytes,
     memory: Option<MemoryBudget>,
     received: u64,
-    /// Of `received`, what belongs to no message that still arrives.
+    /// The part of `received` that does not belong to a message still arriving.
     finished: u64,
     paid: Option<Paid>,
-    /// The budget, or the share of the sender, had no more. Nothing is read any more.
+    /// The budget, or the share of the sender, is exhausted. Nothing more is read.
     busy: bool,
 }
 
-/// What is reserved for the message that arrives.
+/// The reservation for the message that is arriving.
 struct Paid {
     room: Room,
     bytes: u64,
@@ -51,7 +51,7 @@ impl Stream {
 }
 
 impl Metered {
-    /// Takes the socket out of hyper, whose buffers are given back. `None` when it is not a socket of this crate.
+    /// Takes the socket out of hyper, whose buffers are freed. `None` when it is not a socket of this crate.
     pub(super) fn new(upgraded: Upgraded, memory: Option<MemoryBudget>) -> Option<Self> {
         let (stream, ahead) = match upgraded.downcast::<TokioIo<Wire>>() {
             Ok(parts) => (Stream::Plain(parts.io.into_inner()), parts.read_buf),
@@ -65,41 +65,41 @@ impl Metered {
         Some(Self { stream, ahead, memory, received: 0, finished: 0, paid: None, busy: false })
     }
 
-    /// Bytes received so far.
+    /// The number of bytes received so far.
     pub(super) fn received(&self) -> u64 {
         self.received
     }
 
-    /// Bytes of a message that still arrives, as far as can be told: what came in one piece with the end of the message before
-    /// it is not among them.
+    /// The bytes of a message that is still arriving, as far as known: bytes that arrived in one piece with the end of the
+    /// previous message are not included.
     pub(super) fn unfinished(&self) -> u64 {
         self.received - self.finished
     }
 
-    /// A control frame of so many bytes is not part of a message, and may come in the middle of one, which continues.
+    /// A control frame of this many bytes is not part of a message; it may arrive in the middle of one, which continues.
     pub(super) fn pass_over(&mut self, bytes: u64) {
         self.finished = self.received.min(self.finished + bytes);
     }
 
-    /// A message is finished, and has been used.
+    /// A message is complete, and has been used.
     pub(super) fn finish_message(&mut self) {
         self.finished = self.received;
         self.paid = None;
     }
 
-    /// Whether the budget had no more for the message that arrives.
+    /// Whether the budget is exhausted for the message that is arriving.
     pub(super) fn is_busy(&self) -> bool {
         self.busy
     }
 
-    /// Stops paying: what still arrives is thrown away.
+    /// Stops reserving: further input is discarded.
     pub(super) fn give_up(&mut self) {
         self.memory = None;
         self.busy = false;
         self.finish_message();
     }
 
-    /// Notes what arrived, and pays for it when the message becomes large.
+    /// Records what arrived, and reserves memory when the message becomes large.
     fn pay(&mut self, bytes: u64) {
         self.received += bytes;
         let unfinished = self.unfinished();
@@ -116,7 +116,7 @@ impl Metered {
                 none.insert(Paid { room, bytes: 0 })
             }
         };
-        // The first time, for all that came before as well.
+        // The first time, for everything before it as well.
         let due = unfinished.saturating_sub(paid.bytes);
         if paid.room.grow(due).is_ok() {
             paid.bytes += due;
@@ -137,7 +137,7 @@ impl Metered {
     }
 }
 
-/// What the two kinds of streams have in common.
+/// The common interface of the two kinds of streams.
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
@@ -149,7 +149,7 @@ impl AsyncRead for Metered {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.busy {
-            // The socket above looks at once.
+            // The socket above reads immediately.
             return Poll::Pending;
         }
         let before = buffer.filled().len();
@@ -160,7 +160,7 @@ impl AsyncRead for Metered {
             buffer.put_slice(&self.ahead[..count]);
             self.ahead.advance(count);
             if self.ahead.is_empty() {
-                // Lets go of hyper's buffer.
+                // Frees hyper's buffer.
                 self.ahead = Bytes::new();
             }
         }

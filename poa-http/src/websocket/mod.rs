@@ -1,9 +1,9 @@
 //! WebSocket (RFC 6455) on a [`Server`](crate::Server).
 //!
-//! [`upgrade`] answers the request of a client that wants to speak WebSocket, and names the conversation that follows. That
-//! conversation becomes a task of [`Server::serve`](crate::Server::serve): it counts towards
-//! [`max_connections`](crate::Limits::max_connections), and ends with it at the latest. It should watch the token that stops
-//! the server, and say goodbye with [`WebSocket::close_with`].
+//! [`upgrade`] answers the request of a client to open a WebSocket, and takes the session that follows. That session becomes
+//! a task of [`Server::serve`](crate::Server::serve): it counts towards [`max_connections`](crate::Limits::max_connections),
+//! and ends with it at the latest. It should watch the token that stops the server, and close with
+//! [`WebSocket::close_with`].
 //!
 //! ```
 //! use futures_util::{SinkExt as _, StreamExt as _};

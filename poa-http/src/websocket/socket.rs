@@ -17,28 +17,28 @@ use super::metered::Metered;
 use super::{CloseCode, Error, Message, Options};
 use crate::state::Following;
 
-/// How long a client has to take the last words and to say its own.
+/// How long a client has to read the last messages and to answer the close frame.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The longest reason that fits into a close frame (RFC 6455, section 5.5).
 const MAX_REASON: usize = 123;
 
-/// A conversation over WebSocket, from the server's side.
+/// The server side of a WebSocket session.
 ///
-/// A [`Stream`] of the messages received and a [`Sink`] for those to be sent. Pings are answered by themselves, but only
-/// while the stream is polled. While the client does not take what is sent to it, nothing is received from it: no more than
-/// about 8 KiB, or one message, wait to be sent.
+/// A [`Stream`] of received messages and a [`Sink`] for messages to send. Pings are answered automatically, but only while
+/// the stream is polled. While the client does not read, nothing is received from it: at most about 8 KiB, or one message,
+/// wait to be sent.
 ///
-/// A connection on which nothing is under way takes little memory once it is flushed, even if nothing was sent.
+/// An idle connection takes little memory once it is flushed, even if nothing was sent.
 ///
-/// To receive, to send and to flush are cancel safe: no message is lost or sent twice.
+/// Receiving, sending and flushing are cancel safe: no message is lost or sent twice.
 pub struct WebSocket {
     frames: Frames,
-    /// Nothing more is received: the client said goodbye, or broke a rule.
+    /// Nothing more is received: the client sent a close frame, or violated the protocol.
     ended: bool,
-    /// The client has sent a close frame, and nothing after it.
+    /// The client has sent a close frame, and nothing may follow it.
     said_goodbye: bool,
-    /// A message that was arriving was given out since the stream was polled last.
+    /// A message that was arriving was returned since the stream was last polled.
     handed_over: bool,
 }
 
@@ -48,15 +48,15 @@ impl WebSocket {
         Self { frames, ended: false, said_goodbye: false, handed_over: false }
     }
 
-    /// How many bytes were received so far. It moves with every sign of life, be it part of a message only.
+    /// The number of bytes received so far. It increases with every sign of life, even with a part of a message.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.frames.socket().received()
     }
 
-    /// Whether a part of a message is here whose rest is not, pings and pongs left out of account.
+    /// Whether a part of a message has been received and the rest has not, disregarding pings and pongs.
     ///
-    /// What came in one piece with the end of the message before shows only once more has come.
+    /// Bytes that arrived in one piece with the end of the previous message count only when further bytes arrive.
     #[must_use]
     pub fn is_receiving(&self) -> bool {
         !self.handed_over && self.frames.socket().unfinished() > 0
@@ -67,33 +67,33 @@ impl WebSocket {
         self.frames.socket().conn().set_user(user);
     }
 
-    /// Ready once the server needs the place of this connection for others. The conversation should end then, with
-    /// [`CloseCode::TRY_AGAIN_LATER`]; one that goes on keeps its place.
+    /// Ready once the server needs the slot of this connection for others. The session should end then, with
+    /// [`CloseCode::TRY_AGAIN_LATER`]; a session that continues keeps its slot.
     ///
-    /// It happens where all places are taken and one user or network has more than half of them.
+    /// This happens when all slots are taken and one user or network has more than half of them.
     pub fn poll_unwanted(&self, cx: &Context<'_>) -> Poll<()> {
         self.frames.socket().conn().poll_finish(cx)
     }
 
-    /// Changes the largest message that is taken, in bytes.
+    /// Changes the largest accepted message, in bytes.
     pub fn set_max_message(&mut self, bytes: usize) {
         self.frames.set_limit(bytes);
     }
 
-    /// Ends the conversation and closes the connection, whatever became of it before.
+    /// Ends the session and closes the connection, whatever its state.
     ///
-    /// Sends what waits to be sent, then this code, unless there was another reason already: the client said goodbye, or an
-    /// [`Error`] was met. Then the client has 5 s to take it and to answer. The reason is cut to 123 bytes.
+    /// Sends the queued messages, then this code, unless there was another reason already: the client sent a close frame,
+    /// or an [`Error`] occurred. Then the client has 5 s to read it and to answer. The reason is cut to 123 bytes.
     pub fn close_with(
         mut self,
         code: CloseCode,
         reason: &str,
     ) -> impl Future<Output = ()> + Send + use<> {
         self.queue_close(code, reason);
-        // What is needed at the end only must not make every conversation larger.
+        // State that is needed at the end only must not make every session larger.
         let goodbye = Box::pin(self.say_goodbye());
         async move {
-            // After that time, the client has lost its claim to an orderly end.
+            // After that time, the connection is dropped without an orderly end.
             let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         }
     }
@@ -101,7 +101,7 @@ impl WebSocket {
     async fn say_goodbye(mut self) -> Result<(), Error> {
         self.frames.stream().flush().await.map_err(|error| self.explain(error))?;
         if !self.frames.socket().is_busy() {
-            // Gives the answer of the client, or flushes ours.
+            // Returns the answer of the client, or flushes ours.
             while let Some(Ok(message)) = self.frames.stream().next().await {
                 self.said_goodbye |= message.is_close();
                 if self.frames.take(&message) {
@@ -112,13 +112,13 @@ impl WebSocket {
         self.frames.socket_mut().give_up();
         let mut socket = self.frames.into_socket();
         socket.shutdown().await.map_err(Error::Io)?;
-        // To close with unread bytes is to reset the connection, which can destroy the last words on their way.
+        // Closing with unread bytes resets the connection, which can destroy the last messages in transit.
         let mut rest = [0; 1024];
         while !self.said_goodbye && socket.read(&mut rest).await.map_err(Error::Io)? > 0 {}
         Ok(())
     }
 
-    /// Fails when there was a close frame already, which then stands.
+    /// Fails if there was a close frame already, which then remains in force.
     fn queue_close(&mut self, code: CloseCode, reason: &str) {
         let fits = (0..=reason.len().min(MAX_REASON)).rev().find(|at| reason.is_char_boundary(*at));
         let reason = &reason[..fits.unwrap_or(0)];
@@ -129,7 +129,7 @@ impl WebSocket {
         }
     }
 
-    /// Makes an error of the library one of ours.
+    /// Converts an error of the library.
     fn explain(&mut self, error: ws::Error) -> Error {
         self.note(match error {
             ws::Error::Protocol(rule) => Error::Protocol(describe(&rule)),
@@ -140,7 +140,7 @@ impl WebSocket {
         })
     }
 
-    /// Ends the conversation, and queues what the client is to be told about it.
+    /// Ends the session, and queues the close frame for the client.
     fn note(&mut self, error: Error) -> Error {
         if let Some((code, reason)) = error.close() {
             self.queue_close(code, reason);
@@ -175,7 +175,7 @@ impl Stream for WebSocket {
             // The last message has been used.
             self.frames.socket_mut().finish_message();
         }
-        // A client that does not read, but asks for pongs, must not make us hold them all.
+        // A client that does not read, but sends pings, must not make the server hold all the pongs.
         ready!(self.as_mut().poll_ready(cx))?;
         let mut whole = true;
         let message = match self.frames.stream().poll_next_unpin(cx) {
@@ -241,7 +241,7 @@ impl Sink<Message> for WebSocket {
         Poll::Ready(Ok(()))
     }
 
-    /// Flushes only; [`WebSocket::close_with`] ends the conversation.
+    /// Flushes only; [`WebSocket::close_with`] ends the session.
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.poll_flush(cx)
     }
@@ -256,7 +256,7 @@ impl fmt::Debug for WebSocket {
     }
 }
 
-/// What becomes of a connection once the answer to its upgrade is sent.
+/// The future of a connection after the response to its upgrade is sent.
 pub(super) fn following<F, S>(pending: OnUpgrade, options: &Options, session: F) -> Following
 where
     F: FnOnce(WebSocket) -> S + Send + 'static,

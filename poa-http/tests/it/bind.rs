@@ -11,7 +11,7 @@ fn bind(addr: &str) -> Result<Server, String> {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told_with_the_cure() {
+async fn a_port_in_use_is_reported_with_the_cure() {
     let taken = std::net::TcpListener::bind(any_port()).unwrap();
     let addr = taken.local_addr().unwrap();
     assert_eq!(
@@ -24,7 +24,7 @@ async fn a_port_that_is_taken_is_told_with_the_cure() {
 }
 
 #[tokio::test]
-async fn an_address_of_another_machine_is_told_with_the_cure() {
+async fn an_address_of_another_machine_is_reported_with_the_cure() {
     let error = bind("192.0.2.1:4002").unwrap_err();
     assert_eq!(
         error,
@@ -46,14 +46,14 @@ async fn a_restart_finds_its_port_free() {
 }
 
 #[tokio::test]
-async fn tells_where_it_listens() {
+async fn reports_the_address_it_listens_on() {
     let server = bind("[::1]:0").unwrap();
     assert_ne!(server.local_addr().port(), 0);
     assert_eq!(server.endpoint(), format!("http://[::1]:{}", server.local_addr().port()));
 }
 
 #[tokio::test]
-async fn what_was_never_served_frees_its_port() {
+async fn a_server_that_never_served_frees_its_port() {
     let server = bind("127.0.0.1:0").unwrap();
     let addr = server.local_addr().to_string();
     drop(server);

@@ -3,7 +3,7 @@ use poa_core::config::Duration;
 use crate::support::{limits, post, soon, start};
 
 #[tokio::test]
-async fn the_connection_idle_longest_gives_way() {
+async fn the_connection_idle_longest_is_closed() {
     let server = start(limits(|limits| {
         limits.max_connections = 2;
         limits.idle_timeout = Duration::from_secs(3600);
@@ -31,7 +31,7 @@ async fn when_none_is_idle_a_new_connection_waits() {
     waiting.send(post("/echo", "x")).await;
     server.shared.gate.notify_one();
     assert_eq!(busy.answer().await.body, "passed");
-    // Idle now, it gives way.
+    // It is idle now, and is closed.
     assert_eq!(waiting.answer().await.body, "x");
     assert_eq!(busy.end().await, "");
 }

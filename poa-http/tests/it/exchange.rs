@@ -46,7 +46,7 @@ async fn chunks_are_joined() {
 }
 
 #[tokio::test]
-async fn a_client_that_expects_it_is_told_to_go_on() {
+async fn a_client_that_expects_100_receives_it() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     let head =
@@ -59,7 +59,7 @@ async fn a_client_that_expects_it_is_told_to_go_on() {
 }
 
 #[tokio::test]
-async fn a_refusal_comes_without_the_body() {
+async fn a_request_is_refused_without_waiting_for_its_body() {
     let server = start(Limits::default());
     for (path, length, status) in [("/refuse", 100_000, 401), ("/echo", 8_000_001, 413)] {
         let mut client = server.client().await;
@@ -77,7 +77,7 @@ async fn a_refusal_comes_without_the_body() {
 }
 
 #[tokio::test]
-async fn a_small_body_that_nobody_read_does_not_cost_the_connection() {
+async fn an_unread_small_body_does_not_cost_the_connection() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     for _ in 0..3 {
@@ -99,7 +99,7 @@ async fn http_1_0_works() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_said_its_last_still_gets_the_answer() {
+async fn a_client_that_has_sent_its_last_request_still_gets_the_response() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     client.send(post("/gate", "")).await;
@@ -132,7 +132,7 @@ async fn a_head_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused() {
+async fn input_that_is_not_http_is_refused() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     client.send("what is this?\r\n\r\n").await;
@@ -140,7 +140,7 @@ async fn what_is_no_http_is_refused() {
 }
 
 #[tokio::test]
-async fn a_panic_is_answered_and_costs_nobody_else() {
+async fn a_panic_is_answered_and_affects_no_other_request() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     let answer = client.post("/panic", "").await;
@@ -158,7 +158,7 @@ async fn the_service_knows_its_peer() {
 }
 
 #[tokio::test]
-async fn an_axum_router_fits_and_is_held_to_the_limits() {
+async fn an_axum_router_can_be_served_within_the_limits() {
     let dir = tempfile::tempdir().unwrap();
     let cx = BuildContext::detached("axum", dir.path());
     let limits = limits(|limits| limits.body = Size::bytes(10));
@@ -198,7 +198,7 @@ async fn an_upgraded_connection_belongs_to_the_service() {
     let mut client = Client::new(tokio::net::TcpStream::connect(addr).await.unwrap());
     client.send("GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n").await;
     assert_eq!(client.answer().await.status, 101);
-    // The server's end and its times are no longer this connection's.
+    // The server's shutdown and timeouts no longer apply to this connection.
     shutdown.cancel();
     soon(task).await.unwrap();
     assert!(cx.telemetry().encode().contains(r#"poa_http_connections{handler="upgrade"} 1"#));

@@ -1,4 +1,4 @@
-//! What one client cannot take from others.
+//! Limits on what one client can take from others.
 
 use poa_core::MemoryBudget;
 use poa_core::config::Duration;
@@ -8,7 +8,7 @@ use crate::support::{limits, start, start_sharing};
 
 const POOL: u64 = 400_000;
 
-/// One user sends bodies and never ends them. The others still have memory for theirs.
+/// One user sends bodies and never completes them. The others still have memory for theirs.
 #[tokio::test]
 async fn one_user_cannot_hold_the_memory_of_all() {
     let shares = Shares::new(POOL, ShareLimits::default(), ShareLimits::default());
@@ -39,9 +39,10 @@ async fn one_user_cannot_hold_the_memory_of_all() {
     assert_eq!(other.post("/echo", "small").await.status, 200);
 }
 
-/// Strangers open connections and never send a whole request. Whoever sends one is admitted, and those who did before stay.
+/// Unknown clients open connections and never send a whole request. A client that sends one is admitted, and those that did
+/// before stay.
 #[tokio::test]
-async fn who_never_completed_a_request_is_closed_first() {
+async fn connections_without_a_completed_request_are_closed_first() {
     let server = start(limits(|limits| {
         limits.max_connections = 8;
         limits.header_timeout = Duration::from_secs(3600);

@@ -1,4 +1,4 @@
-//! Clients that write everything before they read anything must still get the answer.
+//! Clients that write everything before they read anything must still get the response.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -29,7 +29,7 @@ async fn plain_upload(addr: SocketAddr, path: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn the_answer_to_a_large_body_that_was_refused_arrives() {
+async fn the_response_to_a_large_refused_body_arrives() {
     let server = start(Limits::default());
     for _ in 0..5 {
         let answer = plain_upload(server.addr, "/refuse").await;
@@ -40,7 +40,7 @@ async fn the_answer_to_a_large_body_that_was_refused_arrives() {
 }
 
 #[tokio::test]
-async fn and_over_tls() {
+async fn the_response_to_a_large_refused_body_arrives_over_tls() {
     let server = start_with(Limits::default(), Some(&Tls::SelfSigned), MemoryBudget::new(1 << 30));
     let config = crate::tls::client_config(
         &server.dir.path().join("test.cert.pem"),

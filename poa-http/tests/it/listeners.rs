@@ -23,7 +23,7 @@ async fn an_address_stays_open_between_two_hosts() {
     drop(first);
     assert!(connects(at));
     let second = bind(&listeners, "rest", any_port()).unwrap();
-    assert_eq!(second.local_addr(), at, "port 0 stays the port that it was");
+    assert_eq!(second.local_addr(), at, "port 0 keeps the assigned port");
     listeners.close_unused();
     assert!(connects(at));
 }
@@ -34,7 +34,7 @@ async fn two_plugins_of_a_host_cannot_have_one_address() {
     let rest = bind(&listeners, "rest", any_port()).unwrap();
     let refused = bind(&listeners, "ws", rest.local_addr()).unwrap_err();
     assert!(refused.contains("address already in use; is another server running?"), "{refused}");
-    // Nor when both ask for any port.
+    // Nor if both ask for any port.
     assert_ne!(bind(&listeners, "ws", any_port()).unwrap().local_addr(), rest.local_addr());
 }
 
@@ -62,7 +62,7 @@ async fn the_next_host_may_give_an_address_to_another_plugin() {
     drop(rest);
     let ws = bind(&listeners, "ws", free).unwrap();
     assert_eq!(ws.local_addr(), free);
-    assert!(bind(&listeners, "rest", free).is_err(), "it is taken now");
+    assert!(bind(&listeners, "rest", free).is_err(), "it is in use now");
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn the_next_host_may_listen_on_all_addresses_instead_of_one() {
 }
 
 #[tokio::test]
-async fn what_nobody_asks_for_any_more_is_closed() {
+async fn sockets_that_are_no_longer_requested_are_closed() {
     let listeners = Listeners::default();
     let servers = ["rest", "ws"].map(|name| bind(&listeners, name, any_port()).unwrap());
     let [kept, left] = servers.each_ref().map(Server::local_addr);

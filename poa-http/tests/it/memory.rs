@@ -4,7 +4,7 @@ use poa_http::Limits;
 use crate::support::{start, start_with};
 
 #[tokio::test]
-async fn bodies_share_a_budget_and_give_back() {
+async fn bodies_share_a_budget_and_return_it() {
     let server = start_with(Limits::default(), None, MemoryBudget::new(100_000));
     let mut one = server.client().await;
     let mut two = server.client().await;
@@ -13,7 +13,8 @@ async fn bodies_share_a_budget_and_give_back() {
         "x".repeat(70_000)
     ))
     .await;
-    // A small one tells that the first is in hand: its bytes came earlier, on the same runtime thread.
+    // A small request shows that the first is in flight: its bytes arrived earlier, on the same
+    // runtime thread.
     while server.shared.memory.used() < 70_000 {
         tokio::task::yield_now().await;
     }
@@ -28,7 +29,7 @@ async fn bodies_share_a_budget_and_give_back() {
 }
 
 #[tokio::test]
-async fn what_was_announced_and_never_sent_costs_nothing() {
+async fn announced_bytes_that_are_never_sent_cost_nothing() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     client.send("POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 8000000\r\n\r\nxxxx").await;

@@ -1,4 +1,4 @@
-//! Requests that are refused before their body is read, and heads that have two readings.
+//! Requests that are refused before their body is read, and ambiguous heads.
 
 use std::io::Write as _;
 
@@ -6,10 +6,10 @@ use poa_http::Limits;
 
 use crate::support::{limits, start};
 
-/// RFC 9112, section 9.6: who closes a connection after an answer says so in it. The body comes in a packet of its own, as curl and many
-/// others send it.
+/// RFC 9112, section 9.6: a server that closes a connection after a response announces it in the response. The body arrives in a packet
+/// of its own, as curl and many others send it.
 #[tokio::test]
-async fn a_refusal_says_that_the_connection_closes_or_keeps_it() {
+async fn a_refusal_announces_that_the_connection_closes_or_keeps_it() {
     let server = start(Limits::default());
     for (length, comes) in [(5, true), (4000, true), (5, false), (100_000, true)] {
         let mut client = server.client().await;
@@ -44,7 +44,7 @@ async fn a_small_body_in_a_packet_of_its_own_does_not_cost_the_connection() {
 }
 
 #[tokio::test]
-async fn a_head_with_two_readings_is_refused_and_the_connection_closed() {
+async fn an_ambiguous_head_is_refused_and_the_connection_closed() {
     let server = start(Limits::default());
     let hidden = "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n";
     for headers in [
@@ -78,7 +78,7 @@ async fn gzip_is_decoded_within_the_limit_of_a_body() {
         (gzip(body.as_bytes()), 200),
         ([gzip(b"two "), gzip(b"members")].concat(), 200),
         (Vec::new(), 200),
-        // A thousand times as large as what was sent.
+        // A thousand times as large as the encoded body.
         (gzip(&vec![0; 50_000_000]), 413),
         (b"not gzip".to_vec(), 400),
         (gzip(body.as_bytes())[..500].to_vec(), 400),

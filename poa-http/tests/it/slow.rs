@@ -7,7 +7,7 @@ use crate::support::{limits, start};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Only the time under test is short: an end that comes soon can only come from it.
+/// Only the timeout under test is short: an early end can only be caused by it.
 fn long_but(change: impl FnOnce(&mut Limits)) -> Limits {
     limits(|limits| {
         limits.header_timeout = Duration::from_secs(3600);
@@ -22,7 +22,7 @@ fn long_but(change: impl FnOnce(&mut Limits)) -> Limits {
 async fn a_head_that_never_ends_is_cut_off() {
     let server = start(long_but(|limits| limits.header_timeout = SHORT));
     let mut client = server.client().await;
-    // The first request must not set the time for the second.
+    // The first request must not affect the time of the second.
     assert_eq!(client.post("/echo", "x").await.status, 200);
     let begin = Instant::now();
     client.send("POST /echo HTTP/1.1\r\nhost").await;
@@ -61,7 +61,7 @@ async fn a_body_that_drips_is_refused_too() {
     assert_eq!(answer.status, 408);
 }
 
-/// The rest of a small body is waited for so that the connection can be kept; this one is not kept.
+/// The server waits for the rest of a small body to keep the connection; this one is not kept.
 #[tokio::test]
 async fn a_drip_after_a_refusal_of_the_head_holds_no_connection() {
     let server = start(long_but(|limits| limits.body_timeout = SHORT));
@@ -91,7 +91,7 @@ async fn an_idle_connection_is_closed() {
 }
 
 #[tokio::test]
-async fn an_answer_that_takes_too_long_is_given_up() {
+async fn a_response_that_takes_too_long_is_abandoned() {
     let server = start(long_but(|limits| limits.request_timeout = SHORT));
     let mut client = server.client().await;
     let answer = client.post("/gate", "").await;
@@ -113,7 +113,7 @@ async fn a_client_that_never_reads_is_cut_off() {
 }
 
 #[tokio::test]
-async fn two_thousand_idle_connections_disturb_nobody() {
+async fn two_thousand_idle_connections_do_not_affect_others() {
     let server = start(long_but(|_| {}));
     let mut idle = Vec::new();
     for n in 0..2000 {

@@ -27,7 +27,7 @@ async fn idle_connections_close_and_requests_finish() {
 }
 
 #[tokio::test]
-async fn a_body_on_its_way_is_still_taken() {
+async fn a_body_in_transit_is_still_accepted() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     client
@@ -41,7 +41,7 @@ async fn a_body_on_its_way_is_still_taken() {
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_takes_its_connections_along() {
+async fn a_dropped_future_drops_its_connections() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     client.send(post("/gate", "")).await;

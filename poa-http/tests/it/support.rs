@@ -1,4 +1,4 @@
-//! A server with a few paths, and a client that does what it is told, byte by byte.
+//! A server with a few paths, and a client that is controlled byte by byte.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything here should ever take.
+/// Longer than any operation here should ever take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the service and the test share.
+/// State that the service and the test share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) memory: MemoryBudget,
-    /// Told when a request to `/gate` has arrived.
+    /// Notified when a request to `/gate` has arrived.
     pub(crate) arrived: Arc<Notify>,
-    /// Lets one such request go on.
+    /// Lets one such request continue.
     pub(crate) gate: Arc<Notify>,
 }
 
@@ -86,7 +86,7 @@ impl Running {
         Client::new(TcpStream::connect(self.addr).await.unwrap())
     }
 
-    /// Whether the metrics of the server hold this line.
+    /// Whether the metrics of the server contain this line.
     pub(crate) fn counts(&self, line: &str) -> bool {
         self.telemetry.encode().lines().any(|found| found == line)
     }
@@ -132,7 +132,7 @@ fn text(status: StatusCode, body: Bytes) -> Response<Full<Bytes>> {
     response
 }
 
-/// Fails the test instead of waiting for ever.
+/// Fails the test instead of waiting without limit.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
 }
@@ -176,7 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.answer().await
     }
 
-    /// Reads a head, and a body when its length is told.
+    /// Reads a head, and a body if its length is known.
     pub(crate) async fn answer(&mut self) -> Answer {
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {
@@ -190,7 +190,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Answer { status, head, body: String::from_utf8(body).unwrap() }
     }
 
-    /// Waits until the server closes the connection; what it sent before.
+    /// Waits until the server closes the connection; returns what it sent before.
     pub(crate) async fn end(&mut self) -> String {
         let mut rest = Vec::new();
         soon(self.0.read_to_end(&mut rest)).await.unwrap();

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{
 
 use crate::support::{Client, any_port, limits, start_with};
 
-/// A client that trusts this certificate alone.
+/// A client that trusts only this certificate.
 pub(crate) fn client_config(
     cert: &Path,
     version: &'static SupportedProtocolVersion,
@@ -29,7 +29,7 @@ pub(crate) fn client_config(
         .with_no_client_auth()
 }
 
-/// A client over TLS, by this name of the server.
+/// A client over TLS that uses this name for the server.
 pub(crate) async fn connect(
     addr: std::net::SocketAddr,
     name: &str,
@@ -62,7 +62,7 @@ fn bind(tls: &Tls, data_dir: &Path) -> Result<Server, String> {
 }
 
 #[tokio::test]
-async fn self_signed_is_made_once_and_serves_both_versions() {
+async fn a_self_signed_certificate_is_created_once_and_serves_both_versions() {
     let server = start_with(Limits::default(), Some(&Tls::SelfSigned), MemoryBudget::new(1 << 20));
     let cert = server.dir.path().join("test.cert.pem");
     for name in ["localhost", "127.0.0.1", "::1"] {
@@ -78,7 +78,7 @@ async fn self_signed_is_made_once_and_serves_both_versions() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn only_the_owner_reads_the_key() {
+async fn only_the_owner_can_read_the_key() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().unwrap();
     bind(&Tls::SelfSigned, dir.path()).unwrap();
@@ -89,7 +89,7 @@ async fn only_the_owner_reads_the_key() {
 }
 
 #[tokio::test]
-async fn a_start_that_was_cut_short_is_begun_anew() {
+async fn an_interrupted_start_is_repeated() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("test.key.pem"), "half").unwrap();
     bind(&Tls::SelfSigned, dir.path()).unwrap();
@@ -106,7 +106,7 @@ async fn a_given_certificate_is_used() {
 }
 
 #[tokio::test]
-async fn files_that_do_not_work_are_told_with_the_cure() {
+async fn unusable_files_are_reported_with_the_cure() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (make_certificate(dir.path(), "one"), make_certificate(dir.path(), "two"));
     let fails = |cert: &PathBuf, key: &PathBuf| {
@@ -115,7 +115,7 @@ async fn files_that_do_not_work_are_told_with_the_cure() {
     };
     let error = fails(&one.cert, &two.key);
     let expected = format!(
-        "tls: the key {} does not fit the certificate {}; name the key this certificate was made for",
+        "tls: the key {} does not match the certificate {}; name the key that this certificate was issued for",
         two.key.display(),
         one.cert.display()
     );

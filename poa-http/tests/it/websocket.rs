@@ -1,4 +1,4 @@
-//! The handshake, and what becomes of the connection.
+//! The handshake, and the connection after it.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const MAX_MESSAGE: usize = 100_000;
 /// A write that takes this long waits for the other side.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// Says everything back.
+/// Echoes everything.
 pub(crate) fn answer(
     mut request: Request<Body>,
     memory: &MemoryBudget,
@@ -88,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         assert!(answer.head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{}", answer.head);
     }
 
-    /// The first byte of a short frame, and what it holds.
+    /// The first byte of a short frame, and its payload.
     async fn frame(&mut self) -> (u8, Vec<u8>) {
         let mut head = [0; 2];
         soon(self.stream().read_exact(&mut head)).await.unwrap();
@@ -109,10 +109,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
 }
 
 #[tokio::test]
-async fn speaks_until_either_side_says_goodbye() {
+async fn exchanges_messages_until_either_side_closes() {
     let server = start(Limits::default());
     let mut client = server.client().await;
-    // The first frame comes together with the request.
+    // The first frame arrives together with the request.
     client.send([handshake(|text| text).into_bytes(), frame(0x81, b"early")].concat()).await;
     assert_eq!(client.answer().await.status, 101);
     assert_eq!(client.frame().await, (0x81, b"early".to_vec()));
@@ -132,7 +132,7 @@ async fn speaks_until_either_side_says_goodbye() {
 }
 
 #[tokio::test]
-async fn an_answer_in_between_costs_no_part_of_a_message() {
+async fn an_answer_between_the_parts_costs_no_part_of_a_message() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     client.open().await;
@@ -151,7 +151,7 @@ async fn an_answer_in_between_costs_no_part_of_a_message() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_is_told_what_is() {
+async fn an_invalid_handshake_is_answered_with_the_required_one() {
     let server = start(Limits::default());
     let refused = [
         ("GET", "POST", 405, "allow: GET"),
@@ -177,7 +177,7 @@ async fn what_is_no_handshake_is_told_what_is() {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_the_rules_is_told_which() {
+async fn a_client_that_violates_the_protocol_is_told_the_rule() {
     let server = start(Limits::default());
     let unmasked = vec![0x81, 0x00];
     let too_large = frame(0x82, &vec![0; MAX_MESSAGE + 1]);
@@ -198,7 +198,7 @@ async fn a_client_that_breaks_the_rules_is_told_which() {
 }
 
 #[tokio::test]
-async fn large_messages_are_paid_for_as_they_arrive() {
+async fn memory_for_large_messages_is_reserved_as_they_arrive() {
     let memory = MemoryBudget::new(50_000);
     let server = start_with(Limits::default(), None, memory.clone());
     let mut one = server.client().await;
@@ -225,7 +225,7 @@ async fn large_messages_are_paid_for_as_they_arrive() {
 }
 
 #[tokio::test]
-async fn a_ping_between_the_parts_of_a_message_pays_nothing_back() {
+async fn a_ping_between_the_parts_of_a_message_releases_nothing() {
     const PART: usize = 20_000;
     let memory = MemoryBudget::new(1 << 20);
     let server = start_with(Limits::default(), None, memory.clone());
@@ -233,11 +233,11 @@ async fn a_ping_between_the_parts_of_a_message_pays_nothing_back() {
     client.open().await;
     client.send(frame(0x02, &[7; PART])).await;
     for parts in 1..4 {
-        // Once it is answered, all before it has been seen.
+        // Once it is answered, everything before it has been read.
         client.send(frame(0x89, b"in between")).await;
         assert_eq!(client.frame().await, (0x8a, b"in between".to_vec()));
         let used = memory.used();
-        assert!(used >= (parts * PART) as u64, "{used} bytes are paid for {parts} parts");
+        assert!(used >= (parts * PART) as u64, "{used} bytes are reserved for {parts} parts");
         client.send(frame(0x00, &[7; PART])).await;
     }
     client.send(frame(0x80, b"end")).await;
@@ -262,7 +262,7 @@ async fn pings_alone_cost_nothing() {
 }
 
 #[tokio::test]
-async fn conversations_count_as_connections_and_end_with_the_server() {
+async fn sessions_count_as_connections_and_end_with_the_server() {
     let server = start(limits(|limits| limits.max_connections = 2));
     let (mut one, mut two) = (server.client().await, server.client().await);
     one.open().await;
@@ -278,7 +278,7 @@ async fn conversations_count_as_connections_and_end_with_the_server() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_dropped_takes_its_conversations_along() {
+async fn a_dropped_server_drops_its_sessions() {
     let server = start(Limits::default());
     let mut client = server.client().await;
     client.open().await;
@@ -302,7 +302,7 @@ async fn speaks_over_tls() {
     client.closed_with(1000).await;
 }
 
-/// More than all the buffers on the way can hold.
+/// More than all the buffers in between can hold.
 const FLOOD: usize = 256 << 20;
 
 #[tokio::test]
@@ -316,6 +316,6 @@ async fn a_client_that_does_not_read_is_not_read() {
         timeout(STUCK, client.stream().write(&pings[sent % pings.len()..])).await
     {
         sent += written.unwrap();
-        assert!(sent < FLOOD, "the server takes all, and holds its answers");
+        assert!(sent < FLOOD, "the server reads everything, and buffers its answers");
     }
 }
