@@ -10,7 +10,7 @@ use crate::{Format, Limits, Malformed, Problem, Refusal};
 /// The longest agent id, in bytes of UTF-8 after unescaping (protocol section 1).
 pub const MAX_ID_BYTES: usize = 256;
 
-/// Which call the path of a request names.
+/// The call that the path of a request names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallKind {
     /// `POST /ping`
@@ -22,7 +22,7 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    /// The call of a REST path; `None` for any other path. Letter case counts.
+    /// The call of a REST path; `None` for any other path. Case-sensitive.
     #[must_use]
     pub fn from_path(path: &str) -> Option<Self> {
         match path {
@@ -55,9 +55,9 @@ impl fmt::Display for CallKind {
 pub enum Call<'b> {
     /// The agent is alive.
     Ping(Ping<'b>),
-    /// One metric.
+    /// One message.
     Data(Data<'b>),
-    /// An array of metrics, in the order sent; all are taken or none. It may be empty.
+    /// An array of messages, in the order sent; all are accepted or none. It may be empty.
     Batch(Batch<'b>),
     /// The agent leaves.
     Bye(Bye<'b>),
@@ -70,35 +70,35 @@ pub struct Ping<'b> {
     pub id: Cow<'b, str>,
 }
 
-/// One metric.
+/// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Data<'b> {
     /// The agent's id, as in [`Ping::id`].
     pub id: Cow<'b, str>,
     /// The data type as sent. The caller knows which ones are configured; see [`Refusal::unknown_type`].
     pub data_type: Cow<'b, str>,
-    /// One well-formed object, exactly as it stands in the body.
+    /// One well-formed object, exactly as in the body.
     pub data: &'b [u8],
     offset: usize,
 }
 
 impl Data<'_> {
-    /// Where [`Data::data`] stands in the body, to slice a shared buffer instead of copying.
+    /// The range of [`Data::data`] in the body, to slice a shared buffer instead of copying.
     #[must_use]
     pub const fn range(&self) -> Range<usize> {
         self.offset..self.offset + self.data.len()
     }
 }
 
-/// Several metrics in one body, up to the first that is refused.
+/// Several messages in one body, up to the first that is refused.
 ///
-/// The decoder does not know which data types there are. The caller checks those of `items` first, since they come before the
-/// refused one; only then does `refusal` count.
+/// The decoder does not know the configured data types. The caller checks those of `items` first, since they precede the refused one; only then does
+/// `refusal` apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch<'b> {
-    /// The items before the first bad one; all of them, if none is.
+    /// The items before the first invalid one; all of them, if none is.
     pub items: Vec<Data<'b>>,
-    /// Why the item after these is refused, as [`Refusal::InBatch`].
+    /// The reason why the item after these is refused, as [`Refusal::InBatch`].
     pub refusal: Option<Refusal>,
 }
 
@@ -111,8 +111,8 @@ pub struct Bye<'b> {
 
 /// Decodes the body of a REST call.
 ///
-/// An empty JSON body counts as an object without fields. Unknown fields are ignored; of duplicate
-/// fields the last wins. A batch takes memory in proportion to its items, at most about four times its body.
+/// An empty JSON body counts as an object without fields. Unknown fields are ignored; of duplicate fields the last one counts. A batch takes memory
+/// in proportion to its items, at most about four times its body.
 ///
 /// # Errors
 ///
@@ -152,7 +152,7 @@ fn scan_call<'b>(
     call
 }
 
-/// The inner result waits until the rest of the body is known to be well-formed.
+/// The inner result applies only once the rest of the body is known to be well-formed.
 type Scanned<T> = Result<Result<T, Refusal>, Malformed>;
 
 fn scan_data<'b>(scan: &mut impl Scan<'b>) -> Scanned<Data<'b>> {
@@ -182,7 +182,7 @@ fn scan_batch<'b>(mut scan: impl Scan<'b>, max_items: usize) -> Result<Batch<'b>
             Some(Shape::Object) => scan_data(scan)?,
             _ => scan_not_an_object(scan)?,
         };
-        // After the first bad item, the others only have to be well-formed.
+        // After the first invalid item, the others only have to be well-formed.
         match item {
             _ if batch.refusal.is_some() => {}
             Ok(item) => batch.items.push(item),
@@ -198,7 +198,7 @@ fn scan_batch<'b>(mut scan: impl Scan<'b>, max_items: usize) -> Result<Batch<'b>
     Ok(batch)
 }
 
-/// Why the scan of a batch ends before its end.
+/// The reason why the scan of a batch ends early.
 enum Stop {
     Malformed(Malformed),
     TooManyItems,
@@ -239,7 +239,7 @@ pub(crate) fn id<'b>(scan: &impl Scan<'b>, field: Option<Node>) -> Result<Cow<'b
     Err(Refusal::InvalidField { field: "id", problem })
 }
 
-/// ASCII ids are the rule, and need no decoding.
+/// ASCII ids are the common case, and need no decoding.
 fn holds_control(id: &str) -> bool {
     match id.is_ascii() {
         true => id.bytes().any(|byte| byte.is_ascii_control()),
@@ -255,7 +255,7 @@ pub(crate) fn text<'b>(
 ) -> Result<Cow<'b, str>, Refusal> {
     let node = node.ok_or(Refusal::MissingField { field })?;
     scan.text(node).ok_or_else(|| match node.kind {
-        // Text may come as bin, but text it must be.
+        // Text may be sent as bin, but it must be text.
         Kind::Binary => not_utf8(node).into(),
         found => wrong_type(field, "a string", found),
     })

@@ -10,23 +10,23 @@ use crate::{Format, Limits, Refusal};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field<'b> {
     name: &'static str,
-    /// What was sent.
+    /// The value that was sent.
     pub value: FieldValue<'b>,
 }
 
 /// The value of a [`Field`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldValue<'b> {
-    /// The field is not there.
+    /// The field is absent.
     Missing,
     /// A string, or a MessagePack bin that is UTF-8.
     Text(Cow<'b, str>),
-    /// `true`, `false`, `null`, or what no field of the protocol takes.
+    /// `true`, `false`, `null`, or a value that no field of the protocol accepts.
     Other(Kind),
 }
 
 impl<'b> Field<'b> {
-    /// The text of a field that must be there.
+    /// The text of a required field.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl<'b> Field<'b> {
         self.optional_text()?.ok_or(missing)
     }
 
-    /// The text of a field that may be left out.
+    /// The text of an optional field.
     ///
     /// # Errors
     ///
@@ -49,7 +49,7 @@ impl<'b> Field<'b> {
         }
     }
 
-    /// The boolean in a field that must be there.
+    /// The boolean of a required field.
     ///
     /// # Errors
     ///
@@ -68,7 +68,7 @@ impl<'b> Field<'b> {
 /// Checks that a body is one well-formed object and reads the fields with these names.
 ///
 /// An empty JSON body counts as an object without fields. Other fields are ignored; of duplicate fields the last
-/// wins. With no names it is a plain check of the body.
+/// one counts. Without names it only checks the body.
 ///
 /// # Errors
 ///

@@ -2,7 +2,7 @@ use std::fmt;
 
 use crate::Refusal;
 
-/// How a body is written.
+/// The format of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// `application/json`, RFC 8259.
@@ -14,12 +14,12 @@ pub enum Format {
 impl Format {
     /// Reads the value of a `Content-Type` header.
     ///
-    /// Letter case, parameters and surrounding blanks do not matter (protocol section 2).
+    /// Letter case, parameters and surrounding blanks are ignored (protocol section 2).
     ///
     /// # Errors
     ///
-    /// [`Refusal::UnsupportedMediaType`] when the header is missing or names anything else;
-    /// `application/x-msgpack` is something else.
+    /// [`Refusal::UnsupportedMediaType`] when the header is missing or names anything else,
+    /// including `application/x-msgpack`.
     pub fn from_content_type(value: Option<&[u8]>) -> Result<Self, Refusal> {
         let media_type = value
             .and_then(|value| value.split(|&byte| byte == b';').next())

@@ -1,4 +1,5 @@
-//! Between the protocol and a host of [`poa_core`], for handlers that speak the protocol.
+//! Conversions between the protocol and a host of [`poa_core`], for handlers that speak the
+//! protocol.
 
 use poa_core::auth::{AuthError, Principal};
 use poa_core::{
@@ -8,7 +9,8 @@ use poa_core::{
 
 use crate::{Data, Format, Refusal};
 
-/// Seconds an agent is asked to wait: short against a backlog, long against a burst.
+/// The seconds that an agent is asked to wait: short compared to a backlog, long compared to a
+/// burst.
 const RETRY_AFTER: u32 = 5;
 
 impl Refusal {
@@ -24,7 +26,7 @@ impl Refusal {
         Self::OverShare { what, retry_after: RETRY_AFTER }
     }
 
-    /// 503, because the answer was not there in time.
+    /// 503, because the answer was not ready in time.
     #[must_use]
     pub const fn overdue() -> Self {
         Self::Overdue { retry_after: RETRY_AFTER }
@@ -52,7 +54,7 @@ impl From<Refused> for Refusal {
             Refused::KeyReused => Self::KeyReused,
             Refused::OverShare { what, .. } => Self::over_share(what),
             Refused::OverRate { what, retry_after, .. } => {
-                // Whole seconds, and never too early.
+                // Whole seconds, rounded up.
                 let seconds = u32::try_from(retry_after.as_secs()).unwrap_or(u32::MAX);
                 Self::OverShare { what, retry_after: seconds.saturating_add(1) }
             }
@@ -85,18 +87,18 @@ impl From<ReceiptError> for Refusal {
     }
 }
 
-/// The agent of this id, if the caller may speak for it; without a caller, no token is needed.
+/// The agent of this id, if the user may send for it; without a user, no token is needed.
 ///
 /// # Errors
 /// [`Refusal::AgentMismatch`].
 pub fn agent(caller: Option<&Principal>, id: &str) -> Result<AgentId, Refusal> {
     may_speak(caller, id)?;
-    // The decoder has checked the same rules already.
+    // The decoder has applied the same rules already.
     AgentId::new(id)
         .map_err(|_| Refusal::InvalidField { field: "id", problem: "is not an agent id" })
 }
 
-/// Whether the caller may speak for the agent of this id; without a caller, no token is needed.
+/// Whether the user may send for the agent of this id; without a user, no token is needed.
 ///
 /// # Errors
 /// [`Refusal::AgentMismatch`].
@@ -116,10 +118,10 @@ pub fn data_type(known: &DataTypes, data: &Data<'_>) -> Result<DataType, Refusal
     known.get(&data.data_type).cloned().ok_or_else(unknown)
 }
 
-/// The message for a call whose data are `bytes`; `field` is what carried the key.
+/// The message for a call with the data `bytes`; `field` is the name of the field with the key.
 ///
 /// # Errors
-/// [`Refusal::InvalidField`] when the key is none.
+/// [`Refusal::InvalidField`] when the key is not valid.
 pub fn draft(
     agent: AgentId,
     data_type: DataType,

@@ -1,11 +1,12 @@
 /// Limits on the structure of a body.
 ///
-/// The size of a body is limited where it is read from the network.
+/// The size of a body is limited by the code that reads it from the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// How deep objects and arrays may nest. The outermost one counts, so a flat object has depth 1.
+    /// The maximum nesting depth of objects and arrays. The outermost one counts, so a flat object
+    /// has depth 1.
     pub max_depth: u8,
-    /// How many items a batch may hold. Decoding stops at the first one beyond it.
+    /// The most items in a batch. Decoding stops at the first one above the limit.
     pub max_items: usize,
 }
 

@@ -4,15 +4,15 @@ use crate::Format;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed {format} at byte {offset}: {problem}")]
 pub struct Malformed {
-    /// The format the body was read as.
+    /// The format as which the body was read.
     pub format: Format,
-    /// Where reading stopped, in bytes from the start of the body.
+    /// The offset at which reading stopped, in bytes from the start of the body.
     pub offset: usize,
-    /// What is wrong there.
+    /// The fault at that offset.
     pub problem: Problem,
 }
 
-/// What is wrong with a [`Malformed`] body.
+/// The fault of a [`Malformed`] body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
@@ -31,34 +31,34 @@ pub enum Problem {
     /// JSON: no value starts with this byte.
     #[error("expected a value")]
     ExpectedValue,
-    /// JSON: the name of a member must stand here.
+    /// JSON: the name of a member is required here.
     #[error("expected a string as the name of a member")]
     ExpectedName,
     /// JSON: a colon must follow the name of a member.
     #[error("expected `:`")]
     ExpectedColon,
-    /// JSON: an object goes on or ends here.
+    /// JSON: an object must continue or end here.
     #[error("expected `,` or `}}`")]
     ExpectedCommaOrBrace,
-    /// JSON: an array goes on or ends here.
+    /// JSON: an array must continue or end here.
     #[error("expected `,` or `]`")]
     ExpectedCommaOrBracket,
     /// JSON: a control character in a string is not escaped.
     #[error("control character in a string")]
     ControlCharacter,
-    /// JSON: no such escape.
+    /// JSON: an unknown escape.
     #[error("invalid escape in a string")]
     Escape,
     /// JSON: half of a surrogate pair, which has no UTF-8 form.
     #[error("lone surrogate in a string")]
     LoneSurrogate,
-    /// JSON: the number breaks the grammar.
+    /// JSON: the number violates the grammar.
     #[error("invalid number")]
     Number,
     /// MessagePack: the marker 0xc1, which is never used.
     #[error("the marker 0xc1 is never used")]
     ReservedMarker,
-    /// MessagePack: a length field promises more than the body holds.
+    /// MessagePack: a length field exceeds the rest of the body.
     #[error("a length is larger than the rest of the body")]
     Length,
 }

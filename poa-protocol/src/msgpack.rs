@@ -70,13 +70,14 @@ impl<'b> MessagePack<'b> {
         Ok(Token::leaf(kind))
     }
 
-    /// An ext holds one byte of type besides its data.
+    /// An ext has one byte of type besides its data.
     fn extension(&mut self, length: usize) -> Result<Token, Malformed> {
         self.skip(1, Problem::UnexpectedEnd)?;
         self.opaque(Kind::Extension, length)
     }
 
-    /// A value takes a byte at least, so what cannot fit is refused before anything is read.
+    /// A value takes at least one byte, so a length that cannot fit is refused before anything is
+    /// read.
     fn container(&self, kind: Kind, length: usize) -> Result<Token, Malformed> {
         let width = if kind == Kind::Object { 2 } else { 1 };
         length
@@ -86,7 +87,7 @@ impl<'b> MessagePack<'b> {
             .ok_or(malformed(self.at, Problem::Length))
     }
 
-    /// Steps over a scalar, or over the head of a container.
+    /// Skips a scalar, or the head of a container.
     #[inline]
     fn token(&mut self) -> Result<Token, Malformed> {
         let marker = self.skip(1, Problem::UnexpectedEnd)?[0];
@@ -133,7 +134,7 @@ impl<'b> MessagePack<'b> {
         Ok(())
     }
 
-    /// Steps over the values inside a container whose head has been read.
+    /// Skips the values inside a container whose head has been read.
     fn contents(&mut self, children: usize) -> Result<(), Malformed> {
         self.descend()?;
         let mut outer = Outer::default();
@@ -157,7 +158,7 @@ impl<'b> MessagePack<'b> {
         }
     }
 
-    /// Steps over the head of a container that [`Scan::shape`] announced.
+    /// Skips the head of a container that [`Scan::shape`] announced.
     fn open(&mut self) -> Result<usize, Malformed> {
         let token = self.token()?;
         self.descend()?;
@@ -248,7 +249,8 @@ impl<'b> Scan<'b> for MessagePack<'b> {
     }
 }
 
-/// How many values each enclosing container still expects; real metrics never leave the array.
+/// The number of values that each enclosing container still expects; real messages never exceed the
+/// array.
 #[derive(Debug, Default)]
 struct Outer {
     near: [usize; 8],

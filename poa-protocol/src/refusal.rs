@@ -1,28 +1,27 @@
 use crate::{CallKind, Kind, Malformed};
 
-/// Why a call is refused, with the status and the code an agent sees.
+/// The reason why a call is refused, with the status and the code for the agent.
 ///
-/// `Display` is the text for the agent: what is wrong and where. It never repeats more than a
-/// few bytes of what the agent sent.
+/// `Display` is the text for the agent: the fault and its place. It never repeats more than a few bytes of what the agent sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// 400: the body is not one well-formed value.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// 400: the body ended before all of it was there.
+    /// 400: the body ended early.
     #[error("the body is not complete")]
     Incomplete,
-    /// 400: the body is not what its `Content-Encoding` says.
-    #[error("the body is not valid gzip, although its content-encoding says so")]
+    /// 400: the content of the body does not match its `Content-Encoding`.
+    #[error("the body is not valid gzip, although its content-encoding is gzip")]
     InvalidEncoding,
-    /// 401: no valid credentials. Nothing more is said.
+    /// 401: no valid credentials. The response has no details.
     #[error("unauthorized")]
     Unauthorized,
-    /// 401: the token is correctly signed, but expired. Nothing more is said.
+    /// 401: the token is correctly signed, but expired. The response has no details.
     #[error("token_expired")]
     TokenExpired,
-    /// 403: the token's user may only speak for another agent.
+    /// 403: the token's user may send for another agent only.
     #[error("this user may only speak for the agent it is bound to")]
     AgentMismatch,
     /// 403: a request of a web page, in anonymous mode.
@@ -33,13 +32,13 @@ pub enum Refusal {
     /// 404.
     #[error("no such {what}")]
     NotFound {
-        /// What was looked for: `path`, `user`.
+        /// The missing thing: `path`, `user`.
         what: &'static str,
     },
     /// 405; the HTTP answer also needs an `Allow` header.
     #[error("method not allowed; allowed: {allow}")]
     MethodNotAllowed {
-        /// The methods that are allowed, as the `Allow` header lists them.
+        /// The allowed methods, as the `Allow` header lists them.
         allow: &'static str,
     },
     /// 408: the body took too long.
@@ -72,16 +71,16 @@ pub enum Refusal {
     /// 422: the body, or an item of a batch, is not an object.
     #[error("expected an object, found {found}")]
     NotAnObject {
-        /// What was sent instead.
+        /// The kind of value that was sent.
         found: Kind,
     },
-    /// 422: only data calls come in batches.
+    /// 422: only data calls support batches.
     #[error("{call} takes one object; only data takes an array of them")]
     NoBatch {
         /// The call that was made.
         call: CallKind,
     },
-    /// 422: a field is not there.
+    /// 422: a field is missing.
     #[error("field `{field}` is missing")]
     MissingField {
         /// The field's name.
@@ -92,12 +91,12 @@ pub enum Refusal {
     WrongType {
         /// The field's name.
         field: &'static str,
-        /// What must stand there: `a string`, `an object`.
+        /// The expected value: `a string`, `an object`.
         expected: &'static str,
-        /// What stands there.
+        /// The kind of value that was sent.
         found: Kind,
     },
-    /// 422: a field has the right type, but breaks a rule.
+    /// 422: a field has the right type, but violates a rule.
     #[error("field `{field}` {problem}")]
     InvalidField {
         /// The field's name.
@@ -105,35 +104,36 @@ pub enum Refusal {
         /// The rule, to be read after the field's name: `must not be empty`.
         problem: &'static str,
     },
-    /// 422: `type` names no configured metric. Made by [`Refusal::unknown_type`].
+    /// 422: `type` is not a configured data type. Created by [`Refusal::unknown_type`].
     #[error("{message}")]
     UnknownType {
-        /// What was sent, cut short; the known types; the nearest of them.
+        /// The value that was sent, truncated; the known types; the nearest of them.
         message: String,
     },
-    /// 422: `call` of a WebSocket request names no call. Made by the decoder.
+    /// 422: `call` of a WebSocket request is not a known call. Created by the decoder.
     #[error("{message}")]
     UnknownCall {
-        /// What was sent, cut short; the known calls; the nearest of them.
+        /// The value that was sent, truncated; the known calls; the nearest of them.
         message: String,
     },
-    /// 422: the key of this message was given to another one before.
+    /// 422: the key of this message was used for another one before.
     #[error(
         "another message was sent with this idempotency key, and is kept; give every message its own"
     )]
     KeyReused,
-    /// The status of `cause`: one item of a batch is refused, and so is the whole batch.
+    /// The status of `cause`: one item of a batch is refused, and therefore the whole batch.
     #[error("item {index}: {cause}")]
     InBatch {
-        /// The first bad item, counted from 0.
+        /// The index of the first invalid item, counted from 0.
         index: usize,
-        /// What is wrong with it.
+        /// The reason why it is refused.
         cause: Box<Refusal>,
     },
-    /// 429: the sender's own share of a resource is used up, whatever others use; the HTTP answer also needs a `Retry-After` header.
+    /// 429: the sender's own share of a resource is used up, independently of other senders; the HTTP response also needs a
+    /// `Retry-After` header.
     #[error("over your share of {what}; wait for earlier calls to be answered")]
     OverShare {
-        /// Of what: `memory for bodies`, `backlog`.
+        /// The resource: `memory for bodies`, `backlog`.
         what: &'static str,
         /// Seconds to wait.
         retry_after: u32,
@@ -141,27 +141,27 @@ pub enum Refusal {
     /// 500: a fault of this server.
     #[error("internal error; the server's log says more")]
     Internal,
-    /// 503: not now; the HTTP answer also needs a `Retry-After` header.
+    /// 503: a temporary obstacle; the HTTP response also needs a `Retry-After` header.
     #[error("{why}")]
     Unavailable {
-        /// What is in the way.
+        /// The obstacle.
         why: &'static str,
         /// Seconds to wait.
         retry_after: u32,
     },
-    /// 503: the answer was not there in time. What was sent may be taken all the same.
+    /// 503: the answer was not ready in time. The message may be accepted all the same.
     #[error("the answer took too long; try again later")]
     Overdue {
         /// Seconds to wait.
         retry_after: u32,
     },
-    /// 503: the bus takes no more; the HTTP answer also needs a `Retry-After` header.
+    /// 503: the bus accepts no more; the HTTP response also needs a `Retry-After` header.
     #[error("the backlog is full; try again in {retry_after} s")]
     BacklogFull {
         /// Seconds to wait.
         retry_after: u32,
     },
-    /// 503: no receiver subscribes to this data type, so an answer of 200 would mean nothing.
+    /// 503: no receiver subscribes to this data type, so an acknowledgement would guarantee nothing.
     #[error("no receiver subscribes to this data type")]
     NobodySubscribed {
         /// Seconds to wait.
@@ -176,7 +176,7 @@ impl Refusal {
         Self::UnknownType { message: crate::unknown::describe("type", found, known) }
     }
 
-    /// Says which item of a batch is refused, counted from 0.
+    /// Adds the index of the refused item of a batch, counted from 0.
     #[must_use]
     pub fn in_batch(self, index: usize) -> Self {
         Self::InBatch { index, cause: Box::new(self) }

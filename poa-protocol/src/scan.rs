@@ -46,7 +46,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A value that has been checked, and where it stands in the body.
+/// A value that has been checked, and its range in the body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Node {
     pub(crate) kind: Kind,
@@ -54,22 +54,22 @@ pub(crate) struct Node {
     pub(crate) end: usize,
 }
 
-/// One pass over a body, in either format: everything it steps over has been checked.
+/// A single scan of a body, in either format: everything it skips has been checked.
 pub(crate) trait Scan<'b>: Sized {
-    /// Tells what the next value is by its first byte, without stepping over it.
+    /// Determines the next value by its first byte, without skipping it.
     fn shape(&mut self) -> Option<Shape>;
 
-    /// Steps over the object that [`Scan::shape`] announced, telling each member's name and value.
+    /// Skips the object that [`Scan::shape`] announced, and reports each member's name and value.
     fn object(&mut self, member: impl FnMut(&[u8], Node)) -> Result<(), Malformed>;
 
-    /// Steps over the array that [`Scan::shape`] announced; `item` must step over one value each time.
-    /// An error of `item` ends the scan.
+    /// Skips the array that [`Scan::shape`] announced; `item` must skip one value each time. An error
+    /// of `item` ends the scan.
     fn array<E: From<Malformed>>(
         &mut self,
         item: impl FnMut(&mut Self) -> Result<(), E>,
     ) -> Result<(), E>;
 
-    /// Steps over one value of any kind.
+    /// Skips one value of any kind.
     fn value(&mut self) -> Result<Node, Malformed>;
 
     /// Checks that nothing follows.
@@ -78,14 +78,14 @@ pub(crate) trait Scan<'b>: Sized {
     /// The text of a string; `None` for any other kind and for a bin that is not UTF-8.
     fn text(&self, node: Node) -> Option<Cow<'b, str>>;
 
-    /// The bytes of a value as they stand in the body.
+    /// The bytes of a value, as in the body.
     fn raw(&self, node: Node) -> &'b [u8];
 
     /// The `ref` of a WebSocket request.
     fn reference(&self, node: Option<Node>) -> Reference<'b>;
 }
 
-/// What the first byte of a value tells.
+/// The information in the first byte of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Object,
@@ -93,7 +93,7 @@ pub(crate) enum Shape {
     Other,
 }
 
-/// Steps over an object and keeps the members with these names; of duplicates the last wins.
+/// Skips an object and keeps the members with these names; of duplicates the last one counts.
 pub(crate) fn pick<'b, const N: usize>(
     scan: &mut impl Scan<'b>,
     names: &[&str; N],

@@ -6,17 +6,18 @@ use crate::msgpack::MessagePack;
 use crate::scan::{Node, Scan, Shape, pick};
 use crate::{Bye, Call, Format, Limits, Ping, Refusal, unknown};
 
-/// The longest `ref`, in bytes as it stands in the message: it is kept until the call is answered.
+/// The longest `ref`, in bytes as in the message: it is kept until the call is answered.
 pub const MAX_REFERENCE_BYTES: usize = 1024;
 
 /// A WebSocket message that is one well-formed object (protocol section 4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<'b> {
-    /// What the answer must carry; none when it was longer than [`MAX_REFERENCE_BYTES`], which refuses the call.
+    /// The `ref` for the response; `None` when it was longer than [`MAX_REFERENCE_BYTES`], which refuses the
+    /// call.
     pub reference: Reference<'b>,
-    /// What tells the call from the same call sent again; data calls alone heed it.
+    /// The idempotency key; only data calls use it.
     pub idempotency_key: Option<Cow<'b, str>>,
-    /// The call, or why it is refused; either way the answer goes to [`Request::reference`].
+    /// The call, or the reason why it is refused; either way the response goes to [`Request::reference`].
     pub call: Result<SocketCall<'b>, Refusal>,
 }
 
@@ -25,11 +26,11 @@ pub struct Request<'b> {
 pub enum SocketCall<'b> {
     /// Authorises the connection.
     Session(Session<'b>),
-    /// The same calls as over REST; never [`Call::Batch`], since calls may be pipelined instead.
+    /// The same calls as over REST, except [`Call::Batch`]: calls can be pipelined instead.
     Call(Call<'b>),
 }
 
-/// Asks for a token.
+/// A request for a token.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Session<'b> {
     /// The user's name as sent.
@@ -44,7 +45,7 @@ impl std::fmt::Debug for Session<'_> {
     }
 }
 
-/// The `ref` of a request, kept as the bytes that were sent, and with it the format of the answer.
+/// The `ref` of a request, kept as the bytes that were sent, which also determines the format of the response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference<'b> {
     /// The request was JSON; `None` when it had no `ref`.
@@ -54,7 +55,7 @@ pub enum Reference<'b> {
 }
 
 impl Reference<'_> {
-    /// For an answer to a message whose `ref` cannot be read: the answer's is null.
+    /// For the response to a message whose `ref` cannot be read: the `ref` of the response is null.
     #[must_use]
     pub const fn none(format: Format) -> Self {
         match format {
@@ -63,7 +64,7 @@ impl Reference<'_> {
         }
     }
 
-    /// Copies the `ref`, so that the message can be dropped before the answer is known.
+    /// Copies the `ref`, so that the message can be dropped before the result is known.
     #[must_use]
     pub fn into_owned(self) -> Reference<'static> {
         match self {
@@ -81,7 +82,7 @@ impl Reference<'_> {
 ///
 /// # Errors
 ///
-/// [`Refusal::Malformed`] or [`Refusal::NotAnObject`]; the answer goes to [`Reference::none`].
+/// [`Refusal::Malformed`] or [`Refusal::NotAnObject`]; the response goes to [`Reference::none`].
 pub fn decode_request<'b>(
     format: Format,
     message: &'b [u8],

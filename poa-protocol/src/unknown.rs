@@ -1,6 +1,6 @@
 use std::fmt::Write as _;
 
-/// How much of a stranger's word is repeated to him, in characters.
+/// How much of an unknown word is repeated to the client, in characters.
 const ECHO_CHARS: usize = 48;
 
 /// Reports that `found` is not a known `what`, lists the known ones, and suggests the nearest.

@@ -5,17 +5,17 @@ use std::borrow::Cow;
 
 use crate::{Reference, Refusal};
 
-/// The body of every positive REST answer except that to a batch.
+/// The body of every successful REST response except that to a batch.
 pub const SUCCESS: &str = r#"{"result":"success"}"#;
 
-/// The body of the positive answer to a batch of `count` items.
+/// The body of the successful response to a batch of `count` items.
 #[must_use]
 pub fn accepted(count: usize) -> String {
     format!(r#"{{"result":"success","accepted":{count}}}"#)
 }
 
 impl Refusal {
-    /// The JSON body of the HTTP answer: `error` and `message`, on 401 only `error`.
+    /// The JSON body of the HTTP response: `error` and `message`, on 401 only `error`.
     #[must_use]
     pub fn body(&self) -> Cow<'static, str> {
         match self {
@@ -31,10 +31,10 @@ impl Refusal {
     }
 }
 
-/// What became of a WebSocket call.
+/// The result of a WebSocket call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome<'o> {
-    /// A ping, data or bye was taken; the payload is an empty object.
+    /// A ping, data or bye was accepted; the payload is an empty object.
     Done,
     /// A session was opened with this token.
     Token(&'o str),
@@ -42,7 +42,7 @@ pub enum Outcome<'o> {
     Refused(&'o Refusal),
 }
 
-/// A WebSocket message in the format of the question.
+/// A WebSocket message in the format of the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     /// A text frame with JSON.
@@ -51,7 +51,8 @@ pub enum Frame {
     Binary(Vec<u8>),
 }
 
-/// Encodes the answer to a WebSocket call: `result`, `ref` as it was given (null if it was not), `payload`.
+/// Encodes the response to a WebSocket call: `result`, `ref` as it was sent (null if it was not),
+/// `payload`.
 #[must_use]
 pub fn answer(reference: &Reference<'_>, outcome: Outcome<'_>) -> Frame {
     match reference {

@@ -45,7 +45,7 @@ fn push_refusal(bytes: &mut Vec<u8>, refusal: &Refusal) {
     }
 }
 
-/// Answers have few members, so the one-byte head of up to 15 is enough.
+/// Responses have few members, so the one-byte head of up to 15 is enough.
 fn push_map(bytes: &mut Vec<u8>, members: u8) {
     bytes.push(0x80 | members);
 }

@@ -1,4 +1,4 @@
-//! JSON by RFC 8259, checked in one pass without recursion.
+//! JSON according to RFC 8259, checked in one pass without recursion.
 
 mod nesting;
 mod number;
@@ -19,7 +19,7 @@ pub(crate) struct Json<'b> {
     max_depth: u8,
 }
 
-/// Where the name of a member stands, quotes included.
+/// The position of a member's name, quotes included.
 #[derive(Debug, Clone, Copy)]
 struct Name {
     start: usize,
@@ -34,14 +34,14 @@ pub(crate) const fn malformed(offset: usize, problem: Problem) -> Malformed {
 /// U+FEFF in UTF-8. RFC 8259, section 8.1, lets a parser ignore one at the beginning.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// Whether nothing is there to be parsed.
+/// Whether the text is empty.
 pub(crate) fn is_empty(body: &[u8]) -> bool {
     body.is_empty() || body == BYTE_ORDER_MARK
 }
 
 impl<'b> Json<'b> {
-    /// Checking UTF-8 for the whole body first is cheaper than string by string, and lets every
-    /// string be borrowed without a second check.
+    /// Checking UTF-8 for the whole body first is cheaper than string by string, and allows every string to
+    /// be borrowed without a second check.
     pub(crate) fn new(body: &'b [u8], limits: &Limits) -> Result<Self, Malformed> {
         let text = std::str::from_utf8(body)
             .map_err(|error| malformed(error.valid_up_to(), Problem::Utf8))?;
@@ -83,7 +83,8 @@ impl<'b> Json<'b> {
         Ok(())
     }
 
-    /// Steps over a closing bracket and says so, or over the comma that must stand before all but the first.
+    /// Skips a closing bracket and returns whether it did, or the comma that is required before all items
+    /// but the first.
     #[inline]
     fn closes(&mut self, in_object: bool, first: bool) -> Result<bool, Malformed> {
         let bracket = if in_object { b'}' } else { b']' };
@@ -102,7 +103,7 @@ impl<'b> Json<'b> {
         }
     }
 
-    /// Steps over a member's name and colon.
+    /// Skips a member's name and colon.
     #[inline]
     fn name(&mut self) -> Result<Name, Malformed> {
         if self.peek_past_blanks() != Some(b'"') {
@@ -118,7 +119,7 @@ impl<'b> Json<'b> {
         Ok(Name { start, end, escaped })
     }
 
-    /// Steps over a string and tells whether an escape stands in it.
+    /// Skips a string and returns whether it contains an escape.
     #[inline]
     fn string(&mut self) -> Result<bool, Malformed> {
         let (end, escaped) = string::scan(self.text.as_bytes(), self.at)?;
@@ -126,12 +127,12 @@ impl<'b> Json<'b> {
         Ok(escaped)
     }
 
-    /// What stands between the quotes at `start` and before `end`.
+    /// The text between the quotes at `start` and before `end`.
     fn inside(&self, start: usize, end: usize) -> &'b str {
         &self.text[start + 1..end - 1]
     }
 
-    /// Steps over a scalar, or over the bracket that opens a container.
+    /// Skips a scalar, or the bracket that opens a container.
     #[inline]
     fn token(&mut self) -> Result<Kind, Malformed> {
         match self.peek_past_blanks() {
@@ -157,7 +158,7 @@ impl<'b> Json<'b> {
         Ok(kind)
     }
 
-    /// Steps over what is left of a container whose opening bracket has been read.
+    /// Skips the rest of a container whose opening bracket has been read.
     fn contents(&mut self, outermost: Kind) -> Result<(), Malformed> {
         let mut open = Nesting::new(outermost);
         let mut first = true;

@@ -1,6 +1,6 @@
 use crate::scan::Kind;
 
-/// Which of the open containers are objects: one bit for each level a `u8` of depth can count.
+/// Records which of the open containers are objects: one bit for each level that a `u8` of depth can count.
 #[derive(Debug)]
 pub(super) struct Nesting {
     objects: [u64; 4],
@@ -19,13 +19,13 @@ impl Nesting {
         word >> (self.innermost % 64) & 1 == 1
     }
 
-    /// The caller has checked the depth, which is bounded by `u8::MAX`, so the level fits.
+    /// The caller has checked the depth, which is at most `u8::MAX`, so the level fits.
     pub(super) fn enter(&mut self, kind: Kind) {
         self.innermost += 1;
         self.mark(kind);
     }
 
-    /// Leaves the innermost container; true when it was the outermost, too.
+    /// Leaves the innermost container; returns whether it was also the outermost.
     pub(super) fn leave(&mut self) -> bool {
         let done = self.innermost == 0;
         self.innermost = self.innermost.saturating_sub(1);

@@ -1,9 +1,9 @@
 use super::malformed;
 use crate::{Malformed, Problem};
 
-/// Checks the number that starts at `start` and returns where it ends.
+/// Checks the number at `start` and returns its end.
 ///
-/// Only the grammar counts: a number stays text, so none is too large.
+/// Only the grammar is checked: a number stays text, so none is too large.
 pub(super) fn scan(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     let mut at = start + usize::from(bytes[start] == b'-');
     at = match bytes.get(at) {
@@ -20,7 +20,7 @@ pub(super) fn scan(bytes: &[u8], start: usize) -> Result<usize, Malformed> {
     Ok(at)
 }
 
-/// Steps over one digit or more.
+/// Skips one digit or more.
 fn digits(bytes: &[u8], from: usize) -> Result<usize, Malformed> {
     let mut at = from;
     while bytes.get(at).is_some_and(u8::is_ascii_digit) {

@@ -6,8 +6,8 @@ use crate::{Malformed, Problem};
 const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
 const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
 
-/// Checks the string whose opening quote stands at `start` and returns where it ends, and whether
-/// an escape stands in it.
+/// Checks the string whose opening quote is at `start` and returns its end, and whether it contains an
+/// escape.
 #[inline]
 pub(super) fn scan(bytes: &[u8], start: usize) -> Result<(usize, bool), Malformed> {
     let at = plain(bytes, start + 1);
@@ -17,7 +17,7 @@ pub(super) fn scan(bytes: &[u8], start: usize) -> Result<(usize, bool), Malforme
     }
 }
 
-/// Goes on where something other than the closing quote ended the plain part of a string.
+/// Continues after the plain part of a string, at a byte other than the closing quote.
 fn scan_escapes(bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
     loop {
         match bytes.get(at) {
@@ -29,7 +29,7 @@ fn scan_escapes(bytes: &[u8], mut at: usize) -> Result<usize, Malformed> {
     }
 }
 
-/// Steps over what needs no attention, eight bytes at a time.
+/// Skips ordinary bytes, eight at a time.
 #[inline]
 fn plain(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes[at..].first_chunk::<8>() {
@@ -45,7 +45,7 @@ fn plain(bytes: &[u8], mut at: usize) -> usize {
 
 /// Sets the high bit of each byte that is a quote, a backslash or a control character.
 ///
-/// A borrow may mark bytes above the first hit wrongly, never below it: only the lowest mark counts.
+/// A borrow may mark bytes above the first hit wrongly, never below it: only the lowest mark is valid.
 const fn special(word: u64) -> u64 {
     let quote = word ^ (ONES * b'"' as u64);
     let slash = word ^ (ONES * b'\\' as u64);
@@ -55,7 +55,7 @@ const fn special(word: u64) -> u64 {
     (quotes | slashes | controls) & HIGHS
 }
 
-/// Steps over the escape at `at`, a whole surrogate pair included.
+/// Skips the escape at `at`, including a whole surrogate pair.
 fn escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
@@ -65,7 +65,7 @@ fn escape(bytes: &[u8], at: usize) -> Result<usize, Malformed> {
     }
 }
 
-/// Reads `\uXXXX` at `at`, or a pair of them, and where it ends.
+/// Reads `\uXXXX` at `at`, or a pair of them, and returns its end.
 fn unicode(bytes: &[u8], at: usize) -> Result<(char, usize), Malformed> {
     let lone = malformed(at, Problem::LoneSurrogate);
     let first = unit(bytes, at)?;
@@ -92,7 +92,8 @@ fn unit(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
     })
 }
 
-/// What the inside of a string that [`scan`] has accepted means; borrowed unless an escape stands in it.
+/// The meaning of the inside of a string that [`scan`] has accepted; borrowed unless it contains an
+/// escape.
 pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
     let mut rest = raw;
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! WebSocket answers, read back by other decoders.
+//! WebSocket responses, decoded by other libraries.
 
 use poa_protocol::{Frame, Outcome, Reference, Refusal, answer};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::to_message_pack;
 
-/// Encodes in both formats, which must mean the same.
+/// Encodes in both formats, which must have the same meaning.
 fn encode(reference: &Value, outcome: Outcome<'_>) -> Value {
     let text = reference.to_string();
     let json = match answer(&Reference::Json(Some(text.into())), outcome) {

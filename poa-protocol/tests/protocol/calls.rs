@@ -1,4 +1,4 @@
-//! What the fields of a call must be, in both formats.
+//! The rules for the fields of a call, in both formats.
 
 use std::borrow::Cow;
 
@@ -152,7 +152,7 @@ fn an_id_has_rules() {
         let refused = refusal(CallKind::Ping, &ping(id));
         assert_eq!((refused.status(), refused.code()), (422, "invalid_field"), "{id:?}");
     }
-    // The limit counts what the escapes mean, not how they are written.
+    // The limit applies to the unescaped text, not to its encoding.
     let escaped = format!(r#"{{"id":"{}"}}"#, r"\u0041".repeat(256));
     assert!(decode(CallKind::Bye, Format::Json, escaped.as_bytes(), &Limits::default()).is_ok());
 }
@@ -168,7 +168,7 @@ fn an_empty_json_body_is_an_object_without_fields() {
 }
 
 #[test]
-fn a_body_that_is_no_object_is_refused() {
+fn a_body_that_is_not_an_object_is_refused() {
     for (value, found) in
         [(json!(1), Kind::Number), (json!("x"), Kind::Text), (json!(null), Kind::Null)]
     {
@@ -182,7 +182,7 @@ fn a_body_that_is_no_object_is_refused() {
 }
 
 #[test]
-fn malformed_anywhere_wins() {
+fn a_malformed_body_takes_precedence_over_other_faults() {
     let bodies: [(&[u8], &[u8]); 3] = [
         (br#"{"id":7,"zzz":tru}"#, b"\x82\xa2id\x07\xa1z\xc1"),
         (br#"{"id":7}}"#, b"\x81\xa2id\x07\x07"),
@@ -215,7 +215,7 @@ fn a_batch_keeps_its_order() {
 }
 
 #[test]
-fn an_empty_batch_is_taken() {
+fn an_empty_batch_is_accepted() {
     for (format, body) in both(&json!([])) {
         let call = decode(CallKind::Data, format, &body, &Limits::default()).unwrap();
         assert_eq!(call, Call::Batch(Batch::default()));
@@ -223,7 +223,7 @@ fn an_empty_batch_is_taken() {
 }
 
 #[test]
-fn a_batch_names_the_first_bad_item() {
+fn a_batch_names_the_first_invalid_item() {
     let good = json!({"id": "a", "type": "t", "data": {}});
     let value = json!([good, {"id": "a", "type": "t"}, 7, good]);
     let expected = Refusal::MissingField { field: "data" }.in_batch(1);
@@ -239,7 +239,7 @@ fn a_batch_names_the_first_bad_item() {
     }
 }
 
-/// How many items of a batch are good, and why the next is not; in both formats.
+/// The number of valid items in a batch, and the reason why the next is not; in both formats.
 fn batches(value: &serde_json::Value) -> Vec<(usize, Option<Refusal>)> {
     both(value)
         .into_iter()
@@ -278,7 +278,7 @@ fn a_batch_ends_at_the_first_item_beyond_the_limit() {
     );
     let refused = Err(Refusal::TooManyItems { limit: 3 });
     assert_eq!(decoded(&batch(4), &limits), refused);
-    // The rest is not looked at.
+    // The rest is not examined.
     assert_eq!(decoded(&format!("[{item},{item},{item},{item},!"), &limits), refused);
     let packed = [&b"\xdc\x00\x64"[..], &[0x80; 100]].concat();
     let decoded = decode(CallKind::Data, Format::MessagePack, &packed, &limits);

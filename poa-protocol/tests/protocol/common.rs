@@ -1,4 +1,4 @@
-//! What the recorded exchanges and the tests share.
+//! Helpers shared by the recorded exchanges and the tests.
 
 use poa_protocol::{
     Batch, Bye, Call, CallKind, Format, Limits, MAX_ID_BYTES, Ping, Refusal, decode, decode_fields,
@@ -10,8 +10,8 @@ pub(crate) fn lines(file: &str) -> Vec<Value> {
     file.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The bodies a real agent sent, with their paths. The long ones were recorded as JSON, because the
-/// recorder kept no bytes of them.
+/// The bodies that a real agent sent, with their paths. The long ones were recorded as JSON,
+/// because the recorder did not keep their bytes.
 pub(crate) fn agent_bodies() -> Vec<(String, Vec<u8>)> {
     lines(include_str!("../fixtures/agent_wire.jsonl"))
         .iter()
@@ -49,13 +49,13 @@ pub(crate) fn status(format: Format, body: &[u8]) -> u16 {
         .map_or_else(|refusal| refusal.status(), |()| 200)
 }
 
-/// Whether a body is one well-formed value, whatever else it is.
+/// Whether a body is one well-formed value of any kind.
 pub(crate) fn well_formed(format: Format, body: &[u8]) -> bool {
     let limits = Limits::default();
     !matches!(decode_fields(format, body, &limits, []), Err(Refusal::Malformed(_)))
 }
 
-/// What every decoded call must satisfy: its parts are inside the body and stand on their own.
+/// The invariants of every decoded call: its parts are inside the body and valid by themselves.
 pub(crate) fn check_call(format: Format, body: &[u8], call: &Call<'_>) {
     let calls = match call {
         Call::Data(data) => std::slice::from_ref(data),

@@ -1,4 +1,4 @@
-//! Bodies that are not calls, and the formats they come in.
+//! Bodies that are not calls, and their formats.
 
 use poa_protocol::{FieldValue, Format, Kind, Limits, Refusal, decode_fields};
 use serde_json::json;

@@ -4,7 +4,7 @@ use poa_protocol::{CallKind, Format, Limits, Malformed, Problem, Refusal, decode
 
 use crate::common::well_formed;
 
-/// Reads `value` as the value of a member, since a body that is no object is refused anyway.
+/// Reads `value` as the value of a member, since a body that is not an object is refused anyway.
 fn accepts(value: &[u8]) -> bool {
     well_formed(Format::Json, &[b"{\"x\": ", value, b" }"].concat())
 }
@@ -46,7 +46,7 @@ fn accepts_every_kind_of_value() {
 }
 
 #[test]
-fn refuses_what_the_grammar_does_not_know() {
+fn refuses_text_outside_of_the_grammar() {
     let values = [
         "",
         "01",
@@ -140,7 +140,7 @@ fn refuses_half_of_a_surrogate_pair() {
 }
 
 #[test]
-fn refuses_what_is_not_utf8() {
+fn refuses_text_that_is_not_utf8() {
     let sequences: [&[u8]; 6] =
         [b"\xff", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xe2\x82", b"\x80"];
     for bytes in sequences {
@@ -186,7 +186,7 @@ fn counts_depth_from_the_outermost() {
 }
 
 #[test]
-fn depth_is_counted_anew_after_a_container_ends() {
+fn depth_is_counted_again_after_a_container_ends() {
     let wide = format!("{{\"x\":[{}]}}", vec!["[[{}]]"; 1000].join(","));
     let limits = Limits { max_depth: 5, ..Limits::default() };
     assert!(decode_fields(Format::Json, wide.as_bytes(), &limits, []).is_ok());
@@ -204,7 +204,7 @@ fn the_deepest_limit_holds_mixed_containers() {
 }
 
 #[test]
-fn says_where_the_body_is_malformed() {
+fn reports_the_offset_of_the_fault() {
     let cases: [(&[u8], usize, Problem); 14] = [
         (br#"{"id":"#, 6, Problem::UnexpectedEnd),
         (br#"{"id":}"#, 6, Problem::ExpectedValue),

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::common::{check_call, well_formed};
 
-/// Whether `serde_json` takes the bytes. It refuses numbers beyond an f64 unless it ignores them, and where it
-/// ignores them it does not look at surrogates; such a body, and one that is too deep for it, gets no verdict.
+/// Whether `serde_json` accepts the bytes. It refuses numbers beyond an f64 unless it ignores them, and where
+/// it ignores them it does not check surrogates; such a body, and one that is too deep for it, gets no
+/// verdict.
 fn reference(body: &[u8]) -> Option<bool> {
     let Ok(text) = std::str::from_utf8(body) else {
         return Some(false);
@@ -60,7 +61,7 @@ fn call() -> impl Strategy<Value = Value> {
         .prop_map(|(id, data_type, data, extra)| json!({"id": id, "type": data_type, "data": data, "extra": extra}))
 }
 
-/// Replaces, inserts or deletes one byte; the bytes are those that mean something in JSON, and any.
+/// Replaces, inserts or deletes one byte; the bytes are those with a meaning in JSON, and arbitrary ones.
 fn mutate(body: &mut Vec<u8>, (at, byte, how): (Index, u8, u8)) {
     if body.is_empty() {
         return;
@@ -108,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn generated_documents_are_taken(value in document(), pretty in any::<bool>()) {
+    fn generated_documents_are_accepted(value in document(), pretty in any::<bool>()) {
         let text = if pretty { format!("{value:#}") } else { value.to_string() };
         prop_assert!(well_formed(Format::Json, text.as_bytes()), "{}", text);
         check(text.as_bytes());
@@ -123,7 +124,7 @@ proptest! {
     }
 
     #[test]
-    fn decoded_fields_mean_what_was_encoded(value in call()) {
+    fn decoded_fields_equal_the_encoded_ones(value in call()) {
         let body = value.to_string().into_bytes();
         let names = ["id", "type", "data"];
         let [id, data_type, _] = decode_fields(Format::Json, &body, &Limits::default(), names).unwrap();
@@ -131,7 +132,7 @@ proptest! {
         prop_assert_eq!(json!(data_type.text().unwrap()), value["type"].clone());
         if let Ok(poa_protocol::Call::Data(call)) = decode(CallKind::Data, Format::Json, &body, &Limits::default()) {
             let data: Value = serde_json::from_slice(call.data).unwrap();
-            // The floats went through text once more; compare by text.
+            // The floats were converted to text again; compare by text.
             prop_assert_eq!(data.to_string(), serde_json::from_str::<Value>(&value["data"].to_string()).unwrap().to_string());
         }
     }

@@ -5,7 +5,7 @@ use poa_protocol::{CallKind, Format, Limits, Malformed, Problem, Refusal, decode
 use crate::common::well_formed;
 use crate::msgpack_properties::check_against_rmpv;
 
-/// Reads `value` as the value of a member, since a body that is no map is refused anyway.
+/// Reads `value` as the value of a member, since a body that is not a map is refused anyway.
 fn accepts(value: &[u8]) -> bool {
     well_formed(Format::MessagePack, &[b"\x81\xa1x", value].concat())
 }
@@ -90,7 +90,7 @@ fn refuses_the_reserved_marker_and_broken_text() {
 }
 
 #[test]
-fn refuses_lengths_that_cannot_be_true() {
+fn refuses_impossible_lengths() {
     let heads: [&[u8]; 8] = [
         b"\xc6\xff\xff\xff\xff",
         b"\xc9\xff\xff\xff\xff\x01",
@@ -127,7 +127,7 @@ fn counts_depth_from_the_outermost() {
 }
 
 #[test]
-fn says_where_the_body_is_malformed() {
+fn reports_the_offset_of_the_fault() {
     let cases: [(&[u8], usize, Problem); 7] = [
         (b"", 0, Problem::UnexpectedEnd),
         (b"\xc1", 0, Problem::ReservedMarker),

@@ -7,8 +7,8 @@ use rmpv::Value;
 
 use crate::common::{check_call, well_formed};
 
-/// Whether `rmpv` takes the bytes. It reads the reserved marker as nil, keeps text that is not UTF-8, and has its
-/// own limit of depth, so a tree is looked at again.
+/// Whether `rmpv` accepts the bytes. It reads the reserved marker as nil, keeps text that is not UTF-8, and has
+/// its own limit of depth, so its tree is checked again.
 fn reference(body: &[u8]) -> Option<bool> {
     let mut rest = body;
     match rmpv::decode::read_value_with_max_depth(&mut rest, 120) {
@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn generated_documents_are_taken(value in document()) {
+    fn generated_documents_are_accepted(value in document()) {
         let body = encode(&Value::Map(vec![(Value::from("x"), value)]));
         prop_assert!(well_formed(Format::MessagePack, &body));
         check(&body);
@@ -129,7 +129,7 @@ proptest! {
     }
 
     #[test]
-    fn decoded_calls_mean_what_was_encoded((id, data, body) in call()) {
+    fn decoded_calls_equal_the_encoded_ones((id, data, body) in call()) {
         let limits = Limits::default();
         let [field] = decode_fields(Format::MessagePack, &body, &limits, ["id"]).unwrap();
         prop_assert_eq!(field.text().unwrap(), id);

@@ -1,4 +1,4 @@
-//! The recorded exchanges: every body gets the status poa must give.
+//! The recorded exchanges: every body gets the status that poa must return.
 
 use crate::common;
 
@@ -49,7 +49,7 @@ fn every_exchange_gets_the_expected_status() {
 }
 
 #[test]
-fn every_body_of_a_real_agent_is_taken() {
+fn every_body_of_a_real_agent_is_accepted() {
     let bodies = common::agent_bodies();
     assert_eq!(bodies.len(), 24);
     assert!(bodies.iter().any(|(_, body)| body.len() > 40_000));

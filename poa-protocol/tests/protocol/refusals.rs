@@ -63,7 +63,7 @@ fn bodies_are_exact() {
 }
 
 #[test]
-fn headers_that_a_refusal_needs() {
+fn refusals_have_the_required_headers() {
     assert_eq!(Refusal::BacklogFull { retry_after: 2 }.retry_after(), Some(2));
     assert_eq!(Refusal::Internal.retry_after(), None);
     assert_eq!(Refusal::MethodNotAllowed { allow: "POST" }.allow(), Some("POST"));
@@ -88,7 +88,7 @@ fn an_unknown_type_names_the_known_ones_and_the_nearest() {
 }
 
 #[test]
-fn little_of_what_a_stranger_sent_is_repeated() {
+fn little_of_an_unknown_word_is_repeated() {
     for word in ["x".repeat(8_000_000), "😀\n\"".repeat(1000), "\0".repeat(1000)] {
         let refusal = Refusal::unknown_type(&word, ["system_metrics"]);
         assert!(refusal.to_string().contains('…'));

@@ -38,7 +38,7 @@ fn reads_every_call() {
 }
 
 #[test]
-fn keeps_the_reference_as_given_even_when_the_call_is_refused() {
+fn keeps_the_reference_as_sent_even_when_the_call_is_refused() {
     let body = br#"{"ref": {"n":1e400, "s":"\u0041"} , "call":"ping"}"#;
     let request = decode_request(Format::Json, body, &Limits::default()).unwrap();
     assert_eq!(request.reference, Reference::Json(Some(r#"{"n":1e400, "s":"\u0041"}"#.into())));
@@ -54,7 +54,7 @@ fn keeps_the_reference_as_given_even_when_the_call_is_refused() {
 }
 
 #[test]
-fn a_reference_has_a_longest() {
+fn a_reference_has_a_maximum_length() {
     // In both formats, a text takes a few bytes more than its length.
     for (length, taken) in [(1000, true), (1025, false), (7_900_000, false)] {
         let call = json!({"call": "ping", "id": "a", "ref": "x".repeat(length)});
@@ -75,7 +75,7 @@ fn a_reference_has_a_longest() {
 }
 
 #[test]
-fn refuses_what_is_no_call() {
+fn refuses_messages_that_are_not_calls() {
     for (value, code) in [
         (json!({}), "missing_field"),
         (json!({"call": 1}), "wrong_type"),
@@ -100,7 +100,7 @@ fn refuses_what_is_no_call() {
 }
 
 #[test]
-fn a_call_may_carry_a_key_that_tells_it_from_itself_sent_again() {
+fn a_call_may_have_an_idempotency_key() {
     let call = json!({"call": "data", "id": "a", "type": "t", "data": {}, "idempotency_key": "k"});
     for (format, body) in both(&call) {
         let request = decode_request(format, &body, &Limits::default()).unwrap();
@@ -115,7 +115,7 @@ fn a_call_may_carry_a_key_that_tells_it_from_itself_sent_again() {
 }
 
 #[test]
-fn a_wrong_call_is_told_the_right_ones() {
+fn an_unknown_call_is_refused_with_the_known_ones() {
     let request = decode_request(Format::Json, br#"{"call":"bey"}"#, &Limits::default()).unwrap();
     let text = request.call.unwrap_err().to_string();
     assert_eq!(text, "unknown call `bey`; known: session, ping, data, bye; did you mean `bye`?");
