@@ -1,4 +1,4 @@
-//! Outcomes as HTTP answers.
+//! HTTP responses for outcomes.
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -9,12 +9,12 @@ use poa_protocol::{Refusal, SUCCESS, accepted};
 
 pub(crate) type Answer = Response<Full<Bytes>>;
 
-/// What was taken.
+/// The accepted calls.
 #[derive(Debug)]
 pub(crate) enum Accepted {
     /// One call.
     One,
-    /// A batch of so many items.
+    /// A batch of this many items.
     Batch(usize),
 }
 

@@ -47,7 +47,7 @@ impl Config {
             problems.push(Problem::new(
                 "anonymous",
                 format!(
-                    "would let everyone who can connect to {} send data; listen on 127.0.0.1, or remove it and use tokens",
+                    "would let every client that can connect to {} send data; listen on 127.0.0.1, or remove it and use tokens",
                     self.listen
                 ),
             ));
@@ -82,7 +82,7 @@ mod tests {
         let problems = read("anonymous = true\nlisten = \"0.0.0.0:4002\"").problems();
         assert_eq!(
             problems[0].to_string(),
-            "anonymous: would let everyone who can connect to 0.0.0.0:4002 send data; \
+            "anonymous: would let every client that can connect to 0.0.0.0:4002 send data; \
              listen on 127.0.0.1, or remove it and use tokens"
         );
     }

@@ -28,7 +28,7 @@ impl Plugin for Rest {
     }
 
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
-        // An embedder's configuration has not been through `validate`.
+        // An embedder's configuration has not been validated.
         if let Some(problem) = config.problems().first() {
             return Err(BuildError::failed(problem.to_string()));
         }

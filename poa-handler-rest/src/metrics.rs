@@ -4,17 +4,18 @@ use std::time::Duration;
 use poa_core::telemetry::{Counter, Histogram, Telemetry};
 use poa_protocol::CallKind;
 
-/// The statuses this handler answers with, in the order of their counters.
+/// The statuses of this handler's responses, in the order of their counters.
 const STATUSES: [u16; 13] = [200, 400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 500, 503];
 
-/// The calls that are told apart.
+/// The calls that are counted separately.
 const CALLS: [CallKind; 3] = [CallKind::Ping, CallKind::Data, CallKind::Bye];
 
-/// Requests by outcome, and how long they took.
+/// Requests by outcome, and their duration.
 pub(crate) struct Metrics {
     telemetry: Telemetry,
     handler: String,
-    /// A series exists from its first use on; afterwards counting takes no lock and makes no label.
+    /// A series exists from its first use; afterwards counting takes no lock and allocates no
+    /// label.
     requests: [[OnceLock<Counter>; STATUSES.len()]; CALLS.len()],
     unknown: Counter,
     seconds: [Histogram; CALLS.len()],
@@ -26,7 +27,7 @@ impl Metrics {
             let labels = [("handler", handler), ("call", call.name())];
             telemetry.histogram(
                 "handler_request_seconds",
-                "From the head of a request to its answer",
+                "Time from the head of a request to its response",
                 &labels,
             )
         };
@@ -39,7 +40,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a request for a path that is not known.
+    /// Counts a request for an unknown path.
     pub(crate) fn unknown_path(&self) {
         self.unknown.inc();
     }

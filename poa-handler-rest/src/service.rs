@@ -17,22 +17,22 @@ use crate::take::Taking;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// Bodies larger than this take turns to be decoded. It takes milliseconds, which small calls must not wait for on all cores.
+/// Bodies larger than this are decoded one at a time. That takes milliseconds, and must not delay small calls on all cores.
 const LARGE: usize = 128 << 10;
 
-/// What an item of a batch takes while the batch is decoded and handed over, besides its data.
+/// The memory that an item of a batch takes while the batch is decoded and sent, besides its data.
 const ITEM: usize = 256;
 
-/// The least that an item can be written in.
+/// The size of the shortest possible item.
 const SMALLEST_ITEM: usize = 16;
 
-/// What all requests share.
+/// The state that all requests share.
 pub(crate) struct Service {
     cx: HandlerContext,
     /// Without one, no token is needed.
     authenticator: Option<Arc<dyn Authenticator>>,
     limits: Limits,
-    /// Turns to decode a large body.
+    /// Permits to decode a large body.
     large: Semaphore,
     metrics: Metrics,
 }
@@ -65,7 +65,7 @@ impl Service {
         }
     }
 
-    /// The checks in the order of the protocol (section 2): a stranger learns and costs as little as possible.
+    /// The checks in the order of the protocol (section 2): an unauthenticated client learns and costs as little as possible.
     async fn handle(&self, kind: CallKind, request: Request<Body>) -> Result<Accepted, Refusal> {
         if request.method() != Method::POST {
             return Err(Refusal::MethodNotAllowed { allow: "POST" });
@@ -88,7 +88,7 @@ impl Service {
             let key = idempotency_key(&head.headers)?;
             Taking { cx, caller, format, body: &body, address, key }.take(call)?
         };
-        // A receipt may take long. The message holds what it needs of the body.
+        // A receipt may take long. The message holds the part of the body that it needs.
         drop(body);
         if let Some(receipt) = receipt {
             receipt.await?;
@@ -96,7 +96,7 @@ impl Service {
         Ok(accepted)
     }
 
-    /// Waits for the turn of a large body, and reserves what decoding it takes.
+    /// Waits for the permit of a large body, and reserves the memory for decoding it.
     async fn turn(&self, body: &mut Received) -> Result<Option<SemaphorePermit<'_>>, Refusal> {
         if body.len() <= LARGE {
             return Ok(None);
@@ -109,10 +109,11 @@ impl Service {
         Ok(self.large.acquire().await.ok())
     }
 
-    /// Who calls; none when no token is needed.
+    /// The user; `None` when no token is needed.
     fn caller(&self, headers: &HeaderMap) -> Result<Option<Principal>, Refusal> {
         let Some(authenticator) = &self.authenticator else {
-            // Browsers ask before they send JSON elsewhere, unless a name was made to point here after the page was loaded.
+            // Browsers send a preflight request before they send JSON to another origin, unless a DNS name was pointed here
+            // after the page was loaded.
             return if headers.contains_key(ORIGIN) { Err(Refusal::FromPage) } else { Ok(None) };
         };
         let token = bearer(headers).ok_or(Refusal::Unauthorized)?;
@@ -120,7 +121,7 @@ impl Service {
     }
 }
 
-/// Why a body could not be read, in the words of the protocol.
+/// The refusal for a body that could not be read.
 fn unread(error: BodyError) -> Refusal {
     match error {
         BodyError::TooLarge { limit } => Refusal::TooLarge { limit },
@@ -132,13 +133,13 @@ fn unread(error: BodyError) -> Refusal {
     }
 }
 
-/// Whether a body begins as an array, in either format.
+/// Whether a body starts as an array, in either format.
 fn is_batch(body: &[u8]) -> bool {
     let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
     matches!(first, Some(b'[' | 0x90..=0x9f | 0xdc | 0xdd))
 }
 
-/// The key that tells a call from the same call sent again, if the agent gave one.
+/// The idempotency key, if the agent gave one.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     let field = "Idempotency-Key";
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
@@ -146,7 +147,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
     text.map(Some).map_err(|_| Refusal::InvalidField { field, problem: "must be UTF-8" })
 }
 
-/// The token of an `Authorization: Bearer …` header, the scheme in any letter case.
+/// The token of an `Authorization: Bearer …` header; the scheme is case-insensitive.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_scheme_comes_in_any_case() {
+    fn the_scheme_is_case_insensitive() {
         for value in ["Bearer a.b.c", "bearer a.b.c", "BEARER  a.b.c "] {
             assert_eq!(bearer_of(value).as_deref(), Some("a.b.c"), "{value}");
         }

@@ -1,4 +1,4 @@
-//! What a decoded call does to the host.
+//! Performs a decoded call.
 
 use std::net::IpAddr;
 
@@ -9,24 +9,24 @@ use poa_protocol::{Batch, Call, Data, Format, Refusal, host};
 
 use crate::answer::Accepted;
 
-/// A call to be taken, with all that is known about it.
+/// A decoded call, with its context.
 pub(crate) struct Taking<'r> {
     pub(crate) cx: &'r HandlerContext,
-    /// The caller; without one, no token is needed.
+    /// The user; without one, no token is needed.
     pub(crate) caller: Option<&'r Principal>,
     pub(crate) format: Format,
     pub(crate) body: &'r Received,
-    /// Where the request comes from.
+    /// The address of the client.
     pub(crate) address: IpAddr,
-    /// The `Idempotency-Key` header: a call that is sent again with it is taken once.
+    /// The `Idempotency-Key` header: a call that is sent again with it is accepted once.
     pub(crate) key: Option<&'r str>,
 }
 
-/// What was taken, and for messages what tells whether they are safe.
+/// The accepted calls, and the receipt of their messages.
 type Taken = (Accepted, Option<Receipt>);
 
 impl Taking<'_> {
-    /// Takes all of the call or nothing.
+    /// Accepts the whole call or nothing.
     pub(crate) fn take(&self, call: Call<'_>) -> Result<Taken, Refusal> {
         match call {
             Call::Ping(ping) => self.cx.activity().ping(&self.agent(&ping.id)?),
@@ -47,7 +47,7 @@ impl Taking<'_> {
         Ok((Accepted::One, Some(receipt)))
     }
 
-    /// Every item passes one check before any item comes to the next, so that the answer does not depend on their order.
+    /// Every item passes one check before any item gets to the next, so that the result does not depend on their order.
     fn take_batch(&self, batch: Batch<'_>) -> Result<Taken, Refusal> {
         let items = &batch.items;
         let types = check_all(items, |item| self.data_type(item))?;
@@ -70,7 +70,7 @@ impl Taking<'_> {
         host::data_type(self.cx.data_types(), data)
     }
 
-    /// The agent of this id, if the caller may speak for it.
+    /// The agent of this id, if the user may send for it.
     fn agent(&self, id: &str) -> Result<AgentId, Refusal> {
         host::agent(self.caller, id)
     }
@@ -89,7 +89,7 @@ impl Taking<'_> {
     }
 }
 
-/// The outcome of a check for every item, or the refusal of the first that fails.
+/// The result of a check for every item, or the refusal of the first that fails.
 fn check_all<T>(
     items: &[Data<'_>],
     check: impl Fn(&Data<'_>) -> Result<T, Refusal>,

@@ -17,7 +17,7 @@ async fn a_metric_reaches_the_receiver_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn agents_come_and_go() {
+async fn agents_become_active_and_leave() {
     let mut server = start().await;
     let mut client = server.client().await;
     for _ in 0..3 {
@@ -26,15 +26,15 @@ async fn agents_come_and_go() {
     assert_eq!(client.post("/bye", r#"{"id":"a1"}"#).await.status, 200);
     assert!(matches!(server.hear().await, Heard::Activity(agent, true) if agent == "a1"));
     assert!(matches!(server.hear().await, Heard::Activity(agent, false) if agent == "a1"));
-    // Data alone makes nobody active.
+    // Data alone does not make an agent active.
     assert_eq!(client.post("/data", &metric("a2", "{}")).await.status, 200);
     assert!(matches!(server.hear().await, Heard::Message(_)));
     assert_eq!(server.host.handle().status().active_agents, 0);
 }
 
-/// Each request fails this check and all that come after it.
+/// Each request fails this check and all that follow it.
 #[tokio::test]
-async fn checks_come_in_the_order_of_the_protocol() {
+async fn checks_are_made_in_the_order_of_the_protocol() {
     let server = start().await;
     let huge = 8_000_001;
     let cases = [
@@ -67,7 +67,7 @@ async fn checks_come_in_the_order_of_the_protocol() {
 }
 
 #[tokio::test]
-async fn strangers_learn_nothing() {
+async fn unauthenticated_clients_learn_nothing() {
     let server = start().await;
     let mut client = server.client().await;
     let refused = client.post_as("wrong", "/data", &metric("a", "{}")).await;
@@ -78,7 +78,7 @@ async fn strangers_learn_nothing() {
 }
 
 #[tokio::test]
-async fn an_authenticator_in_trouble_is_not_the_agents_fault() {
+async fn a_failing_authenticator_is_answered_503() {
     let server = start().await;
     let mut client = server.client().await;
     for token in ["busy", "unavailable"] {
@@ -89,7 +89,7 @@ async fn an_authenticator_in_trouble_is_not_the_agents_fault() {
 }
 
 #[tokio::test]
-async fn a_user_may_speak_for_its_own_agent_only() {
+async fn a_user_may_send_for_its_own_agent_only() {
     let server = start().await;
     let mut client = server.client().await;
     for (path, own, other) in [
@@ -104,7 +104,7 @@ async fn a_user_may_speak_for_its_own_agent_only() {
 }
 
 #[tokio::test]
-async fn an_unknown_type_is_told_with_what_was_meant() {
+async fn an_unknown_type_is_refused_with_a_suggestion() {
     let server = start().await;
     let mut client = server.client().await;
     let answer = client.post("/data", r#"{"id":"a","type":"system_metric","data":{}}"#).await;
@@ -118,7 +118,7 @@ async fn post_batch(client: &mut Client, items: &[String]) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_batch_is_taken_whole_and_in_order() {
+async fn a_batch_is_accepted_whole_and_in_order() {
     let mut server = start().await;
     let mut client = server.client().await;
     let items: Vec<String> = (0..100).map(|n| metric("a", &format!(r#"{{"n":{n}}}"#))).collect();
@@ -144,7 +144,7 @@ async fn a_batch_in_messagepack() {
 }
 
 #[tokio::test]
-async fn a_batch_with_a_bad_item_is_refused_whole() {
+async fn a_batch_with_an_invalid_item_is_refused_whole() {
     let mut server = start().await;
     let mut client = server.client().await;
     let good = metric("agent1", "{}");
@@ -162,13 +162,13 @@ async fn a_batch_with_a_bad_item_is_refused_whole() {
     let refused = client.post_as("bound", "/data", &foreign).await;
     assert_eq!(refused.status, 403);
     assert!(refused.body.contains("item 1: "), "{}", refused.body);
-    // What comes first now was not part of any of them.
+    // The first message now was not part of any of them.
     client.post("/data", &metric("last", "{}")).await;
     assert_eq!(server.message().await.agent_id().as_str(), "last");
 }
 
 #[tokio::test]
-async fn a_full_backlog_is_told_with_a_time() {
+async fn a_full_backlog_is_answered_with_retry_after() {
     let mut server = start_with(any_port(), |host| host, 2000).await;
     server.open.send(false).unwrap();
     let mut client = server.client().await;
@@ -198,7 +198,7 @@ async fn a_full_backlog_is_told_with_a_time() {
 }
 
 #[tokio::test]
-async fn delivered_means_delivered() {
+async fn an_ack_of_delivered_waits_for_delivery() {
     let mut server = start_with(any_port(), |host| host.ack(Ack::Delivered), 64 << 20).await;
     server.open.send(false).unwrap();
     let mut client = server.client().await;
@@ -213,7 +213,7 @@ async fn delivered_means_delivered() {
 }
 
 #[tokio::test]
-async fn a_delivery_that_takes_too_long_is_told() {
+async fn a_delivery_that_takes_too_long_is_answered_503() {
     let mut config = any_port();
     config.limits.request_timeout = poa_core::config::Duration::from_millis(200);
     let server = start_with(config, |host| host.ack(Ack::Delivered), 64 << 20).await;
@@ -255,9 +255,9 @@ async fn requests_are_counted_by_call_and_status() {
     }
 }
 
-/// An unknown type, which only the host can tell, comes before an item that no host would take.
+/// An unknown type, which only the host can detect, precedes an item that no host would accept.
 #[tokio::test]
-async fn a_batch_names_its_first_bad_item_whatever_is_wrong_with_it() {
+async fn a_batch_names_its_first_invalid_item_whatever_the_fault() {
     let server = start().await;
     let mut client = server.client().await;
     let good = metric("a", "{}");
@@ -271,7 +271,7 @@ async fn a_batch_names_its_first_bad_item_whatever_is_wrong_with_it() {
 }
 
 #[tokio::test]
-async fn a_call_sent_again_with_its_idempotency_key_is_taken_once() {
+async fn a_call_sent_again_with_its_idempotency_key_is_accepted_once() {
     let mut server = start().await;
     let mut client = server.client().await;
     let keyed = |n: u32, key: &str| {
@@ -300,7 +300,7 @@ async fn a_call_sent_again_with_its_idempotency_key_is_taken_once() {
     assert!(refused.body.contains("Idempotency-Key"), "{}", refused.body);
 }
 
-/// 250,000 items of 32 bytes are 8 MB of body, and fifty times as much once each is a message.
+/// 250,000 items of 32 bytes are 8 MB of body, and fifty times as much as messages.
 #[tokio::test]
 async fn a_batch_of_too_many_items_is_refused() {
     let mut config = any_port();
@@ -316,7 +316,7 @@ async fn a_batch_of_too_many_items_is_refused() {
 }
 
 #[tokio::test]
-async fn compressed_bodies_are_read_and_other_codings_named() {
+async fn compressed_bodies_are_accepted_and_other_codings_named() {
     let mut server = start().await;
     let mut client = server.client().await;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -338,9 +338,10 @@ async fn compressed_bodies_are_read_and_other_codings_named() {
     assert_eq!(client.post("/data", &format!("\u{feff}{}", metric("a", "{}"))).await.status, 200);
 }
 
-/// One user holds all it can with bodies that never end. Another is served, and so are its own small calls.
+/// One user holds as much memory as it can with bodies that never end. Another is served, and so are its
+/// own small calls.
 #[tokio::test]
-async fn what_one_user_holds_costs_no_other_user() {
+async fn memory_held_by_one_user_does_not_affect_others() {
     let shares = poa_http::Shares::new(400_000, Default::default(), Default::default());
     let resource = shares.clone();
     let server = start_with(any_port(), |host| host.resource(resource), 64 << 20).await;

@@ -63,7 +63,7 @@ async fn http_1_0_is_answered_and_closed() {
 }
 
 #[tokio::test]
-async fn a_client_that_expects_100_is_refused_without_it() {
+async fn a_client_that_expects_100_can_be_refused_without_it() {
     let server = start().await;
     for (token, status) in [("valid", 100), ("wrong", 401)] {
         let mut client = server.client().await;
@@ -78,7 +78,7 @@ async fn a_client_that_expects_100_is_refused_without_it() {
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_is_refused_and_harms_nobody() {
+async fn a_body_that_stalls_is_refused_and_affects_no_other_client() {
     let mut config = any_port();
     config.limits.body_timeout = Duration::from_millis(200);
     let server = start_with(config, |host| host, 64 << 20).await;
@@ -92,7 +92,7 @@ async fn a_body_that_stalls_is_refused_and_harms_nobody() {
 }
 
 #[tokio::test]
-async fn two_thousand_idle_agents_disturb_nobody() {
+async fn two_thousand_idle_agents_do_not_affect_others() {
     let server = start().await;
     let mut idle = Vec::new();
     for _ in 0..2000 {
@@ -108,7 +108,7 @@ async fn two_thousand_idle_agents_disturb_nobody() {
 }
 
 #[tokio::test]
-async fn a_metric_does_not_keep_the_padding_of_its_body() {
+async fn a_message_does_not_keep_the_padding_of_its_body() {
     let mut server = start().await;
     let mut client = server.client().await;
     let body = format!(
@@ -120,7 +120,7 @@ async fn a_metric_does_not_keep_the_padding_of_its_body() {
     let payload = message.payload().bytes().clone();
     drop(message);
     assert_eq!(payload, "{}");
-    // Alone in its memory, it can be taken over without a copy.
+    // As the only owner of its memory, it can be converted without a copy.
     let address = payload.as_ptr();
     let owned = Vec::from(payload);
     assert!(owned.capacity() <= 4 && owned.as_ptr() == address);

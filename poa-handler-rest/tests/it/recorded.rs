@@ -1,4 +1,4 @@
-//! What was recorded of the original server and its agents.
+//! Recorded exchanges of the original server and its agents.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,7 +17,7 @@ async fn every_recorded_exchange_gets_its_status() {
     for exchange in lines(include_str!("../fixtures/poa_http.jsonl")) {
         let name = exchange["name"].as_str().unwrap();
         let mut client = server.client().await;
-        // The whole request is written before the answer is read, as the recorded clients did.
+        // The whole request is written before the response is read, as the recorded clients did.
         client.send(bytes_of(&exchange)).await;
         let has_body = exchange["method"] != "HEAD";
         let answer = final_answer(&mut client, has_body).await;
@@ -88,7 +88,7 @@ fn padded(exchange: &Value, size: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_the_real_agent_sent_arrives_byte_for_byte() {
+async fn bodies_of_the_real_agent_arrive_byte_for_byte() {
     let mut server = start().await;
     let mut client = server.client().await;
     for sent in lines(include_str!("../fixtures/agent_wire.jsonl")) {
@@ -110,7 +110,8 @@ async fn what_the_real_agent_sent_arrives_byte_for_byte() {
             assert_eq!(read, sent["body"]["data"]);
         } else if let Heard::Activity(agent, active) = server.hear().await {
             assert_eq!((agent.as_str(), active), (sent["body"]["id"].as_str().unwrap(), true));
-            // Only the first ping makes an agent active; the next must tell nobody, so it is told to leave again.
+            // Only the first ping makes an agent active; for the next one to do so again, the agent is told to
+            // leave.
             let id = serde_json::json!({ "id": agent }).to_string();
             assert_eq!(client.post("/bye", &id).await.status, 200);
             assert!(matches!(server.hear().await, Heard::Activity(_, false)));

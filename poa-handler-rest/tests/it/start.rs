@@ -24,7 +24,7 @@ async fn refused(config: Config) -> String {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_told() {
+async fn a_port_in_use_is_reported() {
     let server = start().await;
     let addr = server.addr;
     let mut config = Config::listen(addr);
@@ -44,7 +44,7 @@ async fn an_embedder_cannot_be_anonymous_in_public() {
     config.anonymous = true;
     let error = refused(config).await;
     assert!(
-        error.contains("anonymous: would let everyone who can connect to 0.0.0.0:0 send data"),
+        error.contains("anonymous: would let every client that can connect to 0.0.0.0:0 send data"),
         "{error}"
     );
 }
@@ -67,7 +67,7 @@ async fn anonymous_needs_no_token() {
 }
 
 #[tokio::test]
-async fn a_web_page_may_not_use_that_everybody_may_speak() {
+async fn anonymous_mode_refuses_web_pages() {
     let mut config = any_port();
     config.anonymous = true;
     let server = start_with(config, |host| host, 64 << 20).await;
@@ -77,7 +77,8 @@ async fn a_web_page_may_not_use_that_everybody_may_speak() {
     client.send(format!("POST /ping HTTP/1.1\r\n{page}\r\n\r\n{}", r#"{"id":"a"}"#)).await;
     let answer = client.answer().await;
     assert_eq!((answer.status, &*answer.code()), (403, "from_page"));
-    // Before it sends JSON elsewhere, a browser asks; nothing here says yes.
+    // Before it sends JSON to another origin, a browser sends a preflight request; it is refused
+    // here.
     client.send(format!("OPTIONS /ping HTTP/1.1\r\n{page}\r\n\r\n0123456789")).await;
     let answer = client.answer().await;
     assert_eq!(answer.status, 405);
@@ -85,7 +86,7 @@ async fn a_web_page_may_not_use_that_everybody_may_speak() {
 }
 
 #[tokio::test]
-async fn without_an_authenticator_nobody_is_served() {
+async fn without_an_authenticator_no_client_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let host = Host::builder()
         .engine::<poa_engine_local::Memory>("memory", Default::default())
@@ -99,7 +100,7 @@ async fn without_an_authenticator_nobody_is_served() {
 }
 
 #[tokio::test]
-async fn over_tls() {
+async fn serves_over_tls() {
     let mut config = any_port();
     config.tls = Some(Tls::SelfSigned);
     let server = start_with(config, |host| host, 64 << 20).await;

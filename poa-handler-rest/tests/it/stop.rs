@@ -3,7 +3,7 @@ use poa_core::Ack;
 use crate::support::{any_port, metric, request, soon, start_with};
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_before_the_end() {
+async fn a_request_in_flight_is_answered_before_the_stop() {
     let server = start_with(any_port(), |host| host.ack(Ack::Delivered), 64 << 20).await;
     let mut idle = server.client().await;
     assert_eq!(idle.post("/ping", r#"{"id":"a"}"#).await.status, 200);
@@ -12,7 +12,7 @@ async fn a_request_under_way_is_answered_before_the_end() {
     let head_and_half = request("valid", "/data", "application/json", metric("b", "{}").as_bytes());
     let (most, rest) = head_and_half.split_at(head_and_half.len() - 5);
     busy.send(most).await;
-    // Once this is answered, what was sent before it has been read.
+    // Once this is answered, everything sent before it has been read.
     assert_eq!(idle.post("/ping", r#"{"id":"a"}"#).await.status, 200);
 
     let addr = server.addr;

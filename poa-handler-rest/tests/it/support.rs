@@ -1,4 +1,5 @@
-//! A host with a REST handler, a receiver that remembers, and a client that sends what it is given.
+//! A host with a REST handler, a receiver that forwards to the test, and a client that sends raw
+//! bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) const METRICS: [&str; 3] = ["ethereum_metrics", "networking_metrics", "system_metrics"];
 
-/// Longer than anything here should ever take.
+/// Longer than any operation here should ever take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -51,14 +52,14 @@ impl Authenticator for Tokens {
     }
 }
 
-/// What a receiver heard.
+/// The events that a receiver got.
 #[derive(Debug)]
 pub(crate) enum Heard {
     Message(Message),
     Activity(String, bool),
 }
 
-/// Tells the test what it hears; delivers nothing while the gate is closed.
+/// Forwards its events to the test; delivers nothing while the gate is closed.
 struct Recorder {
     heard: mpsc::UnboundedSender<Heard>,
     open: watch::Receiver<bool>,
@@ -66,7 +67,7 @@ struct Recorder {
 
 impl Recorder {
     fn tell(&self, heard: Heard) {
-        // A test that has seen enough no longer listens.
+        // A test that has seen enough no longer receives.
         let _ = self.heard.send(heard);
     }
 }
@@ -115,7 +116,7 @@ pub(crate) async fn start() -> Running {
     start_with(any_port(), |host| host, 64 << 20).await
 }
 
-/// A host whose only receiver takes at most so many bytes into its backlog.
+/// A host whose only receiver has a backlog of at most this many bytes.
 pub(crate) async fn start_with(
     config: Config,
     change: impl FnOnce(HostBuilder) -> HostBuilder,
@@ -151,7 +152,7 @@ impl Running {
         soon(self.heard.recv()).await.unwrap()
     }
 
-    /// The next message; agents that come and go are passed over.
+    /// The next message; changes of activity are skipped.
     pub(crate) async fn message(&mut self) -> Message {
         loop {
             if let Heard::Message(message) = self.hear().await {
@@ -224,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Answer { status, head, body: String::from_utf8(body).unwrap() }
     }
 
-    /// Waits until the server closes the connection; what it sent before.
+    /// Waits until the server closes the connection; returns what it sent before.
     pub(crate) async fn end(&mut self) -> String {
         let mut rest = Vec::new();
         soon(self.0.read_to_end(&mut rest)).await.unwrap();
@@ -241,7 +242,7 @@ pub(crate) fn request(token: &str, path: &str, content_type: &str, body: &[u8]) 
     [head.as_bytes(), body].concat()
 }
 
-/// A call of `data` with this metric.
+/// A `data` call with this payload.
 pub(crate) fn metric(agent: &str, data: &str) -> String {
     format!(r#"{{"id":"{agent}","type":"system_metrics","data":{data}}}"#)
 }
