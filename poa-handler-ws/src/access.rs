@@ -1,4 +1,4 @@
-//! Who speaks over a connection, and for how long.
+//! The authorisation of a connection, and its lifetime.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,44 +13,45 @@ use tokio::time::Instant;
 /// The largest message of a client without a session, in bytes.
 pub(crate) const STRANGER: usize = 16 << 10;
 
-/// The longest name and password together, in bytes: they are kept while they wait for their turn.
+/// The longest name and password together, in bytes: they are kept while the login waits for its turn.
 const LONGEST_LOGIN: usize = STRANGER;
 
-/// How long a verified token is believed while nothing is revoked.
+/// How long a verified token is trusted while no token is revoked.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-/// What a connection has a right to.
+/// The authorisation of a connection.
 pub(crate) struct Access {
     /// Without one, no token is needed.
     authenticator: Option<Arc<dyn Authenticator>>,
-    /// Where logins come from.
+    /// The address that logins come from.
     peer: Option<IpAddr>,
-    /// How long it may stay without a valid token.
+    /// How long it may stay open without a valid token.
     patience: Duration,
     standing: Standing,
-    /// Moves before a revocation is confirmed. A move after the last look has not been looked at yet.
+    /// Increases before a revocation is confirmed. An increase since the last check has not been checked
+    /// yet.
     revocations: Option<watch::Receiver<u64>>,
 }
 
 enum Standing {
     /// No token is needed.
     Open,
-    /// A session has to be opened. Once the time is over, only the login in progress still counts.
+    /// A session has to be opened. After the deadline, only the login in progress still counts.
     Unknown { until: Instant, refusal: Refusal, over: bool },
-    /// The bearer of this token.
+    /// Authenticated by this token.
     Known { token: Box<str>, caller: Principal, verified: Instant },
-    /// The bearer of a token that was valid, and was banned, or whose user was deleted or deactivated.
+    /// Authenticated by a token that was valid, and was banned, or whose user was deleted or deactivated.
     Revoked,
 }
 
 impl Access {
-    /// A wrong token is an error, none is not.
+    /// A wrong token is an error, an absent one is not.
     pub(crate) fn new(
         authenticator: Option<&Arc<dyn Authenticator>>,
         patience: Duration,
         token: Option<&str>,
     ) -> Result<Self, Refusal> {
-        // First, so that nothing falls between it and the token.
+        // First, so that no revocation is missed between it and the token.
         let revocations = authenticator.map(|authenticator| authenticator.revocations());
         let standing = match (authenticator, token) {
             (None, _) => Standing::Open,
@@ -65,17 +66,17 @@ impl Access {
         Ok(Self { authenticator, peer: None, patience, standing, revocations })
     }
 
-    /// The same, over a connection from this address.
+    /// The same, for a connection from this address.
     pub(crate) fn at(self, peer: IpAddr) -> Self {
         Self { peer: Some(peer), ..self }
     }
 
-    /// What tells the other side apart by its address.
+    /// The part of the address that identifies the client.
     pub(crate) fn network(&self) -> Option<IpAddr> {
         self.peer.map(network)
     }
 
-    /// Whether anything but a session may be asked for.
+    /// Whether calls other than `session` are permitted.
     pub(crate) fn is_open(&self) -> bool {
         matches!(self.standing, Standing::Open | Standing::Known { .. })
     }
@@ -84,7 +85,7 @@ impl Access {
         matches!(self.standing, Standing::Revoked)
     }
 
-    /// When the time to open a session is over.
+    /// The deadline for opening a session.
     pub(crate) fn until(&self) -> Option<Instant> {
         match self.standing {
             Standing::Unknown { until, .. } => Some(until),
@@ -92,7 +93,7 @@ impl Access {
         }
     }
 
-    /// The time is over, and a login is under way: it is the last, and is waited for.
+    /// The deadline has passed during a login: that login is the last, and is waited for.
     pub(crate) fn wait_for_last(&mut self) {
         if let Standing::Unknown { until, over, .. } = &mut self.standing {
             *until = Instant::now() + self.patience;
@@ -100,12 +101,12 @@ impl Access {
         }
     }
 
-    /// Whether the time to open a session is over.
+    /// Whether the deadline for opening a session has passed.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.standing, Standing::Unknown { over: true, .. })
     }
 
-    /// On whose behalf calls are made, once that is known.
+    /// The user that calls are charged to, once known.
     pub(crate) fn user(&self) -> Option<&Arc<str>> {
         match &self.standing {
             Standing::Known { caller, .. } => Some(&caller.user),
@@ -113,14 +114,14 @@ impl Access {
         }
     }
 
-    /// Moves whenever a token may have been revoked.
+    /// Increases whenever a token may have been revoked.
     pub(crate) fn revocations(&self) -> Option<watch::Receiver<u64>> {
         self.revocations.clone()
     }
 
-    /// The caller; `None` where no token is needed.
+    /// The user; `None` where no token is needed.
     ///
-    /// A right that was taken away before the call was sent does not count any more.
+    /// An authorisation that was revoked before the call was sent no longer counts.
     pub(crate) fn caller(&mut self) -> Result<Option<&Principal>, Refusal> {
         if let Standing::Known { verified, .. } = &self.standing
             && (self.was_revoked_since() || verified.elapsed() >= BELIEVED)
@@ -135,14 +136,14 @@ impl Access {
         }
     }
 
-    /// Whether any token was revoked since the last look.
+    /// Whether any token was revoked since the last check.
     fn was_revoked_since(&self) -> bool {
         self.revocations.as_ref().is_some_and(|moved| moved.has_changed().unwrap_or(false))
     }
 
-    /// Looks whether the token is still valid. An error says only that this cannot be told now.
+    /// Checks whether the token is still valid. An error means only that this is unknown now.
     pub(crate) fn verify_again(&mut self) -> Result<(), Refusal> {
-        // Before the look: what moves meanwhile is looked at once more.
+        // Before the check: a revocation during it is checked again.
         if let Some(moved) = &mut self.revocations {
             moved.mark_unchanged();
         }
@@ -173,8 +174,8 @@ impl Access {
         Ok(())
     }
 
-    /// Asks for a session; what it gives goes to [`Self::grant`]. `None` where no token is needed, and for
-    /// longer names and passwords than there are.
+    /// Requests a session; its result goes to [`Self::grant`]. `None` where no token is needed, and for
+    /// names and passwords that are too long.
     pub(crate) fn login(
         &self,
         user: &str,
@@ -189,7 +190,7 @@ impl Access {
         Some(async move { authenticator.login_from(&user, &password, peer).await })
     }
 
-    /// From now on, the bearer of this new token speaks.
+    /// From now on, the connection is authenticated by this new token.
     pub(crate) fn grant(&mut self, token: &str) -> Result<(), Refusal> {
         let Some(authenticator) = &self.authenticator else { return Ok(()) };
         let caller = authenticator.verify(token)?;
@@ -209,14 +210,14 @@ mod tests {
 
     use super::*;
 
-    /// Every token is valid until it says otherwise.
+    /// Every token is valid until it is revoked here.
     struct Users {
         verdict: Mutex<fn() -> Result<Principal, AuthError>>,
         moved: watch::Sender<u64>,
     }
 
     impl Users {
-        /// As a revocation does it: first the verdict, then the word.
+        /// In the order of a real revocation: first the decision, then the notification.
         fn say(&self, verdict: fn() -> Result<Principal, AuthError>) {
             *self.verdict.lock().unwrap() = verdict;
             self.moved.send_modify(|count| *count += 1);
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_revocation_counts_at_once() {
+    async fn a_revocation_takes_effect_immediately() {
         let (users, mut access) = known();
         assert!(access.caller().is_ok());
         users.say(|| Err(AuthError::Unauthorized));
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_could_not_be_told_is_asked_again() {
+    async fn a_failed_verification_is_repeated() {
         let (users, mut access) = known();
         users.say(|| Err(AuthError::Busy));
         for _ in 0..2 {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Address and port, such as `127.0.0.1:4004`, `localhost:4004` or `:4004` for all addresses.
     pub listen: Listen,
-    /// The path that speaks WebSocket; others are 404.
+    /// The path for WebSocket; others are 404.
     pub path: String,
     /// The certificate for `wss`; plain `ws` when absent.
     pub tls: Option<Tls>,
@@ -20,9 +20,9 @@ pub struct Config {
     pub anonymous: bool,
     /// How long a client without a valid token may take to open a session; it is closed with 4401 after that.
     pub auth_timeout: Duration,
-    /// A connection that is silent for so long is pinged, and dropped when it stays silent as long again.
+    /// A connection that is silent for this long is pinged, and dropped when it stays silent as long again.
     pub ping_interval: Duration,
-    /// The most calls of a connection that wait for their answers. While there are so many, nothing is read from it.
+    /// The most calls of a connection that wait for their answers. At this limit, nothing is read from it.
     #[schemars(range(min = 1))]
     pub max_unanswered: usize,
 }
@@ -57,7 +57,7 @@ impl Config {
         }
         if self.anonymous && !self.listen.is_loopback() {
             let what = format!(
-                "would let everyone who can connect to {} send data; listen on 127.0.0.1, or remove it and use tokens",
+                "would let every client that can connect to {} send data; listen on 127.0.0.1, or remove it and use tokens",
                 self.listen
             );
             problems.push(Problem::new("anonymous", what));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_named() {
+    fn problems_are_named() {
         let config = read(
             "path = \"ws\"\nanonymous = true\nlisten = \"0.0.0.0:1\"\nauth_timeout = \"0s\"\n\
              ping_interval = \"0s\"\nmax_unanswered = 0\nlimits = { headers = \"1B\" }",

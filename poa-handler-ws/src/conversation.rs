@@ -1,4 +1,4 @@
-//! One connection: calls come in, answers go out in their order.
+//! One connection: calls arrive, answers are sent in their order.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -23,24 +23,24 @@ use crate::service::Service;
 use crate::take::Taking;
 use crate::unanswered::{Outcome, Queue, Unanswered, Wait};
 
-/// So many messages in a row that are no calls end a connection.
+/// This many messages in a row that are not calls end a connection.
 const MAX_UNREADABLE: u32 = 10;
 
-/// How long the server may not listen before those who speak to it get more time, and how often they get it then. Less than
-/// any agent is given to be silent.
+/// How long the server may not read before its agents get more time, and how often they get it then. Less than the silence
+/// that any agent is permitted.
 const DEAF: Duration = Duration::from_millis(500);
 
 /// 4401, as 401: the connection has no valid token.
 const UNAUTHORIZED: CloseCode = CloseCode::application(4401);
 
-/// How a connection ends.
+/// The end of a connection.
 type End = (CloseCode, &'static str);
 
-/// What has come up on a connection.
+/// The next event of a connection.
 enum Event {
-    /// There is a reason to say goodbye.
+    /// There is a reason to close.
     End(End),
-    /// It is time to look at what time has brought.
+    /// A deadline may have passed.
     Time,
 }
 
@@ -52,11 +52,11 @@ pub(crate) struct Conversation {
     unanswered: Queue,
     unreadable: u32,
     presence: Presence,
-    /// The client does not take what is sent to it.
+    /// The client does not read what is sent to it.
     blocked: bool,
-    /// Since when nothing is read because the server owes answers, as far as the agents have not been excused.
+    /// Since when nothing is read because the server owes answers and the agents' deadlines have not been extended.
     deaf_since: Option<Instant>,
-    /// Nothing more is read; what was taken is answered, and then this is said.
+    /// Nothing more is read; calls in flight are answered, and then the connection is closed for this reason.
     last_words: Option<End>,
 }
 
@@ -82,10 +82,10 @@ impl Conversation {
         }
     }
 
-    /// Speaks until either side has enough. When dropped, the agents are inactive as well.
+    /// Runs until either side closes. When dropped, the agents are inactive as well.
     pub(crate) async fn run(mut self) {
         let end = self.speak().await;
-        // A goodbye may take a while; that the agents are gone is certain now.
+        // Closing may take a while, but the agents are gone already.
         drop(self.link);
         if let Some((code, reason)) = end {
             self.socket.close_with(code, reason).await;
@@ -130,7 +130,7 @@ impl Conversation {
         timer.poll(cx).map(|()| Event::Time)
     }
 
-    /// Reads and answers as much as can be now. Ready with the reason to end.
+    /// Reads and answers as much as is possible now. Ready with the reason to end.
     fn poll_traffic(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.try_traffic(cx) {
             Err(end) => Poll::Ready(end),
@@ -159,7 +159,7 @@ impl Conversation {
         }
     }
 
-    /// Sends the answers that are known, in the order of the calls.
+    /// Sends the answers that are ready, in the order of the calls.
     fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             let room = self.socket.poll_ready_unpin(cx);
@@ -208,13 +208,13 @@ impl Conversation {
         }
     }
 
-    /// Whether more calls may come.
+    /// Whether more calls may arrive.
     fn listens(&self) -> bool {
         let max = self.service.config.max_unanswered;
         self.last_words.is_none() && self.unanswered.has_room(max)
     }
 
-    /// Takes the calls that are there. False when there was none.
+    /// Accepts the calls that have arrived. Returns false if there were none.
     fn read_calls(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         let mut some = false;
         while self.listens() {
@@ -265,7 +265,7 @@ impl Conversation {
     fn count_unreadable(&mut self) {
         self.unreadable += 1;
         if self.unreadable >= MAX_UNREADABLE {
-            self.stop(CloseCode::POLICY, "too many messages that are no calls");
+            self.stop(CloseCode::POLICY, "too many messages that are not calls");
         }
     }
 
@@ -298,12 +298,12 @@ impl Conversation {
         }
     }
 
-    /// Reads nothing more; once all that was taken is answered, says this. What was said first stands.
+    /// Reads nothing more; once all calls in flight are answered, closes for this reason. The first reason counts.
     fn stop(&mut self, code: CloseCode, reason: &'static str) {
         self.last_words.get_or_insert((code, reason));
     }
 
-    /// Ends a connection that the listener wants back. When the server stops, it wants all of them.
+    /// Ends a connection whose slot the listener needs. When the server stops, it needs all of them.
     fn make_room(&mut self) {
         if self.service.cx.shutdown().is_cancelled() {
             self.stop(CloseCode::GOING_AWAY, STOPS);
@@ -315,19 +315,19 @@ impl Conversation {
         }
     }
 
-    /// Closes a connection whose token was revoked. What cannot be told now is asked again soon.
+    /// Closes a connection whose token was revoked. If that is unknown now, it is verified again soon.
     fn review(&mut self) {
         if self.access.verify_again().is_ok() && self.access.is_revoked() {
             self.stop(UNAUTHORIZED, REVOKED);
         }
     }
 
-    /// When to look at what time has brought.
+    /// The time of the next deadline.
     fn look_at(&self) -> Instant {
         let silent = self.presence.next();
         let session = self.access.until().filter(|_| self.last_words.is_none());
         let deaf = self.deaf_since.map(|since| since + DEAF);
-        // Where nothing can be sent, that an answer is overdue changes nothing.
+        // If nothing can be sent, an overdue answer changes nothing.
         let overdue = self.unanswered.overdue_at().filter(|_| !self.blocked);
         let others = [session, deaf, overdue];
         others.into_iter().flatten().fold(silent, Instant::min)
@@ -345,7 +345,7 @@ impl Conversation {
         self.excuse();
         let due = self.presence.look();
         match due {
-            // That it cannot be sent shows when it is flushed.
+            // A failure to send is detected when it is flushed.
             Due::Ping => drop(self.socket.start_send_unpin(Message::Ping)),
             Due::Slow => self.give_up(),
             Due::Nothing | Due::Drop => {}
@@ -353,7 +353,7 @@ impl Conversation {
         due
     }
 
-    /// Whether nothing is read, for no fault of the client.
+    /// Whether nothing is read for a reason that is not the client's fault.
     fn is_deaf(&self) -> bool {
         !self.listens() && !self.blocked
     }
@@ -365,7 +365,7 @@ impl Conversation {
         }
     }
 
-    /// While the server does not read, a client cannot be heard: neither it nor its agents count as silent.
+    /// While the server does not read, it cannot hear a client: neither the client nor its agents count as silent.
     fn excuse(&mut self) {
         if !self.is_deaf() {
             return;
@@ -377,7 +377,7 @@ impl Conversation {
         }
     }
 
-    /// The message that is on its way is not waited for.
+    /// A message that is still arriving is not waited for.
     fn give_up(&mut self) {
         self.presence.excuse();
         self.stop(CloseCode::POLICY, "a message took too long to arrive");
@@ -402,7 +402,7 @@ fn end_of(error: &Error) -> End {
     error.close().unwrap_or((CloseCode::NORMAL, ""))
 }
 
-/// Waits for a revocation; forever when there will be none.
+/// Waits for a revocation; never returns if there will be none.
 async fn changed(revocations: &mut Option<watch::Receiver<u64>>) {
     if let Some(revocations) = revocations
         && revocations.changed().await.is_ok()
@@ -421,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_takes_little() {
+    fn a_connection_takes_little_memory() {
         let size = size(Conversation::run);
         assert!(size < 2 << 10, "{size} bytes, of which {} are the socket", size_of::<WebSocket>());
     }

@@ -27,7 +27,7 @@ impl Plugin for Ws {
     }
 
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
-        // An embedder's configuration has not been through `validate`.
+        // An embedder's configuration has not been validated.
         if let Some(problem) = config.problems().first() {
             return Err(BuildError::failed(problem.to_string()));
         }

@@ -3,10 +3,10 @@ use std::time::Duration;
 
 use poa_core::telemetry::{Counter, Histogram, Telemetry};
 
-/// The statuses this handler answers with, in the order of their counters.
+/// The statuses of this handler's responses, in the order of their counters.
 const STATUSES: [u16; 11] = [101, 200, 400, 401, 403, 404, 405, 422, 426, 500, 503];
 
-/// What is counted apart.
+/// The calls that are counted separately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// The request for WebSocket.
@@ -28,11 +28,12 @@ const CALLS: [(Call, &str); 6] = [
     (Call::Unknown, "unknown"),
 ];
 
-/// Calls by outcome, and how long they took.
+/// Calls by outcome, and their duration.
 pub(crate) struct Metrics {
     telemetry: Telemetry,
     handler: String,
-    /// A series exists from its first use on; afterwards counting takes no lock and makes no label.
+    /// A series exists from its first use; afterwards counting takes no lock and allocates no
+    /// label.
     requests: [[OnceLock<Counter>; STATUSES.len()]; CALLS.len()],
     seconds: [Histogram; CALLS.len()],
     pub(crate) dropped: Counter,
@@ -44,13 +45,13 @@ impl Metrics {
             let labels = [("handler", handler), ("call", call)];
             telemetry.histogram(
                 "handler_request_seconds",
-                "From the head of a request to its answer",
+                "Time from the head of a request to its answer",
                 &labels,
             )
         };
         let dropped = telemetry.counter(
             "handler_dropped",
-            "Connections dropped because nothing was heard from them",
+            "Connections dropped because they were silent",
             &[("handler", handler)],
         );
         Self {
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_call_has_its_own_place() {
+    fn each_call_has_its_own_counters() {
         for (at, (call, _)) in CALLS.into_iter().enumerate() {
             assert_eq!(call as usize, at);
         }

@@ -1,10 +1,10 @@
-//! When a connection has been silent for too long.
+//! Detects connections that are silent for too long.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What was heard from a client, and when.
+/// The last signs of life of a client, and their time.
 pub(crate) struct Presence {
     interval: Duration,
     message_time: Duration,
@@ -12,19 +12,19 @@ pub(crate) struct Presence {
     heard: Instant,
     /// A ping was sent since.
     asked: bool,
-    /// Since when a message has been arriving, at the latest.
+    /// The latest time at which the arriving message can have begun.
     unfinished_since: Option<Instant>,
 }
 
-/// What has to be done about a client.
+/// The action that a client's silence requires.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     Nothing,
-    /// To ask whether it is there.
+    /// Ping it.
     Ping,
-    /// To give it up.
+    /// Drop it.
     Drop,
-    /// To tell it that its message took too long.
+    /// Close it because its message took too long.
     Slow,
 }
 
@@ -45,7 +45,7 @@ impl Presence {
         self.unfinished_since = None;
     }
 
-    /// So many bytes came so far, and a part of a message is or is not among them.
+    /// This many bytes have arrived so far, and a part of a message is or is not among them.
     pub(crate) fn hear(&mut self, received: u64, receiving: bool) {
         if !receiving {
             self.unfinished_since = None;
@@ -60,13 +60,13 @@ impl Presence {
         }
     }
 
-    /// It could not be heard: the server did not listen.
+    /// The client could not be heard: the server did not read.
     pub(crate) fn excuse(&mut self) {
         self.heard = Instant::now();
         self.unfinished_since = None;
     }
 
-    /// When to look again.
+    /// The time of the next check.
     pub(crate) fn next(&self) -> Instant {
         let silent = self.heard + self.interval * (1 + u32::from(self.asked));
         let slow = self.unfinished_since.map(|since| since + self.message_time);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_silent_are_asked_and_then_dropped() {
+    async fn silent_clients_are_pinged_and_then_dropped() {
         let mut presence = Presence::new(INTERVAL, MESSAGE);
         assert_eq!(next(&mut presence).await, (Due::Ping, INTERVAL));
         presence.hear(6, false);
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_has_its_time_however_it_trickles() {
+    async fn a_message_has_a_time_limit_however_it_trickles() {
         let mut presence = Presence::new(INTERVAL, MESSAGE);
         presence.hear(1, true);
         for bytes in 2..4 {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_message_after_the_other_is_not_slow() {
+    async fn messages_in_a_row_are_not_a_slow_message() {
         let mut presence = Presence::new(INTERVAL, MESSAGE);
         for bytes in 1..10 {
             presence.finish_message();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_blamed_for_what_the_server_did_not_hear() {
+    async fn no_client_is_blamed_while_the_server_does_not_read() {
         let mut presence = Presence::new(INTERVAL, MESSAGE);
         presence.hear(1, true);
         advance(Duration::from_secs(100)).await;

@@ -1,4 +1,4 @@
-//! The request that becomes a conversation.
+//! The request that opens a session.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::access::{Access, STRANGER};
 use crate::conversation::Conversation;
 use crate::metrics::{Call, Metrics};
 
-/// What all connections share.
+/// The state that all connections share.
 pub(crate) struct Service {
     pub(crate) cx: HandlerContext,
     /// Without one, no token is needed.
@@ -49,7 +49,8 @@ impl Service {
         answer
     }
 
-    /// The checks in the order of REST: a stranger learns and costs as little as possible.
+    /// The checks in the order of REST: an unauthenticated client learns and costs as little as
+    /// possible.
     fn open(self: &Arc<Self>, mut request: Request<Body>) -> Answer {
         if request.uri().path() != self.config.path {
             return refuse(&Refusal::NotFound { what: "path" });
@@ -70,11 +71,13 @@ impl Service {
         }
     }
 
-    /// What the headers of the request give a right to. A wrong token is an error, none is not.
+    /// The authorisation by the headers of the request. A wrong token is an error, an absent one is
+    /// not.
     fn access(&self, headers: &HeaderMap) -> Result<Access, Refusal> {
         let authenticator = self.authenticator.as_ref();
         let token = match (authenticator, headers.get(AUTHORIZATION)) {
-            // Any page can make a browser open a WebSocket, and a browser says which page it was.
+            // Any page can make a browser open a WebSocket, and the browser names the page's
+            // origin.
             (None, _) if headers.contains_key(ORIGIN) => return Err(Refusal::FromPage),
             (Some(_), Some(value)) => Some(bearer(value).ok_or(Refusal::Unauthorized)?),
             _ => None,
@@ -83,7 +86,7 @@ impl Service {
     }
 }
 
-/// The token of an `Authorization: Bearer …` header, the scheme in any letter case.
+/// The token of an `Authorization: Bearer …` header; the scheme is case-insensitive.
 fn bearer(value: &HeaderValue) -> Option<&str> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())

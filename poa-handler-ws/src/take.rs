@@ -1,4 +1,4 @@
-//! What a call does to the host.
+//! Performs a call.
 
 use std::net::IpAddr;
 
@@ -9,28 +9,28 @@ use poa_core::{AgentId, HandlerContext, IdempotencyKey, Receipt};
 use poa_http::websocket::keep;
 use poa_protocol::{Call, Data, Format, Refusal, host};
 
-/// A message that holds a call, with all that is known about it.
+/// A message with a call, and its context.
 pub(crate) struct Taking<'m> {
     pub(crate) cx: &'m HandlerContext,
-    /// The caller; without one, no token is needed.
+    /// The user; without one, no token is needed.
     pub(crate) caller: Option<&'m Principal>,
     pub(crate) link: &'m mut Link,
     pub(crate) format: Format,
     pub(crate) message: &'m Bytes,
-    /// Where the connection comes from.
+    /// The address of the client.
     pub(crate) address: Option<IpAddr>,
-    /// A call that is sent again with it is taken once.
+    /// The idempotency key: a call that is sent again with it is accepted once.
     pub(crate) key: Option<&'m str>,
 }
 
 impl Taking<'_> {
-    /// Takes the call; a receipt tells when its message is safe.
+    /// Accepts the call; a receipt resolves when its message has reached its level.
     pub(crate) fn take(mut self, call: &Call<'_>) -> Result<Option<Receipt>, Refusal> {
         match call {
             Call::Ping(ping) => self.link.ping(&self.agent(&ping.id)?),
             Call::Bye(bye) => self.link.bye(&self.agent(&bye.id)?),
             Call::Data(data) => return self.take_data(data).map(Some),
-            // The decoder of this protocol makes none.
+            // The decoder of this protocol creates none.
             Call::Batch(_) => return Err(Refusal::Internal),
         }
         Ok(None)
@@ -52,7 +52,7 @@ impl Taking<'_> {
         Ok(receipt)
     }
 
-    /// The agent of this id, if the caller may speak for it.
+    /// The agent of this id, if the user may send for it.
     fn agent(&self, id: &str) -> Result<AgentId, Refusal> {
         host::may_speak(self.caller, id)?;
         match self.link.agent(id) {

@@ -1,4 +1,4 @@
-//! Calls that wait for their answers, in the order they came.
+//! Calls that wait for their answers, in the order in which they arrived.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -12,29 +12,29 @@ use tokio::time::Instant;
 
 use crate::metrics::Call;
 
-/// How many bytes of references are held, about: clients choose them.
+/// Approximately the most bytes of references that are held: clients choose them.
 const MAX_HELD: usize = 64 << 10;
 
 type Login = Pin<Box<dyn Future<Output = Result<String, AuthError>> + Send>>;
 
-/// What a call waits for.
+/// The event that a call waits for.
 pub(crate) enum Wait {
     /// Nothing.
     Over(Result<(), Refusal>),
-    /// Until the message is worth what was promised.
+    /// The receipt of its message.
     Receipt(Receipt),
-    /// Until the password is checked.
+    /// The check of its password.
     Login(Login),
 }
 
-/// What came of a call.
+/// The outcome of a call.
 pub(crate) enum Outcome {
     Done,
     Token(String),
     Refused(Refusal),
 }
 
-/// A call that was taken.
+/// A call that was accepted.
 pub(crate) struct Unanswered {
     pub(crate) reference: Reference<'static>,
     pub(crate) call: Call,
@@ -58,7 +58,7 @@ impl Unanswered {
         }
     }
 
-    /// The same, until `limit` after it was taken: then the answer is that it took too long.
+    /// The same, until `limit` after it was accepted: then the answer is a timeout.
     fn poll_in_time(&mut self, limit: Duration, cx: &mut Context<'_>) -> Poll<Outcome> {
         match self.poll(cx) {
             Poll::Pending if self.began.elapsed() >= limit => {
@@ -76,9 +76,9 @@ impl Unanswered {
     }
 }
 
-/// The queue of them.
+/// The queue of unanswered calls.
 pub(crate) struct Queue {
-    /// How long an answer may take.
+    /// The time limit of an answer.
     limit: Duration,
     calls: VecDeque<Unanswered>,
     held: usize,
@@ -94,7 +94,7 @@ impl Queue {
         self.calls.push_back(call);
     }
 
-    /// The next call whose outcome is known.
+    /// The next call with a known outcome.
     pub(crate) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -111,7 +111,7 @@ impl Queue {
         })
     }
 
-    /// When the next call has waited for too long.
+    /// The time at which the next call times out.
     pub(crate) fn overdue_at(&self) -> Option<Instant> {
         self.calls.front().map(|call| call.began + self.limit)
     }
@@ -120,12 +120,12 @@ impl Queue {
         self.calls.is_empty()
     }
 
-    /// Whether the last call presents a password that is still being checked.
+    /// Whether the last call is a login whose password is still being checked.
     pub(crate) fn is_logging_in(&self) -> bool {
         matches!(self.calls.back(), Some(Unanswered { wait: Wait::Login(_), .. }))
     }
 
-    /// Whether there may be more. While a password is being checked, further calls wait.
+    /// Whether the queue has room. While a password is being checked, further calls wait.
     pub(crate) fn has_room(&self, max: usize) -> bool {
         !self.is_logging_in() && self.calls.len() < max && self.held < MAX_HELD
     }

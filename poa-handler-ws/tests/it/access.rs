@@ -1,4 +1,4 @@
-//! Who may speak, and until when.
+//! Authorisation, and its end.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ fn session(user: &str, password: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_no_upgrade() {
+async fn a_wrong_token_is_refused_without_upgrade() {
     let server = start().await;
     for (path, token, status, word) in [
         ("/", None, 404, "not_found"),
@@ -34,13 +34,13 @@ async fn a_wrong_token_is_no_upgrade() {
 }
 
 #[tokio::test]
-async fn a_session_opens_what_a_token_would() {
+async fn a_session_permits_what_a_token_would() {
     let server = start().await;
     let mut client = Client::open(server.addr, None).await;
     assert_eq!(refused(&client.call(&ping("a")).await), (401, "unauthorized"));
     let wrong = json!({"call": "session", "user": "alice", "password": "wrong"});
     assert_eq!(refused(&client.call(&wrong).await), (401, "unauthorized"));
-    // Pipelined: what follows a session has its rights, also to be large.
+    // Pipelined: calls after a `session` call have its authorisation, including the size limit.
     let session = json!({"call": "session", "user": "alice", "password": "right"});
     client.text(&session.to_string()).await;
     let mut large = data("a", 1);
@@ -51,7 +51,7 @@ async fn a_session_opens_what_a_token_would() {
 }
 
 #[tokio::test]
-async fn a_stranger_may_not_say_much() {
+async fn an_unauthenticated_client_may_send_only_small_messages() {
     let server = start().await;
     let mut client = Client::open(server.addr, None).await;
     client.text(&"x".repeat(16 * 1024 + 1)).await;
@@ -59,7 +59,7 @@ async fn a_stranger_may_not_say_much() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_session_it_is_over_in_time() {
+async fn a_connection_without_a_session_is_closed_in_time() {
     let server = start().await;
     let mut client = Client::open(server.addr, None).await;
     let begin = tokio::time::Instant::now();
@@ -79,7 +79,7 @@ async fn a_session_that_is_being_opened_is_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_login_that_is_under_way_when_time_is_over_is_the_last() {
+async fn a_login_in_progress_at_the_deadline_is_the_last() {
     let server = start().await;
     let mut client = Client::open(server.addr, None).await;
     for word in ["wrong", "right"] {
@@ -92,18 +92,18 @@ async fn the_login_that_is_under_way_when_time_is_over_is_the_last() {
 }
 
 #[tokio::test]
-async fn a_login_too_long_to_be_kept_is_none() {
+async fn a_login_that_is_too_long_is_refused() {
     let server = start().await;
     let mut client = server.client().await;
     for (length, status) in [(1000, 401), (1_000_000, 401)] {
         client.text(&session("alice", &"x".repeat(length))).await;
         assert_eq!(refused(&client.answer().await).0, status);
     }
-    assert_eq!(server.users.logins(), 1, "what is too long is not even looked at");
+    assert_eq!(server.users.logins(), 1, "a login that is too long is not even checked");
 }
 
 #[tokio::test]
-async fn a_user_bound_to_an_agent_speaks_for_no_other() {
+async fn a_user_bound_to_an_agent_may_send_for_no_other() {
     let server = start().await;
     let mut client = Client::open(server.addr, Some("bound")).await;
     assert_eq!(client.call(&ping("agent1")).await, success(&Value::Null));
@@ -113,7 +113,7 @@ async fn a_user_bound_to_an_agent_speaks_for_no_other() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_revoked_ends_its_connections_and_no_other() {
+async fn a_revoked_token_closes_its_connections_and_no_other() {
     let mut server = start().await;
     let mut client = server.client().await;
     let mut other = Client::open(server.addr, Some("bound")).await;
@@ -126,11 +126,11 @@ async fn a_token_that_is_revoked_ends_its_connections_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_is_said_after_a_revocation_does_not_count_however_soon() {
+async fn calls_after_a_revocation_are_refused_however_soon() {
     let server = start().await;
     let mut client = server.client().await;
     assert_eq!(client.call(&data("a", 1)).await, success(&json!(1)));
-    // Ahead of the server, which sees both when it comes to it next, in whichever order.
+    // The server may see both at the same time, in either order.
     let call = frame(0x81, data("a", 2).to_string().as_bytes());
     assert_eq!(client.try_write(&call), call.len());
     server.users.revoke("valid");
@@ -146,12 +146,12 @@ async fn what_is_said_after_a_revocation_does_not_count_however_soon() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_token_is_made_good_by_a_session_or_ends_the_connection() {
+async fn an_expired_token_is_replaced_by_a_session_or_closes_the_connection() {
     let server = start().await;
     let (mut renewed, mut ended, mut silent) =
         (server.client().await, server.client().await, server.client().await);
     server.users.expire("valid");
-    // A token that was looked at a moment ago is believed that long.
+    // A token that was verified a moment ago is trusted for this long.
     tokio::time::advance(Duration::from_secs(1)).await;
     for client in [&mut renewed, &mut ended] {
         assert_eq!(refused(&client.call(&ping("a")).await), (401, "token_expired"));
@@ -164,7 +164,7 @@ async fn an_expired_token_is_made_good_by_a_session_or_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn anonymous_is_everybody() {
+async fn anonymous_mode_accepts_every_agent() {
     let server = start_with(config(|config| config.anonymous = true), |host| host, 1 << 20).await;
     let mut client = Client::open(server.addr, None).await;
     assert_eq!(client.call(&ping("a")).await, success(&Value::Null));
@@ -173,7 +173,7 @@ async fn anonymous_is_everybody() {
 }
 
 #[tokio::test]
-async fn a_web_page_may_not_use_that_everybody_may_speak() {
+async fn anonymous_mode_refuses_web_pages() {
     let page = "origin: http://elsewhere.example\r\n";
     let server = start_with(config(|config| config.anonymous = true), |host| host, 1 << 20).await;
     let (status, answer) = Client::connect(server.addr).await.upgrade_with("/ws", page).await;
@@ -182,7 +182,7 @@ async fn a_web_page_may_not_use_that_everybody_may_speak() {
     assert!(
         server.counts(r#"poa_handler_requests_total{handler="ws",call="upgrade",status="403"} 1"#)
     );
-    // With a token, a page is as good as any other client.
+    // With a token, a page is treated as any other client.
     let server = start().await;
     let page = format!("authorization: Bearer valid\r\n{page}");
     let (status, _) = Client::connect(server.addr).await.upgrade_with("/ws", &page).await;

@@ -64,7 +64,7 @@ async fn the_reference_comes_back_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn a_reference_that_is_too_long_is_neither_kept_nor_sent_back() {
+async fn a_reference_that_is_too_long_is_neither_kept_nor_returned() {
     let server = start().await;
     let mut client = server.client().await;
     let mut long = ping("a");
@@ -76,7 +76,7 @@ async fn a_reference_that_is_too_long_is_neither_kept_nor_sent_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_not_there_in_time_is_503_and_those_behind_it_keep_their_order() {
+async fn an_answer_that_is_late_is_503_and_later_ones_keep_their_order() {
     let slow = config(|config| config.limits.request_timeout = Duration::from_secs(10).into());
     let server = start_with(slow, |host| host.ack(Ack::Delivered), 64 << 20).await;
     server.open.send_replace(false);
@@ -93,7 +93,7 @@ async fn an_answer_that_is_not_there_in_time_is_503_and_those_behind_it_keep_the
         assert_eq!(begin.elapsed().as_secs(), waited, "{answer}");
     }
     assert_eq!(client.answer().await, success(&Value::Null));
-    // It was taken all the same.
+    // It was accepted all the same.
     server.open.send_replace(true);
     assert_eq!(client.call(&data("a", 3)).await, success(&json!(3)));
 }
@@ -146,7 +146,7 @@ async fn every_refusal_has_its_status_and_its_code() {
 }
 
 #[tokio::test]
-async fn a_call_sent_again_with_its_key_is_taken_once() {
+async fn a_call_sent_again_with_its_key_is_accepted_once() {
     let mut server = start().await;
     for _ in 0..3 {
         let mut client = server.client().await;
@@ -163,7 +163,7 @@ async fn a_call_sent_again_with_its_key_is_taken_once() {
 }
 
 #[tokio::test]
-async fn a_full_backlog_says_when_to_try_again() {
+async fn a_full_backlog_is_refused_with_a_time_to_retry() {
     let server = start_with(config(|_| ()), |host| host, 2_000).await;
     server.open.send_replace(false);
     let mut client = server.client().await;

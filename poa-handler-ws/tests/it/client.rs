@@ -1,4 +1,4 @@
-//! A client that sends what it is given, frame by frame.
+//! A client that sends raw frames.
 
 use std::net::SocketAddr;
 
@@ -10,7 +10,7 @@ use crate::support::soon;
 
 pub(crate) struct Client(BufReader<TcpStream>);
 
-/// What came instead of the answer to a call.
+/// The reason why a call got no answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     Text(String),
@@ -18,12 +18,12 @@ pub(crate) enum Frame {
     Ping,
     Pong,
     Close(u16),
-    /// The connection ended without a word.
+    /// The connection ended without a close frame.
     End,
 }
 
 impl Client {
-    /// A connection that speaks WebSocket, opened with this token.
+    /// A WebSocket connection that was opened with this token.
     pub(crate) async fn open(addr: SocketAddr, token: Option<&str>) -> Self {
         let mut client = Self::connect(addr).await;
         let (status, head) = client.upgrade("/ws", token).await;
@@ -33,12 +33,12 @@ impl Client {
 
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).await.unwrap();
-        // In a test whose time is paused, nothing is ever confirmed late.
+        // In a test with paused time, no acknowledgement is ever late.
         stream.set_nodelay(true).unwrap();
         Self(BufReader::new(stream))
     }
 
-    /// Asks for WebSocket; the status, and the head and the body of the answer.
+    /// Requests an upgrade; returns the status, and the head and the body of the response.
     pub(crate) async fn upgrade(&mut self, path: &str, token: Option<&str>) -> (u16, String) {
         let token =
             token.map(|token| format!("authorization: bEARER {token}\r\n")).unwrap_or_default();
@@ -67,7 +67,7 @@ impl Client {
         soon(self.0.write_all(bytes)).await.unwrap();
     }
 
-    /// Hands bytes to the system without letting anybody else do anything meanwhile.
+    /// Writes bytes to the socket without letting any other task run meanwhile.
     pub(crate) fn try_write(&mut self, bytes: &[u8]) -> usize {
         self.0.get_ref().try_write(bytes).unwrap()
     }

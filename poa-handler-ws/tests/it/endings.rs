@@ -1,4 +1,4 @@
-//! How connections end, and what is answered before.
+//! The ends of connections, and the answers sent before.
 
 use poa_core::Ack;
 use serde_json::{Value, json};
@@ -7,14 +7,14 @@ use crate::client::{Client, Frame, data, frame, ping, refused, success};
 use crate::support::{Heard, config, soon, start, start_with};
 
 #[tokio::test]
-async fn ten_messages_in_a_row_that_are_no_calls_are_enough() {
+async fn ten_messages_in_a_row_that_are_not_calls_close_the_connection() {
     let server = start().await;
     let mut client = server.client().await;
     for unreadable in ["{", "[]", "", "7", "{]", "null", "\"", "{\"a\":", "[1"] {
         client.text(unreadable).await;
         assert!(matches!(refused(&client.answer().await).0, 400 | 422), "{unreadable}");
     }
-    // A call, even one that is refused, is a reason to go on.
+    // A call, even one that is refused, resets the count.
     client.call(&json!({"call": "pong"})).await;
     for _ in 0..9 {
         client.write(&frame(0x82, b"\xc1")).await;
@@ -45,7 +45,7 @@ async fn a_message_over_the_limit_is_1009() {
 }
 
 #[tokio::test]
-async fn what_breaks_the_protocol_is_1002_and_no_text_is_1007() {
+async fn a_protocol_violation_is_1002_and_invalid_utf8_is_1007() {
     let server = start().await;
     for (bytes, code) in [(vec![0x81, 0x01, b'x'], 1002), (frame(0x81, b"\xff"), 1007)] {
         let mut client = server.client().await;
@@ -55,14 +55,14 @@ async fn what_breaks_the_protocol_is_1002_and_no_text_is_1007() {
 }
 
 #[tokio::test]
-async fn on_a_stop_what_was_taken_is_answered_first() {
+async fn on_a_stop_calls_in_flight_are_answered_first() {
     let server = start_with(config(|_| ()), |host| host.ack(Ack::Delivered), 64 << 20).await;
     server.open.send_replace(false);
     let (mut idle, mut busy) = (server.client().await, server.client().await);
     for number in 0..3 {
         busy.text(&data("a", number).to_string()).await;
     }
-    // Taken, once this connection was answered after them.
+    // They are in flight once this connection, which sent later, is answered.
     let mut other = server.client().await;
     soon(async {
         while !server.counts(r#"poa_receiver_backlog_messages{receiver="recorder"} 3"#) {
@@ -88,7 +88,7 @@ async fn on_a_stop_what_was_taken_is_answered_first() {
 }
 
 #[tokio::test]
-async fn a_handler_that_is_stopped_says_that_its_agents_are_gone() {
+async fn a_stopped_handler_reports_its_agents_as_inactive() {
     let mut server = start().await;
     let mut client = server.client().await;
     client.call(&ping("a")).await;
@@ -103,7 +103,7 @@ async fn a_handler_that_is_stopped_says_that_its_agents_are_gone() {
 }
 
 #[tokio::test]
-async fn all_that_is_in_hand_together_is_bounded() {
+async fn the_memory_of_all_messages_in_flight_is_limited() {
     let small = |host: poa_core::HostBuilder| host.memory_limit(100_000);
     let server = start_with(config(|_| ()), small, 64 << 20).await;
     let large = frame(0x81, &vec![b' '; 90_000]);

@@ -1,4 +1,4 @@
-//! Who is active as long as a connection is there, and which connections are given up.
+//! Agents are active as long as their connection is open; silent connections are dropped.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::client::{Client, Frame, data, frame, ping, success};
 use crate::support::{Heard, config, start, start_with};
 
 #[tokio::test]
-async fn when_a_connection_ends_so_do_its_agents() {
+async fn agents_become_inactive_when_their_connection_ends() {
     let mut server = start().await;
     let mut client = server.client().await;
     for agent in ["one", "two"] {
@@ -19,7 +19,7 @@ async fn when_a_connection_ends_so_do_its_agents() {
     }
     client.call(&json!({"call": "bye", "id": "two"})).await;
     server.hears_of("two", false).await;
-    // A gateway that was cut off, without a word.
+    // A gateway whose connection is cut off.
     drop(client);
     server.hears_of("one", false).await;
 
@@ -32,14 +32,14 @@ async fn when_a_connection_ends_so_do_its_agents() {
 }
 
 #[tokio::test]
-async fn an_agent_that_speaks_elsewhere_since_stays_active() {
+async fn an_agent_heard_elsewhere_since_stays_active() {
     let mut server = start().await;
     let (mut old, mut new) = (server.client().await, server.client().await);
     old.call(&ping("a")).await;
     server.hears_of("a", true).await;
     new.call(&ping("a")).await;
     drop(old);
-    // Known to have ended once its place is free.
+    // Its end is known once its slot is free.
     crate::support::soon(async {
         while !server.counts(r#"poa_http_connections{handler="ws"} 1"#) {
             tokio::task::yield_now().await;
@@ -90,7 +90,7 @@ async fn a_silent_connection_is_pinged_and_then_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_trickles_is_given_up() {
+async fn a_message_that_trickles_is_refused() {
     let server = start().await;
     let mut client = server.client().await;
     let message = frame(0x81, &vec![b' '; 1000]);
@@ -107,7 +107,7 @@ async fn a_message_that_trickles_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_between_its_parts_give_a_message_no_more_time() {
+async fn pings_between_its_parts_do_not_extend_the_time_of_a_message() {
     let server = start().await;
     let mut client = server.client().await;
     client.write(&frame(0x01, b" ")).await;
@@ -120,14 +120,14 @@ async fn pings_between_its_parts_give_a_message_no_more_time() {
             Ok(frame) => break frame,
             Err(_) => {}
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "it goes on for ever");
+        assert!(begin.elapsed() < Duration::from_secs(60), "the connection is never closed");
     };
     assert_eq!(closed, Frame::Close(1008));
     assert!(begin.elapsed() >= Duration::from_secs(30), "after {:?}", begin.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_alone_are_no_message_that_takes_too_long() {
+async fn pings_alone_are_not_a_slow_message() {
     let server = start().await;
     let mut client = server.client().await;
     for _ in 0..20 {
@@ -138,9 +138,9 @@ async fn pings_alone_are_no_message_that_takes_too_long() {
     assert_eq!(client.call(&ping("a")).await, success(&Value::Null));
 }
 
-/// A connection that waits for answers the server owes, with an agent that pinged before, and pings behind them.
+/// A connection that waits for answers that the server owes, with an agent that pinged before, and queued pings.
 #[tokio::test(start_paused = true)]
-async fn nobody_is_silent_whom_the_server_does_not_hear() {
+async fn no_agent_is_silent_while_the_server_does_not_read() {
     let waiting = config(|config| config.max_unanswered = 2);
     let delivered = |host: HostBuilder| host.ack(Ack::Delivered);
     let mut server = start_with(waiting, delivered, 64 << 20).await;

@@ -1,4 +1,4 @@
-//! Many calls at once, and clients that do not take their answers.
+//! Many calls at once, and clients that do not read their answers.
 
 use std::time::Duration;
 
@@ -53,20 +53,20 @@ async fn no_more_is_read_than_may_wait() {
     }
 }
 
-/// More than all the buffers on the way can hold.
+/// More than all the buffers in between can hold.
 const FLOOD: usize = 256 << 20;
 
 #[tokio::test]
-async fn a_client_that_takes_no_answers_is_not_read_any_more() {
+async fn a_client_that_does_not_read_its_answers_is_not_read() {
     let server = start().await;
     let mut client = server.client().await;
-    // The answers are as long as the questions.
+    // The answers are as long as the calls.
     let ask = format!(r#"{{"call":"ping","id":"a","ref":"{}"}}"#, "x".repeat(1000));
     let questions = frame(0x81, ask.as_bytes()).repeat(10);
     let mut asked = 0;
     while timeout(Duration::from_secs(1), client.write(&questions)).await.is_ok() {
         asked += 10;
-        assert!(asked * ask.len() < FLOOD, "the server reads on, and keeps the answers");
+        assert!(asked * ask.len() < FLOOD, "the server keeps reading, and buffers the answers");
     }
     for _ in 0..asked {
         assert!(matches!(client.frame().await, Frame::Text(_)));
@@ -88,6 +88,6 @@ async fn a_user_with_most_of_the_connections_makes_room_for_others() {
     assert_eq!(newcomer.answer().await, success(&json!(null)));
     other.text(r#"{"call":"ping","id":"agent1"}"#).await;
     assert_eq!(other.answer().await, success(&json!(null)));
-    // The youngest of the greedy user's was told why.
+    // The greedy user's youngest connection was closed with the reason.
     assert_eq!(greedy.pop().unwrap().next().await, Frame::Close(1013));
 }

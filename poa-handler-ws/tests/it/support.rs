@@ -1,4 +1,5 @@
-//! A host with a WebSocket handler, users who can be told to lose their rights, and a receiver that remembers.
+//! A host with a WebSocket handler, users whose tokens can be revoked, and a receiver that forwards to the
+//! test.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -18,7 +19,7 @@ use crate::client::Client;
 
 pub(crate) const METRICS: [&str; 3] = ["ethereum_metrics", "networking_metrics", "system_metrics"];
 
-/// Longer than anything here should ever take.
+/// Longer than any operation here should ever take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -31,7 +32,7 @@ pub(crate) struct Users {
     revoked: Mutex<HashSet<String>>,
     expired: Mutex<HashSet<String>>,
     revocations: watch::Sender<u64>,
-    /// Lets one login of `slow` go on.
+    /// Lets one login of `slow` continue.
     pub(crate) gate: Notify,
     logins: AtomicUsize,
 }
@@ -85,14 +86,14 @@ impl Authenticator for Users {
     }
 }
 
-/// What a receiver heard.
+/// The events that a receiver got.
 #[derive(Debug)]
 pub(crate) enum Heard {
     Message(Message),
     Activity(String, bool),
 }
 
-/// Tells the test what it hears; delivers nothing while the gate is closed.
+/// Forwards its events to the test; delivers nothing while the gate is closed.
 struct Recorder {
     heard: mpsc::UnboundedSender<Heard>,
     open: watch::Receiver<bool>,
@@ -100,7 +101,7 @@ struct Recorder {
 
 impl Recorder {
     fn tell(&self, heard: Heard) {
-        // A test that has seen enough no longer listens.
+        // A test that has seen enough no longer receives.
         let _ = self.heard.send(heard);
     }
 
@@ -151,7 +152,7 @@ pub(crate) async fn start() -> Running {
     start_with(config(|_| ()), |host| host, 64 << 20).await
 }
 
-/// A host whose only receiver takes at most so many bytes into its backlog.
+/// A host whose only receiver has a backlog of at most this many bytes.
 pub(crate) async fn start_with(
     config: Config,
     change: impl FnOnce(HostBuilder) -> HostBuilder,
@@ -179,7 +180,7 @@ pub(crate) async fn start_with(
 }
 
 impl Running {
-    /// A connection of somebody who may speak for everybody.
+    /// A connection of a user who may send for every agent.
     pub(crate) async fn client(&self) -> Client {
         Client::open(self.addr, Some("valid")).await
     }
@@ -188,7 +189,7 @@ impl Running {
         soon(self.heard.recv()).await.unwrap()
     }
 
-    /// What is heard next is that this agent is active, or is not.
+    /// Expects the next event to be that this agent became active, or inactive.
     pub(crate) async fn hears_of(&mut self, agent: &str, active: bool) {
         match self.hear().await {
             Heard::Activity(heard, now) => assert_eq!((&*heard, now), (agent, active)),
@@ -196,7 +197,7 @@ impl Running {
         }
     }
 
-    /// The next message; agents that come and go are passed over.
+    /// The next message; changes of activity are skipped.
     pub(crate) async fn message(&mut self) -> Message {
         loop {
             if let Heard::Message(message) = self.hear().await {
@@ -209,7 +210,7 @@ impl Running {
         self.host.handle().metrics().lines().any(|found| found == line)
     }
 
-    /// Everything that is still heard until the host has stopped.
+    /// All remaining events until the host has stopped.
     pub(crate) async fn stop(mut self) -> Vec<Heard> {
         self.open.send_replace(true);
         let stopped = soon(self.host.stop()).await;
