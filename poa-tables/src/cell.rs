@@ -1,4 +1,4 @@
-//! What stands in one column of one row, and how JSON becomes it.
+//! The value of one column in one row, and its conversion from JSON.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use crate::decimal;
 /// The value of a column.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cell<'a> {
-    /// Nothing.
+    /// NULL.
     Null,
     /// True or false.
     Boolean(bool),
@@ -22,15 +22,15 @@ pub enum Cell<'a> {
     Number(Number<'a>),
     /// A text without NUL characters.
     Text(Cow<'a, str>),
-    /// JSON, in the words of the agent if it sent JSON.
+    /// JSON; the agent's own text if it sent JSON.
     Json(&'a str),
 }
 
-/// A JSON value that a column cannot hold without losing something.
+/// A JSON value that a column cannot hold without loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unfit;
 
-/// The value of a key, absent or `null` alike as none.
+/// The value of a key; `None` if it is absent or `null`.
 pub(crate) type Json<'a> = Option<&'a RawValue>;
 
 impl<'a> Cell<'a> {
@@ -76,7 +76,7 @@ impl<'a> Cell<'a> {
         Ok(Self::Text(decimal::integer(number).unwrap_or(Cow::Borrowed(number))))
     }
 
-    /// Replaces NUL characters by U+FFFD; true when there were any.
+    /// Replaces NUL characters by U+FFFD; returns whether there were any.
     ///
     /// SQLite could hold them, but many of its functions and tools stop reading there; PostgreSQL refuses them.
     pub(crate) fn replace_nul(&mut self) -> bool {
@@ -89,7 +89,7 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// The number that this JSON value is, or that its text says.
+/// The number that this JSON value or the text in it represents.
 fn number_in(json: &RawValue) -> Option<Cow<'_, str>> {
     if !json.get().starts_with('"') {
         return decimal::number_of(json).map(Cow::Borrowed);
@@ -99,7 +99,7 @@ fn number_in(json: &RawValue) -> Option<Cow<'_, str>> {
     Some(text)
 }
 
-/// The text that a JSON string says; none when it is no Unicode.
+/// The text of a JSON string; `None` if it is not valid Unicode.
 pub(crate) fn string(json: &str) -> Option<Cow<'_, str>> {
     let inside = json.strip_prefix('"')?.strip_suffix('"')?;
     if inside.contains('\\') {
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn nul_is_replaced_and_said() {
+    fn nul_is_replaced_and_reported() {
         let mut cell = Cell::text(raw(r#""a\u0000b""#)).unwrap();
         assert!(cell.replace_nul());
         assert_eq!(cell, Cell::Text("a\u{fffd}b".into()));

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-/// The most digits that a number written with an exponent may have when it is written out.
+/// The most digits of a number written with an exponent when it is written out.
 ///
 /// The largest double has 309; `1e999999999` would fill the memory.
 const MAX_WRITTEN_OUT: usize = 1000;
 
-/// The number that this text is, if it is one by the grammar of JSON and nothing stands around it.
+/// The number that this text represents, if it is one by the grammar of JSON, without surrounding characters.
 pub(crate) fn number(text: &str) -> Option<&str> {
     if !begins_like_a_number(text) {
         return None;
@@ -18,7 +18,7 @@ pub(crate) fn number(text: &str) -> Option<&str> {
     (raw.get().len() == text.len()).then_some(text)
 }
 
-/// The number that this JSON value is, if it is one. Its grammar was checked when it was read.
+/// The number in this JSON value, if it is one. Its grammar was checked when it was read.
 pub(crate) fn number_of(json: &RawValue) -> Option<&str> {
     begins_like_a_number(json.get()).then(|| json.get())
 }
@@ -35,14 +35,14 @@ pub(crate) fn integer(number: &str) -> Option<Cow<'_, str>> {
     Decimal::parse(number)?.written_out().map(Cow::Owned)
 }
 
-/// The most digits that the decimal value of a double can have, rounded up.
+/// An upper bound of the digits in the decimal value of a double.
 const MOST_DIGITS: usize = 800;
 
-/// The nearest double, if nothing is lost that the sender wrote.
+/// The nearest double, if the conversion loses nothing that the sender wrote.
 ///
-/// An integer must be exact. A number with a fraction or an exponent must be what the double is when it is written with as many digits: so
-/// is every number that was a double at the sender, whether its program writes the fewest digits that tell it from others, or seventeen,
-/// or all. One with more digits than a double can tell apart is not, nor one that would turn into an infinity or into nothing.
+/// An integer must be exact. A number with a fraction or an exponent must equal the double when that is written with as many digits. This
+/// holds for every number that was a double at the sender, whether its program writes the shortest form, seventeen digits, or all. It does
+/// not hold for a number with more digits than a double can distinguish, nor for one that would become infinite or zero.
 pub(crate) fn double(number: &str) -> Option<f64> {
     let nearest: f64 = number.parse().ok()?;
     if is_plain(number) {
@@ -59,14 +59,14 @@ pub(crate) fn double(number: &str) -> Option<f64> {
     (nearest.is_finite() && digits <= MOST_DIGITS && same()).then_some(nearest)
 }
 
-/// The double that has exactly this decimal value as its shortest text, if there is one.
+/// The double whose shortest text is exactly this decimal value, if there is one.
 pub(crate) fn same_double(number: &str) -> Option<f64> {
     let nearest: f64 = number.parse().ok()?;
     let same = Decimal::parse(&format!("{nearest:e}")) == Decimal::parse(number);
     (nearest.is_finite() && same).then_some(nearest)
 }
 
-/// True for an integer without fraction or exponent.
+/// Whether this is an integer without fraction or exponent.
 fn is_plain(number: &str) -> bool {
     !number.contains(['.', 'e', 'E'])
 }
@@ -80,13 +80,13 @@ pub struct Decimal {
 }
 
 impl Decimal {
-    /// True below zero.
+    /// Whether it is below zero.
     #[must_use]
     pub fn is_negative(&self) -> bool {
         self.negative
     }
 
-    /// The digits as text, without zeros at either end; none for zero.
+    /// The digits as text, without zeros at either end; empty for zero.
     #[must_use]
     pub fn digits(&self) -> &str {
         &self.digits
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_numbers_from_other_texts() {
+    fn distinguishes_numbers_from_other_texts() {
         for text in ["0", "-12", "1.5", "2e10", "1E-3", "-0.0"] {
             assert_eq!(number(text), Some(text));
         }
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_double_of_the_same_digits_is_the_same() {
+    fn only_a_double_with_the_same_digits_is_equal() {
         assert_eq!(same_double("1234.50"), Some(1234.5));
         assert_eq!(same_double("-1.5e-7"), Some(-1.5e-7));
         assert_eq!(same_double("0.12345678901234567890"), None);

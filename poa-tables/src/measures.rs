@@ -1,4 +1,4 @@
-//! What the SQL receivers count and measure, under the same names.
+//! The metrics of the SQL receivers, under the same names.
 
 use poa_core::telemetry::{Counter, Gauge};
 use poa_core::{BuildContext, Timestamp};
@@ -6,7 +6,7 @@ use poa_core::{BuildContext, Timestamp};
 /// The tables of messages.
 pub const TABLES: [&str; 3] = ["eth_stats", "system_stats", "metrics"];
 
-/// What was stored otherwise than an operator may expect.
+/// Cells that were stored differently from what the agent sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Statistics that do not fit their table, stored whole in `metrics`.
@@ -15,7 +15,7 @@ pub struct Tally {
     pub replaced_nul: u64,
 }
 
-/// The counters and gauges that every SQL receiver has. Cloning is cheap: clones share them.
+/// The counters and gauges of every SQL receiver. Cloning is cheap: clones share them.
 #[derive(Clone, Debug)]
 pub struct Measures {
     unmapped: Counter,
@@ -26,7 +26,7 @@ pub struct Measures {
 }
 
 impl Measures {
-    /// Those of the receiver that is being built.
+    /// The metrics of the receiver that is being built.
     #[must_use]
     pub fn new(cx: &BuildContext) -> Self {
         let labels = [("receiver", cx.name())];
@@ -39,7 +39,7 @@ impl Measures {
             ),
             replaced_nul: counter(
                 "receiver_replaced_nul_messages",
-                "Messages with a NUL character in a text column, where U+FFFD stands now",
+                "Messages with a NUL character in a text column, replaced by U+FFFD",
             ),
             expired: TABLES.map(|table| {
                 let help = "Rows removed because they were older than `retention`";
@@ -63,14 +63,15 @@ impl Measures {
         self.replaced_nul.inc_by(tally.replaced_nul);
     }
 
-    /// Counts rows that `retention` removed from a table, by its place in [`TABLES`].
+    /// Counts rows that `retention` removed from a table, by its index in [`TABLES`].
     pub fn expired(&self, table: usize, rows: u64) {
         if let Some(counter) = self.expired.get(table) {
             counter.inc_by(rows);
         }
     }
 
-    /// Shows the time of the oldest row of a table, by its place in [`TABLES`]; none when it has no row.
+    /// Shows the time of the oldest row of a table, by its index in [`TABLES`]; `None` when it has no
+    /// row.
     pub fn oldest(&self, table: usize, row: Option<Timestamp>) {
         if let Some(gauge) = self.oldest.get(table) {
             let seconds = row.map_or(0, |row| row.as_micros() / 1_000_000);

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use crate::Decimal;
 use crate::decimal;
 
-/// A number of any size, as it was written by the grammar of JSON: no digit is lost.
+/// A number of any size, as written in the grammar of JSON: no digit is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Number<'a>(Cow<'a, str>);
 
@@ -19,20 +19,20 @@ impl<'a> Number<'a> {
         &self.0
     }
 
-    /// The digits of an integer, however it was written: `2e10` is `20000000000`. None for what is no integer, and for what has more
-    /// than 1000 digits and was not written out itself.
+    /// The digits of an integer, however it was written: `2e10` is `20000000000`. `None` for a number that is not an integer, and
+    /// for one with more than 1000 digits that was not written out itself.
     #[must_use]
     pub fn integer(&self) -> Option<Cow<'_, str>> {
         decimal::integer(&self.0)
     }
 
-    /// The double that has exactly this decimal value as its shortest text, if there is one.
+    /// The double whose shortest text is exactly this decimal value, if there is one.
     #[must_use]
     pub fn same_double(&self) -> Option<f64> {
         decimal::same_double(&self.0)
     }
 
-    /// Sign, digits and exponent. None when the exponent has more than 63 bits.
+    /// Sign, digits and exponent. `None` when the exponent has more than 63 bits.
     #[must_use]
     pub fn decimal(&self) -> Option<Decimal> {
         Decimal::parse(&self.0)

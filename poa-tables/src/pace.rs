@@ -1,12 +1,12 @@
-//! How fast old rows are removed beside new ones.
+//! The pace at which old rows are removed while new ones are stored.
 
 use std::time::Duration;
 
-/// The longest that a step shall keep the writer of new rows waiting.
+/// The longest that a step may delay the writer of new rows.
 const STEP: Duration = Duration::from_millis(20);
-/// How much of the time steps may take, as the reciprocal: one part in five.
+/// The reciprocal of the fraction of time that steps may take: one fifth.
 const SHARE: u32 = 5;
-/// How long to wait after a step that took no time to speak of.
+/// The wait after a step of negligible duration.
 const PAUSE: Duration = Duration::from_millis(5);
 /// The fewest and the most rows of a step.
 const ROWS: std::ops::RangeInclusive<u32> = 50..=10_000;
@@ -24,13 +24,13 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// How many rows the next step shall remove.
+    /// The number of rows to remove in the next step.
     #[must_use]
     pub fn rows(&self) -> u32 {
         self.rows
     }
 
-    /// Learns how long a step took, and returns how long to wait before the next one.
+    /// Adapts to the duration of a step, and returns how long to wait before the next one.
     pub fn rest(&mut self, took: Duration) -> Duration {
         self.rows =
             if took > STEP { self.rows / 2 } else { self.rows.saturating_add(self.rows / 2) }
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_shrink_while_they_are_slow_and_grow_while_they_are_quick() {
+    fn steps_shrink_while_slow_and_grow_while_fast() {
         let mut pace = Pace::default();
         assert_eq!(pace.rest(Duration::from_millis(100)), Duration::from_millis(400));
         assert_eq!(pace.rows(), 100);

@@ -1,4 +1,4 @@
-//! Which row a message becomes.
+//! The mapping of messages to rows.
 
 mod envelope;
 
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::cell::{Cell, Json, Unfit};
 use envelope::Envelope;
 
-/// The row of one message, without what all tables have: id, date and agent. What is missing or `null` is [`Cell::Null`].
+/// The row of one message, without the columns that all tables have: id, date and agent. An absent or `null` value is [`Cell::Null`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Row<'a> {
     /// A row of `eth_stats`: `active, mining` ([`Cell::Boolean`]), `hashrate` ([`Cell::Number`]), `peers` ([`Cell::Integer`]),
@@ -23,13 +23,13 @@ pub enum Row<'a> {
     Metric([Cell<'a>; 2]),
 }
 
-/// A row and what had to be done to get it.
+/// A row, and how it was obtained.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Mapped<'a> {
     /// The row.
     pub row: Row<'a>,
-    /// These are statistics that do not fit their table.
+    /// The statistics did not fit their table.
     pub unmapped: bool,
     /// A NUL character was replaced.
     pub replaced_nul: bool,
@@ -37,8 +37,8 @@ pub struct Mapped<'a> {
 
 /// The row for the data of a message, given as JSON.
 ///
-/// `holds` tells whether the database can hold a cell as it is. Statistics with a cell that it cannot hold go whole to `metrics`; the
-/// cells of `metrics` are not asked about.
+/// `holds` reports whether the database can hold a cell unchanged. Statistics with a cell that it cannot hold go whole to `metrics`;
+/// `holds` is not called for the cells of `metrics`.
 ///
 /// # Errors
 /// When the text is not JSON, which a handler checks before it sends.
@@ -49,7 +49,7 @@ pub fn map<'a>(
     holds: impl Fn(&Cell<'_>) -> bool,
 ) -> Result<Mapped<'a>, serde_json::Error> {
     let Ok(envelope) = serde_json::from_str::<Envelope<'a>>(data) else {
-        // No object, or a key stands twice: nothing of it can be told apart, so all of it is kept.
+        // Not an object, or a key occurs twice: the parts are ambiguous, so the whole data is kept.
         let whole: &RawValue = serde_json::from_str(data)?;
         return Ok(finish(Row::Metric([Cell::Null, Cell::Json(whole.get())]), false));
     };
@@ -158,7 +158,7 @@ fn system(body: Json<'_>) -> Result<Row<'_>, Unfit> {
     ]))
 }
 
-/// Reads an object; serde would take an array for one, too.
+/// Reads an object; serde would accept an array as well.
 fn object<'a, T: Deserialize<'a>>(json: Json<'a>) -> Result<T, Unfit> {
     let json = json.ok_or(Unfit)?.get();
     if !json.starts_with('{') {
@@ -167,10 +167,10 @@ fn object<'a, T: Deserialize<'a>>(json: Json<'a>) -> Result<T, Unfit> {
     serde_json::from_str(json).map_err(|_| Unfit)
 }
 
-/// A row of `metrics`. Its body is that of the data when nothing else is in the data, else the data whole.
+/// A row of `metrics`. Its body is that of the data if the data has nothing else, otherwise the whole data.
 ///
-/// Whoever reads the row can tell: the body is the whole data when `type` is NULL, or when it is an object with that same
-/// `type`. So a body that has its own type of the same name is kept whole as well.
+/// A reader can distinguish the two: the body is the whole data when `type` is NULL, or when it is an object with that same `type`.
+/// So a body that has its own `type` with the same name is kept whole as well.
 fn metric<'a>(envelope: Envelope<'a>, data: &'a str) -> Row<'a> {
     let Some(kind) = envelope.kind else {
         return Row::Metric([Cell::Null, Cell::Json(data)]);
@@ -184,14 +184,14 @@ fn metric<'a>(envelope: Envelope<'a>, data: &'a str) -> Row<'a> {
     Row::Metric([Cell::Text(kind), Cell::Json(body)])
 }
 
-/// True when this body would be taken for the whole data of a message of this type.
+/// Whether this body would be mistaken for the whole data of a message of this type.
 fn looks_whole(body: &RawValue, kind: &str) -> bool {
     let nested = serde_json::from_str::<Envelope<'_>>(body.get());
-    // A type with a NUL in it stands replaced in its column, and is compared so.
+    // A type with a NUL is stored with the replacement character, and is compared in that form.
     let shown = |nested: Cow<'_, str>| nested.replace('\0', "\u{fffd}");
     match nested {
         Ok(nested) => nested.kind.is_some_and(|nested| shown(nested) == kind),
-        // A key that stands twice may be taken for anything.
+        // A repeated key could be interpreted either way.
         Err(_) => body.get().starts_with('{'),
     }
 }

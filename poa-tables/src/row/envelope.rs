@@ -1,4 +1,4 @@
-//! What agents wrap their metrics in: `{"type": …, "body": …}`.
+//! The object that agents wrap their metrics in: `{"type": …, "body": …}`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,10 +9,11 @@ use serde_json::value::RawValue;
 
 use crate::cell;
 
-/// An object, seen as an envelope. No object, and one in which `type` or `body` stands twice, is none.
+/// An object, read as an envelope. Anything else, and an object in which `type` or `body` occurs
+/// twice, is not an envelope.
 #[derive(Default)]
 pub(super) struct Envelope<'a> {
-    /// The type, when it is a text.
+    /// The type, if it is a text.
     pub(super) kind: Option<Cow<'a, str>>,
     /// The body, `null` included.
     pub(super) body: Option<&'a RawValue>,
