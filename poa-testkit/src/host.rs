@@ -35,12 +35,23 @@ impl TestHost {
     /// # Panics
     /// When the host does not start.
     pub async fn start(describe: impl FnOnce(HostBuilder) -> HostBuilder) -> Self {
+        Self::start_with(METRICS, describe).await
+    }
+
+    /// The same with other data types.
+    ///
+    /// # Panics
+    /// When the host does not start.
+    pub async fn start_with<N: Into<String>>(
+        data_types: impl IntoIterator<Item = N>,
+        describe: impl FnOnce(HostBuilder) -> HostBuilder,
+    ) -> Self {
         let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
         let limit = Duration::from_secs(5);
         let builder = Host::builder()
             .engine::<poa_engine_local::Memory>("memory", Default::default())
             .data_dir(data_dir.path())
-            .data_types(METRICS)
+            .data_types(data_types)
             .ack(Ack::Delivered)
             .stop_timeouts(limit, limit);
         let host = describe(builder).start().await;

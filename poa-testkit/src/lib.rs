@@ -8,11 +8,12 @@ mod handler_contract;
 mod host;
 mod recording;
 mod samples;
+mod tasks;
 
-pub use contract::receiver_contract;
+pub use contract::{ReceiverContract, receiver_contract};
 pub use engine_contract::{EngineContract, Storage};
 pub use faults::{Fault, Faults, FaultyReceiver, Step};
-pub use handler_contract::handler_contract;
+pub use handler_contract::{HandlerContract, handler_contract};
 pub use host::{METRICS, TestHost};
 pub use poa_core::{engine_factory, handler_factory, receiver_factory};
 pub use recording::{Record, Recording, RecordingReceiver};

@@ -43,10 +43,27 @@ impl Samples {
         Self { data_types, last: FIRST }
     }
 
-    /// Samples of [`METRICS`], received from now on, so that their ids are new to a store that other tests have used.
+    /// Samples of [`METRICS`], received from now on; see [`starting_now`](Self::starting_now).
     #[must_use]
     pub fn from_now() -> Self {
-        Self { last: Timestamp::now().as_micros(), ..Self::default() }
+        Self::default().starting_now()
+    }
+
+    /// The same, received from now on, so that their ids are new to a store that other tests have used.
+    #[must_use]
+    pub fn starting_now(mut self) -> Self {
+        self.last = Timestamp::now().as_micros();
+        self
+    }
+
+    /// The first of the data types.
+    pub(crate) fn first_type(&self) -> String {
+        self.types().into_iter().next().expect("samples need a data type")
+    }
+
+    /// The names of the data types.
+    pub(crate) fn types(&self) -> Vec<String> {
+        self.data_types.iter().map(|data_type| data_type.name().to_owned()).collect()
     }
 
     /// A metric of this agent, its data given as anything that has a JSON form.

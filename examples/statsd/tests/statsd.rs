@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use poa_core::config;
-use poa_testkit::{Recording, TestHost};
+use poa_testkit::{HandlerContract, Recording, TestHost, handler_factory};
 use serde_json::{Value, json};
 use statsd::{Config, Statsd};
 use tokio::net::UdpSocket;
@@ -32,6 +32,20 @@ async fn client(host: &TestHost) -> UdpSocket {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     socket.connect(endpoint.trim_start_matches("udp://")).await.unwrap();
     socket
+}
+
+#[tokio::test]
+async fn honours_the_handler_contract() {
+    let factory = handler_factory::<Statsd>(settings(config::Duration::from_millis(20)));
+    let client = async |endpoints: &[String]| send_one(endpoints).await.is_some();
+    HandlerContract::new(factory, client).data_types(["system_metrics"]).one_way().check().await;
+}
+
+/// Sends one sample, if the handler is there.
+async fn send_one(endpoints: &[String]) -> Option<usize> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.ok()?;
+    socket.connect(endpoints.first()?.trim_start_matches("udp://")).await.ok()?;
+    socket.send(b"hits:1|c").await.ok()
 }
 
 #[tokio::test]

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poa_core::{
-    Activity, AgentId, BuildContext, ControlMessage, DeliveryError, Format, Message, Payload,
-    Receiver, ReceiverFactory, Timestamp,
+    Activity, AgentId, BuildContext, ControlMessage, DataTypes, DeliveryError, Format, Message,
+    Payload, Receiver, ReceiverFactory, Timestamp,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::assert_stored;
-use crate::Samples;
+use super::{ReceiverContract, assert_stored};
 use crate::cut::polled;
+use crate::{Samples, tasks};
 
 /// The time limit of a single call.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,16 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) struct Bench {
     factory: ReceiverFactory,
     data_dir: TempDir,
+    data_types: DataTypes,
 }
 
 impl Bench {
-    pub(super) fn new(factory: &ReceiverFactory) -> Self {
+    pub(super) fn new<S: AsyncFn() -> Vec<String>>(contract: &ReceiverContract<S>) -> Self {
         let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
-        Self { factory: factory.clone(), data_dir }
+        let data_types = DataTypes::new(&contract.data_types);
+        let data_types = data_types.unwrap_or_else(|error| panic!("{error}"));
+        Self { factory: contract.factory.clone(), data_dir, data_types }
     }
 
     async fn build(&self) -> Subject {
-        let cx = BuildContext::detached("subject", self.data_dir.path());
+        let cx = BuildContext::detached("subject", self.data_dir.path())
+            .with_data_types(self.data_types.clone());
         let built = (self.factory)(&cx).await;
         Subject { receiver: built.unwrap_or_else(|error| panic!("not built: {error:?}")) }
     }
@@ -67,9 +71,20 @@ fn batch(samples: &mut Samples, count: usize) -> Vec<Message> {
     (0..count)
         .map(|n| {
             let data = json!({"type": "contract", "body": {"n": n}});
-            samples.message(["even", "odd"][n % 2], "networking_metrics", &data)
+            samples.message(["even", "odd"][n % 2], &samples.first_type(), &data)
         })
         .collect()
+}
+
+/// Built and never used, and built, used and terminated.
+pub(super) async fn leaves_no_task(bench: &Bench, samples: &mut Samples) {
+    let before = tasks::alive();
+    drop(bench.build().await);
+    tasks::no_more_than(before, "built, and never used", "receiver").await;
+    let mut subject = bench.build().await;
+    subject.store("a batch before the end", &batch(samples, 4)).await;
+    subject.terminate().await;
+    tasks::no_more_than(before, "used, and terminated", "receiver").await;
 }
 
 pub(super) async fn takes_a_batch_again<S: AsyncFn() -> Vec<String>>(
@@ -96,7 +111,7 @@ pub(super) async fn tells_messages_of_one_moment_apart<S: AsyncFn() -> Vec<Strin
     let what = "500 messages received in the same microsecond";
     let mut subject = bench.build().await;
     let data = json!({"type": "contract", "body": {"n": 1}});
-    let draft = samples.draft("batching", "networking_metrics", &data);
+    let draft = samples.draft("batching", &samples.first_type(), &data);
     let sent = samples.stamp_all(vec![draft; 500]);
     subject.store(what, &sent).await;
     subject.store(what, &sent[250..]).await;
@@ -184,7 +199,7 @@ fn counted(samples: &mut Samples, held: &Arc<()>) -> Message {
         }
     }
     let bytes = bytes::Bytes::from_owner(Counted { _held: held.clone() });
-    samples.message_of("even", "networking_metrics", Payload::new(Format::Json, bytes))
+    samples.message_of("even", &samples.first_type(), Payload::new(Format::Json, bytes))
 }
 
 pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
@@ -208,16 +223,16 @@ pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
         &deep,
     ];
     let mut sent: Vec<Message> = Vec::new();
-    for data_type in crate::METRICS {
+    for data_type in samples.types() {
         for (n, text) in texts.iter().enumerate() {
             // One agent for each: different messages can go to stores without a common order.
-            sent.push(samples.json(&format!("{n} ☃ ' \" \\ {data_type}"), data_type, text));
+            sent.push(samples.json(&format!("{n} ☃ ' \" \\ {data_type}"), &data_type, text));
         }
         let packed = Payload::new(
             Format::MessagePack,
             b"\x82\xa4type\xc4\x01t\xa4body\xcb\x7f\xf0\0\0\0\0\0\0"[..].into(),
         );
-        sent.push(samples.message_of(&format!("packed {data_type}"), data_type, packed));
+        sent.push(samples.message_of(&format!("packed {data_type}"), &data_type, packed));
     }
     let mut subject = bench.build().await;
     for message in &sent {
@@ -234,7 +249,7 @@ pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>
 ) {
     let what = "a payload that cannot be read";
     let mut sent = batch(samples, 3);
-    sent.insert(1, samples.json("even", "networking_metrics", r#"{"type":"#));
+    sent.insert(1, samples.json("even", &samples.first_type(), r#"{"type":"#));
     let mut subject = bench.build().await;
     match subject.try_store(&sent).await {
         // A receiver that never reads a payload has none to refuse.

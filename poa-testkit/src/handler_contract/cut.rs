@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use poa_core::{CustomHandler, HandlerContext, HandlerFactory, PluginError, async_trait};
 
-use super::{Client, PATIENCE, SUBJECT, host, stop};
+use super::{HandlerContract, PATIENCE, SUBJECT, stop};
 use crate::cut::polled;
 use crate::{Recording, TestHost};
 
+/// How long a message without an answer is waited for before another is sent: it may have been lost with the first instance.
+const ARRIVAL: Duration = Duration::from_millis(100);
 /// The most awaits at which it is dropped.
 const CUTS: usize = 12;
 
@@ -62,14 +64,12 @@ enum Came {
     ThroughIt,
 }
 
-pub(super) async fn comes_back<C: AsyncFn(&[String]) -> bool>(
-    factory: &HandlerFactory,
-    client: &Client<C>,
-) {
+pub(super) async fn comes_back<C: AsyncFn(&[String]) -> bool>(subject: &HandlerContract<C>) {
     for polls in 1..=CUTS {
         for how in [How::Dropped, How::Panicking] {
             let what = format!("{how:?} after {polls} polls");
-            if cut_and_ask(&what, cut_once(factory, polls, how), client).await == Came::ThroughIt {
+            let factory = cut_once(&subject.factory, polls, how);
+            if cut_and_ask(&what, factory, subject).await == Came::ThroughIt {
                 return;
             }
         }
@@ -79,11 +79,12 @@ pub(super) async fn comes_back<C: AsyncFn(&[String]) -> bool>(
 async fn cut_and_ask<C: AsyncFn(&[String]) -> bool>(
     what: &str,
     factory: HandlerFactory,
-    client: &Client<C>,
+    subject: &HandlerContract<C>,
 ) -> Came {
     let recording = Recording::new();
-    let host = host(&factory, recording.factory(), |host| host).await;
-    let asked = tokio::time::timeout(PATIENCE, ask_until_it_serves(what, &host, client)).await;
+    let host = subject.host(&factory, recording.factory(), |host| host).await;
+    let asking = ask_until_it_serves(what, &host, &recording, subject);
+    let asked = tokio::time::timeout(PATIENCE, asking).await;
     let Ok((positive, came)) = asked else {
         let status = host.status(SUBJECT);
         panic!("{what}: it does not serve again within {PATIENCE:?}: {status:?}");
@@ -98,13 +99,14 @@ async fn cut_and_ask<C: AsyncFn(&[String]) -> bool>(
 async fn ask_until_it_serves<C: AsyncFn(&[String]) -> bool>(
     what: &str,
     host: &TestHost,
-    client: &Client<C>,
+    recording: &Recording,
+    subject: &HandlerContract<C>,
 ) -> (usize, Came) {
     const SEVERAL: usize = 10;
     let mut positive = 0;
     loop {
         let second = host.status(SUBJECT).restarts > 0;
-        if !client.ask(what, host).await {
+        if !subject.ask_within(ARRIVAL, what, host, recording).await {
             tokio::time::sleep(Duration::from_millis(5)).await;
             continue;
         }

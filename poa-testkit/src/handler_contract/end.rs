@@ -1,52 +1,32 @@
 //! Tasks and sockets left by a handler that has ended.
 
-use std::time::Duration;
-
-use poa_core::{BuildContext, HandlerFactory};
+use poa_core::{BuildContext, DataTypes};
 use tempfile::TempDir;
-use tokio::runtime::Handle;
 
-use super::{Client, PATIENCE, host, stop};
-use crate::Recording;
+use super::{HandlerContract, stop};
+use crate::{Recording, tasks};
 
-pub(super) async fn leaves_nothing_when_it_never_runs(factory: &HandlerFactory) {
-    let before = tasks();
+pub(super) async fn leaves_nothing_when_it_never_runs<C>(subject: &HandlerContract<C>) {
+    let before = tasks::alive();
+    let types = DataTypes::new(&subject.data_types).unwrap_or_else(|error| panic!("{error}"));
     for _ in 0..2 {
         let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
-        let cx = BuildContext::detached("subject", data_dir.path());
-        let built = factory(&cx).await;
+        let cx = BuildContext::detached("subject", data_dir.path()).with_data_types(types.clone());
+        let built = (subject.factory)(&cx).await;
         drop(built.unwrap_or_else(|error| panic!("not built: {error:?}")));
     }
-    no_more_than(before, "built twice, and never run").await;
+    tasks::no_more_than(before, "built twice, and never run", "handler").await;
 }
 
 pub(super) async fn stops_and_leaves_nothing<C: AsyncFn(&[String]) -> bool>(
-    factory: &HandlerFactory,
-    client: &Client<C>,
+    subject: &HandlerContract<C>,
 ) {
     let what = "a stop";
-    let before = tasks();
-    let host = host(factory, Recording::new().factory(), |host| host).await;
-    assert!(client.ask(what, &host).await, "{what}: the answer before it is not positive");
+    let before = tasks::alive();
+    let recording = Recording::new();
+    let host = subject.host(&subject.factory, recording.factory(), |host| host).await;
+    let positive = subject.ask(what, &host, &recording).await;
+    assert!(positive, "{what}: {} before it", subject.not_positive());
     stop(what, host).await;
-    no_more_than(before, what).await;
-}
-
-fn tasks() -> usize {
-    Handle::current().metrics().num_alive_tasks()
-}
-
-/// Waits until no more tasks are alive than before; a task that was aborted needs a moment to end.
-async fn no_more_than(before: usize, what: &str) {
-    let ended = async {
-        while tasks() > before {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    if tokio::time::timeout(PATIENCE, ended).await.is_err() {
-        let left = tasks() - before;
-        panic!(
-            "{what}: {left} tasks are left {PATIENCE:?} later; they have to end with the handler"
-        );
-    }
+    tasks::no_more_than(before, what, "handler").await;
 }

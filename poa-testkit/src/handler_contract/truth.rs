@@ -2,24 +2,24 @@
 
 use std::time::Duration;
 
-use poa_core::{Ack, HandlerFactory, Refused, WhenFull};
+use poa_core::{Ack, Refused, WhenFull};
 use serde_json::json;
 
-use super::{Client, SUBJECT, host, stop};
+use super::{HandlerContract, SUBJECT, stop};
 use crate::{Fault, Faults, Recording, TestHost};
 
 /// The time limit of a stop while a receiver never returns.
 const SHORT: Duration = Duration::from_millis(200);
 
 pub(super) async fn says_yes_once_delivered<C: AsyncFn(&[String]) -> bool>(
-    factory: &HandlerFactory,
-    client: &Client<C>,
+    subject: &HandlerContract<C>,
 ) {
     let what = "a message that is delivered";
     let recording = Recording::new();
-    let host = host(factory, recording.factory(), |host| host).await;
+    let host = subject.host(&subject.factory, recording.factory(), |host| host).await;
     for count in 1..=3 {
-        assert!(client.ask(what, &host).await, "{what}: the answer is not positive");
+        let positive = subject.ask(what, &host, &recording).await;
+        assert!(positive, "{what}: {}", subject.not_positive());
         let seen = recording.record().messages().count();
         assert_eq!(seen, count, "{what}: {count} positive answers, {seen} messages delivered");
     }
@@ -27,14 +27,15 @@ pub(super) async fn says_yes_once_delivered<C: AsyncFn(&[String]) -> bool>(
 }
 
 pub(super) async fn says_no_when_not_delivered<C: AsyncFn(&[String]) -> bool>(
-    factory: &HandlerFactory,
-    client: &Client<C>,
+    subject: &HandlerContract<C>,
 ) {
     let what = "a message that no receiver can deliver";
     let faults = Faults::every(1, Fault::Permanent);
-    let host = host(factory, faults.around(Recording::new().factory()), |host| host).await;
+    let recording = Recording::new();
+    let receiver = faults.around(recording.factory());
+    let host = subject.host(&subject.factory, receiver, |host| host).await;
     assert!(
-        !client.ask(what, &host).await,
+        !subject.ask(what, &host, &recording).await,
         "{what}: the answer is positive all the same; it has to wait for the receipt, and to look at what that says"
     );
     assert!(faults.batches_tried() > 0, "{what}: it was never sent to the receivers");
@@ -42,27 +43,30 @@ pub(super) async fn says_no_when_not_delivered<C: AsyncFn(&[String]) -> bool>(
 }
 
 pub(super) async fn says_no_when_refused<C: AsyncFn(&[String]) -> bool>(
-    factory: &HandlerFactory,
-    client: &Client<C>,
+    subject: &HandlerContract<C>,
 ) {
     let what = "a message that the host refuses, because a backlog is full";
     let hang = Faults::every(1, Fault::Hang);
-    let full = TestHost::options().backlog(1500, WhenFull::Refuse);
-    let host = TestHost::start(|host| {
+    let full = subject.receiver_options().backlog(1500, WhenFull::Refuse);
+    let recording = Recording::new();
+    let host = TestHost::start_with(&subject.data_types, |host| {
         host.ack(Ack::Memory)
             .stop_timeouts(Duration::from_secs(5), SHORT)
-            .handler_from(SUBJECT, factory.clone())
-            .receiver_from("receiver", full, hang.around(Recording::new().factory()))
+            .handler_from(SUBJECT, subject.factory.clone())
+            .receiver_from("receiver", full, hang.around(recording.factory()))
     })
     .await;
     fill(&host);
-    assert!(!client.ask(what, &host).await, "{what}: the answer is positive all the same");
+    let positive = subject.ask(what, &host, &recording).await;
+    assert!(!positive, "{what}: the answer is positive all the same");
     stop(what, host).await;
 }
 
 /// Sends until messages are refused.
 fn fill(host: &TestHost) {
-    let draft = || host.draft("filler", "system_metrics", &json!({}));
+    let data_type =
+        host.handle().data_types().iter().next().expect("a data type").name().to_owned();
+    let draft = || host.draft("filler", &data_type, &json!({}));
     loop {
         match host.handle().send_to_receivers(draft()) {
             Ok(receipt) => drop(receipt),
@@ -75,13 +79,13 @@ fn fill(host: &TestHost) {
 }
 
 pub(super) async fn says_no_when_stopped<C: AsyncFn(&[String]) -> bool>(
-    factory: &HandlerFactory,
-    client: &Client<C>,
+    subject: &HandlerContract<C>,
 ) {
     let what = "a stop before it is known whether the message is delivered";
     let hang = Faults::every(1, Fault::Hang);
     let receiver = hang.around(Recording::new().factory());
-    let host = host(factory, receiver, |host| host.stop_timeouts(SHORT, SHORT)).await;
+    let stops_soon = |host: poa_core::HostBuilder| host.stop_timeouts(SHORT, SHORT);
+    let host = subject.host(&subject.factory, receiver, stops_soon).await;
     let endpoints = host.status(SUBJECT).endpoints;
     let stopping = async {
         while hang.batches_tried() == 0 {
@@ -89,7 +93,7 @@ pub(super) async fn says_no_when_stopped<C: AsyncFn(&[String]) -> bool>(
         }
         host.stop().await
     };
-    let both = async { tokio::join!((client.0)(&endpoints), stopping) };
+    let both = async { tokio::join!((subject.client)(&endpoints), stopping) };
     match tokio::time::timeout(super::PATIENCE, both).await {
         Ok((positive, _)) => assert!(!positive, "{what}: the answer is positive"),
         Err(_) => panic!(

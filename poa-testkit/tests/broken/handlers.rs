@@ -7,7 +7,7 @@ use poa_core::{
     AgentId, CustomHandler, Draft, Format, HandlerContext, HandlerFactory, Payload, PluginError,
     ReceiptError, Refused, async_trait,
 };
-use poa_testkit::handler_contract;
+use poa_testkit::{HandlerContract, handler_contract};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::verdict;
@@ -118,7 +118,8 @@ async fn send(cx: &HandlerContext) -> Sent {
     Ok(cx.send_to_receivers(draft)?.await)
 }
 
-fn verdict_on(flaw: Flaw) -> Option<String> {
+/// A factory of handlers with this flaw, and the door through which they are spoken to.
+fn line(flaw: Flaw) -> (Door, HandlerFactory) {
     let door = Door::default();
     let (of_handler, hosts) = (door.clone(), Mutex::new(HashSet::new()));
     let factory: HandlerFactory = Arc::new(move |cx| {
@@ -132,7 +133,19 @@ fn verdict_on(flaw: Flaw) -> Option<String> {
         let handler = Line { flaw, questions, ran };
         Box::pin(async move { Ok(Box::new(handler) as Box<dyn CustomHandler>) })
     });
+    (door, factory)
+}
+
+fn verdict_on(flaw: Flaw) -> Option<String> {
+    let (door, factory) = line(flaw);
     verdict(handler_contract(factory, async |_| ask(&door).await.unwrap_or(false)))
+}
+
+/// The client only knows whether it has sent something.
+fn verdict_one_way(flaw: Flaw) -> Option<String> {
+    let (door, factory) = line(flaw);
+    let client = async |_: &[String]| ask(&door).await.is_some();
+    verdict(async { HandlerContract::new(factory, client).one_way().check().await })
 }
 
 /// Nothing when nobody answers.
@@ -183,7 +196,7 @@ fn one_that_sends_too_much() {
 
 #[test]
 fn one_that_never_says_yes_or_nothing() {
-    assert_found(Flaw::AlwaysNo, "a stop: the answer before it is not positive");
+    assert_found(Flaw::AlwaysNo, "a stop: the answer is not positive before it");
     assert_found(
         Flaw::SilentWhenNotDelivered,
         "a message that no receiver can deliver: the client got no answer within 30s",
@@ -200,4 +213,15 @@ fn one_that_does_not_end() {
 #[test]
 fn one_that_does_not_come_back() {
     assert_found(Flaw::RunsOnce, "Dropped after 1 polls: it does not serve again within 30s");
+}
+
+#[test]
+fn one_without_answers_is_judged_by_what_arrives() {
+    assert_eq!(verdict_one_way(Flaw::None), None);
+    // Whatever it answers, the client cannot hear it.
+    assert_eq!(verdict_one_way(Flaw::AlwaysNo), None);
+    let lost = verdict_one_way(Flaw::SendsNothing).unwrap();
+    assert!(lost.contains("a stop: the message does not arrive before it"), "{lost}");
+    let doubled = verdict_one_way(Flaw::SendsTwice).unwrap();
+    assert!(doubled.contains("1 positive answers, 2 messages delivered"), "{doubled}");
 }

@@ -50,6 +50,10 @@ enum Flaw {
     FailsOnControl,
     /// Every message stays in memory.
     KeepsAll,
+    /// A task is spawned when it is built, and never ends.
+    SpawnsWhenBuilt,
+    /// A task is spawned for a batch, and outlives the receiver.
+    LeavesATask,
     /// A batch never ends.
     Hangs,
     /// The end never comes.
@@ -85,6 +89,7 @@ impl Shelf {
         match flaw {
             Flaw::ForgetsWhenBuilt => held.known.clear(),
             Flaw::EmptiesWhenBuilt => *held = Store::default(),
+            Flaw::SpawnsWhenBuilt => drop(tokio::spawn(std::future::pending::<()>())),
             _ => {}
         }
         drop(held);
@@ -151,6 +156,7 @@ impl Receiver for Shelf {
             Flaw::StoresLater => ids = std::mem::replace(&mut self.waiting, ids),
             Flaw::KeepsAll => self.kept.extend_from_slice(batch),
             Flaw::AlwaysFails => return Err(DeliveryError::transient("not today")),
+            Flaw::LeavesATask => drop(tokio::spawn(std::future::pending::<()>())),
             Flaw::Hangs => std::future::pending().await,
             Flaw::StopsTooEarly if self.stopping => return Ok(()),
             _ => {}
@@ -261,7 +267,7 @@ fn one_that_does_not_take_what_it_has_to() {
     assert_found(
         Flaw::AlwaysFails,
         &[
-            "a batch delivered again: it has to be taken, and is not: Transient { source: \"not today\"",
+            "a batch before the end: it has to be taken, and is not: Transient { source: \"not today\"",
         ],
     );
     assert_found(
@@ -289,6 +295,13 @@ fn one_that_classifies_errors_wrongly() {
 fn one_that_never_ends() {
     assert_found(Flaw::Hangs, &["`metrics_received` did not return within 60s"]);
     assert_found(Flaw::HangsInTheEnd, &["`terminate` did not return within 60s"]);
+}
+
+#[test]
+fn one_that_leaves_tasks_behind() {
+    let unused = "built, and never used: 1 tasks are left";
+    assert_found(Flaw::SpawnsWhenBuilt, &[unused, "they have to end with the receiver"]);
+    assert_found(Flaw::LeavesATask, &["used, and terminated: 1 tasks are left"]);
 }
 
 #[test]
