@@ -22,7 +22,7 @@ use direct::Bench;
 /// - any object is accepted: empty, deep, with wide numbers, with any character, in both formats;
 /// - a malformed payload is a permanent error with its index, and only that message is dead-lettered;
 /// - changes of activity and control messages are accepted, twice as well as once;
-/// - confirmed messages are released, so that memory is bounded;
+/// - confirmed messages are released, so that memory is limited;
 /// - it stops in time, also with messages in flight, and confirmed messages are still stored after a rebuild;
 /// - it leaves no task behind, nor does one that is built and never used.
 ///

@@ -35,19 +35,23 @@ type Fault = Box<dyn Fn(&Path, Storage)>;
 /// from that factory as often as the engine is started again. An engine on servers, for example, takes another prefix for each
 /// factory. Every factory is also given a data directory of its own. The contract checks that:
 ///
-/// - a subscription gets the messages of its types and all changes of activity, once, in order per agent, at growing positions;
-/// - what is given back is handed out again, first of all; a second subscription of the same name takes over; batches keep to their limits;
-/// - receipts resolve when `ack` is fulfilled and never before, and say what was set aside, took too long or was cut off by a stop;
-/// - a call takes all of its messages or none, and returns those that it refused;
-/// - a message whose idempotency key was seen is taken once, and one with the same key and other content is refused, also after a restart;
-/// - what was stored and not confirmed is handed out after a restart, orderly or not, and what was confirmed before an orderly one is not;
-/// - the backlog keeps to its bound by each of the three policies, and other subscriptions lose nothing by it;
-/// - a close in the middle of everything ends every call, and hands out what was accepted;
-/// - calls that are dropped at any of their awaits have done nothing, or all;
+/// - a subscription gets the messages of its types and all changes of activity, once, in order per agent, at increasing positions;
+/// - events that are given back are handed out again, before all others; a second subscription of the same name takes over; batches keep to
+///   their limits;
+/// - receipts resolve when `ack` is fulfilled and never before, and fail if a message was dead-lettered, took too long or was cut off by a
+///   stop;
+/// - a call accepts all of its messages or none, and returns those that it refused;
+/// - a message whose idempotency key was seen is accepted once, and one with the same key and other content is refused, also after a
+///   restart;
+/// - events that were stored and not confirmed are handed out after a restart, orderly or not, and those confirmed before an orderly one
+///   are not;
+/// - the backlog keeps to its limit by each of the three policies, and other subscriptions lose nothing by it;
+/// - a close during other calls ends every call, and hands out what was accepted;
+/// - calls that are dropped at any of their awaits have no effect, or their whole effect;
 /// - while the storage fails nothing counts as stored, and once it works again messages are accepted again
 ///   (see [`with_storage_fault`](Self::with_storage_fault)).
 ///
-/// What an engine cannot promise, by its [`Capabilities`](poa_core::engine::Capabilities), is not asked of it.
+/// Promises that the engine's [`Capabilities`](poa_core::engine::Capabilities) exclude are not checked.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {

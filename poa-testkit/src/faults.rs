@@ -33,7 +33,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// This fault once the receiver behind has done its work.
+    /// This fault after the inner receiver has done its work.
     ///
     /// ```
     /// use poa_testkit::{Fault, Faults};
@@ -197,13 +197,13 @@ impl fmt::Debug for Faults {
     }
 }
 
-/// A receiver with faults before and after an inner one; made by [`Faults::around`].
+/// A receiver with faults before and after an inner one; created by [`Faults::around`].
 pub struct FaultyReceiver {
     receiver: Box<dyn Receiver>,
     faults: Faults,
 }
 
-// A method that is not passed on would be lost to the inner receiver.
+// Calls of a method that is not forwarded would not reach the inner receiver.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Receiver for FaultyReceiver {

@@ -32,7 +32,8 @@ impl Record {
     }
 }
 
-/// The handle of [`RecordingReceiver`]s: makes them, and waits for what they are told. Cloning is cheap.
+/// The handle of [`RecordingReceiver`]s: creates them, and waits for the calls they get. Cloning is
+/// cheap.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -121,7 +122,7 @@ impl Recording {
         if let Ok(record) = tokio::time::timeout(self.patience, satisfied).await {
             return record.expect("the sender is part of `self`").clone();
         }
-        panic!("waited {:?} in vain; this is what came: {:#?}", self.patience, self.record());
+        panic!("waited {:?} in vain; the record so far: {:#?}", self.patience, self.record());
     }
 }
 

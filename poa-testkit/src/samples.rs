@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::METRICS;
 
-/// Makes messages for a receiver that is tested by hand, each with an id and a time of receipt of its own, both increasing.
+/// Creates messages for a receiver that is tested directly, each with an id and a time of receipt of its own, both increasing.
 ///
 /// ```
 /// use poa_testkit::Samples;
@@ -66,7 +66,7 @@ impl Samples {
         self.data_types.iter().map(|data_type| data_type.name().to_owned()).collect()
     }
 
-    /// A metric of this agent, its data given as anything that has a JSON form.
+    /// A message of this agent with this data, any value with a JSON form.
     ///
     /// # Panics
     /// When the agent, the data type or the data are not valid.
@@ -75,7 +75,7 @@ impl Samples {
         self.message_of(agent, data_type, payload)
     }
 
-    /// A metric of this agent, its data given as JSON text, which is not checked.
+    /// A message of this agent with this JSON text as data, which is not checked.
     ///
     /// # Panics
     /// When the agent or the data type are not valid.
@@ -84,7 +84,7 @@ impl Samples {
         self.message_of(agent, data_type, payload)
     }
 
-    /// A metric of this agent with this payload.
+    /// A message of this agent with this payload.
     ///
     /// # Panics
     /// When the agent or the data type are not valid.
@@ -98,7 +98,7 @@ impl Samples {
         Message::stamp(draft, id_of(self.last, 0), Timestamp::from_micros(self.last))
     }
 
-    /// The messages that a host would make from a batch of drafts: all received in the same microsecond, as the items of one request are.
+    /// The messages that a host would make from a batch of drafts: all received in the same microsecond, like the items of one request.
     pub fn stamp_all(&mut self, drafts: impl IntoIterator<Item = Draft>) -> Vec<Message> {
         self.last += 1;
         let received = Timestamp::from_micros(self.last);

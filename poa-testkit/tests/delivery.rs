@@ -1,5 +1,5 @@
-//! What the host promises, seen from outside: whatever a receiver does, the others and the sender never notice, and
-//! nothing is silently gone.
+//! The guarantees of a host as its users see them: a failing receiver affects neither the others nor the sender, and no
+//! message is lost silently.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 const SYSTEM: &str = "system_metrics";
 
-/// A message of agent `a` that carries a number.
+/// A message of agent `a` with a number.
 fn numbered(host: &TestHost, n: u64) -> Draft {
     host.draft("a", SYSTEM, &json!({ "n": n }))
 }
@@ -80,7 +80,7 @@ async fn a_receiver_that_panics_every_third_batch_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_hangs_delays_nobody_and_its_stop_is_bounded() {
+async fn a_receiver_that_hangs_delays_no_other_and_its_stop_is_limited() {
     let faults = Faults::new(|_, step| match step {
         Step::Batch(_) | Step::Terminate => Some(Fault::Hang),
         _ => None,
@@ -110,7 +110,7 @@ async fn a_receiver_that_hangs_delays_nobody_and_its_stop_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_for_now_are_repeated_until_it_works() {
+async fn transient_errors_are_retried_until_they_succeed() {
     let faults = Faults::first(5, Fault::Transient);
     let (host, bad, healthy) = pair(&faults, |host| host).await;
     let receipts: Vec<_> = (0..10).map(|n| send(&host, n)).collect();
@@ -128,7 +128,7 @@ async fn errors_for_now_are_repeated_until_it_works() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_done_before_a_fault_is_done_again() {
+async fn work_done_before_a_fault_is_repeated() {
     for fault in [Fault::Unconfirmed, Fault::Panic.after(), Fault::Hang.after()] {
         let faults = Faults::first(1, fault.clone());
         let (host, bad, _) = pair(&faults, |host| host).await;
@@ -138,7 +138,7 @@ async fn what_was_done_before_a_fault_is_done_again() {
     }
 }
 
-/// Number 6 is poison, in whichever way; only it is set aside, and only its sender is told.
+/// Number 6 is the poison message, in one way or another; only it is dead-lettered, and only its sender gets an error.
 async fn poison(fault: Fault) {
     let faults = Faults::poison(|message| number(message) == 6, fault.clone());
     let (host, bad, healthy) = pair(&faults, |host| host).await;
@@ -155,13 +155,13 @@ async fn poison(fault: Fault) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn poison_is_narrowed_down_to_the_message() {
+async fn poison_messages_are_isolated() {
     poison(Fault::Permanent).await;
     poison(Fault::Panic).await;
     poison(Fault::PermanentFor(vec![usize::MAX])).await;
 }
 
-/// A receiver that takes the first batch and then nothing for ten seconds, with room for a few messages.
+/// A receiver that confirms the first batch and then hangs for ten seconds, with a backlog of a few messages.
 async fn slow(
     when_full: WhenFull,
     ack: Ack,
@@ -187,7 +187,7 @@ async fn slow(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_backlog_refuses_and_what_was_taken_is_delivered() {
+async fn a_full_backlog_refuses_and_accepted_messages_are_delivered() {
     let (host, recording) = slow(WhenFull::Refuse, Ack::Memory, None).await;
     let results: Vec<_> =
         (1..50).map(|n| host.handle().send_to_receivers(numbered(&host, n)).map(drop)).collect();
@@ -207,7 +207,7 @@ async fn a_full_backlog_refuses_and_what_was_taken_is_delivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_skips_counts_it_and_no_receipt_says_otherwise() {
+async fn skipped_messages_are_counted_and_their_receipts_fail() {
     let (host, recording) = slow(WhenFull::Skip, Ack::Delivered, None).await;
     let receipts: Vec<_> = (1..50).map(|n| (n, send(&host, n))).collect();
     let mut told = Vec::new();
@@ -218,7 +218,7 @@ async fn a_receiver_that_skips_counts_it_and_no_receipt_says_otherwise() {
         }
     }
     let delivered: Vec<_> = numbers(&recording.record()).into_iter().filter(|n| *n > 0).collect();
-    assert_eq!(told, delivered, "told to be delivered, and delivered");
+    assert_eq!(told, delivered, "acknowledged as delivered, and delivered");
     assert!(delivered.contains(&49) && !delivered.contains(&1), "{delivered:?}");
     let counts = delivery(&host, "slow");
     assert_eq!(counts.skipped, 49 - delivered.len() as u64);
@@ -240,7 +240,7 @@ impl DeadLetters for Letters {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_gives_way_in_memory_becomes_dead_letters_before_anybody_is_told() {
+async fn messages_shed_from_memory_become_dead_letters_before_their_receipts_fail() {
     let letters = Arc::new(Letters::default());
     let (host, recording) = slow(WhenFull::DeadLetter, Ack::Delivered, Some(letters.clone())).await;
     let receipts: Vec<_> = (1..50).map(|n| (n, send(&host, n))).collect();
@@ -259,7 +259,7 @@ async fn what_gives_way_in_memory_becomes_dead_letters_before_anybody_is_told() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn delivered_means_that_every_receiver_has_it() {
+async fn delivered_means_that_every_receiver_has_confirmed() {
     let faults = Faults::first(1, Fault::Slow(Duration::from_millis(500)));
     let (host, bad, healthy) = pair(&faults, |host| host).await;
     let begin = Instant::now();
@@ -269,7 +269,7 @@ async fn delivered_means_that_every_receiver_has_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_over_several_types_needs_nothing_that_comes_later() {
+async fn a_receipt_for_several_types_does_not_need_later_messages() {
     let (system, network) = (Recording::new(), Recording::new());
     let host = TestHost::start(|host| {
         let only = |data_type| poa_core::ReceiverOptions::subscribe([data_type]);
@@ -289,7 +289,7 @@ async fn a_receipt_over_several_types_needs_nothing_that_comes_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_over_several_batches_remembers_what_was_set_aside_in_the_first() {
+async fn a_receipt_for_several_batches_fails_if_the_first_was_dead_lettered() {
     let faults = Faults::poison(|message| number(message) == 1, Fault::Permanent);
     let (host, bad, _) = pair(&faults, |host| host).await;
     let many = (0..10).map(|n| numbered(&host, n)).collect();
@@ -299,7 +299,7 @@ async fn a_receipt_over_several_batches_remembers_what_was_set_aside_in_the_firs
 }
 
 #[tokio::test(start_paused = true)]
-async fn delivered_waits_for_a_critical_receiver_however_quick_the_others_are() {
+async fn delivered_waits_for_a_critical_receiver_however_fast_the_others_are() {
     let (critical, quick) = (Recording::new(), Recording::new());
     let faults = Faults::first(1, Fault::Slow(Duration::from_millis(500)));
     let host = TestHost::start(|host| {
@@ -325,7 +325,7 @@ async fn a_stop_answers_every_receipt() {
     assert!(!handle.is_ready());
 }
 
-/// Panics in each method the first time it is called, before there is a future, where a careless supervisor does not look.
+/// Panics in each method on the first call, before there is a future, where a careless supervisor would not catch it.
 struct Eager {
     receiver: RecordingReceiver,
     calls: Arc<[AtomicBool; 3]>,
@@ -381,7 +381,7 @@ async fn a_panic_outside_of_any_future_is_caught_as_well() {
     host.deliver(numbered(&host, 1)).await.unwrap();
     let record = recording.record();
     assert_eq!(numbers(&record), [1]);
-    // Told again whenever it was built anew.
+    // Reported again after each rebuild.
     assert!(record.activity.len() > 1 && record.activity.iter().all(|change| change.active));
     assert!(host.stop().await.is_clean());
 }
@@ -405,7 +405,7 @@ async fn every_change_of_activity_arrives_in_order_whatever_happens() {
     for recording in [bad, healthy] {
         let record = recording.record();
         let mut states: Vec<_> = record.activity.iter().map(|change| change.active).collect();
-        // One that was built anew is told again who is active.
+        // A rebuilt instance is told again which agents are active.
         states.dedup();
         assert_eq!(states, [true, false, true]);
     }

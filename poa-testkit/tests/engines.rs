@@ -11,7 +11,7 @@ async fn memory_keeps_the_contract() {
     EngineContract::new(|| engine_factory::<Memory>(MemoryConfig::default())).check().await;
 }
 
-/// A log that begins a file for each group cannot be written once its directory is gone.
+/// A log that starts a file for each group cannot be written once its directory is gone.
 #[tokio::test]
 async fn the_log_keeps_the_contract() {
     EngineContract::new(|| engine_factory::<Log>(LogConfig::default().segment_bytes(1)))
@@ -20,7 +20,7 @@ async fn the_log_keeps_the_contract() {
         .await;
 }
 
-/// The files of usual size, which hold everything that the contract sends.
+/// Files of the usual size, so that one holds everything that the contract sends.
 #[tokio::test]
 async fn a_log_of_one_file_keeps_the_contract() {
     EngineContract::new(|| engine_factory::<Log>(LogConfig::default())).check().await;

@@ -1,4 +1,5 @@
-//! Random faults at random moments: every message is delivered at least once, in order per agent, or its loss is told.
+//! Random faults at random moments: every message is delivered at least once, in order per agent, or its loss is
+//! reported.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
@@ -12,7 +13,7 @@ use serde_json::json;
 
 const AGENTS: [&str; 3] = ["a", "b", "c"];
 
-/// One run: what happens at each build and each batch, and how the messages come.
+/// One run: the fault of each build and each batch, and the arrival of the messages.
 #[derive(Clone, Debug)]
 struct Schedule {
     builds: Vec<Option<Fault>>,
@@ -67,7 +68,7 @@ fn faults(schedule: &Schedule) -> Faults {
     })
 }
 
-/// What the sender was told of each message that was taken, in the order sent.
+/// The result that the sender got for each accepted message, in the order sent.
 type Told = Vec<Result<(), ReceiptError>>;
 
 async fn run(schedule: &Schedule) -> Result<(), TestCaseError> {
@@ -115,7 +116,10 @@ fn check(taken: &[Message], told: &Told, subject: &Recording) -> Result<(), Test
     let mut last_of: HashMap<&str, usize> = HashMap::new();
     for (message, told) in taken.iter().zip(told) {
         let at = first_at.get(&message.id()).copied();
-        prop_assert!(at.is_some() || told.is_err(), "{message:?} is gone, and nobody was told");
+        prop_assert!(
+            at.is_some() || told.is_err(),
+            "{message:?} is lost, and its receipt succeeded"
+        );
         let Some(at) = at else { continue };
         let before = last_of.insert(message.agent_id().as_str(), at);
         prop_assert!(before.is_none_or(|before| before < at), "{message:?} overtook another");
@@ -127,7 +131,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_silently_gone(schedule in schedules()) {
+    fn no_message_is_lost_silently(schedule in schedules()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)

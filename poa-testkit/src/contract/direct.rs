@@ -55,7 +55,7 @@ impl Subject {
     async fn store(&mut self, what: &str, batch: &[Message]) {
         let result = self.try_store(batch).await;
         result.unwrap_or_else(|error| {
-            panic!("{what}: it has to be taken, and is not: {error:?}, for {batch:#?}")
+            panic!("{what}: it has to be accepted, and is not: {error:?}, for {batch:#?}")
         });
     }
 
@@ -163,15 +163,17 @@ pub(super) async fn survives_a_call_cut_off_anywhere<S: AsyncFn() -> Vec<String>
             return;
         }
     }
-    panic!("`metrics_received` is not done after {CUTS} polls: does it wake itself without end?");
+    panic!(
+        "`metrics_received` does not complete within {CUTS} polls: does it wake itself without end?"
+    );
 }
 
-/// The number of messages that pass while the kept ones are counted.
+/// The number of messages that are delivered while the kept ones are counted.
 const PASSING: usize = 2000;
 /// The size of their batches, which is also the number that may be kept.
 const AT_ONCE: usize = 100;
 
-/// Confirmed messages are released, so that memory is bounded however long the receiver lives.
+/// Confirmed messages are released, so that memory is limited however long the receiver lives.
 pub(super) async fn keeps_nothing_in_memory(bench: &Bench, samples: &mut Samples) {
     let what = "many messages through one instance";
     let held = Arc::new(());
@@ -260,7 +262,7 @@ pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>
                 "{what}: blamed are the items {items:?}, not 1"
             );
         }
-        Err(error) => panic!("{what}: {error:?} would be repeated for ever"),
+        Err(error) => panic!("{what}: {error:?} would be retried without limit"),
     }
     sent.remove(1);
     subject.store(what, &sent).await;
@@ -284,7 +286,7 @@ pub(super) async fn takes_activity_and_control(bench: &Bench) {
 async fn succeeds(what: &str, call: impl Future<Output = Result<(), DeliveryError>>) {
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => panic!("`{what}` has to succeed, and says {error:?}"),
+        Ok(Err(error)) => panic!("`{what}` has to succeed, and fails: {error:?}"),
         Err(_) => panic!("`{what}` did not return within {PATIENCE:?}"),
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn stores_once_when_confirmations_get_lost<S: AsyncFn() -> Vec<
 pub(super) async fn stops_in_the_middle<S: AsyncFn() -> Vec<String>>(
     contract: &ReceiverContract<S>,
 ) {
-    let what = "a stop with messages on their way";
+    let what = "a stop with messages in flight";
     let (host, recording) = host(&contract.data_types, contract.factory.clone()).await;
     // Once this one is delivered, the receiver waits for more, and is notified of the stop before the next batch.
     let first = send(&host, host.draft(AGENTS[0], contract.data_type(), &json!({})));
@@ -116,7 +116,7 @@ pub(super) async fn comes_through_faults_after_its_work<S: AsyncFn() -> Vec<Stri
     let faults = Faults::new(|count, step| match step {
         Step::Batch(_) if count == 2 => Some(Fault::Hang.after()),
         Step::Batch(_) if count % 5 == 3 => Some(Fault::Panic.after()),
-        // A fault that names a single message would be believed.
+        // A fault that names a single message would be taken at its word.
         Step::Batch(batch) if count % 5 == 0 && batch.len() > 1 => Some(Fault::Permanent.after()),
         _ => None,
     });
@@ -137,7 +137,7 @@ pub(super) async fn sets_only_the_unreadable_aside<S: AsyncFn() -> Vec<String>>(
     }
     let refused = bad.await == Err(ReceiptError::NotDelivered);
     let dead = host.status("subject").delivery.map_or(0, |delivery| delivery.dead_lettered);
-    assert_eq!(dead, u64::from(refused), "{what}: {dead} messages were set aside");
+    assert_eq!(dead, u64::from(refused), "{what}: {dead} messages were dead-lettered");
     let sent = recording.messages(MESSAGES + 1).await;
     assert_stored(what, &sent[1..], &contract.stored).await;
     stop(what, host).await;

@@ -1,4 +1,4 @@
-//! A receiver that is behind, and what its policy says.
+//! A receiver that is behind, and the effect of its policy.
 
 use poa_core::engine::{ReceiptError, Refused, Subscription, SubscriptionCounts};
 use poa_core::{Ack, ReceiverOptions, WhenFull};
@@ -6,13 +6,13 @@ use poa_core::{Ack, ReceiverOptions, WhenFull};
 use super::got::{Got, MARK, next, number, numbers};
 use super::space::{AGENTS, Node, Space, TYPES, batches_of, soon, until};
 
-/// The bound of the backlog, in bytes.
+/// The limit of the backlog, in bytes.
 const BOUND: u64 = 64 << 10;
 
-/// The size of a message, so that some dozens reach the bound.
+/// The size of a message, so that some dozens reach the limit.
 const SIZE: usize = 2 << 10;
 
-/// More than the bound holds, by far.
+/// Many more messages than fit the limit.
 const COUNT: u64 = 150;
 
 fn bounded(policy: WhenFull) -> ReceiverOptions {
@@ -32,7 +32,8 @@ async fn is_accepted(node: &Node, number: u64, receiver: &str) -> bool {
     }
 }
 
-/// New messages are refused while the receiver is behind, and taken again once it has caught up; none is lost.
+/// New messages are refused while the receiver is behind, and accepted again once it has caught up; none is
+/// lost.
 pub(super) async fn refuse(space: &Space) {
     let what = "a full backlog that refuses";
     let node = space.build(Ack::Memory).await;
@@ -73,8 +74,8 @@ pub(super) async fn skip(space: &Space) {
         assert!(is_accepted(&node, number, "none").await, "{what}: a message is refused");
     }
     tokio::select! {
-        letters = behind.next_shed() => panic!("{what}: {} are to be set aside", letters.len()),
-        () = until("a full backlog skips what is over its bound, and counts it", || {
+        letters = behind.next_shed() => panic!("{what}: {} are to be dead-lettered", letters.len()),
+        () = until("a full backlog skips what exceeds its limit, and counts it", || {
             skipped.get() > 0 && behind.level().bytes <= BOUND
         }) => (),
     }
@@ -88,9 +89,9 @@ pub(super) async fn skip(space: &Space) {
     node.end().await;
 }
 
-/// The oldest are returned until they are safe; together with what is delivered they are everything.
+/// The oldest are returned until they are durable; together with the delivered ones they are all messages.
 pub(super) async fn set_aside(space: &Space) {
-    let what = "a full backlog that sets aside";
+    let what = "a full backlog that dead-letters";
     let node = space.build(Ack::Memory).await;
     let behind = node.subscribe_as("behind", &bounded(WhenFull::DeadLetter)).await;
     node.start().await;
@@ -99,21 +100,21 @@ pub(super) async fn set_aside(space: &Space) {
     while sent < COUNT {
         match is_accepted(&node, sent, "behind").await {
             true => sent += 1,
-            // Refused only while what was shed before is not safe.
+            // Refused only while what was shed before is not durable.
             false => kept.extend(set_one_part_aside(what, &*behind).await),
         }
     }
-    // More was accepted than the bound holds.
+    // More was accepted than fits the limit.
     kept.extend(set_one_part_aside(what, &*behind).await);
     let ((), delivered) = tokio::join!(node.send_marks(), shed_and_deliver(what, &*behind));
     let mut all: Vec<u64> = kept.into_iter().chain(delivered).collect();
     all.retain(|number| *number != MARK);
     all.sort_unstable();
-    assert_eq!(all, (0..COUNT).collect::<Vec<_>>(), "{what}: each is set aside or delivered");
+    assert_eq!(all, (0..COUNT).collect::<Vec<_>>(), "{what}: each is dead-lettered or delivered");
     node.end().await;
 }
 
-/// The numbers of what is set aside and of what is delivered, up to the last message of each agent.
+/// The numbers of the dead-lettered and of the delivered messages, up to the last message of each agent.
 async fn shed_and_deliver(what: &str, behind: &dyn Subscription) -> Vec<u64> {
     let limits = batches_of(5);
     let mut all = Vec::new();
@@ -130,14 +131,15 @@ async fn shed_and_deliver(what: &str, behind: &dyn Subscription) -> Vec<u64> {
     all
 }
 
-/// The messages that are shed next, asked for twice: they stay until they are said to be safe.
+/// The messages that are shed next, requested twice: they stay until they are durable.
 async fn set_one_part_aside(what: &str, behind: &dyn poa_core::engine::Subscription) -> Vec<u64> {
     let letters = soon(what, behind.next_shed()).await;
-    assert!(!letters.is_empty(), "{what}: nothing at all is to be set aside");
-    let again = soon("what is not safe yet, returned again", behind.next_shed()).await;
+    assert!(!letters.is_empty(), "{what}: nothing is to be dead-lettered");
+    let again =
+        soon("shed messages that are not durable, returned again", behind.next_shed()).await;
     let shed: Vec<_> = letters.iter().map(number).collect();
     let still: Vec<_> = again.iter().take(shed.len()).map(number).collect();
-    assert_eq!(still, shed, "{what}: what is not safe yet has to be returned again");
+    assert_eq!(still, shed, "{what}: shed messages that are not durable have to be returned again");
     behind.shed_kept(shed.len());
     shed
 }

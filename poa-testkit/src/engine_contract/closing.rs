@@ -1,4 +1,4 @@
-//! The end, in the middle of everything.
+//! A close during other calls.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use poa_core::engine::Subscription;
 use super::got::{Got, next, numbers};
 use super::space::{AGENTS, Space, batches_of, is_stopping, soon};
 
-/// Messages are being sent, batches are waited for, one is in flight: the close ends all of it, and nothing that was accepted is lost.
+/// Messages are being sent, a batch is awaited, one is in flight: the close ends all calls, and no accepted message is lost.
 pub(super) async fn ends_everything(space: &Space) {
     let what = "a close in the middle of everything";
     let node = space.build(Ack::Memory).await;
@@ -60,7 +60,7 @@ pub(super) async fn ends_everything(space: &Space) {
     comes_later(space, left).await;
 }
 
-/// The rest is handed out after the next start, by an engine whose messages outlive the process.
+/// The rest is handed out after the next start, by an engine whose messages survive the process.
 async fn comes_later(space: &Space, left: Vec<(&str, Vec<u64>)>) {
     let what = "accepted before a close in the middle of everything";
     if !space.capabilities().await.durable {

@@ -1,4 +1,4 @@
-//! Restarts of engines whose messages outlive the process.
+//! Restarts of engines whose messages survive the process.
 
 use poa_core::{Ack, ReceiverOptions};
 
@@ -34,7 +34,7 @@ pub(super) async fn outlive_an_orderly_end(space: &Space) {
     node.end().await;
 }
 
-/// Dropped without any of the calls that belong to an end. What was confirmed may come again.
+/// Dropped without any of the calls of an orderly end. Confirmed events may be handed out again.
 pub(super) async fn outlive_a_crash(space: &Space) {
     if !space.capabilities().await.durable {
         return;
@@ -61,7 +61,8 @@ pub(super) async fn outlive_a_crash(space: &Space) {
     node.end().await;
 }
 
-/// At the end, or with the oldest that is kept, if it is new; a removed one is new again.
+/// A new subscription starts at the end, or at the oldest event that is kept; a removed one is new
+/// again.
 pub(super) async fn begin_where_they_are_asked_to(space: &Space) {
     if !space.capabilities().await.durable {
         return;

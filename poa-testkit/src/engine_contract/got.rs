@@ -56,7 +56,7 @@ pub(super) struct Got {
 }
 
 impl Got {
-    /// Reads and confirms until the last message of each agent has come.
+    /// Reads and confirms until the last message of each agent has arrived.
     pub(super) async fn up_to_marks(what: &str, from: &dyn Subscription) -> Self {
         let (mut got, limits) = (Self::default(), batches_of(7));
         while got.marks() < AGENTS.len() {
@@ -88,13 +88,13 @@ impl Got {
         self.messages.iter().map(number).filter(|number| *number != MARK).collect()
     }
 
-    /// Panics unless exactly these came, each once, those of each agent in ascending order.
+    /// Panics unless exactly these arrived, each once, those of each agent in ascending order.
     pub(super) fn assert_is(&self, what: &str, sent: impl IntoIterator<Item = u64>) {
         self.assert_ordered(what);
         let mut numbers = self.numbers();
         numbers.sort_unstable();
         let sent: Vec<u64> = sent.into_iter().collect();
-        assert_eq!(numbers, sent, "{what}: other messages came than were to come");
+        assert_eq!(numbers, sent, "{what}: other messages arrived than expected");
     }
 
     /// Panics unless the numbers of each agent ascend, the mark last.

@@ -4,10 +4,11 @@ use poa_core::engine::{Capabilities, Refused};
 
 use super::space::{AGENTS, Node, Space};
 
-/// The number of the message that comes in the same call as the one that is refused.
+/// The number of the message that is sent in the same call as the one that is refused.
 const COMPANY: u64 = 8;
 
-/// Sent again is taken once; other content under the same key is refused, and with it all that came in the same call.
+/// A message sent again is accepted once; other content under the same key is refused, and with it all messages of
+/// the same call.
 pub(super) async fn are_taken_once(space: &Space) {
     let what = "a message sent again with its idempotency key";
     let capabilities = space.capabilities().await;
@@ -37,7 +38,7 @@ pub(super) async fn are_taken_once(space: &Space) {
     node.end().await;
 }
 
-/// These, and what came in the same call as a message that only the servers refuse: they have stored it by then.
+/// These, and the messages of the same call as one that only the servers refuse: they have stored them by then.
 fn with_company(
     numbers: impl IntoIterator<Item = u64>,
     capabilities: &Capabilities,

@@ -72,7 +72,7 @@ pub(super) async fn is_taken_over(space: &Space) {
     let later = node.subscribe("subject").await;
     let ended = super::space::soon(what, earlier.next_batch(&batches_of(5))).await;
     assert!(ended.is_none(), "{what}: the earlier one has to end");
-    // It may not know yet that it is over.
+    // It may not know yet that another handle has taken over.
     earlier.confirm(&[]);
     let got = node.drain(what, &*later).await;
     got.assert_ordered(what);

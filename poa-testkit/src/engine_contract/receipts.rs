@@ -53,7 +53,11 @@ pub(super) async fn wait_for_delivery(space: &Space) {
     let failed = positions(&next(what, &*critical, &one).await);
     critical.confirm(&failed);
     let set_aside = soon(what, second).await;
-    assert_eq!(set_aside, Err(ReceiptError::NotDelivered), "{what}: a message that was set aside");
+    assert_eq!(
+        set_aside,
+        Err(ReceiptError::NotDelivered),
+        "{what}: a message that was dead-lettered"
+    );
 
     next(what, &*critical, &one).await;
     critical.abandon();
@@ -63,7 +67,7 @@ pub(super) async fn wait_for_delivery(space: &Space) {
     time_runs_out(space).await;
 }
 
-/// The message is kept, although its receipt has given up.
+/// The message is kept, although its receipt has timed out.
 async fn time_runs_out(space: &Space) {
     let what = "`ack = \"delivered\"` that takes too long";
     let within = space.delivered_within(Duration::from_millis(300));
@@ -87,7 +91,7 @@ pub(super) async fn refuse_all_or_nothing(space: &Space) {
     let node = space.build(Ack::Memory).await;
     assert!(!node.engine.is_open(), "an engine that was not started has to be closed");
     let early = node.outcome(node.draft(AGENTS[0], 0)).await;
-    assert!(early.is_err(), "{what}: an engine that was not started takes nothing");
+    assert!(early.is_err(), "{what}: an engine that was not started accepts nothing");
     node.start().await;
     let nobody = node.outcome(node.draft(AGENTS[0], 0)).await;
     let reason = Refused::NobodySubscribed(TYPES[0].into());

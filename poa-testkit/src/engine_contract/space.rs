@@ -1,4 +1,4 @@
-//! An engine outside of any host, and the storage it is started on again and again.
+//! An engine outside of any host, and the storage on which it is restarted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::got::{Got, MARK};
 use crate::samples;
 
-/// Longer than any single step takes, also where servers elect a leader meanwhile.
+/// Longer than any single step takes, even if servers elect a leader meanwhile.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The agents that send. Enough for an engine that divides them to have some in different parts.
@@ -67,7 +67,7 @@ impl Space {
         capabilities
     }
 
-    /// An engine that promises this for every message, not started.
+    /// An engine that is to acknowledge every message at this level, not started.
     pub(super) async fn build(&self, ack: Ack) -> Node {
         self.build_with(ack, |_| {}).await
     }
@@ -83,7 +83,7 @@ impl Space {
         Node { engine: engine.into(), types: self.types.clone(), counts }
     }
 
-    /// An engine after one that was dropped, and that may need a moment to let go of its files.
+    /// An engine after one that was dropped, and that may need a moment to release its files.
     pub(super) async fn build_after_a_crash(&self, ack: Ack) -> Node {
         let settings =
             || BusSettings::new(Acks::new(&self.types, |_| ack, Duration::from_secs(60)));
@@ -106,7 +106,7 @@ impl Space {
         soon("the engine is built", (self.factory)(&context)).await
     }
 
-    /// The settings of an engine that promises `delivered` for so long.
+    /// The settings of an engine with this time limit for `delivered`.
     pub(super) fn delivered_within(&self, within: Duration) -> Acks {
         Acks::new(&self.types, |_| Ack::Delivered, within)
     }
@@ -172,7 +172,7 @@ impl Node {
         self.draft_of(agent, TYPES[number as usize % TYPES.len()], number, 0)
     }
 
-    /// A message with this number, and so many bytes more.
+    /// A message with this number, and this many bytes more.
     pub(super) fn draft_of(&self, agent: &str, data_type: &str, number: u64, pad: usize) -> Draft {
         let data = json!({"n": number, "pad": "x".repeat(pad)});
         let payload = Payload::json(&data).unwrap_or_else(|error| panic!("{error}"));
@@ -190,7 +190,7 @@ impl Node {
         self.engine.publish(messages.into())
     }
 
-    /// Sends, and waits for what the engine says in the end: some engines refuse at once, others by the receipt.
+    /// Sends, and waits for the result: some engines refuse immediately, others by the receipt.
     pub(super) async fn outcome(
         &self,
         messages: impl Into<Drafts>,
@@ -214,7 +214,8 @@ impl Node {
         }
     }
 
-    /// Sends the last message of each agent, by which a reader knows that nothing more comes; as often as it takes.
+    /// Sends the last message of each agent, by which a reader recognises the end; repeats it as often as
+    /// necessary.
     pub(super) async fn send_marks(&self) {
         for agent in AGENTS {
             let mark = || self.draft_of(agent, TYPES[0], MARK, 0);
@@ -236,14 +237,14 @@ impl Node {
         got
     }
 
-    /// The orderly end. `subscriptions` have to hand out nothing more.
+    /// The orderly end. `subscriptions` must not hand out anything more.
     pub(super) async fn end(self) {
         self.engine.close();
         soon("the engine finishes", self.engine.finish()).await;
     }
 }
 
-/// Batches of at most so many messages, without waiting for more.
+/// Batches of at most this many messages, without a linger.
 pub(super) fn batches_of(size: usize) -> BatchLimits {
     let mut limits = BatchLimits::default();
     limits.size = size;
@@ -251,7 +252,7 @@ pub(super) fn batches_of(size: usize) -> BatchLimits {
     limits
 }
 
-/// Whether this says that the host is stopping.
+/// Whether the error means that the host is stopping.
 pub(super) fn is_stopping(outcome: &Result<MessageIds, ReceiptError>) -> bool {
     matches!(
         outcome,

@@ -9,10 +9,11 @@ use super::got::Got;
 use super::space::{AGENTS, Space, soon};
 use super::{Fault, Storage};
 
-/// How long a message is waited for that cannot be stored now.
+/// How long to wait for a message that cannot be stored now.
 const WHILE: Duration = Duration::from_secs(2);
 
-/// Nothing counts as stored while it cannot be, and what was stored before and after is all there.
+/// Nothing counts as stored while the storage fails, and what was stored before and after is
+/// complete.
 pub(super) async fn fails_and_works_again(space: &Space, fault: &Fault) {
     let what = "storage that fails";
     let capabilities = space.capabilities().await;
@@ -43,7 +44,7 @@ pub(super) async fn fails_and_works_again(space: &Space, fault: &Fault) {
     let numbers = got.numbers();
     let lost: Vec<_> = stored.iter().filter(|number| !numbers.contains(number)).collect();
     assert!(lost.is_empty(), "{what}: {lost:?} were stored and are not handed out");
-    // Where servers store, one may have stored what the engine could not learn of any more.
+    // With storage on servers, one may have stored what the engine could no longer learn about.
     if !capabilities.shared {
         got.assert_is(what, stored);
     }

@@ -24,7 +24,7 @@ enum How {
 /// The first instance is dropped after this many polls; later ones are not.
 struct CutOff {
     handler: Box<dyn CustomHandler>,
-    /// None for an instance that runs to its end.
+    /// `None` for an instance that runs to its end.
     after: Option<(usize, How)>,
 }
 

@@ -36,7 +36,7 @@ pub(super) async fn says_no_when_not_delivered<C: AsyncFn(&[String]) -> bool>(
     let host = subject.host(&subject.factory, receiver, |host| host).await;
     assert!(
         !subject.ask(what, &host, &recording).await,
-        "{what}: the answer is positive all the same; it has to wait for the receipt, and to look at what that says"
+        "{what}: the answer is positive all the same; it has to wait for the receipt, and to check its result"
     );
     assert!(faults.batches_tried() > 0, "{what}: it was never sent to the receivers");
     stop(what, host).await;

@@ -1,4 +1,4 @@
-//! Engines that pass everything on to one that keeps the contract, and break a rule.
+//! Engines that forward to one that keeps the contract, and violate one rule.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use poa_testkit::{EngineContract, Storage};
 
 use crate::{verdict, verdict_in_real_time};
 
-/// The rule that is broken.
+/// The violated rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
-    /// None at all.
+    /// None.
     None,
     /// The last of a batch is not handed out.
     Loses,
@@ -27,9 +27,9 @@ enum Flaw {
     TurnsAround,
     /// Every tenth message is handed out twice.
     Doubles,
-    /// Messages of all types go to every subscription.
+    /// Messages of all types are handed out to every subscription.
     IgnoresTypes,
-    /// No subscription is told of agents.
+    /// No subscription gets changes of activity.
     ForgetsActivity,
     /// A batch has more events than it may.
     IgnoresLimits,
@@ -39,39 +39,39 @@ enum Flaw {
     LosesWhatIsGivenBack,
     /// Events in flight do not count as waiting.
     ReportsNoLevel,
-    /// The earlier of two subscriptions of one name waits without an end.
+    /// The earlier of two subscriptions of one name waits without limit.
     IsNotTakenOver,
-    /// Every receipt is positive at once.
+    /// Every receipt is positive immediately.
     AnswersEarly,
-    /// A message that was set aside counts as delivered.
+    /// A message that was dead-lettered counts as delivered.
     HidesFailures,
     /// A receipt has other ids than receivers see.
     NamesOtherIds,
-    /// `delivered` may take as long as it likes.
+    /// `delivered` has no time limit.
     NeverTimesOut,
     /// Refused messages are not returned.
     KeepsWhatItRefuses,
-    /// The messages of a call are taken one by one.
+    /// The messages of a call are accepted one by one.
     TakesAPart,
     /// Messages without any receiver are accepted.
     AcceptsForNobody,
-    /// Idempotency keys mean nothing.
+    /// Idempotency keys are ignored.
     ForgetsKeys,
-    /// After a restart, idempotency keys mean nothing.
+    /// After a restart, idempotency keys are unknown.
     ForgetsKeysOverRestarts,
-    /// Confirmed messages come again after a restart.
+    /// Confirmed messages are handed out again after a restart.
     ForgetsCursors,
-    /// Every subscription begins at the end.
+    /// Every subscription starts at the end.
     BeginsAtTheEnd,
     /// Skipped messages are not counted.
     SkipsSilently,
-    /// Messages to be set aside are returned once.
+    /// Shed messages are returned only once.
     ShedsOnce,
-    /// A backlog has no bound.
+    /// A backlog has no limit.
     HasNoBound,
     /// A batch is taken before the call is certain to return it.
     LosesWhenCutOff,
-    /// It says that it is open after its end.
+    /// It reports that it is open after its end.
     StaysOpen,
     /// Subscriptions wait after the close.
     NeverEnds,
@@ -82,7 +82,7 @@ enum Flaw {
 struct Subject {
     flaw: Flaw,
     inner: Box<dyn Engine>,
-    /// How many were built before it.
+    /// The number of instances built before it.
     earlier: usize,
 }
 
@@ -94,7 +94,7 @@ struct Reader {
 }
 
 impl Subject {
-    /// Without the idempotency keys that this flaw forgets.
+    /// Without the idempotency keys that this flaw drops.
     fn forget_keys(&self, messages: Drafts) -> Drafts {
         let forgets = match self.flaw {
             Flaw::ForgetsKeys => true,
@@ -137,7 +137,7 @@ impl Subject {
     }
 }
 
-/// The same receipt, positive also where it would say `hidden`.
+/// The same receipt, positive even for the error `hidden`.
 fn hiding(mut receipt: Receipt, hidden: poa_core::ReceiptError) -> Receipt {
     let (shown, sender) = Receipt::pending(receipt.ids().clone());
     tokio::spawn(async move {
@@ -147,7 +147,7 @@ fn hiding(mut receipt: Receipt, hidden: poa_core::ReceiptError) -> Receipt {
     shown
 }
 
-/// More than are declared.
+/// More types than are declared.
 fn all_types() -> TypeSet {
     let names: Vec<_> = (0..8).map(|n| format!("t{n}")).collect();
     poa_core::DataTypes::new(names).unwrap().iter().collect()
@@ -357,18 +357,18 @@ fn assert_found(flaw: Flaw, found: Option<String>, wanted: &str) {
 }
 
 #[test]
-fn one_without_a_flaw_keeps_the_contract() {
+fn an_engine_without_a_flaw_keeps_the_contract() {
     assert_eq!(in_memory(Flaw::None), None);
 }
 
 #[test]
-fn one_that_hands_out_something_else() {
+fn engines_that_hand_out_other_events() {
     let two = "messages of two types for two subscriptions: ";
     for (flaw, wanted) in [
         (Flaw::Loses, ""),
         (Flaw::TurnsAround, "comes after"),
         (Flaw::Doubles, ""),
-        (Flaw::IgnoresTypes, "other messages came than were to come"),
+        (Flaw::IgnoresTypes, "other messages arrived than expected"),
         (Flaw::ForgetsActivity, "changes of activity go to all"),
         (Flaw::IgnoresLimits, "8 events in a batch"),
         (Flaw::HasOnePosition, "positions do not grow"),
@@ -385,10 +385,10 @@ fn one_that_hands_out_something_else() {
 }
 
 #[test]
-fn one_whose_receipts_are_not_true() {
+fn engines_whose_receipts_are_wrong() {
     for (flaw, wanted) in [
         (Flaw::AnswersEarly, "the receipt resolves before the receiver has confirmed"),
-        (Flaw::HidesFailures, "`ack = \"delivered\"`: a message that was set aside"),
+        (Flaw::HidesFailures, "`ack = \"delivered\"`: a message that was dead-lettered"),
         (Flaw::NamesOtherIds, "receivers see the id of the receipt"),
         (Flaw::NeverTimesOut, "a receipt: not within"),
         (Flaw::KeepsWhatItRefuses, "they come back as they were"),
@@ -401,34 +401,34 @@ fn one_whose_receipts_are_not_true() {
 }
 
 #[test]
-fn one_that_does_not_keep_to_its_bound() {
+fn engines_that_exceed_their_limit() {
     for (flaw, wanted) in [
         (Flaw::HasNoBound, "a full backlog that refuses: it grows without an end"),
         (
             Flaw::SkipsSilently,
-            "a full backlog skips what is over its bound, and counts it: not within",
+            "a full backlog skips what exceeds its limit, and counts it: not within",
         ),
-        (Flaw::ShedsOnce, "what is not safe yet"),
+        (Flaw::ShedsOnce, "shed messages that are not durable"),
     ] {
         assert_found(flaw, in_memory(flaw), wanted);
     }
 }
 
 #[test]
-fn one_that_does_not_end() {
+fn engines_that_do_not_end() {
     let open = "an engine that was not started has to be closed";
     assert_found(Flaw::StaysOpen, in_memory(Flaw::StaysOpen), open);
     assert_found(Flaw::NeverEnds, in_memory(Flaw::NeverEnds), "not within");
 }
 
 #[test]
-fn one_that_loses_what_is_cut_off() {
-    let cut = "calls for a batch that were dropped: other messages came";
+fn engines_that_lose_what_is_cut_off() {
+    let cut = "calls for a batch that were dropped: other messages arrived";
     assert_found(Flaw::LosesWhenCutOff, in_memory(Flaw::LosesWhenCutOff), cut);
 }
 
 #[test]
-fn one_that_does_not_outlive_a_restart() {
+fn engines_that_do_not_survive_a_restart() {
     for (flaw, wanted) in [
         (Flaw::ForgetsKeysOverRestarts, "after a restart: it has the id of the first"),
         (Flaw::ForgetsCursors, "1 comes after Some(1000000)"),

@@ -1,4 +1,4 @@
-//! Handlers that are spoken to through memory, and break a rule.
+//! Handlers that are called through memory, and violate one rule.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -12,20 +12,20 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::verdict;
 
-/// Which rule is broken.
+/// The violated rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
-    /// None at all.
+    /// None.
     None,
     /// The answer does not wait for the receipt.
     AnswersEarly,
-    /// It waits, and does not look at what the receipt says.
+    /// It waits, and ignores the result of the receipt.
     AlwaysYes,
     /// A message that the host refuses is answered like any other.
     YesWhenRefused,
-    /// A message that nobody knows of any more is answered like any other.
+    /// A message whose receipt was dropped is answered like any other.
     YesWhenStopped,
-    /// Whatever comes, the answer is no.
+    /// The answer is always negative.
     AlwaysNo,
     /// A message that is not delivered gets no answer at all.
     SilentWhenNotDelivered,
@@ -33,19 +33,19 @@ enum Flaw {
     SendsNothing,
     /// Everything is sent to them twice.
     SendsTwice,
-    /// It does not hear that it shall stop.
+    /// It ignores the shutdown.
     NeverStops,
-    /// A task goes on without it.
+    /// A task continues after its end.
     LeavesATask,
-    /// A task is there before it runs.
+    /// A task is spawned before it runs.
     SpawnsWhenBuilt,
-    /// What it needs to run is there once.
+    /// A resource that it needs to run exists only once.
     RunsOnce,
 }
 
-/// A question, and where the answer goes.
+/// A request, and the channel for its answer.
 type Question = oneshot::Sender<bool>;
-/// Where the client finds the instance that runs.
+/// Gives the client access to the running instance.
 type Door = Arc<Mutex<Option<mpsc::Sender<Question>>>>;
 
 struct Line {
@@ -59,7 +59,7 @@ struct Line {
 impl CustomHandler for Line {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
         if self.flaw == Flaw::RunsOnce && self.ran {
-            return Err(PluginError::new("it is gone"));
+            return Err(PluginError::new("its resource is gone"));
         }
         if self.flaw == Flaw::LeavesATask {
             tokio::spawn(std::future::pending::<()>());
@@ -78,7 +78,7 @@ impl CustomHandler for Line {
     }
 }
 
-/// What became of a message.
+/// The outcome of a message.
 type Sent = Result<Result<(), ReceiptError>, Refused>;
 
 impl Line {
@@ -127,7 +127,7 @@ fn line(flaw: Flaw) -> (Door, HandlerFactory) {
             tokio::spawn(std::future::pending::<()>());
         }
         let ran = !hosts.lock().unwrap().insert(cx.data_dir().to_owned());
-        // As one that binds a port: it can be spoken to before it runs.
+        // Like one that binds a port: clients can connect before it runs.
         let (door, questions) = mpsc::channel(1);
         *of_handler.lock().unwrap() = Some(door);
         let handler = Line { flaw, questions, ran };
@@ -148,7 +148,7 @@ fn verdict_one_way(flaw: Flaw) -> Option<String> {
     verdict(async { HandlerContract::new(factory, client).one_way().check().await })
 }
 
-/// Nothing when nobody answers.
+/// `None` when no answer arrives.
 async fn ask(door: &Door) -> Option<bool> {
     let handler = door.lock().unwrap().clone()?;
     let (question, answer) = oneshot::channel();
@@ -163,12 +163,12 @@ fn assert_found(flaw: Flaw, wanted: &str) {
 }
 
 #[test]
-fn one_without_a_flaw_honours_the_contract() {
+fn a_handler_without_a_flaw_honours_the_contract() {
     assert_eq!(verdict_on(Flaw::None), None);
 }
 
 #[test]
-fn one_that_says_yes_and_it_is_not_true() {
+fn handlers_with_wrong_positive_answers() {
     let early = "a message that no receiver can deliver: the answer is positive all the same; it has to wait for the receipt";
     assert_found(Flaw::AnswersEarly, early);
     assert_found(Flaw::AlwaysYes, early);
@@ -187,7 +187,7 @@ fn one_that_says_yes_and_it_is_not_true() {
 }
 
 #[test]
-fn one_that_sends_too_much() {
+fn handlers_that_send_too_much() {
     assert_found(
         Flaw::SendsTwice,
         "a message that is delivered: 1 positive answers, 2 messages delivered",
@@ -195,7 +195,7 @@ fn one_that_sends_too_much() {
 }
 
 #[test]
-fn one_that_never_says_yes_or_nothing() {
+fn handlers_without_positive_or_any_answers() {
     assert_found(Flaw::AlwaysNo, "a stop: the answer is not positive before it");
     assert_found(
         Flaw::SilentWhenNotDelivered,
@@ -204,14 +204,14 @@ fn one_that_never_says_yes_or_nothing() {
 }
 
 #[test]
-fn one_that_does_not_end() {
+fn handlers_that_do_not_end() {
     assert_found(Flaw::NeverStops, "a stop: the handler did not stop when it was told to");
     assert_found(Flaw::LeavesATask, "a stop: 1 tasks are left 30s later");
     assert_found(Flaw::SpawnsWhenBuilt, "built twice, and never run: 2 tasks are left 30s later");
 }
 
 #[test]
-fn one_that_does_not_come_back() {
+fn handlers_that_do_not_restart() {
     assert_found(Flaw::RunsOnce, "Dropped after 1 polls: it does not serve again within 30s");
 }
 

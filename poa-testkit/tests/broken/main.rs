@@ -1,4 +1,4 @@
-//! The contracts tell who breaks them, and how: each of these plugins breaks one rule.
+//! The contracts detect violations and name them: each of these plugins violates one rule.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 
@@ -8,12 +8,12 @@ mod receivers;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What the panic of this check says, in paused time; nothing when it ends well.
+/// Runs this check in paused time; returns the message of its panic, `None` if it passes.
 fn verdict(check: impl Future<Output = ()>) -> Option<String> {
     verdict_on(runtime().start_paused(true), check)
 }
 
-/// The same for checks that wait for a disk: paused time would go on meanwhile.
+/// The same for checks that wait for a disk: paused time would advance meanwhile.
 fn verdict_in_real_time(check: impl Future<Output = ()>) -> Option<String> {
     verdict_on(&mut runtime(), check)
 }

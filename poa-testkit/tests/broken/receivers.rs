@@ -1,4 +1,4 @@
-//! Receivers that keep messages in memory, and break a rule.
+//! Receivers that keep messages in memory, and violate one rule.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -11,42 +11,42 @@ use serde_json::value::RawValue;
 
 use crate::verdict;
 
-/// Which rule is broken.
+/// The violated rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
-    /// None at all.
+    /// None.
     None,
     /// Some messages are confirmed and never stored.
     Loses,
-    /// What comes again is stored again.
+    /// Messages that are delivered again are stored again.
     Doubles,
     /// Of messages received in the same microsecond, one is stored.
     StoresByTime,
-    /// It is confirmed now, and stored with the next batch.
+    /// A batch is confirmed now, and stored with the next one.
     StoresLater,
     /// A new instance does not know what those before it stored.
     ForgetsWhenBuilt,
-    /// A new instance begins with an empty store.
+    /// A new instance starts with an empty store.
     EmptiesWhenBuilt,
     /// The newest of a batch are stored first.
     TurnsAround,
-    /// It says what it has before it has it.
+    /// It records a message as known before storing it.
     LosesWhenCutOff,
-    /// It has it before it knows that it does.
+    /// It stores a message before recording it as known.
     DoublesWhenCutOff,
-    /// What has a zero in a text is refused for good.
+    /// A message with a zero in a text is a permanent error.
     RefusesTheUnusual,
-    /// What it cannot read shall come again.
+    /// An unreadable message is a transient error.
     WaitsForTheUnreadable,
-    /// What it cannot read is blamed on another message.
+    /// An unreadable message is blamed on another one.
     BlamesAnother,
-    /// What it cannot read takes the whole batch with it.
+    /// An unreadable message fails the whole batch.
     BlamesAll,
-    /// It is never ready to store.
+    /// Storing always fails with a transient error.
     AlwaysFails,
-    /// It has no use for agents.
+    /// It fails on changes of activity.
     FailsOnActivity,
-    /// It does not know what a host says of itself.
+    /// It fails on control messages.
     FailsOnControl,
     /// Every message stays in memory.
     KeepsAll,
@@ -56,15 +56,15 @@ enum Flaw {
     LeavesATask,
     /// A batch never ends.
     Hangs,
-    /// The end never comes.
+    /// `terminate` never returns.
     HangsInTheEnd,
-    /// Once the host says that it stops, nothing is stored any more.
+    /// After the notification that the host is stopping, nothing is stored.
     StopsTooEarly,
-    /// An instance that is gone before its batch is confirmed takes with it what was known of that batch.
+    /// An instance that is dropped before its batch is confirmed loses what was known of that batch.
     DoublesWhatComesAgain,
 }
 
-/// What outlives an instance.
+/// The state that survives an instance.
 #[derive(Debug, Default)]
 struct Store {
     ids: Vec<String>,
@@ -117,7 +117,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Stores what is new, in two steps with a point between where the call may be cut off.
+    /// Stores new messages in two steps, between which the call may be cut off.
     async fn store(&self, ids: Vec<String>) {
         let new: Vec<_> = {
             let held = self.store.lock().unwrap();
@@ -189,7 +189,7 @@ impl Receiver for Shelf {
 
 impl Drop for Shelf {
     fn drop(&mut self) {
-        // A panic or a hang is the only end of a host's receiver that comes without a word before.
+        // Only a panic or a hang ends a host's receiver without a notification.
         if self.flaw == Flaw::DoublesWhatComesAgain && !self.stopping && self.batches > 1 {
             self.store.lock().unwrap().known.clear();
         }
@@ -215,12 +215,12 @@ fn assert_found(flaw: Flaw, wanted: &[&str]) {
 }
 
 #[test]
-fn one_without_a_flaw_honours_the_contract() {
+fn a_receiver_without_a_flaw_honours_the_contract() {
     assert_eq!(verdict_on(Flaw::None), None);
 }
 
 #[test]
-fn one_that_loses() {
+fn receivers_that_lose_messages() {
     assert_found(Flaw::Loses, &["a batch delivered again: message ", " is stored 0 times"]);
     let same = "500 messages received in the same microsecond: message ";
     assert_found(Flaw::StoresByTime, &[same, " is stored 0 times"]);
@@ -233,12 +233,12 @@ fn one_that_loses() {
     );
     assert_found(
         Flaw::StopsTooEarly,
-        &["a stop with messages on their way: message ", " is stored 0 times"],
+        &["a stop with messages in flight: message ", " is stored 0 times"],
     );
 }
 
 #[test]
-fn one_that_doubles() {
+fn receivers_that_store_duplicates() {
     assert_found(Flaw::Doubles, &["a batch delivered again: message ", " is stored 2 times"]);
     let dropped = "an instance dropped without being terminated: message ";
     assert_found(Flaw::ForgetsWhenBuilt, &[dropped, " is stored 2 times"]);
@@ -249,13 +249,13 @@ fn one_that_doubles() {
 }
 
 #[test]
-fn one_that_fails_when_what_it_has_stored_comes_again() {
+fn receivers_that_store_duplicates_after_a_redelivery() {
     let after = "hanging, panicking and refusing once the work was done: message ";
     assert_found(Flaw::DoublesWhatComesAgain, &[after, " is stored 2 times"]);
 }
 
 #[test]
-fn one_that_mixes_up_the_order() {
+fn receivers_that_violate_the_order() {
     assert_found(
         Flaw::TurnsAround,
         &["a batch delivered again: ", " is stored before ", " of the same agent"],
@@ -263,28 +263,28 @@ fn one_that_mixes_up_the_order() {
 }
 
 #[test]
-fn one_that_does_not_take_what_it_has_to() {
+fn receivers_that_refuse_valid_calls() {
     assert_found(
         Flaw::AlwaysFails,
         &[
-            "a batch before the end: it has to be taken, and is not: Transient { source: \"not today\"",
+            "a batch before the end: it has to be accepted, and is not: Transient { source: \"not today\"",
         ],
     );
     assert_found(
         Flaw::RefusesTheUnusual,
-        &["an unusual object: it has to be taken, and is not: Permanent", "a zero"],
+        &["an unusual object: it has to be accepted, and is not: Permanent", "a zero"],
     );
-    let activity = "`handle_inactive` has to succeed, and says Permanent";
+    let activity = "`handle_inactive` has to succeed, and fails: Permanent";
     assert_found(Flaw::FailsOnActivity, &[activity, "what is an agent?"]);
-    let control = "`handle_message` has to succeed, and says Permanent";
+    let control = "`handle_message` has to succeed, and fails: Permanent";
     assert_found(Flaw::FailsOnControl, &[control, "what is a host?"]);
 }
 
 #[test]
-fn one_that_classifies_errors_wrongly() {
+fn receivers_that_classify_errors_wrongly() {
     assert_found(
         Flaw::WaitsForTheUnreadable,
-        &["a payload that cannot be read: Transient", "would be repeated for ever"],
+        &["a payload that cannot be read: Transient", "would be retried without limit"],
     );
     let blamed = "a payload that cannot be read: blamed are the items ";
     assert_found(Flaw::BlamesAnother, &[blamed, "[0], not 1"]);
@@ -292,20 +292,20 @@ fn one_that_classifies_errors_wrongly() {
 }
 
 #[test]
-fn one_that_never_ends() {
+fn receivers_that_never_return() {
     assert_found(Flaw::Hangs, &["`metrics_received` did not return within 60s"]);
     assert_found(Flaw::HangsInTheEnd, &["`terminate` did not return within 60s"]);
 }
 
 #[test]
-fn one_that_leaves_tasks_behind() {
+fn receivers_that_leave_tasks_behind() {
     let unused = "built, and never used: 1 tasks are left";
     assert_found(Flaw::SpawnsWhenBuilt, &[unused, "they have to end with the receiver"]);
     assert_found(Flaw::LeavesATask, &["used, and terminated: 1 tasks are left"]);
 }
 
 #[test]
-fn one_that_keeps_what_it_confirmed() {
+fn receivers_that_keep_confirmed_messages() {
     assert_found(
         Flaw::KeepsAll,
         &["many messages through one instance: 2000 of 2000 payloads are still in memory"],
