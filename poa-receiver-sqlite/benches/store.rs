@@ -15,7 +15,7 @@ const BATCH: usize = 1000;
 const BATCHES: usize = 300;
 const AGENTS: usize = 100;
 
-/// What real agents send.
+/// The data that real agents send.
 fn workloads() -> [(&'static str, &'static str, Value); 3] {
     let system = json!({"cpu_load": 30.36418897967415, "disk_usage": 17, "memory_usage": 0.13406623869271939});
     let syncing =
@@ -41,7 +41,7 @@ fn batch(samples: &mut Samples, data_type: &str, payload: &Payload) -> Vec<Messa
     (0..BATCH).map(|n| samples.message_of(&agent(n), data_type, payload.clone())).collect()
 }
 
-/// How long the receiver took for all batches; making them is not counted.
+/// The time the receiver took for all batches; creating them is not counted.
 async fn run(data_type: &str, payload: &Payload) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let cx = BuildContext::detached("bench", dir.path());

@@ -1,4 +1,4 @@
-//! How a cell becomes a value of SQLite.
+//! Conversion of cells to values of SQLite.
 
 use std::borrow::Cow;
 
@@ -24,7 +24,7 @@ impl ToSql for Bound<'_, '_> {
     }
 }
 
-/// An integer when it fits 64 bits, a double when it has the same digits, else the digits as text.
+/// An integer if it fits 64 bits, a double if it has the same digits, otherwise the digits as text.
 fn exact<'n>(number: &'n Number<'_>) -> ToSqlOutput<'n> {
     let Some(digits) = number.integer() else {
         return match number.same_double() {

@@ -13,8 +13,8 @@ pub struct Config {
     pub path: PathBuf,
     /// How long to wait for another program that holds the database locked. Keep it below the receiver's `timeout`.
     pub busy_timeout: Duration,
-    /// How long rows are kept, such as `30d`. Older rows are removed in small steps while new ones are stored. The default keeps all
-    /// rows.
+    /// How long rows are kept, such as `30d`. Older rows are removed in small steps while new ones are stored. Default: all rows are
+    /// kept.
     pub retention: Option<Duration>,
 }
 
@@ -24,7 +24,7 @@ impl Default for Config {
     }
 }
 
-/// The longest wait that SQLite can count, in milliseconds.
+/// The longest wait that SQLite supports, in milliseconds.
 const LONGEST_WAIT: u128 = i32::MAX as u128;
 
 impl Config {
@@ -33,7 +33,7 @@ impl Config {
         Self { path: path.into(), ..Self::default() }
     }
 
-    /// The same with another bound on the wait for a locked database.
+    /// The same with another limit on the wait for a locked database.
     #[must_use]
     pub fn busy_timeout(mut self, timeout: impl Into<Duration>) -> Self {
         self.busy_timeout = timeout.into();
@@ -51,7 +51,8 @@ impl Config {
         let mut problems = Vec::new();
         if self.path.file_name().is_none() {
             let path = self.path.display();
-            let message = format!("`{path}` names no file; write one such as \"metrics.db\"");
+            let message =
+                format!("`{path}` does not name a file; write one such as \"metrics.db\"");
             problems.push(Problem::new("path", message));
         }
         if self.busy_timeout.get().as_millis() > LONGEST_WAIT {
@@ -84,8 +85,8 @@ mod tests {
     #[test]
     fn problems_name_the_key_and_the_cure() {
         let text = problem_with(&Config::new(""));
-        assert!(text.starts_with("path: `` names no file"), "{text}");
-        assert!(problem_with(&Config::new("a/..")).contains("path: `a/..` names no file"));
+        assert!(text.starts_with("path: `` does not name a file"), "{text}");
+        assert!(problem_with(&Config::new("a/..")).contains("path: `a/..` does not name a file"));
         let text = problem_with(&Config::default().busy_timeout(Duration::from_secs(3_000_000)));
         assert!(text.starts_with("busy_timeout:") && text.contains("24 days"), "{text}");
         let text = problem_with(&Config::default().retention(Duration::from_secs(0)));

@@ -10,25 +10,25 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 
-/// Which file, and how long to wait for it.
+/// The database file, and how long to wait for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Location {
     pub(crate) path: PathBuf,
     pub(crate) busy_timeout: Duration,
 }
 
-/// The write-ahead log is cut back to this many bytes after a checkpoint, if a long reader let it grow.
+/// The write-ahead log is truncated to this many bytes after a checkpoint, if a long reader let it grow.
 const KEPT_LOG: i64 = 64 << 20;
 
-/// How long to wait before asking again for what SQLite does not wait for by itself.
+/// The wait before retrying an operation for which SQLite does not wait by itself.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Opens the database, creating and migrating it if need be. Blocks.
+/// Opens the database, and creates and migrates it if necessary. Blocks.
 pub(crate) fn open(location: &Location) -> Result<Connection, StoreError> {
     let path = &*location.path;
     create_file(path)?;
     let failed = |source| StoreError::new(path, source);
-    // Without the flag for URIs, so that a file may be called `file:x`.
+    // Without the flag for URIs, so that a file may be named `file:x`.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(location.busy_timeout).map_err(failed)?;
@@ -41,7 +41,7 @@ pub(crate) fn open(location: &Location) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Makes the file for its owner alone; SQLite gives its companions the same mode.
+/// Creates the file for its owner only; SQLite gives its companion files the same mode.
 fn create_file(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Err(StoreError::Directory(path.display().to_string()));
@@ -50,7 +50,7 @@ fn create_file(path: &Path) -> Result<(), StoreError> {
         .map_err(|source| StoreError::CannotOpen { path: path.display().to_string(), source })
 }
 
-/// Turns the write-ahead log on. Needs the file for itself for a moment, and SQLite does not always wait for that.
+/// Turns the write-ahead log on. Needs exclusive access for a moment, and SQLite does not always wait for that.
 fn use_wal(connection: &Connection, location: &Location) -> Result<(), StoreError> {
     let path = &*location.path;
     let deadline = Instant::now() + location.busy_timeout;
@@ -70,15 +70,16 @@ fn use_wal(connection: &Connection, location: &Location) -> Result<(), StoreErro
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    // The host forgets what was confirmed, so it must be on the disk by then; NORMAL would sync at checkpoints only.
+    // The host drops what was confirmed, so it must be durable by then; NORMAL would sync at checkpoints only.
     connection.pragma_update(None, "synchronous", "full")?;
     connection.pragma_update(None, "journal_size_limit", KEPT_LOG)?;
-    // A receiver may be dropped on an async thread: closing must then cost no disk writes. `close` does that work.
+    // A receiver may be dropped on an async thread: closing must not cost disk writes then. `close` does that work.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
 }
 
-/// Writes everything into the database file and closes it; the companion files go, unless another program has it open. Blocks.
+/// Writes everything into the database file and closes it; the companion files are removed, unless another program has it
+/// open. Blocks.
 pub(crate) fn close(connection: Connection) -> rusqlite::Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     connection.close().map_err(|(_, error)| error)

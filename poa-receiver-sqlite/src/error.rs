@@ -1,11 +1,11 @@
-//! What can go wrong with the database, and whether it may work later.
+//! Errors of the database, and whether they are transient.
 
 use std::path::Path;
 
 use poa_core::{BuildError, DeliveryError};
 use rusqlite::ErrorCode;
 
-/// Why the database could not be opened, or messages not be stored.
+/// The reason why the database could not be opened, or messages could not be stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("{path} is locked by another program; end that program, or raise `busy_timeout`")]
@@ -30,7 +30,7 @@ pub(crate) enum StoreError {
     #[error("{0} is a directory; name a file as `path`")]
     Directory(String),
     #[error(
-        "{path} was made by a newer poa (schema {found}, this one knows {known}); use that one, or name another file as `path`"
+        "{path} was created by a newer poa (schema {found}, this one knows {known}); use that one, or name another file as `path`"
     )]
     Newer { path: String, found: i64, known: i64 },
     #[error("{0} is the database of another application; name another file as `path`")]
@@ -40,21 +40,21 @@ pub(crate) enum StoreError {
     #[error("{path} cannot hold the message")]
     Rejected { path: String, items: Vec<usize>, source: poa_core::BoxError },
     #[error(
-        "{path} does not work as it should; if tables were changed by hand, move the file away so that a new one is made"
+        "{path} does not work as it should; if tables were changed by hand, move the file away so that a new one is created"
     )]
     Other { path: String, source: rusqlite::Error },
     #[error(
         "{0} was removed, moved or replaced while it was in use; the messages are stored in a new file at the same path"
     )]
     Gone(String),
-    #[error("the call was given up before it began")]
+    #[error("the call was dropped before it started")]
     GivenUp,
     #[error("the runtime is shutting down")]
     RuntimeGone,
 }
 
 impl StoreError {
-    /// Sorts an error of SQLite by what can be done about it.
+    /// Classifies an error of SQLite by its cure.
     pub(crate) fn new(path: &Path, source: rusqlite::Error) -> Self {
         use ErrorCode as Code;
         let path = path.display().to_string();
@@ -71,7 +71,7 @@ impl StoreError {
         }
     }
 
-    /// True when the connection is as good as before: another program or the content was to blame.
+    /// Whether the connection still works: another program or the content was the cause.
     pub(crate) fn keeps_connection(&self) -> bool {
         use StoreError as E;
         matches!(self, E::Busy { .. } | E::Full { .. } | E::Rejected { .. } | E::GivenUp)
@@ -79,8 +79,8 @@ impl StoreError {
 }
 
 impl From<StoreError> for DeliveryError {
-    /// Only the content of a message makes an error permanent. A damaged database is not mended by waiting, but by people,
-    /// and what they restore shall get the messages; so that is transient.
+    /// Only the content of a message makes an error permanent. Waiting does not repair a damaged database, but an operator can, and
+    /// the restored file should get the messages; so that is transient.
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Rejected { ref items, .. } => Self::permanent_for(items.clone(), error),
@@ -90,8 +90,8 @@ impl From<StoreError> for DeliveryError {
 }
 
 impl StoreError {
-    /// True when the configuration names something else than a database of this receiver. Whatever else is wrong lies outside of the
-    /// host, and must not keep other receivers from starting.
+    /// Whether the configuration names something other than a database of this receiver. All other causes lie outside of the host,
+    /// and must not keep other receivers from starting.
     fn is_misconfigured(&self) -> bool {
         use StoreError as E;
         match self {

@@ -22,18 +22,18 @@ const INSERT_METRIC: &str =
     "INSERT INTO metrics (message_id, date, agent_id, type, body, data_type)
     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (message_id) DO NOTHING";
 
-/// A state that does not change keeps its `since`, so telling it again is harmless.
+/// A state that does not change keeps its `since`, so repeating it is harmless.
 const UPSERT_ACTIVITY: &str =
     "INSERT INTO agent_activity (agent_id, active, since) VALUES (?, ?, ?)
     ON CONFLICT (agent_id) DO UPDATE SET active = excluded.active, since = excluded.since
     WHERE active <> excluded.active";
 
-/// Why a message was not inserted.
+/// The reason why a message was not inserted.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// Its content is to blame, so it never will be.
+    /// The content of the message is the cause: a permanent error.
     Message(BoxError),
-    /// The database is to blame.
+    /// The database is the cause.
     Database(rusqlite::Error),
 }
 
@@ -47,14 +47,14 @@ impl From<rusqlite::Error> for Refusal {
     }
 }
 
-/// What a transaction did, to be counted and remembered once it is committed.
+/// The result of a transaction, to be counted and remembered once it is committed.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) tally: Tally,
     pub(crate) activated: HashSet<AgentId>,
 }
 
-/// Inserts messages and changes of activity, within the transaction that the connection is in.
+/// Inserts messages and changes of activity within the current transaction of the connection.
 pub(crate) struct Insert<'c> {
     eth: CachedStatement<'c>,
     system: CachedStatement<'c>,
@@ -84,11 +84,11 @@ impl<'c> Insert<'c> {
         })
     }
 
-    /// Inserts a message, unless it is there already.
+    /// Inserts a message, unless it is stored already.
     pub(crate) fn message(&mut self, message: &Message) -> Result<(), Refusal> {
         let refused = |error: BoxError| Refusal::Message(error);
         let json = message.payload().to_json().map_err(|error| refused(error.into()))?;
-        // SQLite has no type that must be kept to, so it holds every cell.
+        // SQLite does not enforce column types, so it can hold every cell.
         let mapped =
             poa_tables::map(message.message_type(), message.data_type().name(), &json, |_| true)
                 .map_err(|error| refused(error.into()))?;
@@ -104,7 +104,7 @@ impl<'c> Insert<'c> {
         Ok(())
     }
 
-    /// True when the row is new.
+    /// Whether the row is new.
     fn row(&mut self, message: &Message, row: &Row<'_>) -> rusqlite::Result<bool> {
         let statement = match row {
             Row::Eth(_) => &mut self.eth,
@@ -128,7 +128,7 @@ impl<'c> Insert<'c> {
         self.done.tally.replaced_nul += u64::from(mapped.replaced_nul);
     }
 
-    /// Who sends data is active, whatever was said before.
+    /// An agent that sends data is active, whatever was recorded before.
     fn activate(&mut self, message: &Message) -> rusqlite::Result<()> {
         let agent = message.agent_id();
         if self.active.contains(agent) || self.done.activated.contains(agent) {
@@ -146,13 +146,13 @@ impl<'c> Insert<'c> {
         Ok(())
     }
 
-    /// Ends the use of the connection; the transaction can now be committed.
+    /// Releases the connection; the transaction can now be committed.
     pub(crate) fn finish(self) -> Done {
         self.done
     }
 }
 
-/// Writes the text of a value into a buffer that is used again and again.
+/// Writes the text of a value into a reused buffer.
 fn write_to(buffer: &mut String, value: impl Display) {
     buffer.clear();
     write!(buffer, "{value}").expect("writing to a String does not fail");

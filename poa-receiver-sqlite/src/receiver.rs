@@ -1,4 +1,4 @@
-//! The receiver: hands every call to a blocking thread that owns the connection meanwhile.
+//! The receiver: runs every call on a blocking thread that owns the connection meanwhile.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use crate::writer::{Wanted, Writer};
 
 /// Stores messages in an SQLite database.
 ///
-/// All methods are cancel safe: a call that is dropped has stored everything or nothing, and a call that follows waits for
-/// it. What was confirmed is on the disk.
+/// All methods are cancel safe: a call that is dropped has stored everything or nothing, and a call that follows waits for it.
+/// Confirmed messages are durable.
 #[derive(Debug)]
 pub struct Sqlite {
     shared: Arc<Shared>,
@@ -25,7 +25,7 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Runs a job on a blocking thread. When this future is dropped before the job has begun to write, it never will.
+    /// Runs a job on a blocking thread. If this future is dropped before the job has started to write, it never will.
     async fn write(
         &self,
         job: impl Fn(&mut Writer, &Wanted) -> Result<(), StoreError> + Send + 'static,
@@ -39,7 +39,7 @@ impl Sqlite {
     }
 }
 
-/// Runs a job on a blocking thread; its panic goes on here.
+/// Runs a job on a blocking thread, and propagates its panic.
 async fn blocking<T: Send + 'static>(
     job: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -60,14 +60,15 @@ impl Plugin for Sqlite {
         config.problems()
     }
 
-    /// Opens the database, creates and migrates it if need be, and begins to tidy it up.
+    /// Opens the database, creates and migrates it if necessary, and starts the maintenance task.
     ///
-    /// The task that tidies belongs to this instance and ends when that is dropped, so nothing is left of one that never runs.
+    /// The maintenance task belongs to this instance and ends when it is dropped, so an instance that never runs leaves nothing
+    /// behind.
     ///
     /// # Errors
     /// [`BuildError::Unavailable`] when the database is locked or damaged, the file cannot be used, or the disk is full.
-    /// [`BuildError::Failed`] when `path` names a directory or a file in none, the database belongs to another application, or it was
-    /// made by a newer version.
+    /// [`BuildError::Failed`] when `path` names a directory, or a file in a directory that does not exist, the database belongs to
+    /// another application, or it was created by a newer version.
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
         let location = Location {
             path: cx.data_dir().join(config.path),

@@ -1,4 +1,4 @@
-//! The connection, shared by the calls that store and the task that tidies up.
+//! The connection, shared by the calls that store and the maintenance task.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,9 @@ use crate::writer::Writer;
 pub(crate) struct Shared {
     location: Location,
     measures: Measures,
-    /// Taken by the call that writes. Empty after a failure that may have been the connection's: the next call opens it again.
+    /// Locked by the call that writes. Empty after a failure that may have been the connection's: the next call opens it again.
     writer: Mutex<Option<Writer>>,
-    /// Whether the file is looked for at its path after each transaction.
+    /// Whether to check after each transaction that the file is still at its path.
     watching: AtomicBool,
 }
 
@@ -28,7 +28,7 @@ impl Shared {
         Ok(Self { location, measures, writer, watching: AtomicBool::new(true) })
     }
 
-    /// Runs a job on the connection. When the file turns out to be gone, the job runs again on a new one, so that what is confirmed is
+    /// Runs a job on the connection. If the file turns out to be gone, the job runs again on a new one, so that confirmed messages are
     /// in the file that the next start opens. Blocks.
     pub(crate) fn run(
         &self,
@@ -44,11 +44,11 @@ impl Shared {
             Err(StoreError::Gone(_)) => {}
             result => return result,
         }
-        // Twice in a row it was not there right after it was made: more likely than that somebody is so quick is that the file
-        // system gives each look another number.
+        // Twice in a row it was gone right after it was created: probably no program removed it that fast, but the file system returns
+        // a different number each time.
         self.watching.store(false, Ordering::Relaxed);
         tracing::warn!(
-            "the file system of {path} does not number its files; if the database is removed while it is in use, that is not noticed"
+            "the file system of {path} does not number its files; if the database is removed while it is in use, that is not detected"
         );
         self.attempt(&mut place, &job)
     }
@@ -58,7 +58,7 @@ impl Shared {
         place: &mut Option<Writer>,
         job: &impl Fn(&mut Writer) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
-        // A job that panics leaves the place empty, which is a valid state.
+        // A job that panics leaves the slot empty, which is a valid state.
         let mut writer = match place.take() {
             Some(writer) => writer,
             None => {
@@ -75,7 +75,7 @@ impl Shared {
         result
     }
 
-    /// Runs a job on the connection, if there is one that works. Blocks.
+    /// Runs a job on the connection, if there is a working one. Blocks.
     pub(crate) fn run_if_open<T>(
         &self,
         job: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
@@ -83,7 +83,7 @@ impl Shared {
         self.place().as_mut().map(job)
     }
 
-    /// Brings everything into the database file and closes it. Blocks.
+    /// Writes everything into the database file and closes it. Blocks.
     pub(crate) fn close(&self) -> Result<(), StoreError> {
         self.place().take().map_or(Ok(()), Writer::close)
     }

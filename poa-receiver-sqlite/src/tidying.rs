@@ -1,4 +1,5 @@
-//! The task that removes old rows, makes missing indexes, gives free space back and measures, beside the calls that store.
+//! The maintenance task: removes old rows, creates missing indexes, releases free space and measures, alongside the calls
+//! that store.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,15 +12,15 @@ use crate::error::StoreError;
 use crate::shared::Shared;
 use crate::writer::tidy::Step;
 
-/// How long to wait when there is nothing to do.
+/// The wait when there is nothing to do.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// Tidies up for as long as this lives.
+/// Runs the maintenance for as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Tidying(JoinHandle<()>);
 
 impl Tidying {
-    /// Begins. It belongs to the receiver that is built here, and ends when that is dropped.
+    /// Starts the task. It belongs to the receiver that is being built, and ends when that is dropped.
     pub(crate) fn begin(shared: Arc<Shared>, retention: Option<Duration>) -> Self {
         Self(tokio::spawn(run(shared, retention)))
     }
@@ -36,7 +37,7 @@ async fn run(shared: Arc<Shared>, retention: Option<Duration>) {
     let mut failing = false;
     loop {
         let (shared, rows) = (shared.clone(), pace.rows());
-        // It ends with the runtime only.
+        // It ends only with the runtime.
         let Ok(step) = tokio::task::spawn_blocking(move || step(&shared, retention, rows)).await
         else {
             return;
@@ -46,7 +47,7 @@ async fn run(shared: Arc<Shared>, retention: Option<Duration>) {
             Some(Ok((_, took))) => pace.rest(took),
             Some(Err(ref error)) => {
                 if !failing {
-                    tracing::warn!("cannot remove old rows, trying again every {IDLE:?}: {error}");
+                    tracing::warn!("cannot remove old rows, retrying every {IDLE:?}: {error}");
                 }
                 IDLE
             }
@@ -56,7 +57,7 @@ async fn run(shared: Arc<Shared>, retention: Option<Duration>) {
     }
 }
 
-/// One step, and how long it kept others from writing; none while the database is not open.
+/// One step, and how long it kept others from writing; `None` while the database is not open.
 fn step(
     shared: &Shared,
     retention: Option<Duration>,
@@ -70,7 +71,7 @@ fn step(
     })
 }
 
-/// Rows that were received before this are too old.
+/// Rows that were received before this time are too old.
 fn cutoff(retention: Duration) -> Timestamp {
     let age = u64::try_from(retention.as_micros()).unwrap_or(u64::MAX);
     Timestamp::from_micros(Timestamp::now().as_micros().saturating_sub(age))

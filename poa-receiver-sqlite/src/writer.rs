@@ -15,10 +15,10 @@ use crate::database::{self, Location};
 use crate::error::StoreError;
 use crate::insert::{Insert, Refusal};
 
-/// How many agents are remembered to be active; when there are more, forgetting costs a look-up, nothing else.
+/// The most agents that are remembered as active; with more, forgetting one costs a lookup.
 const REMEMBERED: usize = 1 << 16;
 
-/// Held by whoever still waits for the call; once it is gone, nothing is written any more.
+/// Held by the caller as long as it waits; once it is gone, nothing more is written.
 pub(crate) type Wanted = Weak<()>;
 
 /// An open database.
@@ -27,14 +27,14 @@ pub(crate) struct Writer {
     connection: Connection,
     path: PathBuf,
     measures: Measures,
-    /// None where files have no numbers.
+    /// `None` if files have no numbers.
     watch: Option<Watch>,
     /// Agents whose row says active.
     active: HashSet<AgentId>,
 }
 
 impl Writer {
-    /// Opens the database, and watches its file if it shall. Blocks.
+    /// Opens the database, and watches its file if requested. Blocks.
     pub(crate) fn open(
         location: &Location,
         measures: Measures,
@@ -46,7 +46,7 @@ impl Writer {
         Ok(Self { connection, path, measures, watch, active: HashSet::new() })
     }
 
-    /// Stores all of these messages, or none. One that is stored already stays as it is.
+    /// Stores all of these messages, or none. A message that is stored already stays as it is.
     pub(crate) fn store(&mut self, batch: &[Message], wanted: &Wanted) -> Result<(), StoreError> {
         let failed = |source| StoreError::new(&self.path, source);
         let transaction = begin(&mut self.connection, &self.path, wanted)?;
@@ -75,7 +75,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Stores what became of these agents.
+    /// Stores the changes of these agents.
     pub(crate) fn store_activity(
         &mut self,
         changes: &[Activity],
@@ -103,7 +103,7 @@ impl Writer {
         self.active.extend(agents);
     }
 
-    /// Fails when what was just committed is in a file that is not at its path any more.
+    /// Fails if the last commit went to a file that is no longer at its path.
     fn be_intact(&self) -> Result<(), StoreError> {
         if self.watch.as_ref().is_none_or(Watch::is_intact) {
             return Ok(());
@@ -111,7 +111,7 @@ impl Writer {
         Err(StoreError::Gone(self.path.display().to_string()))
     }
 
-    /// Closes a database whose file is not at its path any more, and touches nothing that is there now.
+    /// Closes a database whose file is no longer at its path, without touching the file that is there now.
     pub(crate) fn leave(self) {
         let Some(watch) = &self.watch else { return };
         if let Err(error) = poa_sqlite::leave(self.connection, watch) {
@@ -120,7 +120,7 @@ impl Writer {
         }
     }
 
-    /// Brings everything into the database file and closes it.
+    /// Writes everything into the database file and closes it.
     pub(crate) fn close(self) -> Result<(), StoreError> {
         if self.be_intact().is_err() {
             self.leave();
@@ -130,9 +130,9 @@ impl Writer {
     }
 }
 
-/// Begins to write, unless nobody waits for it any more.
+/// Starts to write, unless the caller no longer waits for it.
 ///
-/// The question is asked with the lock in hand: a successor cannot have written yet, so what is written here comes before.
+/// The check is made with the lock held: a successor cannot have written yet, so these writes precede its own.
 fn begin<'c>(
     connection: &'c mut Connection,
     path: &Path,

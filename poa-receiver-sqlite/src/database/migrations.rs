@@ -1,4 +1,4 @@
-//! The tables, and how older ones become these.
+//! The tables, and the migration of older ones.
 
 use std::path::Path;
 
@@ -9,10 +9,10 @@ use crate::error::StoreError;
 /// Marks the file as ours: "poaM".
 const APPLICATION_ID: i64 = 0x706f_614d;
 
-/// Each brings the schema one version up; `user_version` counts those that were applied. Never change one that was published.
+/// Each migrates the schema by one version; `user_version` counts the applied ones. Never change one that was published.
 ///
-/// `hashrate` and `gas_price` have no type on purpose: any type with numeric affinity would turn digits beyond 64 bits into
-/// a double.
+/// `hashrate` and `gas_price` deliberately have no type: any type with numeric affinity would convert digits beyond 64 bits
+/// to a double.
 const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE eth_stats (
         message_id     TEXT NOT NULL UNIQUE,
@@ -50,7 +50,7 @@ const MIGRATIONS: [&str; 1] = ["
     );
 "];
 
-/// An index that serves the queries people make.
+/// An index for common queries.
 ///
 /// Not part of the schema that `user_version` counts: a file without it works, and older versions can use a file that has it.
 #[derive(Clone, Copy, Debug)]
@@ -60,12 +60,12 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// The table and columns it is of.
+    /// The table and columns it covers.
     pub(crate) fn on(self) -> &'static str {
         self.on
     }
 
-    /// The statement that makes it.
+    /// The statement that creates it.
     pub(crate) fn statement(self) -> String {
         format!("CREATE INDEX IF NOT EXISTS {} ON {};", self.name, self.on)
     }
@@ -94,12 +94,12 @@ pub(crate) fn missing_index(connection: &Connection) -> rusqlite::Result<Option<
     Ok(None)
 }
 
-/// Refuses a database that is not ours or is newer, before anything in it is changed.
+/// Refuses a database that belongs to another application or is newer, before anything in it is changed.
 pub(super) fn refuse_unknown(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     version(connection, path).map(drop)
 }
 
-/// Applies what is missing. Safe when several programs do so at once: one migrates, the others wait and find it done.
+/// Applies the missing migrations. Safe when several programs do so at once: one migrates, the others wait and find it done.
 pub(super) fn apply(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     if version(connection, path)? == MIGRATIONS.len() {
         return Ok(());
@@ -115,7 +115,7 @@ pub(super) fn apply(connection: &mut Connection, path: &Path) -> Result<(), Stor
         transaction.execute_batch(migration).map_err(failed)?;
     }
     if applied == 0 {
-        // Later they would have to be made of the rows there are, which takes its time; see `tidy`.
+        // Creating them later, with existing rows, takes time; see `tidy`.
         let indexes: String = INDEXES.iter().map(|index| index.statement()).collect();
         transaction.execute_batch(&indexes).map_err(failed)?;
     }
@@ -124,14 +124,14 @@ pub(super) fn apply(connection: &mut Connection, path: &Path) -> Result<(), Stor
     transaction.commit().map_err(failed)
 }
 
-/// How many migrations were applied.
+/// The number of applied migrations.
 fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     let pragma = |name| {
         connection
             .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
             .map_err(|source| StoreError::new(path, source))
     };
-    // In this order: both are set at once, so a database with our version has our mark when it is asked for that later.
+    // In this order: both are set at once, so a database with our version has our mark when that is read later.
     let found = pragma("user_version")?;
     let application = pragma("application_id")?;
     let known = MIGRATIONS.len() as i64;
@@ -144,7 +144,7 @@ fn version(connection: &Connection, path: &Path) -> Result<usize, StoreError> {
     }
 }
 
-/// A database without any mark may still hold somebody's tables.
+/// A database without a mark may still contain the tables of another application.
 fn refuse_taken_names(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let taken = "SELECT EXISTS (SELECT 1 FROM sqlite_schema
         WHERE name IN ('eth_stats', 'system_stats', 'metrics', 'agent_activity'))";

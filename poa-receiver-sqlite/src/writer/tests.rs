@@ -1,4 +1,4 @@
-//! What takes limits that only the connection itself can have.
+//! Tests that need limits which only the connection itself can set.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl Subject {
 }
 
 #[test]
-fn a_full_disk_is_for_now_and_what_fits_is_stored() {
+fn a_full_disk_is_a_transient_error_and_later_messages_are_stored() {
     let mut subject = Subject::new();
     let (small, large) = ([subject.message(10)], [subject.message(10), subject.message(1 << 20)]);
     subject.limit_pages(40);
@@ -69,7 +69,7 @@ fn a_full_disk_is_for_now_and_what_fits_is_stored() {
 }
 
 #[test]
-fn a_message_too_big_for_a_row_is_named() {
+fn a_message_that_is_too_large_for_a_row_is_named() {
     let mut subject = Subject::new();
     let limit = 100_000;
     subject.writer.connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, limit).unwrap();
@@ -83,7 +83,7 @@ fn a_message_too_big_for_a_row_is_named() {
 }
 
 #[test]
-fn what_nobody_waits_for_is_not_written() {
+fn abandoned_calls_are_not_written() {
     let mut subject = Subject::new();
     let batch = [subject.message(10)];
     let gone = Arc::downgrade(&Arc::new(()));

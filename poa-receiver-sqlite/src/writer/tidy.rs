@@ -1,4 +1,4 @@
-//! What is done beside storing, one short step after the other.
+//! Maintenance alongside storing, in short steps.
 
 use poa_core::Timestamp;
 use poa_tables::TABLES;
@@ -8,29 +8,29 @@ use super::Writer;
 use crate::database::migrations;
 use crate::error::StoreError;
 
-/// What a step did.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// An index was made.
+    /// An index was created.
     Indexed,
-    /// So many rows were removed.
+    /// This many rows were removed.
     Removed(usize),
-    /// Space was given back to the file system.
+    /// Space was released to the file system.
     Shrunk,
     /// Nothing was left to do; the gauges are up to date.
     Idle,
 }
 
-/// Pages given back in one step.
+/// The number of pages released in one step.
 const PAGES: i64 = 256;
-/// A file with less free pages than this keeps them for rows to come.
+/// A file with fewer free pages than this keeps them for future rows.
 const SPARE: i64 = 1024;
-/// A file keeps one page free out of so many.
+/// The reciprocal of the fraction of pages that a file keeps free.
 const SHARE: i64 = 4;
 
 impl Writer {
-    /// Does one thing that is due: makes an index, removes at most so many rows that were received before this time, or gives back a
-    /// little of the free space. When nothing is, measures. Blocks.
+    /// Performs one due action: creates an index, removes at most this many rows that were received before this time, or releases a
+    /// part of the free space. If none is due, measures. Blocks.
     pub(crate) fn tidy(
         &mut self,
         before: Option<Timestamp>,
@@ -60,7 +60,7 @@ impl Writer {
         Ok(Step::Idle)
     }
 
-    /// Removes rows of the first table that has any that are so old.
+    /// Removes rows of the first table that has any this old.
     fn remove_before(&mut self, before: Timestamp, rows: u32) -> rusqlite::Result<usize> {
         let before = before.to_string();
         for (at, table) in TABLES.into_iter().enumerate() {
@@ -95,9 +95,9 @@ impl Writer {
     }
 }
 
-/// Gives some free pages back to the file system; false when the file keeps those that it has.
+/// Releases some free pages to the file system; returns false when the file keeps those that it has.
 ///
-/// Only a file that was made to be vacuumed step by step does; an older one uses its free pages again.
+/// Only a file that was created for incremental vacuuming does; an older one reuses its free pages.
 fn shrink(connection: &Connection) -> rusqlite::Result<bool> {
     const INCREMENTAL: i64 = 2;
     let free = number(connection, "freelist_count")?;

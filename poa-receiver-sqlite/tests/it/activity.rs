@@ -23,7 +23,7 @@ const fn at(micros: u64) -> Timestamp {
 }
 
 #[tokio::test]
-async fn the_last_change_counts_and_a_state_keeps_its_beginning() {
+async fn the_last_change_counts_and_a_state_keeps_its_start() {
     let mut subject = Subject::new().await;
     let receiver = &mut subject.receiver;
     receiver.handle_active(&[change("a", true, 1), change("b", true, 2)]).await.unwrap();
@@ -58,7 +58,7 @@ async fn what_was_rolled_back_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn more_agents_than_are_remembered() {
+async fn more_agents_than_the_cache_holds() {
     const AGENTS: usize = 70_000;
     let mut subject = Subject::new().await;
     let agents = |round: usize| (0..AGENTS).map(move |n| (format!("a{n}"), round));

@@ -1,4 +1,4 @@
-//! Whatever object an agent sends, it ends in exactly one row, and those of `metrics` give back what was sent.
+//! Any object that an agent sends is stored in exactly one row, and those of `metrics` return what was sent.
 
 use crate::common::Subject;
 use poa_core::{Format, Payload};
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use rusqlite::types::Value as Sql;
 use serde_json::{Map, Value, json};
 
-/// Keys and texts that mean something to the receiver, and others.
+/// Keys and texts with a meaning for the receiver, and others.
 fn word() -> impl Strategy<Value = String> {
     const KNOWN: [&str; 15] = [
         "type",
@@ -53,7 +53,7 @@ fn object_of(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<S
     prop::collection::vec((word(), inner), 0..6).prop_map(|entries| entries.into_iter().collect())
 }
 
-/// Any object, more often one that looks like what agents send.
+/// Any object, more often one that resembles those of real agents.
 fn data() -> impl Strategy<Value = Value> {
     let kind = prop_oneof![Just(json!("statistics")), Just(json!("latency")), value()];
     let body = prop_oneof![object_of(scalar()).prop_map(Value::Object), value()];
@@ -68,7 +68,7 @@ fn data() -> impl Strategy<Value = Value> {
     prop_oneof![3 => usual, 1 => object_of(value()).prop_map(Value::Object)]
 }
 
-/// What was sent, as it follows from a row of `metrics`.
+/// The data that was sent, reconstructed from a row of `metrics`.
 fn read_back(kind: &Sql, body: &str) -> Value {
     let body: Value = serde_json::from_str(body).unwrap();
     let Sql::Text(kind) = kind else { return body };
@@ -90,7 +90,7 @@ async fn check(data_type: &str, data: &Value, format: Format) -> Result<(), Test
     prop_assert_eq!(eth + system + metrics, 1);
     if metrics == 1 {
         let row = subject.row("SELECT type, body FROM metrics");
-        let Sql::Text(body) = &row[1] else { panic!("the body is no text") };
+        let Sql::Text(body) = &row[1] else { panic!("the body is not a text") };
         prop_assert_eq!(&read_back(&row[0], body), data);
     }
     Ok(())

@@ -30,7 +30,7 @@ impl Subject {
         Self { receiver, cx, samples: Samples::default(), dir, config }
     }
 
-    /// Drops the receiver without a word, and builds a new one.
+    /// Drops the receiver without terminating it, and builds a new one.
     pub(crate) async fn crash(&mut self) {
         self.receiver = Sqlite::build(self.config.clone(), &self.cx).await.unwrap();
     }
@@ -67,7 +67,7 @@ impl Subject {
         rows.remove(0)
     }
 
-    /// How many rows these tables have: `eth_stats`, `system_stats`, `metrics`.
+    /// The number of rows of these tables: `eth_stats`, `system_stats`, `metrics`.
     pub(crate) fn counts(&self) -> [i64; 3] {
         ["eth_stats", "system_stats", "metrics"].map(|table| count(&self.database(), table))
     }

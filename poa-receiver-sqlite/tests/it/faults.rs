@@ -1,4 +1,4 @@
-//! What happens when the database is not at its best.
+//! Failures of the database.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn batch(subject: &mut Subject, count: usize) -> Vec<Message> {
         .collect()
 }
 
-/// An error that may not come again, and its text with all causes.
+/// A transient error, and its text with all causes.
 fn transient(result: Result<(), DeliveryError>) -> String {
     match result.unwrap_err() {
         DeliveryError::Transient { source, .. } => {
@@ -41,7 +41,7 @@ async fn impatient() -> Subject {
 }
 
 #[tokio::test]
-async fn a_locked_database_is_tried_again() {
+async fn a_locked_database_is_retried() {
     let mut subject = impatient().await;
     let batch = batch(&mut subject, 3);
     let other = subject.database();
@@ -88,7 +88,7 @@ async fn a_message_that_the_database_refuses_is_named() {
 }
 
 #[tokio::test]
-async fn a_table_that_is_gone_loses_no_message() {
+async fn a_missing_table_loses_no_message() {
     let mut subject = Subject::new().await;
     let batch = batch(&mut subject, 2);
     subject.database().execute_batch("ALTER TABLE metrics RENAME TO elsewhere").unwrap();
@@ -100,7 +100,7 @@ async fn a_table_that_is_gone_loses_no_message() {
 }
 
 #[tokio::test]
-async fn a_call_given_up_while_it_waits_writes_nothing_later() {
+async fn a_call_dropped_while_it_waits_writes_nothing_later() {
     let mut subject = Subject::new().await;
     let late = batch(&mut subject, 3);
     let other = subject.database();
@@ -116,11 +116,11 @@ async fn a_call_given_up_while_it_waits_writes_nothing_later() {
 }
 
 #[tokio::test]
-async fn what_was_confirmed_survives_a_crash() {
+async fn confirmed_messages_survive_a_crash() {
     let mut subject = Subject::new().await;
     let batch = batch(&mut subject, 10);
     subject.store(&batch[..7]).await;
-    // What the disk holds if the process ends here: the files as they are, without the memory between processes.
+    // The content of the disk if the process ends here: the files as they are, without the shared memory.
     let copy = tempfile::tempdir().unwrap();
     for name in ["metrics.db", "metrics.db-wal"] {
         std::fs::copy(subject.dir.path().join(name), copy.path().join(name)).unwrap();

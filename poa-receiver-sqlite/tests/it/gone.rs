@@ -1,7 +1,7 @@
-//! What happens when the file is removed, moved or replaced under a running receiver.
+//! The file is removed, moved or replaced under a running receiver.
 //!
-//! As in <https://github.com/WiseLibs/better-sqlite3/issues/1237> and <https://github.com/owncloud/client/issues/6530>: SQLite goes on
-//! writing into the file that it has open, and says nothing.
+//! As in <https://github.com/WiseLibs/better-sqlite3/issues/1237> and <https://github.com/owncloud/client/issues/6530>: SQLite keeps
+//! writing into the file that it has open, without an error.
 #![cfg(unix)]
 
 use poa_core::{Message, Receiver};
@@ -17,13 +17,13 @@ fn rename(subject: &Subject, from: &str, to: &str) {
     std::fs::rename(subject.dir.path().join(from), subject.dir.path().join(to)).unwrap();
 }
 
-/// How many messages the file of this name holds, as the next start finds it.
+/// The number of messages in the file of this name, as the next start finds it.
 fn stored(subject: &Subject, name: &str) -> i64 {
     count(&Connection::open(subject.dir.path().join(name)).unwrap(), "metrics")
 }
 
 #[tokio::test]
-async fn what_is_confirmed_after_a_removal_is_in_the_new_file() {
+async fn messages_confirmed_after_a_removal_are_in_the_new_file() {
     for names in [&["metrics.db", "metrics.db-wal", "metrics.db-shm"][..], &["metrics.db"]] {
         let mut subject = Subject::new().await;
         let (before, after) = (batch(&mut subject, 3), batch(&mut subject, 4));
@@ -40,14 +40,14 @@ async fn what_is_confirmed_after_a_removal_is_in_the_new_file() {
 }
 
 #[tokio::test]
-async fn a_moved_file_has_all_that_was_confirmed_before() {
+async fn a_moved_file_has_all_messages_confirmed_before() {
     let mut subject = Subject::new().await;
     let (before, after) = (batch(&mut subject, 3), batch(&mut subject, 1));
     subject.store(&before).await;
     rename(&subject, "metrics.db", "old.db");
     subject.store(&after).await;
     subject.receiver.terminate().await;
-    // The message that noticed is in both.
+    // The message during whose call the move was detected is in both.
     assert_eq!((stored(&subject, "metrics.db"), stored(&subject, "old.db")), (1, 4));
 }
 
@@ -89,7 +89,7 @@ async fn a_backup_put_in_its_place_is_used_from_then_on() {
 }
 
 #[tokio::test]
-async fn without_a_directory_nothing_is_confirmed() {
+async fn without_a_directory_no_message_is_confirmed() {
     let mut subject = Subject::new().await;
     let messages = batch(&mut subject, 2);
     subject.store(&messages[..1]).await;

@@ -1,4 +1,4 @@
-//! The receiver as a host sees it, and the database as anybody else does.
+//! The receiver as a host sees it, and the database as other programs see it.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 

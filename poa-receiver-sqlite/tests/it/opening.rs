@@ -1,4 +1,4 @@
-//! Opening, creating and migrating the database, and refusing what is none.
+//! Opens, creates and migrates the database, and refuses files that are not one.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ async fn build(dir: &Path, config: Config) -> Result<Sqlite, BuildError> {
     Sqlite::build(config, &BuildContext::detached("local", dir)).await
 }
 
-/// The text of an error that somebody has to mend.
+/// The text of an error that an operator has to fix.
 async fn failed(dir: &Path, config: Config) -> String {
     match build(dir, config).await.unwrap_err() {
         BuildError::Failed(message, _) => message,
@@ -23,7 +23,7 @@ async fn failed(dir: &Path, config: Config) -> String {
 }
 
 #[tokio::test]
-async fn makes_the_tables_of_the_contract() {
+async fn creates_the_tables_of_the_contract() {
     let subject = Subject::new().await;
     let expected = [
         ("agent_activity", "agent_id, active, since"),
@@ -44,7 +44,7 @@ async fn makes_the_tables_of_the_contract() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn the_files_are_for_their_owner_alone() {
+async fn only_the_owner_can_access_the_files() {
     use std::os::unix::fs::PermissionsExt as _;
     let mut subject = Subject::new().await;
     subject.store_json("system_metrics", "{}").await;
@@ -56,7 +56,7 @@ async fn the_files_are_for_their_owner_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_may_create_one_database_at_once() {
+async fn several_programs_may_create_one_database_at_once() {
     for _ in 0..20 {
         let dir = tempfile::tempdir().unwrap();
         let builds: Vec<_> = (0..4)
@@ -74,11 +74,11 @@ async fn many_may_create_one_database_at_once() {
 }
 
 #[tokio::test]
-async fn refuses_a_newer_database_and_leaves_it_as_it_is() {
+async fn refuses_a_newer_database_and_leaves_it_unchanged() {
     let subject = Subject::new().await;
     subject.database().execute_batch("PRAGMA user_version = 7").unwrap();
     let message = failed(subject.dir.path(), Config::default()).await;
-    assert!(message.contains("made by a newer poa (schema 7, this one knows 1)"), "{message}");
+    assert!(message.contains("created by a newer poa (schema 7, this one knows 1)"), "{message}");
     assert_eq!(subject.row("PRAGMA user_version"), [Integer(7)]);
 }
 
@@ -100,7 +100,7 @@ async fn refuses_the_database_of_another_application() {
 }
 
 #[tokio::test]
-async fn refuses_what_is_no_database_with_path_and_cure() {
+async fn refuses_files_that_are_not_databases_with_path_and_cure() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("folder")).unwrap();
     let cases = [
@@ -114,7 +114,7 @@ async fn refuses_what_is_no_database_with_path_and_cure() {
     }
 }
 
-/// A disk that broke, or a file overwritten, must not keep the other receivers of a host from starting.
+/// A broken disk, or an overwritten file, must not keep the other receivers of a host from starting.
 #[tokio::test]
 async fn a_damaged_database_may_be_restored_later() {
     let dir = tempfile::tempdir().unwrap();

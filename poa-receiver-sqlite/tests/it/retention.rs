@@ -1,4 +1,4 @@
-//! Rows that are too old go, beside those that come.
+//! Rows that are too old are removed while new ones are stored.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use rusqlite::types::Value::Integer;
 use crate::common::{Subject, count, rows, text};
 
 const DAY: u64 = 24 * 60 * 60;
-/// How long anything may take that is waited for.
+/// The time limit of each wait.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn month() -> Config {
     Config::default().retention(Duration::from_secs(30 * DAY))
 }
 
-/// Fills `metrics` with rows of 2 KB, one an hour back from now.
+/// Fills `metrics` with rows of 2 KB, one per hour back from now.
 fn fill(database: &Connection, hours: u32) {
     let fill = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < ?1)
         INSERT INTO metrics SELECT 'id-' || i, strftime('%Y-%m-%dT%H:%M:%f', 'now', '-' || i || ' hours') || '000Z',
@@ -25,7 +25,7 @@ fn fill(database: &Connection, hours: u32) {
     database.execute(fill, [hours]).unwrap();
 }
 
-/// Waits until a query gives this.
+/// Waits until a query returns this.
 async fn until(database: &Connection, query: &str, wanted: i64) {
     let value = || database.query_row(query, [], |row| row.get::<_, i64>(0)).unwrap();
     let waiting = async {
@@ -38,9 +38,9 @@ async fn until(database: &Connection, query: &str, wanted: i64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn old_rows_go_while_new_ones_come() {
+async fn old_rows_are_removed_while_new_ones_are_stored() {
     let mut subject = Subject::with(Config::default()).await;
-    // Half an hour of room on each side.
+    // Half an hour of margin on each side.
     fill(&subject.database(), 100 * 24);
     let mut receiver = Sqlite::build(month(), &subject.cx).await.unwrap();
     let new: Vec<_> = (0..50)
@@ -68,7 +68,7 @@ async fn old_rows_go_while_new_ones_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_gives_the_space_of_old_rows_back() {
+async fn a_file_releases_the_space_of_old_rows() {
     let subject = Subject::with(Config::default()).await;
     let database = subject.database();
     fill(&database, 200 * 24);

@@ -1,4 +1,4 @@
-//! Which value ends in which column, and what goes to `metrics` instead.
+//! The column of each value, and the cases that go to `metrics` instead.
 
 use crate::common::{Subject, text};
 use poa_core::{MessageType, Payload};
@@ -25,7 +25,7 @@ async fn system(body: &str) -> Vec<Value> {
     subject.row("SELECT cpu_load, disk_usage, memory_usage FROM system_stats")
 }
 
-/// Stores data that does not fit its table; `type` and `body` as they stand in `metrics`.
+/// Stores data that does not fit its table; returns `type` and `body` as in `metrics`.
 async fn unmapped(data_type: &str, data: &str) -> Vec<Value> {
     let mut subject = Subject::new().await;
     subject.store_json(data_type, data).await;
@@ -34,7 +34,7 @@ async fn unmapped(data_type: &str, data: &str) -> Vec<Value> {
     subject.row("SELECT type, body FROM metrics")
 }
 
-/// Stores data that has no table of its own; `type` and `body` as they stand in `metrics`.
+/// Stores data that has no table of its own; returns `type` and `body` as in `metrics`.
 async fn metric(data: &str) -> Vec<Value> {
     let mut subject = Subject::new().await;
     subject.store_json("networking_metrics", data).await;
@@ -76,7 +76,7 @@ async fn doubles_take_integers_and_numeric_texts() {
 }
 
 #[tokio::test]
-async fn missing_keys_are_null_and_unknown_ones_do_not_matter() {
+async fn missing_keys_are_null_and_unknown_ones_are_ignored() {
     assert_eq!(eth("{}").await, vec![Null; 8]);
     assert_eq!(eth(r#"{"uptime":100.0,"active":false}"#).await[0], Integer(0));
     assert_eq!(system("{}").await, vec![Null; 3]);
@@ -100,7 +100,7 @@ async fn syncing_is_three_columns_or_none() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_goes_whole_to_metrics() {
+async fn data_that_does_not_fit_goes_whole_to_metrics() {
     let eth = [
         r#"{"active":1}"#,
         r#"{"mining":"true"}"#,
@@ -157,7 +157,7 @@ async fn the_body_of_metrics_is_that_of_the_data_or_the_data_whole() {
     for whole in [
         r#"{"type":"t"}"#,
         r#"{"type":"t","body":{},"more":1}"#,
-        // These bodies look like data of type `t` themselves.
+        // These bodies resemble data of type `t` themselves.
         r#"{"type":"t","body":{"type":"t"}}"#,
         r#"{"type":"t","body":{"type":"\u0074","body":1}}"#,
         r#"{"type":"t","body":{"type":1,"type":"t"}}"#,
@@ -182,7 +182,7 @@ async fn nul_characters_are_replaced_in_columns_and_kept_in_json() {
 }
 
 #[tokio::test]
-async fn depth_does_not_matter() {
+async fn deeply_nested_data_is_stored() {
     for data_type in ["ethereum_metrics", "networking_metrics"] {
         let mut subject = Subject::new().await;
         let body = format!(r#"{{"a":{}1{}}}"#, r#"{"b":"#.repeat(126), "}".repeat(126));
@@ -193,7 +193,7 @@ async fn depth_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_farewell_is_no_statistic() {
+async fn a_bye_is_not_a_statistic() {
     let mut subject = Subject::new().await;
     let data = r#"{"type":"statistics","body":{"cpu_load":1}}"#;
     let draft = poa_core::Draft::new(

@@ -1,4 +1,4 @@
-//! Everything a real agent sent ends in the right table, field by field.
+//! Every call of a real agent is stored in the right table, field by field.
 
 use crate::common::{Subject, text};
 use poa_core::{Format, Message, Payload};
@@ -53,7 +53,7 @@ fn words(value: &Value) -> Sql {
     value.as_str().map_or(Sql::Null, text)
 }
 
-/// The table this message belongs into, and the columns after the first three.
+/// The table of this message, and the columns after the first three.
 fn expected(sent: &Sent) -> (&'static str, Vec<Sql>) {
     let body = &sent.data["body"];
     match (&*sent.data_type, &sent.data["type"]) {
@@ -88,9 +88,10 @@ fn check(subject: &Subject, sent: &Sent) {
     let mut row =
         subject.row(&format!("SELECT * FROM {table} WHERE message_id = '{}'", message.id()));
     if table == "metrics" {
-        // The order of keys and the spelling of numbers are the agent's; the value is what counts.
+        // The order of keys and the spelling of numbers are the agent's; only the values are
+        // compared.
         let (Some(Sql::Text(body)), Some(Sql::Text(wanted))) = (row.pop(), columns.pop()) else {
-            panic!("the body is no text")
+            panic!("the body is not a text")
         };
         let parse = |json: &str| serde_json::from_str::<Value>(json).unwrap();
         assert_eq!(parse(&body), parse(&wanted));
