@@ -116,7 +116,7 @@ impl<C: AsyncFn(&[String]) -> bool> HandlerContract<C> {
         tokio::time::timeout(limit, arrived).await.is_ok()
     }
 
-    /// What it means when [`ask`](Self::ask) says no.
+    /// The meaning of a negative [`ask`](Self::ask).
     fn not_positive(&self) -> &'static str {
         if self.one_way { "the message does not arrive" } else { "the answer is not positive" }
     }

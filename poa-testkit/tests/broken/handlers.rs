@@ -216,7 +216,7 @@ fn handlers_that_do_not_restart() {
 }
 
 #[test]
-fn one_without_answers_is_judged_by_what_arrives() {
+fn a_handler_without_answers_is_judged_by_what_arrives() {
     assert_eq!(verdict_one_way(Flaw::None), None);
     // Whatever it answers, the client cannot hear it.
     assert_eq!(verdict_one_way(Flaw::AlwaysNo), None);
