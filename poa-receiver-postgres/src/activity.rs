@@ -10,19 +10,19 @@ use tokio_postgres::{Client, Error};
 use crate::link::{Opening, Params};
 use crate::table::{ACTIVITY, Names};
 
-/// When an agent was first and last seen in a state.
+/// The first and the last time at which an agent was seen in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) first: Timestamp,
     pub(crate) last: Timestamp,
 }
 
-/// Agents by name, so that two hosts lock their rows in the same order and never wait for each other.
+/// Agents by name, so that two hosts lock their rows in the same order and never deadlock.
 pub(crate) type Agents = BTreeMap<AgentId, Seen>;
 
-/// Sets the state of agents, and returns those that are in it then.
+/// Sets the state of agents, and returns those that are in it afterwards.
 ///
-/// A state that does not change keeps its `since`, and an older change never undoes a newer one; so telling anything again is harmless.
+/// A state that does not change keeps its `since`, and an older change never overwrites a newer one; so repeating a change is harmless.
 pub(crate) fn statement(names: &Names) -> String {
     let table = names.of(ACTIVITY);
     format!(
@@ -36,7 +36,7 @@ pub(crate) fn statement(names: &Names) -> String {
     )
 }
 
-/// Sets the state of these agents; those that are in it then. They must be in the order of their names.
+/// Sets the state of these agents; returns those that are in it afterwards. They must be ordered by name.
 pub(crate) async fn upsert(
     client: &Client,
     opening: &Opening,

@@ -13,8 +13,8 @@ pub struct Config {
     /// The database: `postgres://user:password@host:5432/database`. Options follow a `?`, as in `?sslmode=verify-full&sslrootcert=ca.pem`.
     /// `sslmode` is `disable`, `allow`, `prefer` (the default), `require`, `verify-ca` or `verify-full`.
     pub url: Secret,
-    /// The password, taken as it is: no character of it has to be written as `%XX`. The default is the password in `url`, or in the file
-    /// that the option `passfile` of `url` names.
+    /// The password, used verbatim: no character needs to be written as `%XX`. The default is the password in `url`, or in the file that
+    /// the option `passfile` of `url` names.
     #[serde(default)]
     pub password: Option<Secret>,
     /// The schema of the tables. It is created if it is missing.
@@ -23,12 +23,12 @@ pub struct Config {
     /// A prefix for the names of the tables, so that several hosts or other applications can share a schema.
     #[serde(default)]
     pub table_prefix: String,
-    /// Divides new tables by time, into one part for each `day` or `month` (UTC). The period can change, for parts that are made from
-    /// then on. `poa-server db partition` divides tables that exist.
+    /// Divides new tables by time, into one part for each `day` or `month` (UTC). The period can be changed, which affects parts that are
+    /// created from then on. `poa-server db partition` divides existing tables.
     #[serde(default)]
     pub partition: Option<Period>,
-    /// How long rows are kept, such as `30d`. Tables divided by time lose whole parts; from others, older rows are removed in small steps
-    /// while new ones are stored. The default keeps all rows.
+    /// How long rows are kept, such as `30d`. From tables divided by time, whole parts are dropped; from others, older rows are removed in
+    /// small steps while new ones are stored. Default: all rows are kept.
     #[serde(default)]
     pub retention: Option<Duration>,
     /// The time limit for one statement. Keep it below the receiver's `timeout`.
@@ -44,11 +44,11 @@ fn half_a_minute() -> Duration {
     Duration::from_secs(30)
 }
 
-/// PostgreSQL cuts longer names off, in bytes.
+/// The length at which PostgreSQL truncates names, in bytes.
 const LONGEST_NAME: usize = 63;
-/// What the longest name adds to the prefix: `agent_activity`, or `system_stats` with the day of a part.
+/// The longest suffix to the prefix: `agent_activity`, or `system_stats` with the day of a part.
 const LONGEST_ADDED: usize = "system_stats_p20260131".len();
-/// The longest time that PostgreSQL can count, in milliseconds.
+/// The longest time that PostgreSQL supports, in milliseconds.
 const LONGEST_TIMEOUT: u128 = i32::MAX as u128;
 
 impl Config {
@@ -79,7 +79,7 @@ impl Config {
         self
     }
 
-    /// The same with names of tables that begin with this.
+    /// The same with names of tables that start with this prefix.
     #[must_use]
     pub fn table_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.table_prefix = prefix.into();
@@ -93,24 +93,24 @@ impl Config {
         self
     }
 
-    /// The same, removing what is older than this.
+    /// The same, removing rows that are older than this.
     #[must_use]
     pub fn retention(mut self, age: impl Into<Duration>) -> Self {
         self.retention = Some(age.into());
         self
     }
 
-    /// The same with another bound on the time of a statement.
+    /// The same with another time limit for a statement.
     #[must_use]
     pub fn statement_timeout(mut self, timeout: impl Into<Duration>) -> Self {
         self.statement_timeout = timeout.into();
         self
     }
 
-    /// Where the database is, with the password.
+    /// The address of the database, with the password.
     ///
     /// # Errors
-    /// A text that says what is wrong with the URL, and shows nothing of it.
+    /// A text that names the problem of the URL, without any part of it.
     pub(crate) fn location(&self) -> Result<Location, String> {
         let mut location = Location::parse(self.url.expose())?;
         if let Some(password) = &self.password {

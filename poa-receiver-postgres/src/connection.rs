@@ -1,4 +1,4 @@
-//! A connection whose input and output is done by whoever waits for its answers, so that no task has to be spawned.
+//! A connection whose I/O is driven by the caller that waits for its results, so that no task has to be spawned.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -15,13 +15,14 @@ type Driver = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 
 /// The half of a connection that reads and writes.
 pub(crate) struct Connection {
-    /// None once it has ended. Dropped at once then: whoever still waits for an answer learns of the end by that.
+    /// `None` once it has ended. It is dropped immediately then, by which callers that still wait for a result
+    /// learn of the end.
     driver: Option<Driver>,
-    /// Why it ended, until that was told.
+    /// The reason for the end, until it was reported.
     why: Option<Error>,
 }
 
-/// Connects, in the first of the ways that `pg_hba.conf` of the server allows.
+/// Connects, in the first of the ways that the server's `pg_hba.conf` allows.
 pub(crate) async fn connect(
     location: &Location,
     tls: MakeRustlsConnect,
@@ -42,15 +43,16 @@ pub(crate) async fn connect(
     }
 }
 
-/// Whether no line of `pg_hba.conf` is for this connection; one without TLS, or with it, may have one.
+/// Whether `pg_hba.conf` has no line for this connection; there may be one for a connection without TLS, or with
+/// it.
 fn has_no_entry(error: &Error) -> bool {
     error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
 }
 
 impl Connection {
-    /// Does the work of the connection while this future, which uses its client, is not done.
+    /// Drives the connection while this future, which uses its client, is not done.
     ///
-    /// Cancel safe as far as the connection goes: dropped halfway, the next call goes on with what was queued.
+    /// Cancel safe for the connection: if dropped, the next call continues with what was queued.
     pub(crate) async fn drive<T>(
         &mut self,
         work: impl Future<Output = Result<T, Error>>,
@@ -59,7 +61,7 @@ impl Connection {
         let result = poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => {
-                // What arrives wakes the work; so does the end.
+                // Arriving data wakes the task; so does the end.
                 self.poll(cx);
                 Poll::Pending
             }
@@ -71,7 +73,7 @@ impl Connection {
         }
     }
 
-    /// False when the server has closed the connection meanwhile.
+    /// False if the server has closed the connection meanwhile.
     pub(crate) async fn is_open(&mut self) -> bool {
         poll_fn(|cx| {
             self.poll(cx);
@@ -80,12 +82,12 @@ impl Connection {
         .await
     }
 
-    /// Closes it without a word: the server rolls back what was under way.
+    /// Closes it without a message: the server rolls back the open transaction.
     pub(crate) fn cut(&mut self) {
         self.driver = None;
     }
 
-    /// Reads and writes to the end, which comes once the client is dropped.
+    /// Reads and writes until the end, which comes once the client is dropped.
     pub(crate) async fn finish(self) -> Result<(), Error> {
         match self.driver {
             Some(driver) => driver.await,

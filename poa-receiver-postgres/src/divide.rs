@@ -1,7 +1,7 @@
-//! Divides tables that are not divided yet, in place: the table becomes the first part of a new one, and no row is copied.
+//! Divides existing tables in place: the table becomes the first part of a new one, and no row is copied.
 //!
-//! Each step is one statement or one transaction, and finds out whether it was done before; so it may be interrupted at any moment and
-//! run again. Only the last takes a lock that others notice, for a moment.
+//! Each step is one statement or one transaction, and detects whether it was done before; so it may be interrupted at any moment and run
+//! again. Only the last one takes a lock that blocks others, for a moment.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::session::Settings;
 use crate::table::{Names, Table};
 use crate::tidying::take;
 
-/// Why tables were not divided. What was done so far stays, and the tables work as before.
+/// The reason why tables were not divided. Completed steps stay, and the tables work as before.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}; the tables can be used as before, and the command can be run again")]
 pub struct DivideError {
@@ -32,15 +32,16 @@ impl From<StoreError> for DivideError {
     }
 }
 
-/// How long to wait for others that have a table locked, in each attempt.
+/// How long to wait, in each attempt, for other sessions that have a table locked.
 const LOCK: &str = "SET LOCAL lock_timeout = '5s'";
-/// How often the turn to change the tables is asked for, and how many times.
+/// The interval and number of attempts to get the maintenance lock.
 const TURN: Duration = Duration::from_secs(1);
 const TURNS: usize = 600;
 
-/// Divides the tables of this receiver by time, while hosts may store in them. `say` is told what is done.
+/// Divides the tables of this receiver by time, while hosts may store in them. `say` is called with each step.
 ///
-/// Hosts go on, and make parts by day until their configuration says otherwise. Cancel safe: dropped at any moment, it can be called again.
+/// Hosts continue, and create parts by day until their configuration says otherwise. Cancel safe: dropped at any moment, it can be called
+/// again.
 ///
 /// # Errors
 /// See [`DivideError`].
@@ -58,7 +59,7 @@ pub async fn divide(config: &Config, mut say: impl FnMut(&str)) -> Result<(), Di
     }
     for table in Table::ALL {
         let work = Work { client, opening, names: &settings.names, table };
-        // What stands in the way is not an error of the driver, so it passes through as a value.
+        // An obstacle is not an error of the driver, so it passes through as a value.
         let done = connection
             .drive(async { work.divide(&mut say).await.map_or_else(Stop::split, |()| Ok(None)) });
         if let Some(message) = done.await.map_err(|error| failed(&error))? {
@@ -68,7 +69,7 @@ pub async fn divide(config: &Config, mut say: impl FnMut(&str)) -> Result<(), Di
     Ok(())
 }
 
-/// Waits until no host tidies these tables.
+/// Waits until no host performs maintenance on these tables.
 async fn turn(settings: &Settings, say: &mut impl FnMut(&str)) -> Result<Link, DivideError> {
     let target = &settings.target;
     let server: &Arc<str> = &target.server;
@@ -80,19 +81,20 @@ async fn turn(settings: &Settings, say: &mut impl FnMut(&str)) -> Result<Link, D
             return Ok(link);
         }
         if waited == 0 {
-            say("waiting for a host that removes old rows or makes an index");
+            say("waiting for a host that removes old rows or creates an index");
         }
         tokio::time::sleep(TURN).await;
     }
-    let message =
-        format!("{server}: a host has been removing old rows all the time; stop it, and try again");
+    let message = format!(
+        "{server}: a host has been removing old rows during the whole wait; stop it, and try again"
+    );
     Err(DivideError { message })
 }
 
-/// Why a table is left as it is.
+/// The reason why a table is left unchanged.
 enum Stop {
     Failed(Error),
-    /// People have to do something first.
+    /// An obstacle that an operator has to remove first.
     Because(String),
 }
 
@@ -111,7 +113,7 @@ impl From<Error> for Stop {
     }
 }
 
-/// One table on its way.
+/// One table that is being divided.
 struct Work<'w> {
     client: &'w Client,
     opening: &'w Opening,
@@ -127,7 +129,7 @@ impl Work<'_> {
             return Ok(());
         }
         self.refuse_dependents().await?;
-        say(&format!("{name}: making the index that its new key needs"));
+        say(&format!("{name}: creating the index that its new key needs"));
         self.make_key().await?;
         let boundary = self.boundary().await?;
         say(&format!("{name}: checking that all rows are older than {boundary}"));
@@ -154,14 +156,14 @@ impl Work<'_> {
         let kind = "SELECT relkind::text FROM pg_class WHERE oid = to_regclass($1)";
         let missing = || {
             Stop::Because(format!(
-                "there is no table `{}`; start the receiver once, and it makes the tables",
+                "there is no table `{}`; start the receiver once, and it creates the tables",
                 self.table.name()
             ))
         };
         self.texts(kind, &self.whole()).await?.pop().ok_or_else(missing)
     }
 
-    /// A view goes on reading what is one part afterwards, and a trigger would not see new rows.
+    /// A view would keep reading what is only one part afterwards, and a trigger would not see new rows.
     async fn refuse_dependents(&self) -> Result<(), Stop> {
         let dependents = "SELECT DISTINCT 'view ' || ev_class::regclass::text FROM pg_depend JOIN pg_rewrite ON pg_rewrite.oid = objid
                 WHERE classid = 'pg_rewrite'::regclass AND refobjid = to_regclass($1) AND ev_class <> refobjid
@@ -171,13 +173,13 @@ impl Work<'_> {
             return Ok(());
         }
         Err(Stop::Because(format!(
-            "`{}` has dependents that would miss new rows: {}; drop them, and make them again afterwards",
+            "`{}` has dependents that would miss new rows: {}; drop them, and create them again afterwards",
             self.table.name(),
             found.join(", ")
         )))
     }
 
-    /// The key of a divided table has what divides it.
+    /// The key of a divided table must include the column that divides it.
     async fn make_key(&self) -> Result<(), Error> {
         let (whole, key) = (self.whole(), self.names.of(&self.key()));
         let valid = "SELECT indisvalid::text FROM pg_index WHERE indexrelid = to_regclass($1)";
@@ -191,7 +193,7 @@ impl Work<'_> {
         self.client.batch_execute(&make).await
     }
 
-    /// The first midnight that is after all rows, and far enough away for what is left to do.
+    /// The first midnight that is after all rows, and far enough ahead for the remaining steps.
     async fn boundary(&self) -> Result<String, Error> {
         let boundary = format!(
             "SELECT (date_trunc('day', greatest(now() + interval '6 hours', max(date)) AT TIME ZONE 'UTC') + interval '1 day')::text || '+00'
@@ -201,7 +203,7 @@ impl Work<'_> {
         Ok(self.texts(&boundary, "x").await?.pop().unwrap_or_default())
     }
 
-    /// Has the server make sure of the boundary, which takes a look at each row; others write meanwhile.
+    /// Makes the server verify the boundary, which reads every row; others can write meanwhile.
     async fn bound(&self, boundary: &str) -> Result<(), Error> {
         let whole = self.whole();
         let add = self.opening.with(&format!(
@@ -214,7 +216,7 @@ impl Work<'_> {
             .await
     }
 
-    /// Makes the table the first part of a new one that takes its place, its owner and its privileges.
+    /// Makes the table the first part of a new one that takes over its name, its owner and its privileges.
     async fn swap(&self, boundary: &str) -> Result<(), Error> {
         let whole = self.whole();
         let bare = partition::undivided(self.table);
@@ -235,7 +237,7 @@ impl Work<'_> {
         self.client.batch_execute(&swap).await
     }
 
-    /// Statements that give the owner and the privileges of a table to the one of the same name that follows.
+    /// Statements that copy the owner and the privileges of a table to the one of the same name that follows.
     async fn grants(&self, whole: &str) -> Result<Vec<String>, Error> {
         let grants = "SELECT format('ALTER TABLE %s OWNER TO %I; ', $1, pg_get_userbyid(relowner)) FROM pg_class
                 WHERE oid = to_regclass($1) AND pg_get_userbyid(relowner) <> current_user
@@ -247,10 +249,10 @@ impl Work<'_> {
     }
 }
 
-/// The constraint that says how far the rows of a table go while it is divided. It refuses rows from then on, so it must not stay.
+/// The constraint that limits the rows of a table while it is divided. It refuses later rows, so it must not stay.
 const BOUNDARY: &str = "poa_boundary";
 
-/// Removes what was left of dividing a table that did not come to its end. To be called with the turn.
+/// Removes the remains of an interrupted division. Call it with the maintenance lock held.
 pub(crate) async fn clear(
     client: &Client,
     opening: &Opening,
@@ -270,7 +272,7 @@ pub(crate) async fn clear(
     match client.batch_execute(&opening.with(&drop)).await {
         Ok(()) => Ok(()),
         Err(error) => {
-            tracing::warn!("cannot remove it: {}", text(&error));
+            tracing::warn!("cannot remove the constraint: {}", text(&error));
             client.batch_execute("ROLLBACK").await
         }
     }

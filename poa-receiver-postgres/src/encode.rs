@@ -1,4 +1,4 @@
-//! What a batch becomes: rows in PostgreSQL's binary COPY format.
+//! Encodes a batch as rows in PostgreSQL's binary COPY format.
 
 mod field;
 mod jsonb;
@@ -14,18 +14,18 @@ use poa_tables::{Mapped, Row, Tally};
 use crate::activity::{Agents, Seen};
 use crate::table::Table;
 
-/// What begins a binary COPY: the signature, no flags, no extension.
+/// The beginning of a binary COPY: the signature, no flags, no extension.
 pub(crate) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// What ends it: a row of -1 columns.
+/// The end of a binary COPY: a row of -1 columns.
 pub(crate) const TRAILER: &[u8] = &(-1i16).to_be_bytes();
-/// How many bytes are encoded before the server gets them and works on them while the next are encoded.
+/// The number of bytes that are encoded before the server gets them and processes them while the next are encoded.
 const CHUNK: usize = 16 << 10;
 
 /// The rows of a batch, encoded as far as the batch was read.
 #[derive(Debug, Default)]
 pub(crate) struct Rows<'b> {
     batch: &'b [Message],
-    /// How many messages of the batch were read.
+    /// The number of messages of the batch that were read.
     read: usize,
     /// In the order of the batch.
     rows: Vec<Encoded>,
@@ -35,14 +35,14 @@ pub(crate) struct Rows<'b> {
     /// The agents that send data.
     agents: Agents,
     pub(crate) counts: Counts,
-    /// The messages among those read that are none of the rows.
+    /// The messages among those read that have no row.
     pub(crate) unreadable: Option<Unreadable>,
 }
 
 /// One row.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
-    /// The place of its message in the batch.
+    /// The index of its message in the batch.
     pub(crate) item: usize,
     pub(crate) id: MessageId,
     pub(crate) date: Timestamp,
@@ -50,7 +50,7 @@ pub(crate) struct Encoded {
     bytes: Range<usize>,
 }
 
-/// What was stored otherwise than an operator may expect.
+/// Values that were stored differently from what the agent sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) tally: Tally,
@@ -61,35 +61,35 @@ pub(crate) struct Counts {
 #[derive(Debug)]
 pub(crate) struct Unreadable {
     pub(crate) items: Vec<usize>,
-    /// Why the first of them cannot.
+    /// The reason for the first of them.
     pub(crate) cause: BoxError,
 }
 
 impl<'b> Rows<'b> {
-    /// The rows of these messages, of which none is read yet.
+    /// The rows of these messages, of which none has been read yet.
     pub(crate) fn of(batch: &'b [Message]) -> Self {
         Self { batch, ..Self::default() }
     }
 
-    /// Reads what is left of the batch.
+    /// Reads the rest of the batch.
     pub(crate) fn read_all(&mut self) {
         while self.read_next() {}
     }
 
-    /// The table of the first row. Reads on until there is one; none when no message makes one.
+    /// The table of the first row. Reads on until there is one; `None` if no message has a row.
     pub(crate) fn first_table(&mut self) -> Option<Table> {
         while self.rows.is_empty() && self.read_next() {}
         Some(self.rows.first()?.table)
     }
 
-    /// Reads on until there is a chunk from this row on, if there are so many messages.
+    /// Reads on until there is a chunk from this row on, if there are enough messages.
     pub(crate) fn read_chunk(&mut self, from: usize) {
         let begin = self.rows.get(from).map_or(self.bytes.len(), |row| row.bytes.start);
         while self.bytes.len() < begin + CHUNK && self.read_next() {}
     }
 
-    /// What COPY is to get next for this table: the bytes of the rows from `from` on and of some more messages, which may be nothing if
-    /// their rows belong elsewhere. None when neither rows nor messages are left. Moves `from` behind them.
+    /// The next bytes to COPY into this table: the rows from `from` on and of some more messages, which may be empty if their rows
+    /// belong elsewhere. `None` if neither rows nor messages are left. Moves `from` after them.
     pub(crate) fn next_chunk(&mut self, table: Table, from: &mut usize) -> Option<Bytes> {
         self.read_chunk(*from);
         let begin = std::mem::replace(from, self.rows.len());
@@ -99,7 +99,7 @@ impl<'b> Rows<'b> {
         (!rows.is_empty()).then(|| chunk.freeze())
     }
 
-    /// False when all messages were read.
+    /// False if all messages were read.
     fn read_next(&mut self) -> bool {
         let item = self.read;
         let Some(message) = self.batch.get(item) else { return false };
@@ -126,7 +126,7 @@ impl<'b> Rows<'b> {
         Ok(())
     }
 
-    /// Who sends data is active.
+    /// An agent that sends data is active.
     fn see(&mut self, message: &Message) {
         let at = message.received_at();
         match self.agents.get_mut(message.agent_id()) {
@@ -161,12 +161,12 @@ impl<'b> Rows<'b> {
         table
     }
 
-    /// When the messages of the batch were received.
+    /// The times at which the messages of the batch were received.
     pub(crate) fn dates(&self) -> impl Iterator<Item = Timestamp> + 'b {
         self.batch.iter().map(Message::received_at)
     }
 
-    /// The agents that send data, but for these.
+    /// The agents that send data, except for these.
     pub(crate) fn agents_but(&self, known: &HashSet<AgentId>) -> Agents {
         let unknown = self.agents.iter().filter(|(agent, _)| !known.contains(*agent));
         unknown.map(|(agent, seen)| (agent.clone(), *seen)).collect()
@@ -177,8 +177,8 @@ impl<'b> Rows<'b> {
         &self.rows
     }
 
-    /// Leaves out, when all messages were read, the rows of messages that are stored already, and all but the first of each message.
-    /// False when there are none.
+    /// After all messages were read, leaves out the rows of messages that are stored already, and all but the first of each message.
+    /// False if none are left.
     pub(crate) fn without(&mut self, stored: &BTreeSet<MessageId>) -> bool {
         let mut seen = stored.clone();
         let before = self.rows.len();
@@ -188,17 +188,17 @@ impl<'b> Rows<'b> {
         self.rows.len() < before
     }
 
-    /// How many rows belong to this table.
+    /// The number of rows in this table.
     pub(crate) fn count(&self, table: Table) -> usize {
         self.rows.iter().filter(|row| row.table == table).count()
     }
 
-    /// Whether this table has rows of this batch already.
+    /// Whether this batch already has rows in this table.
     pub(crate) fn has_some(&self, table: Table) -> bool {
         self.stored_in.contains(&table)
     }
 
-    /// What COPY is to get for each of these tables, for those of these rows that belong there.
+    /// The bytes to COPY into each of these tables, for those of these rows that belong there.
     pub(crate) fn copies<'r>(
         &'r self,
         tables: impl IntoIterator<Item = Table> + 'r,

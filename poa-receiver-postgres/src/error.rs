@@ -1,4 +1,4 @@
-//! What can go wrong with the database, and what can be done about it.
+//! Errors of the database, and their cures.
 
 use std::error::Error as _;
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use tokio_postgres::Error;
 
 use crate::table::{self, Table};
 
-/// Why messages could not be stored. Names the server without its password.
+/// The reason why messages could not be stored. Names the server without its password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("{server}: {cause}; {}", .why.cure())]
@@ -20,7 +20,7 @@ pub(crate) enum StoreError {
     Unusable { server: Arc<str>, what: String },
 }
 
-/// What an error of the server means for those who run it.
+/// The meaning of a server error for operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Why {
     Unreachable,
@@ -36,37 +36,38 @@ pub(crate) enum Why {
     ReadOnly,
     Conflict,
     Changed,
-    /// A table takes no row at all.
+    /// A table refuses every row.
     Refusing,
     Other,
 }
 
-/// What an error means for the rows that were to be written.
+/// The meaning of an error for the rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// A row with this key is there already.
+    /// A row with this key exists already.
     Taken,
-    /// A table or its schema is not there.
+    /// A table or its schema is missing.
     NoTable,
-    /// A part of a table is not there.
+    /// A part of a table is missing.
     NoPart,
-    /// A row is to blame.
+    /// A row is the cause.
     Data,
-    /// None of these: it may work later, over another connection.
+    /// None of these: a retry over another connection may succeed.
     Later,
 }
 
 impl Verdict {
     pub(crate) fn of(error: &Error) -> Self {
         let Some(db) = error.as_db_error() else { return Self::Later };
-        // Nothing is written into a column of somebody else's, so every row would be to blame.
+        // This receiver writes nothing into the columns of others, so every row would be refused.
         let others_column = || db.column().is_some_and(|column| !table::is_own_column(column));
         match db.code().code() {
             "23505" => Self::Taken,
             "42P01" | "3F000" => Self::NoTable,
-            // The same code as a constraint of somebody's own; only the place in the server's source tells, in any language.
+            // A constraint of the operator has the same code; only the place in the server's source distinguishes them, in any
+            // language.
             "23514" if db.routine() == Some("ExecFindPartition") => Self::NoPart,
-            // A column has another type than it should, so every row would be to blame.
+            // A column has an unexpected type, so every row would be refused.
             "22P03" | "22P04" => Self::Later,
             "23502" if others_column() => Self::Later,
             _ if refuses_values(error) => Self::Data,
@@ -75,7 +76,7 @@ impl Verdict {
     }
 }
 
-/// Whether the server says no to what a row has in it: data exceptions, constraints, `WITH CHECK OPTION`, limits of the program, errors
+/// Whether the server refuses the content of a row: data exceptions, constraints, `WITH CHECK OPTION`, limits of the program, errors
 /// raised by triggers.
 pub(crate) fn refuses_values(error: &Error) -> bool {
     let classes = ["22", "23", "44", "54", "P0"];
@@ -113,7 +114,7 @@ impl Why {
     const fn cure(self) -> &'static str {
         match self {
             Self::Unreachable => "is the server running, and is `url` right?",
-            Self::Lost => "the connection was lost and will be made anew",
+            Self::Lost => "the connection was lost and will be restored",
             Self::Starting => "the server is starting or stopping",
             Self::TooMany => "raise `max_connections` of the server, or close others",
             Self::Login => "check user and password in `url`, and pg_hba.conf of the server",
@@ -129,9 +130,9 @@ impl Why {
             Self::ReadOnly => {
                 "name the primary server in `url`, or add target_session_attrs=read-write"
             }
-            Self::Conflict => "another transaction was in the way",
+            Self::Conflict => "another transaction conflicted with this one",
             Self::Changed => {
-                "if tables were changed by hand, change them back, or name another `table_prefix` so that new ones are made"
+                "if tables were changed by hand, change them back, or name another `table_prefix` so that new ones are created"
             }
             Self::Refusing => {
                 "the messages wait, because the table seems to be at fault; change the constraint, index, column or trigger that refuses them"
@@ -141,14 +142,14 @@ impl Why {
     }
 }
 
-/// Whether the two ends cannot agree on TLS. A server that stops in the midst of it has not said no.
+/// Whether the two ends cannot agree on TLS. A server that stops during the handshake has not refused it.
 fn is_tls(error: &Error) -> bool {
     let tls = error.to_string().contains("TLS");
     let source = error.source().and_then(|source| source.downcast_ref::<std::io::Error>());
     tls && source.is_none_or(|io| io.get_ref().is_some() && io.kind() != ErrorKind::UnexpectedEof)
 }
 
-/// What an error says, without its own kind where the cause says more.
+/// The text of an error, without its own kind if the cause says more.
 pub(crate) fn text(error: &Error) -> String {
     if let Some(error) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", error.message(), error.code().code());
@@ -165,7 +166,7 @@ impl StoreError {
         Self::Server { server: server.clone(), why: Why::of(error), cause: text(error) }
     }
 
-    /// All of so many rows were refused.
+    /// All of this many rows were refused.
     pub(crate) fn refusing(server: &Arc<str>, table: Table, rows: usize, error: &Error) -> Self {
         let (table, error) = (table.name(), text(error));
         let cause = format!("the last {rows} rows for `{table}` were all refused: {error}");
@@ -174,7 +175,7 @@ impl StoreError {
 }
 
 impl From<StoreError> for DeliveryError {
-    /// Only the content of a message makes an error permanent. Whatever else is wrong, people can mend, and what they mend shall get
+    /// Only the content of a message makes an error permanent. An operator can fix every other cause, and the fixed database should get
     /// the messages.
     fn from(error: StoreError) -> Self {
         match error {
@@ -185,7 +186,7 @@ impl From<StoreError> for DeliveryError {
 }
 
 impl From<StoreError> for BuildError {
-    /// Whatever is wrong lies outside of the host, which must not keep its other receivers from starting.
+    /// The cause lies outside of the host, and must not keep its other receivers from starting.
     fn from(error: StoreError) -> Self {
         Self::unavailable(error.to_string())
     }

@@ -1,5 +1,4 @@
-//! A connection that is set up: as a session of the server where it is one, and one transaction after the other where a pooler is in
-//! between.
+//! A configured connection: a session of the server if it is one, and configured per transaction if a pooler is in between.
 
 mod greeting;
 
@@ -16,7 +15,7 @@ use crate::error::StoreError;
 use crate::location::Location;
 use crate::{passfile, tls};
 
-/// Where to connect, and how.
+/// The address of the server, and how to connect.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) location: Location,
@@ -35,21 +34,21 @@ pub(crate) struct Link {
 /// The parameters of a statement, each with its type.
 pub(crate) type Params<'p> = &'p [(&'p (dyn ToSql + Sync), Type)];
 
-/// What begins a transaction on a connection.
+/// The statements that start a transaction on a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
     begin: String,
-    /// Whether the connection is a session of the server, so that what is prepared and set stays.
+    /// Whether the connection is a session of the server, so that prepared statements and settings persist.
     pub(crate) is_session: bool,
 }
 
 impl Opening {
-    /// The statements that begin a transaction, with more of them.
+    /// The statements that start a transaction, followed by more of them.
     pub(crate) fn with(&self, more: &str) -> String {
         format!("{}; {more}", self.begin)
     }
 
-    /// Begins a transaction.
+    /// Starts a transaction.
     pub(crate) async fn begin(&self, client: &Client) -> Result<(), Error> {
         client.batch_execute(&self.begin).await
     }
@@ -62,7 +61,7 @@ impl Opening {
         params: Params<'_>,
     ) -> Result<Vec<Row>, Error> {
         let (begin, commit) = (self.begin(client), client.batch_execute("COMMIT"));
-        // All three are sent before the first is answered. When one fails, the server takes COMMIT for ROLLBACK.
+        // All three are sent before the first is answered. If one fails, the server treats COMMIT as ROLLBACK.
         let ((), rows, ()) =
             try_join3(begin, client.query_typed(statement, params), commit).await?;
         Ok(rows)
@@ -103,17 +102,18 @@ fn read_files(mut location: Location) -> Result<(Location, MakeRustlsConnect), S
     Ok((location, tls))
 }
 
-/// How long the server waits for a sign of life of this host, in seconds, before it asks for one; how long between questions; how often.
+/// How long the server waits for a sign of life of this host, in seconds, before it sends a probe; the interval between probes; their
+/// number.
 ///
-/// A host that lost its power or its network says nothing. Its transaction would stay open for two hours by the defaults of most systems,
-/// and what it has written would keep the same messages from being stored by whoever gets them next.
+/// A host that lost its power or its network sends nothing. Its transaction would stay open for two hours with the defaults of most
+/// systems, and its rows would block the receiver that is given the same messages next.
 const ALIVE: [(&str, u32); 3] =
     [("tcp_keepalives_idle", 10), ("tcp_keepalives_interval", 5), ("tcp_keepalives_count", 3)];
-/// How long what the server sends may stay unacknowledged, in milliseconds.
+/// How long data from the server may stay unacknowledged, in milliseconds.
 const ACKNOWLEDGED: (&str, u32) = ("tcp_user_timeout", 25_000);
 
-/// Sets the connection up. A pooler gives the next transaction to another connection of the server, and this one to another client; so
-/// nothing is set there but for the length of a transaction.
+/// Configures the connection. A pooler gives the next transaction to another connection of the server, and this one to another client; so
+/// settings there last only for a transaction.
 async fn opening(client: &Client, target: &Target) -> Result<Opening, Error> {
     let is_session = greeting::is_session(client).await?;
     let settings = settings(client, target, is_session).await?;
@@ -128,10 +128,10 @@ async fn opening(client: &Client, target: &Target) -> Result<Opening, Error> {
     Ok(Opening { begin: format!("BEGIN{}", set("LOCAL ")), is_session })
 }
 
-/// What a connection is set to.
+/// The settings of a connection.
 ///
-/// The host forgets what was confirmed, so it must be on the disk by then, whatever the server does by default. A bound on silence is set
-/// where there is none or a longer one; a server that does not know it is left as it is.
+/// The host drops what was confirmed, so it must be durable by then, whatever the server's default. A limit on silence is set if there is
+/// none or a longer one; a server that does not support it is left unchanged.
 async fn settings(
     client: &Client,
     target: &Target,

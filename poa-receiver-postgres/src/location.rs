@@ -1,4 +1,4 @@
-//! The URL of a database: what of it the driver reads, and what this crate does.
+//! The URL of a database: the parts that the driver reads, and those that this crate reads.
 
 mod authority;
 mod options;
@@ -11,65 +11,65 @@ use tokio_postgres::config::{Host, SslMode};
 
 use options::Options;
 
-/// How much of the server's certificate is checked.
+/// How thoroughly the server's certificate is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Trust {
-    /// Nothing: the connection is encrypted, but who is at its other end is not known.
+    /// Not at all: the connection is encrypted, but the server is not authenticated.
     Anybody,
-    /// That an authority signed it.
+    /// It must be signed by an authority.
     Signed(Authorities),
-    /// That an authority signed it for this host.
+    /// It must be signed by an authority for this host.
     Named(Authorities),
 }
 
-/// Whose signature counts.
+/// The trusted authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Authorities {
-    /// Those that the operating system trusts.
+    /// Those of the operating system.
     System,
-    /// Those in a file of PEM.
+    /// Those in a PEM file.
     File(PathBuf),
 }
 
-/// How connections are encrypted.
+/// The encryption of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tls {
     pub(crate) trust: Trust,
-    /// The certificate and the key that this host shows to the server, both files of PEM.
+    /// The client certificate and its key, both PEM files.
     pub(crate) client: Option<(PathBuf, PathBuf)>,
-    /// A file of PEM with the certificates that authorities have revoked.
+    /// A PEM file with the certificates that authorities have revoked.
     pub(crate) revoked: Option<PathBuf>,
-    /// Whether the server is told which host is meant.
+    /// Whether the server name is sent in the handshake.
     pub(crate) names_host: bool,
     pub(crate) versions: Versions,
 }
 
-/// Which versions of TLS may be used.
+/// The permitted versions of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Versions {
     pub(crate) tls12: bool,
     pub(crate) tls13: bool,
 }
 
-/// Where the database is, and how to get there. Displays without the password.
+/// The address of the database, and how to connect to it. Displays without the password.
 #[derive(Clone)]
 pub(crate) struct Location {
     pub(crate) driver: tokio_postgres::Config,
     pub(crate) tls: Tls,
-    /// Ways to connect, each tried when the server refuses the one before by `pg_hba.conf`.
+    /// Ways to connect, each tried if the server refuses the previous one by `pg_hba.conf`.
     pub(crate) modes: &'static [SslMode],
-    /// The file that has the password, if the URL names one.
+    /// The file with the password, if the URL names one.
     pub(crate) passfile: Option<PathBuf>,
 }
 
-/// How long to try to connect when the URL does not say.
+/// The default time limit for connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 const EXAMPLE: &str =
     "write one such as \"postgres://user:password@host:5432/database?sslmode=verify-full\"";
 
 impl Location {
-    /// Reads a URL. The message of an error has nothing of the URL in it but names of known options: a password may stand anywhere.
+    /// Reads a URL. The error message has nothing of the URL in it but names of known options: a password may be anywhere.
     pub(crate) fn parse(url: &str) -> Result<Self, String> {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(format!("this is not a PostgreSQL URL; {EXAMPLE}"));
@@ -95,7 +95,7 @@ impl Location {
     }
 }
 
-/// Asks a silent server for signs of life sooner than after two hours, unless the URL says when.
+/// Sends keepalives to a silent server sooner than after two hours, unless the URL sets the time.
 fn keep_alive(driver: &mut tokio_postgres::Config) {
     let unset = tokio_postgres::Config::new().get_keepalives_idle();
     if driver.get_keepalives_idle() == unset {

@@ -1,4 +1,4 @@
-//! The tables, and how older ones become these.
+//! The tables, and the migration of older ones.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use crate::link::{Opening, Params};
 use crate::partition::Period;
 use crate::table::{ACTIVITY, ACTIVITY_COLUMNS, KEY, Names, Table, VERSION};
 
-/// Each brings the schema one version up. Never change one that was published, and let each do no harm when it is applied again: that
-/// is how a table dropped by hand comes back.
+/// Each migrates the schema by one version. Never change one that was published, and make each safe to apply again: that is how a table
+/// that was dropped by hand is restored.
 const MIGRATIONS: [fn(&Names, Option<Period>) -> String; 1] = [first];
 
 fn first(names: &Names, period: Option<Period>) -> String {
     let (key, divided) = match period {
-        // A unique index of a divided table must have what divides it. A message keeps its date, so this is as unique.
+        // A unique index of a divided table must include the column that divides it. A message keeps its date, so this is as unique.
         Some(_) => ("message_id, date", "PARTITION BY RANGE (date)"),
         None => ("message_id", ""),
     };
@@ -42,13 +42,13 @@ fn columns(table: Table) -> String {
     key.chain(others).collect::<Vec<_>>().join(", ")
 }
 
-/// What is there.
+/// The existing tables.
 struct Found {
-    /// How many migrations were applied.
+    /// The number of applied migrations.
     version: i32,
-    /// How many tables of messages and activity there are.
+    /// The number of existing tables of messages and activity.
     tables: usize,
-    /// Whether all of these have the columns that this receiver gives them.
+    /// Whether all of these have the columns that this receiver creates.
     ours: bool,
     /// Whether the tables of messages are divided by time.
     divided: bool,
@@ -58,10 +58,10 @@ const TABLES: [&str; 4] =
     [Table::Eth.name(), Table::System.name(), Table::Metrics.name(), ACTIVITY];
 const LATEST: i32 = MIGRATIONS.len() as i32;
 
-/// Makes what is missing, and returns how the tables are divided. Safe when several hosts do so at once: one migrates, the others wait and
-/// find it done.
+/// Creates what is missing, and returns how the tables are divided. Safe when several hosts do so at once: one migrates, the others wait
+/// and find it done.
 ///
-/// Tables that were divided since the configuration was written are used as they are, by day.
+/// Tables that were divided after the configuration was written are used as they are, by day.
 pub(crate) async fn apply(
     client: &Client,
     opening: &Opening,
@@ -107,7 +107,7 @@ fn statements(names: &Names, period: Option<Period>) -> String {
 /// Whether nothing is missing.
 ///
 /// # Errors
-/// When what is there is not ours, newer, or laid out in another way than the configuration says.
+/// When the existing tables belong to another application, are newer, or are laid out differently from the configuration.
 fn is_complete(
     found: &Found,
     names: &Names,
@@ -119,14 +119,14 @@ fn is_complete(
     if found.version > LATEST {
         let newer = found.version;
         return unusable(format!(
-            "the tables in schema `{schema}` were made by a newer poa (version {newer}, this one knows {LATEST}); use that one, or \
+            "the tables in schema `{schema}` were created by a newer poa (version {newer}, this one knows {LATEST}); use that one, or \
              name another `schema` or `table_prefix`"
         ));
     }
-    // The table of the version may be gone, or empty; ours are known by their columns then.
+    // The version table may be missing or empty; the tables of this receiver are recognised by their columns then.
     if found.tables > 0 && found.version == 0 && !found.ours {
         return unusable(format!(
-            "schema `{schema}` has tables of the same names that poa did not make; name another `schema` or a `table_prefix`"
+            "schema `{schema}` has tables of the same names that poa did not create; name another `schema` or a `table_prefix`"
         ));
     }
     if found.tables > 0 && !found.divided && period.is_some() {
@@ -138,8 +138,8 @@ fn is_complete(
     Ok(found.version == LATEST && found.tables == TABLES.len())
 }
 
-/// Makes the schema. To be called under its lock: `IF NOT EXISTS` alone fails for all but one of those who do so at once. And only asked
-/// for when it is missing, because who may not make one may still use one.
+/// Creates the schema. Call it with its lock held: `IF NOT EXISTS` alone fails for all but one of several callers. It is only executed if
+/// the schema is missing, because a user without the privilege to create one may still use it.
 async fn make_schema(client: &Client, names: &Names) -> Result<(), Error> {
     let there = "SELECT to_regnamespace($1) IS NOT NULL";
     let there = client.query_typed_one(there, &[(&names.quoted_schema(), Type::TEXT)]).await?;
@@ -167,7 +167,7 @@ async fn find(client: &Client, names: &Names) -> Result<Found, Error> {
     Ok(Found { version: version(client, names).await?, tables: there.len(), ours, divided })
 }
 
-/// The columns of a table as this receiver makes it, each with its type.
+/// The columns of a table that this receiver creates, each with its type.
 fn own_columns(table: &str) -> impl Iterator<Item = String> {
     let messages = Table::ALL.into_iter().find(|known| known.name() == table);
     let columns = match messages {
@@ -177,7 +177,7 @@ fn own_columns(table: &str) -> impl Iterator<Item = String> {
     columns.into_iter().map(|(name, kind)| format!("{name} {kind}"))
 }
 
-/// How many migrations were applied; 0 when nothing says so.
+/// The number of applied migrations; 0 if it is unknown.
 async fn version(client: &Client, names: &Names) -> Result<i32, Error> {
     let version = names.of(VERSION);
     let known = "SELECT to_regclass($1) IS NOT NULL";

@@ -1,7 +1,7 @@
-//! Tables divided by time: which part a row goes to, how parts are made, and how old ones go.
+//! Tables divided by time: selecting, creating and dropping parts.
 //!
-//! What a part covers is read from its bounds, never from its name: the period may have been another one when it was made, and people
-//! attach parts of their own.
+//! The range of a part is read from its bounds, never from its name: the period may have been different when it was created, and
+//! operators attach parts of their own.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::table::{Names, Table};
 /// A day in microseconds.
 const DAY: u64 = 24 * 60 * 60 * 1_000_000;
 
-/// The time that one part of a table covers.
+/// The period that one part of a table covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -30,7 +30,7 @@ pub enum Period {
 }
 
 impl Period {
-    /// As PostgreSQL says it.
+    /// The name in PostgreSQL.
     const fn unit(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -54,9 +54,9 @@ pub(crate) fn days(dates: impl Iterator<Item = Timestamp>) -> BTreeSet<Day> {
     dates.map(|date| Day(date.as_micros() / DAY)).collect()
 }
 
-/// Makes the parts for these days, where there is none yet.
+/// Creates the missing parts for these days.
 ///
-/// Of all tables: which of them a message goes to is not known before it is read, and by then its row is on the way.
+/// For all tables: the table of a message is not known before it is read, and by then its row is being sent.
 pub(crate) async fn make(
     client: &Client,
     opening: &Opening,
@@ -82,7 +82,7 @@ pub(crate) const PARTS: &str = "SELECT part.oid, part.relname::text AS name,
     FROM pg_inherits JOIN pg_class AS part ON part.oid = inhrelid, pg_get_expr(relpartbound, part.oid) AS bound
     WHERE inhparent = to_regclass($1) AND bound <> 'DEFAULT'";
 
-/// Makes the part of this table that covers this day and as much of the period around it as no other part does, unless there is one.
+/// Creates the part of this table that covers this day, and as much of the period around it as no other part does, unless there is one.
 async fn make_one(
     client: &Client,
     names: &Names,
@@ -108,7 +108,7 @@ async fn make_one(
     let (first, last, digits): (String, String, String) =
         (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     let name = names.of(&format!("{}{digits}", part_prefix(table)));
-    // Attached rather than made in place, which would wait for everybody who reads the table.
+    // Attached rather than created in place, which would wait for every session that reads the table.
     client
         .batch_execute(&format!(
             "CREATE TABLE {name} (LIKE {whole} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
@@ -117,28 +117,28 @@ async fn make_one(
         .await
 }
 
-/// What the names of a table's parts begin with, before the eight digits of their first day: `metrics_p20260131`.
+/// The prefix of the names of a table's parts, before the eight digits of their first day: `metrics_p20260131`.
 fn part_prefix(table: Table) -> String {
     format!("{}_p", table.name())
 }
 
-/// The name of the part that was a whole table before that was divided: it begins before all others.
+/// The name of the part that was the whole table before it was divided: it precedes all others.
 pub(crate) fn undivided(table: Table) -> String {
     format!("{}00010101", part_prefix(table))
 }
 
-/// What became of the parts that are too old.
+/// The result of dropping the parts that are too old.
 #[derive(Debug, Default)]
 pub(crate) struct Dropped {
     pub(crate) parts: usize,
-    /// Why the first of those that could not be dropped could not.
+    /// The reason for the first of those that could not be dropped.
     pub(crate) failure: Option<Error>,
 }
 
-/// Drops the parts that ended before this time, of those that have a name as this receiver gives them.
+/// Drops the parts that ended before this time, of those with a name that this receiver gives them.
 ///
-/// One that cannot be dropped does not keep the others. When somebody reads a table, its parts wait for the next time, all of them: each
-/// would be waited for in vain.
+/// A part that cannot be dropped does not block the others. If a session reads a table, all its parts are left for the next time:
+/// waiting for each would be in vain.
 pub(crate) async fn drop_ended(
     client: &Client,
     opening: &Opening,
@@ -165,7 +165,7 @@ pub(crate) async fn drop_ended(
     Ok(all)
 }
 
-/// The parts of this table that ended before this time, as they stand in a statement.
+/// The parts of this table that ended before this time, quoted for a statement.
 async fn ended(
     client: &Client,
     opening: &Opening,

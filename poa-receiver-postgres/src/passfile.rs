@@ -1,10 +1,11 @@
-//! Passwords in a file of lines `host:port:database:user:password`, as every program of PostgreSQL reads it.
+//! Passwords in a file of lines `host:port:database:user:password`, as PostgreSQL programs read it.
 
 use std::path::Path;
 
 use tokio_postgres::config::Host;
 
-/// The password for this connection; none when the file has no line for it, or cannot be read. The server says then that one is missing.
+/// The password for this connection; `None` if the file has no matching line, or cannot be read. The server reports the missing password
+/// then.
 pub(crate) fn find(path: &Path, driver: &tokio_postgres::Config) -> Option<String> {
     let text = std::fs::read_to_string(path)
         .inspect_err(|error| tracing::warn!("cannot read the passfile {}: {error}", path.display()))
@@ -25,7 +26,7 @@ pub(crate) fn find(path: &Path, driver: &tokio_postgres::Config) -> Option<Strin
     })
 }
 
-/// The fields of a line: the first four, and the rest as the password. A backslash takes the meaning from what follows.
+/// The fields of a line: the first four, and the rest as the password. A backslash escapes the next character.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut signs = line.chars();
@@ -50,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_that_fits_counts() {
+    fn the_first_matching_line_counts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pgpass");
         let text = "# a comment\nother:5432:d:u:no\ndb:5433:*:u:no\ndb:5432:d:u:s3cr\\:et\\\\:x\n*:*:*:*:any\nshort:line\n";

@@ -18,14 +18,14 @@ use crate::tidying::Tidying;
 
 /// Stores messages in a PostgreSQL database.
 ///
-/// All methods are cancel safe: a call that is dropped has stored everything or nothing, and gives its connection up. What was confirmed
-/// is on the disk of the server.
+/// All methods are cancel safe: a call that is dropped has stored everything or nothing, and closes its connection. Confirmed messages
+/// are durable on the server.
 pub struct Postgres {
     settings: Arc<Settings>,
     counters: Counters,
-    /// Taken by the call that uses it. Empty after a failure that may have been the connection's: the next call connects anew.
+    /// Locked by the call that uses it. Empty after a failure that may have been the connection's: the next call connects again.
     session: Option<Session>,
-    /// Kept over all connections.
+    /// Kept across connections.
     refusals: Refusals,
     _tidying: Tidying,
 }
@@ -55,7 +55,7 @@ impl Postgres {
         result
     }
 
-    /// A message that is refused says nothing against the connection.
+    /// A refused message does not mean that the connection is broken.
     fn keep(&mut self, session: Session, result: &Result<(), StoreError>) {
         if matches!(result, Ok(()) | Err(StoreError::Rejected { .. })) {
             self.session = Some(session);
@@ -71,9 +71,9 @@ impl Plugin for Postgres {
         config.problems()
     }
 
-    /// Connects to the database, creates and migrates the tables if need be, and begins to tidy them up.
+    /// Connects to the database, creates and migrates the tables if necessary, and starts the maintenance task.
     ///
-    /// The task that tidies belongs to this instance and ends when that is dropped, so nothing is left of one that never runs.
+    /// The maintenance task belongs to this instance and ends when it is dropped, so an instance that never runs leaves nothing behind.
     ///
     /// # Errors
     /// [`BuildError::Unavailable`] when the server cannot be reached, is busy, refuses the login, or has tables that cannot be used.
@@ -136,7 +136,7 @@ impl fmt::Debug for Postgres {
     }
 }
 
-/// Counts what was stored otherwise than an operator may expect.
+/// Counts values that were stored differently from what the agent sent.
 struct Counters {
     measures: Measures,
     wrapped: Counter,
@@ -145,7 +145,7 @@ struct Counters {
 impl Counters {
     fn new(cx: &BuildContext) -> Self {
         let labels = [("receiver", cx.name())];
-        let help = "Messages whose JSON jsonb cannot hold, stored as the text of it";
+        let help = "Messages whose JSON jsonb cannot hold, stored as its text";
         let wrapped = cx.telemetry().counter("receiver_wrapped_json_messages", help, &labels);
         Self { measures: Measures::new(cx), wrapped }
     }

@@ -1,16 +1,16 @@
-//! Tells a bad row from a table that takes none.
+//! Distinguishes a refused row from a table that refuses every row.
 
 use tokio_postgres::Error;
 
 use crate::encode::Rows;
 use crate::table::Table;
 
-/// So many rows in a row, refused for the same reason with none taken between them, are the table's fault.
+/// With this many rows in a row refused for the same reason and none accepted between them, the table is at fault.
 ///
-/// More than a bad agent is likely to send while no other sends to the same table; few enough that little goes to the dead letters before.
+/// More than a faulty agent is likely to send while no other sends to the same table; few enough that little is dead-lettered before.
 const TABLES_FAULT: usize = 10;
 
-/// Why a row is refused, apart from its values.
+/// The reason why a row is refused, regardless of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
     code: String,
@@ -29,7 +29,7 @@ impl Reason {
         }
     }
 
-    /// A row with the same key is there: that is about the row, whatever comes of it.
+    /// A row with the same key exists: that concerns only the row.
     pub(crate) fn is_taken(&self) -> bool {
         self.code == "23505"
     }
@@ -38,13 +38,13 @@ impl Reason {
 /// A row that the database refuses.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
-    /// The place of its message in the batch.
+    /// The index of its message in the batch.
     pub(crate) item: usize,
     pub(crate) table: Table,
     pub(crate) reason: Reason,
 }
 
-/// For each table, how many rows it refused since it took one, all for the same reason.
+/// For each table, the number of rows it refused since it last accepted one, all for the same reason.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals([Option<(Reason, usize)>; Table::ALL.len()]);
 
@@ -58,7 +58,8 @@ impl Refusals {
         }
     }
 
-    /// These rows of a batch are refused, the others would be taken. The table that is at fault, if one is, and how many rows tell.
+    /// These rows of a batch are refused, the others would be accepted. Returns the table that is at fault, if one is, and the number of
+    /// refused rows.
     pub(crate) fn add(&mut self, rows: &Rows<'_>, refused: &[Refused]) -> Option<(Table, usize)> {
         let at_fault = Table::ALL.map(|table| {
             let count = rows.count(table);
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn small_batches_add_up_until_a_row_is_taken() {
+    fn small_batches_add_up_until_a_row_is_accepted() {
         let one = batch(1);
         let mut refusals = Refusals::default();
         let mut add = |code, times| {
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_stored_already_speak_for_the_table() {
+    fn stored_rows_count_as_accepted() {
         let batch = batch(20);
         let mut rows = read(&batch);
         let stored: BTreeSet<_> = batch[..10].iter().map(Message::id).collect();

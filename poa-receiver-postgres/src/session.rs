@@ -20,12 +20,12 @@ use crate::refusals::Refusals;
 use crate::table::{Names, Table};
 use crate::{activity, migrations};
 
-/// How many agents are remembered to be active; when there are more, forgetting costs a look-up, nothing else.
+/// The most agents that are remembered as active; with more, forgetting one costs a lookup.
 const REMEMBERED: usize = 1 << 16;
-/// How long: another host may have said meanwhile that an agent is not.
+/// How long they are remembered: another host may have reported meanwhile that an agent is inactive.
 const REMEMBERED_FOR: Duration = Duration::from_secs(10);
 
-/// What a session is opened by.
+/// The parameters for opening a session.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) target: Target,
@@ -39,23 +39,23 @@ pub(crate) struct Session {
     statements: Statements,
     /// How the tables are divided.
     period: Option<Period>,
-    /// Days whose parts are known to be there.
+    /// Days whose parts are known to exist.
     days: BTreeSet<Day>,
     /// Agents whose row said active a moment ago.
     active: HashSet<AgentId>,
-    /// When the first of them was remembered.
+    /// The time at which the first of them was remembered.
     active_since: Instant,
 }
 
 impl Session {
-    /// Connects, and makes or updates the tables if need be.
+    /// Connects, and creates or updates the tables if necessary.
     pub(crate) async fn open(settings: Arc<Settings>) -> Result<Self, StoreError> {
         let Settings { target, names, period } = &*settings;
         let server = &target.server;
         let failed = |error: Error| StoreError::new(server, &error);
         let mut link = Link::open(target).await?;
         let Link { client, connection, opening } = &mut link;
-        // The errors of migrations are not those of the driver alone, so they pass through as a value.
+        // The errors of migrations are not only those of the driver, so they pass through as a value.
         let prepared = connection.drive(async {
             let migrated = async {
                 refuse_other_encodings(client, server).await?;
@@ -78,12 +78,12 @@ impl Session {
         })
     }
 
-    /// False when the server has closed the connection since it was last used.
+    /// False if the server has closed the connection since it was last used.
     pub(crate) async fn is_open(&mut self) -> bool {
         self.link.connection.is_open().await
     }
 
-    /// Stores these rows, all or none. What is stored already stays as it is.
+    /// Stores these rows, all or none. A row that is stored already stays as it is.
     pub(crate) async fn store(
         &mut self,
         rows: &mut Rows<'_>,
@@ -93,13 +93,13 @@ impl Session {
         loop {
             let result = match self.make_parts(rows).await {
                 Ok(()) => self.try_store(rows).await,
-                // No row is to blame for a part that cannot be made.
+                // A part that cannot be created is not the fault of any row.
                 Err(error) if Verdict::of(&error) != Verdict::NoTable => {
                     return Err(self.failed(&error));
                 }
                 gone => gone,
             };
-            // An error may have come before all were read.
+            // The error may have come before all messages were read.
             rows.read_all();
             if let Some(Unreadable { items, cause }) = rows.unreadable.take() {
                 self.reopen().await?;
@@ -113,7 +113,7 @@ impl Session {
                 }
                 Verdict::Taken | Verdict::Data => {
                     self.reopen().await?;
-                    // Whatever was refused first, rows that are stored already are not to blame.
+                    // Whatever was refused first, rows that are stored already are not the cause.
                     if !self.leave_out_stored(rows).await? {
                         return Err(self.blame(rows, error, refusals).await);
                     }
@@ -130,7 +130,7 @@ impl Session {
         connection.drive(write::all(client, statements, rows)).await
     }
 
-    /// False when no row of these is stored.
+    /// False if none of these rows is stored.
     async fn leave_out_stored(&mut self, rows: &mut Rows<'_>) -> Result<bool, StoreError> {
         let Self { link: Link { client, connection, .. }, statements, .. } = self;
         let looking = write::stored(client, statements, rows);
@@ -138,7 +138,7 @@ impl Session {
         Ok(rows.without(&stored))
     }
 
-    /// Finds the rows that the database refuses, or the table that refuses all.
+    /// Finds the rows that the database refuses, or the table that refuses every row.
     async fn blame(
         &mut self,
         rows: &mut Rows<'_>,
@@ -165,23 +165,24 @@ impl Session {
         }
     }
 
-    /// Connects anew, and makes what is missing.
+    /// Connects again, and creates what is missing.
     ///
-    /// The driver loses count of the answers when a COPY is refused before it has begun, so a connection is not used again after that.
+    /// The driver loses count of the responses when a COPY is refused before it has started, so a connection is not used again after
+    /// that.
     async fn reopen(&mut self) -> Result<(), StoreError> {
-        // At once, because a transaction that is still open on it may lock what the new one has to change.
+        // Immediately, because an open transaction on it may lock what the new one has to change.
         self.link.connection.cut();
         *self = Self::open(self.settings.clone()).await?;
         Ok(())
     }
 
-    /// Tells that the agents of these rows are active, unless that is known.
+    /// Records that the agents of these rows are active, unless that is known.
     ///
-    /// By itself, when the rows are stored: what somebody's constraint or trigger says to it is no fault of any message.
+    /// Separately, after the rows are stored: an operator's constraint or trigger on the activity must not affect any message.
     async fn activate(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
         self.forget_some();
         let mut agents = rows.agents_but(&self.active);
-        // When the first message is older than what is known of its agent, the last may be newer.
+        // If the first message is older than the known state of its agent, the last may be newer.
         let dates: [fn(&Seen) -> Timestamp; 2] = [|seen| seen.first, |seen| seen.last];
         for since in dates {
             let told: Vec<_> = agents.iter().map(|(agent, seen)| (agent, since(seen))).collect();
@@ -190,8 +191,8 @@ impl Session {
                 Err(StoreError::Rejected { source, .. }) => {
                     let refused = self.refused_alone(&told, true).await?.len();
                     let server = &*self.settings.target.server;
-                    tracing::warn!(server, refused, error = %source, "the database refuses to take some agents as active");
-                    // Not to ask again with each batch.
+                    tracing::warn!(server, refused, error = %source, "the database refuses to record some agents as active");
+                    // So that it is not tried again with each batch.
                     self.active.extend(agents.into_keys());
                     return Ok(());
                 }
@@ -202,7 +203,7 @@ impl Session {
         Ok(())
     }
 
-    /// Sets the state of these agents. Those that are refused keep no other from it.
+    /// Sets the state of these agents. A refused agent does not affect the others.
     pub(crate) async fn set_activity(
         &mut self,
         changes: &[Activity],
@@ -210,7 +211,7 @@ impl Session {
     ) -> Result<(), StoreError> {
         let mut told = BTreeMap::new();
         for change in changes {
-            // Told twice, a state keeps its beginning.
+            // A state that is recorded twice keeps its start.
             told.entry(&change.agent_id).or_insert(change.since);
         }
         self.active.retain(|agent| !told.contains_key(agent));
@@ -227,7 +228,7 @@ impl Session {
         }
     }
 
-    /// Sets the state of each of these agents by itself; those that are refused.
+    /// Sets the state of each of these agents separately; returns those that are refused.
     async fn refused_alone(
         &mut self,
         told: &[(&AgentId, Timestamp)],
@@ -246,7 +247,7 @@ impl Session {
         Ok(refused)
     }
 
-    /// Sets the state of these agents; those that are in it then.
+    /// Sets the state of these agents; returns those that are in it afterwards.
     async fn upsert(
         &mut self,
         told: &[(&AgentId, Timestamp)],
@@ -266,7 +267,7 @@ impl Session {
                     repaired = true;
                     self.reopen().await?;
                 }
-                // Whatever the reason: nothing waits for it that would be lost.
+                // Whatever the reason: no data would be lost by it.
                 _ if refuses_values(&error) => {
                     return Err(self.rejected(Vec::new(), crate::error::text(&error).into()));
                 }
@@ -275,7 +276,7 @@ impl Session {
         }
     }
 
-    /// Makes the parts that these rows may go to.
+    /// Creates the parts that these rows may go to.
     async fn make_parts(&mut self, rows: &Rows<'_>) -> Result<(), Error> {
         let Some(period) = self.period else { return Ok(()) };
         let wanted = partition::days(rows.dates());
@@ -290,7 +291,7 @@ impl Session {
         Ok(())
     }
 
-    /// Moves the agents that are active from the first to what is remembered.
+    /// Moves the active agents from the first argument to the remembered ones.
     fn remember(&mut self, agents: &mut Agents, active: &[String]) {
         let known = active.iter().filter_map(|agent| agents.remove_entry(agent.as_str()));
         self.active.extend(known.map(|(agent, _)| agent));
@@ -311,7 +312,7 @@ impl Session {
         StoreError::Rejected { server: self.settings.target.server.clone(), items, source }
     }
 
-    /// Says good-bye to the server.
+    /// Closes the session with the server.
     pub(crate) async fn close(self) -> Result<(), Error> {
         let Self { link, statements, .. } = self;
         drop(statements);
@@ -334,7 +335,7 @@ async fn refuse_other_encodings(client: &Client, server: &Arc<str>) -> Result<()
     Err(StoreError::Unusable { server: server.clone(), what })
 }
 
-/// The statements that are used again and again.
+/// The statements that are used repeatedly.
 pub(crate) struct Statements {
     opening: Opening,
     copy: [Copy; 3],
@@ -342,11 +343,11 @@ pub(crate) struct Statements {
     activity: String,
 }
 
-/// How rows are copied into a table.
+/// The statement that copies rows into a table.
 enum Copy {
-    /// In a session of the server, which keeps what was prepared.
+    /// In a session of the server, which keeps prepared statements.
     Prepared(Statement),
-    /// Behind a pooler: prepared in the transaction that copies, and forgotten with it.
+    /// Behind a pooler: prepared in the transaction that copies, and dropped with it.
     Text(String),
 }
 
@@ -364,7 +365,7 @@ impl Statements {
                 Ok::<_, Error>(Copy::Text(text))
             }
         };
-        // The dates spare the server to look into parts of other times.
+        // The dates save the server from searching parts of other times.
         let stored = Table::ALL.map(|table| {
             format!(
                 "SELECT message_id FROM {} WHERE message_id = ANY($1) AND date BETWEEN $2 AND $3",
@@ -383,7 +384,7 @@ impl Statements {
         })
     }
 
-    /// Begins to copy rows into a table.
+    /// Starts to copy rows into a table.
     async fn copy_in(&self, client: &Client, table: Table) -> Result<CopyInSink<Bytes>, Error> {
         match &self.copy[table as usize] {
             Copy::Prepared(statement) => client.copy_in(statement).await,

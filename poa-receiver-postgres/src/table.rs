@@ -1,4 +1,4 @@
-//! The tables by name.
+//! The tables and their names.
 
 /// A table of messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,8 @@ impl Table {
         }
     }
 
-    /// The columns after `message_id`, `date` and `agent_id` as they are made, each with its type by the name that PostgreSQL shows.
+    /// The columns after `message_id`, `date` and `agent_id` as they are created, each with its type by the name that PostgreSQL
+    /// shows.
     pub(crate) const fn definition(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Eth => &[
@@ -52,7 +53,7 @@ impl Table {
         }
     }
 
-    /// How many columns there are in all.
+    /// The total number of columns.
     pub(crate) const fn width(self) -> i16 {
         match self {
             Self::Eth => 11,
@@ -72,13 +73,13 @@ pub(crate) const ACTIVITY_COLUMNS: [(&str, &str); 3] =
 /// The table with the version of the others.
 pub(crate) const VERSION: &str = "poa_version";
 
-/// Whether a table of messages has a column of this name because this receiver made it.
+/// Whether a table of messages has a column of this name that this receiver created.
 pub(crate) fn is_own_column(name: &str) -> bool {
     let own = Table::ALL.into_iter().flat_map(Table::definition);
     KEY.iter().chain(own).any(|(column, _)| *column == name)
 }
 
-/// Makes names of tables, qualified and quoted.
+/// Generates names of tables, qualified and quoted.
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     schema: String,
@@ -105,22 +106,22 @@ impl Names {
         format!("{}{table}", self.prefix)
     }
 
-    /// The name of a table as it stands in a statement.
+    /// The name of a table, quoted for a statement.
     pub(crate) fn of(&self, table: &str) -> String {
         format!("{}.{}", quoted(&self.schema), quoted(&self.bare(table)))
     }
 
-    /// The name of a table or an index without its schema, as it stands in a statement.
+    /// The name of a table or an index without its schema, quoted for a statement.
     pub(crate) fn quoted(&self, table: &str) -> String {
         quoted(&self.bare(table))
     }
 
-    /// What all tables in the same schema have in common, whatever their prefix.
+    /// A key that all tables in the same schema have in common, whatever their prefix.
     pub(crate) fn schema_lock(&self) -> String {
         format!("poa {}", self.quoted_schema())
     }
 
-    /// What no other tables of poa in the same database have in common.
+    /// A key that no other tables of poa in the same database have.
     pub(crate) fn lock(&self) -> String {
         format!("poa {}", self.of(""))
     }

@@ -1,4 +1,5 @@
-//! The task that makes missing indexes, removes old rows and measures, over connections of its own, beside the calls that store.
+//! The maintenance task: creates missing indexes, removes old rows and measures, over connections of its own, alongside the calls
+//! that store.
 
 mod indexes;
 mod rows;
@@ -18,26 +19,26 @@ use crate::session::Settings;
 use crate::table::{Names, Table};
 use crate::{divide, partition};
 
-/// How long to wait after a round.
+/// The wait after a round.
 const EVERY: Duration = Duration::from_secs(60);
-/// How long to wait before the first round.
+/// The wait before the first round.
 const AFTER_START: Duration = Duration::from_secs(2);
-/// How long to wait when another host has the turn.
+/// The wait when another host has the maintenance lock.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Tidies up for as long as this lives.
+/// Runs the maintenance for as long as this value lives.
 #[derive(Debug)]
 pub(crate) struct Tidying(JoinHandle<()>);
 
 impl Tidying {
-    /// Begins. It belongs to the receiver that is built here, and ends when that is dropped.
+    /// Starts the task. It belongs to the receiver that is being built, and ends when that is dropped.
     pub(crate) fn begin(
         settings: Arc<Settings>,
         retention: Option<Duration>,
         measures: Measures,
     ) -> Self {
         let mut target = settings.target.clone();
-        // The server shows which connection is which.
+        // The name by which the server shows the connection.
         if let Some(name) = target.location.driver.get_application_name() {
             let name = format!("{name} tidying");
             target.location.driver.application_name(name);
@@ -54,13 +55,13 @@ impl Drop for Tidying {
 
 async fn run(round: Round) {
     let mut failing = false;
-    // A receiver that does not live longer than this has other work.
+    // A receiver that is dropped before this needs no maintenance.
     tokio::time::sleep(AFTER_START).await;
     loop {
         let result = round.run().await;
         if let (Err(error), false) = (&result, failing) {
             tracing::warn!(
-                "cannot remove old rows or make indexes, trying again every {EVERY:?}: {error}"
+                "cannot remove old rows or create indexes, retrying every {EVERY:?}: {error}"
             );
         }
         failing = result.is_err();
@@ -69,14 +70,14 @@ async fn run(round: Round) {
     }
 }
 
-/// Whose turn it is to tidy the tables, which several hosts may share.
+/// The host that maintains the tables, which several hosts may share.
 enum Turn {
     Done,
     /// Another host's.
     Taken,
 }
 
-/// What is done again and again.
+/// The repeated actions.
 struct Round {
     target: Target,
     settings: Arc<Settings>,
@@ -97,7 +98,7 @@ impl Round {
             connection.drive(self.tidy(client, opening)).await.map_err(failed)?;
         }
         connection.drive(self.measure(client, opening)).await.map_err(failed)?;
-        // Whatever they do not hear of the end, the server finds out.
+        // Whatever of the end they do not see, the server detects.
         let _ = (turn.close().await, link.close().await);
         Ok(if taken { Turn::Done } else { Turn::Taken })
     }
@@ -142,7 +143,7 @@ impl Round {
         }
         if let Some(error) = dropped.failure {
             let error = text(&error);
-            tracing::warn!(server, %error, "cannot drop old parts of tables, trying again in {EVERY:?}");
+            tracing::warn!(server, %error, "cannot drop old parts of tables, retrying in {EVERY:?}");
         }
         Ok(())
     }
@@ -180,7 +181,7 @@ impl Round {
     }
 }
 
-/// Begins a transaction that holds what only one host of the same tables can hold; false when another one does.
+/// Starts a transaction that holds a lock which only one host of the same tables can hold; false if another one has it.
 ///
 /// The transaction stays open and idle until the connection is dropped.
 pub(crate) async fn take(client: &Client, opening: &Opening, names: &Names) -> Result<bool, Error> {
@@ -189,7 +190,8 @@ pub(crate) async fn take(client: &Client, opening: &Opening, names: &Names) -> R
     let lock = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
     let name = format!("tidy {}", names.lock());
     let taken = client.query_typed_one(lock, &[(&name, Type::TEXT)]).await?.try_get(0)?;
-    // Ends the statement before: it would keep its snapshot as long as the transaction, and each index that is made waits for those.
+    // Ends the previous statement: it would keep its snapshot as long as the transaction, and the creation of an index waits for
+    // those.
     client.batch_execute("SELECT 1").await?;
     Ok(taken)
 }

@@ -18,8 +18,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::location::{Authorities, Tls, Trust};
 use verifier::{Checks, Verifier};
 
-/// What makes encrypted connections in this way. Reads the files that it names, so that a certificate that was renewed is used with the
-/// next connection. Blocks.
+/// Creates the connector for encrypted connections. Reads the files that it names, so that a renewed certificate is used with the next
+/// connection. Blocks.
 ///
 /// # Errors
 /// A text that names the file that cannot be used.

@@ -1,4 +1,4 @@
-//! One field of a row: its length, then its value as PostgreSQL receives it.
+//! One field of a row: its length, then its value in PostgreSQL's binary format.
 
 use bytes::{BufMut as _, BytesMut};
 use poa_core::{MessageId, Timestamp};
@@ -6,13 +6,13 @@ use poa_tables::Cell;
 
 use super::{jsonb, numeric};
 
-/// Microseconds from 1970 to 2000, where PostgreSQL's time begins.
+/// Microseconds from 1970 to 2000, the epoch of PostgreSQL.
 const EPOCH: i64 = 946_684_800_000_000;
 const NULL: i32 = -1;
-/// The version that a value of jsonb begins with.
+/// The version byte at the start of a jsonb value.
 const JSONB: u8 = 1;
 
-/// What had to be done to a value.
+/// The changes that were made to a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Done {
     /// A NUL character was replaced.
@@ -67,7 +67,7 @@ fn put(bytes: &[u8], out: &mut BytesMut) {
     sized(out, |out| out.put_slice(bytes));
 }
 
-/// Writes a value and, before it, its length. A message is far smaller than what 31 bits can count.
+/// Writes a value and, before it, its length. A message is far smaller than the limit of 31 bits.
 fn sized(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
     let at = out.len();
     out.put_i32(0);

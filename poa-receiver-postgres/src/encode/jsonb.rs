@@ -1,4 +1,4 @@
-//! What jsonb cannot hold is found before the server would refuse it, or quietly lose it.
+//! Finds JSON that jsonb cannot hold, before the server would refuse it or silently lose a part.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,10 +6,10 @@ use std::ops::Range;
 use super::field::Done;
 use super::numeric;
 
-/// The only key of the object that stands for JSON that jsonb cannot hold; its value is the text of that JSON.
+/// The only key of the object that wraps JSON that jsonb cannot hold; its value is the text of that JSON.
 const WRAPPER: &str = "$json";
 
-/// The deepest nesting that is given to jsonb. The server's stack has room for about ten times as much.
+/// The deepest nesting that is passed to jsonb. The server's stack has room for about ten times as much.
 const MAX_DEPTH: usize = 512;
 
 /// JSON for a column of type jsonb.
@@ -19,10 +19,10 @@ pub(super) struct Held<'a> {
     pub(super) done: Done,
 }
 
-/// The same JSON if jsonb holds it, or an object that holds its text.
+/// The same JSON if jsonb can hold it, or an object with its text.
 ///
-/// `\u0000` becomes `\ufffd`. Wrapped is what has a key twice, half of a surrogate pair, a number beyond NUMERIC, too deep a nesting, and
-/// what would be taken for a wrapper itself.
+/// `\u0000` becomes `\ufffd`. JSON is wrapped if it has a repeated key, half of a surrogate pair, a number beyond NUMERIC or too deep a
+/// nesting, or could be mistaken for a wrapper itself.
 pub(super) fn hold(json: &str) -> Held<'_> {
     let text = without_nul(json);
     let replaced_nul = matches!(text, Cow::Owned(_));
@@ -34,7 +34,7 @@ pub(super) fn hold(json: &str) -> Held<'_> {
     Held { text: wrapper.into(), done: Done { replaced_nul: false, wrapped: true } }
 }
 
-/// Replaces the escape of NUL. Owned when there was one.
+/// Replaces the escape of NUL. Owned if there was one.
 fn without_nul(json: &str) -> Cow<'_, str> {
     const NUL: &str = "\\u0000";
     if !json.contains(NUL) {
@@ -45,7 +45,7 @@ fn without_nul(json: &str) -> Cow<'_, str> {
     let mut found = false;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
-        // An escaped backslash may stand before what only looks like the escape of NUL.
+        // An escaped backslash may precede what only looks like the escape of NUL.
         let (escape, with) = if rest[at..].starts_with(NUL) {
             (NUL.len(), "\\ufffd")
         } else {
@@ -59,18 +59,18 @@ fn without_nul(json: &str) -> Cow<'_, str> {
     if found { Cow::Owned(out) } else { Cow::Borrowed(json) }
 }
 
-/// Goes through JSON that is well-formed.
+/// Scans JSON that is well-formed.
 struct Scan<'a> {
     json: &'a str,
     at: usize,
-    /// For each open object, where its keys begin in `keys`; nothing for an array.
+    /// For each open object, the start of its keys in `keys`; `None` for an array.
     open: Vec<Option<usize>>,
     keys: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Scan<'a> {
     fn is_held(&mut self) -> bool {
-        // True where a text is a key: behind the brace or the comma of an object.
+        // True where a text is a key: after the brace or the comma of an object.
         let mut key = false;
         while let Some(byte) = self.json.as_bytes().get(self.at) {
             let held = match byte {
@@ -111,7 +111,7 @@ impl<'a> Scan<'a> {
         self.open.len() <= MAX_DEPTH
     }
 
-    /// False when a key stands twice in the object, or when it looks like a wrapper.
+    /// False if a key occurs twice in the object, or if it looks like a wrapper.
     fn close_object(&mut self) -> bool {
         let begin = self.open.pop().flatten().unwrap_or(0);
         let keys = &mut self.keys[begin..];
@@ -122,7 +122,7 @@ impl<'a> Scan<'a> {
         unique && !wrapper
     }
 
-    /// What stands between the quotes; moves behind them.
+    /// The text between the quotes; moves after them.
     fn string(&mut self) -> &'a str {
         let begin = self.at + 1;
         let bytes = self.json.as_bytes();
@@ -143,9 +143,9 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// False when half of a surrogate pair stands alone.
+/// False if half of a surrogate pair is alone.
 fn has_whole_characters(inside: &str) -> bool {
-    // The other half of a pair is not looked at by itself, so what is well-formed is found to be so by serde_json as well.
+    // The other half of a pair is not checked by itself, so serde_json agrees about what is well-formed.
     serde_json::from_str::<String>(&format!("\"{inside}\"")).is_ok()
 }
 
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn usual_json_stays() {
+    fn ordinary_json_is_unchanged() {
         let deep = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         for json in [
             "{}",
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_jsonb_cannot_hold_is_wrapped_as_it_is() {
+    fn json_that_jsonb_cannot_hold_is_wrapped_unchanged() {
         let deep = format!("{}{}", "[".repeat(MAX_DEPTH + 1), "]".repeat(MAX_DEPTH + 1));
         for json in [
             r#"{"a":1,"a":2}"#,

@@ -1,4 +1,4 @@
-//! NUMERIC: which numbers it holds, and how it receives them.
+//! NUMERIC: its range, and its binary format.
 
 use bytes::{BufMut as _, BytesMut};
 use poa_tables::{Cell, Number};
@@ -11,7 +11,8 @@ const MOST_FRACTION: i64 = 16_383;
 const GROUP: i64 = 4;
 const NEGATIVE: u16 = 0x4000;
 
-/// Whether a column of its type holds this cell as it is. Only NUMERIC has bounds that a cell may pass.
+/// Whether a column of its type can hold this cell unchanged. Only NUMERIC has limits that a cell may
+/// exceed.
 pub(super) fn holds_cell(cell: &Cell<'_>) -> bool {
     match cell {
         Cell::Number(number) => holds(number.as_str()),
@@ -19,9 +20,9 @@ pub(super) fn holds_cell(cell: &Cell<'_>) -> bool {
     }
 }
 
-/// Whether NUMERIC holds this number, given by the grammar of JSON, with all its digits.
+/// Whether NUMERIC can hold this number, given in the grammar of JSON, with all its digits.
 ///
-/// A zero that is written with a huge exponent is refused as well; nobody means it.
+/// A zero that is written with a huge exponent is refused as well; no real agent sends one.
 pub(super) fn holds(number: &str) -> bool {
     let unsigned = number.trim_start_matches('-');
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
@@ -35,7 +36,7 @@ pub(super) fn holds(number: &str) -> bool {
 pub(super) fn put(number: &Number<'_>, out: &mut BytesMut) {
     let decimal = number.decimal().expect("its exponent was found to be small");
     let exponent = decimal.exponent();
-    // Zeros at both ends bring the decimal point between two groups, and the first group to its full length.
+    // Zeros at both ends align the decimal point with a group boundary, and complete the first group.
     let behind = exponent.rem_euclid(GROUP) as usize;
     let before = (decimal.digits().len() + behind).next_multiple_of(GROUP as usize)
         - decimal.digits().len()
@@ -61,7 +62,7 @@ mod tests {
     use super::holds;
 
     #[test]
-    fn bounds() {
+    fn accepts_numbers_within_the_limits() {
         for number in
             ["0", "-1.5", "1e131071", "1e-16383", "1.5e-16382", &"9".repeat(131_072), "-1E+5"]
         {

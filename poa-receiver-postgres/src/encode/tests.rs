@@ -30,7 +30,7 @@ fn each_table_gets_its_own_copy() {
 }
 
 #[test]
-fn rows_that_are_stored_are_left_out_and_no_message_stays_twice() {
+fn stored_rows_and_duplicates_are_left_out() {
     let mut samples = Samples::default();
     let mut batch: Vec<_> = (0..3).map(|_| samples.json("a1", "system_metrics", "{}")).collect();
     batch.push(batch[2].clone());
@@ -42,7 +42,7 @@ fn rows_that_are_stored_are_left_out_and_no_message_stays_twice() {
 }
 
 #[test]
-fn all_that_cannot_be_read_are_named() {
+fn all_unreadable_messages_are_named() {
     let mut samples = Samples::default();
     let batch = ["{", "{}", "[1"].map(|data| samples.json("a1", "system_metrics", data));
     let rows = read(&batch);
@@ -51,7 +51,7 @@ fn all_that_cannot_be_read_are_named() {
 }
 
 #[test]
-fn chunks_are_all_rows_of_the_first_table_and_can_be_had_again() {
+fn chunks_have_all_rows_of_the_first_table_and_can_be_repeated() {
     let system = ("system_metrics", r#"{"type":"statistics","body":{"cpu_load":1}}"#);
     let other = ("networking_metrics", "{}");
     let batch = batch(&[&[system][..], &[other; 999], &[system; 999]].concat());
@@ -70,7 +70,7 @@ fn chunks_are_all_rows_of_the_first_table_and_can_be_had_again() {
 }
 
 #[test]
-fn what_was_done_is_counted() {
+fn changed_values_are_counted() {
     let batch = batch(&[
         ("system_metrics", r#"{"type":"statistics","body":{"cpu_load":"high"}}"#),
         ("system_metrics", r#"{"type":"a\u0000"}"#),

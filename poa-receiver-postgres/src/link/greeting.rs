@@ -1,8 +1,8 @@
-//! Tells a session of the server from a place in a pooler.
+//! Distinguishes a session of the server from a connection through a pooler.
 //!
 //! A server greets a client with the number of the process that serves it. A pooler such as PgBouncer greets with a number of its own,
-//! because it changes servers between transactions. The driver keeps the number to itself, but writes it into a request to cancel; so one
-//! is written here that goes nowhere.
+//! because it changes servers between transactions. The driver does not expose the number, but writes it into a request to cancel; so
+//! such a request is written here, to nowhere.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Error};
 
 /// Whether the server that answers is the process that greeted.
 ///
-/// False also for a pooler that keeps to one server; nothing is lost by that but a round trip for each transaction.
+/// False also for a pooler that keeps to one server; that costs only a round trip for each transaction.
 pub(super) async fn is_session(client: &Client) -> Result<bool, Error> {
     let greeted_by = greeted_by(client).await?;
     let row = client.query_typed_one("SELECT pg_backend_pid()", &[]).await?;
@@ -32,7 +32,7 @@ async fn greeted_by(client: &Client) -> Result<Option<i32>, Error> {
     Ok(number.and_then(|number| Some(i32::from_be_bytes(number.try_into().ok()?))))
 }
 
-/// Keeps what is written, and agrees to whatever is asked.
+/// Records what is written, and agrees to whatever is requested.
 #[derive(Clone, Debug, Default)]
 struct Tape(Arc<Mutex<Vec<u8>>>);
 
@@ -42,7 +42,7 @@ impl AsyncRead for Tape {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // The answer to whether TLS may begin.
+        // The answer to whether TLS may start.
         buf.put_slice(&b"S"[..buf.remaining().min(1)]);
         Poll::Ready(Ok(()))
     }

@@ -1,11 +1,11 @@
-//! Finds passwords that would be taken for something else.
+//! Finds passwords that would be parsed as another part of the URL.
 
-/// Refuses a URL in which a reserved character makes a part of the password a host, a port, a database or an option.
+/// Refuses a URL in which a reserved character turns a part of the password into a host, a port, a database or an option.
 ///
-/// Whatever the mistake, the `@` before the host remains: so there must be exactly one, and before the path and the options.
+/// Whatever the mistake, the `@` before the host remains: so there must be exactly one, before the path and the options.
 ///
 /// # Errors
-/// What to write instead, without anything of the URL.
+/// The form to write instead, without any part of the URL.
 pub(super) fn check(url: &str) -> Result<(), String> {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     if rest.chars().any(char::is_control) {
@@ -20,7 +20,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     if signs.0 > 1 || signs.1 > 0 {
         return Err(
             "this URL has an `@` too many, or a `/` or `?` before it; in a user or a password write `@` as %40, `/` as %2F, `?` as %3F, \
-             `:` as %3A and `%` as %25, or write `password` as a key of its own, which is taken as it is"
+             `:` as %3A and `%` as %25, or write `password` as a key of its own, which is used verbatim"
                 .into(),
         );
     }
@@ -29,7 +29,7 @@ pub(super) fn check(url: &str) -> Result<(), String> {
     if !rest.split('%').skip(1).all(encoded) {
         return Err(
             "this URL has a `%` that two hexadecimal digits do not follow; in a password write it as %25, or write `password` as a key of \
-             its own, which is taken as it is"
+             its own, which is used verbatim"
                 .into(),
         );
     }

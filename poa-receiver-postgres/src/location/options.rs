@@ -27,7 +27,7 @@ const DRIVER: [&str; 17] = [
     "tcp_user_timeout",
 ];
 
-/// Options of libpq that are not supported, and what to do instead.
+/// Options of libpq that are not supported, and the alternative.
 const UNSUPPORTED: [(&str, &str); 14] = [
     ("gssdelegation", "Kerberos is not supported"),
     ("gsslib", "Kerberos is not supported"),
@@ -45,10 +45,10 @@ const UNSUPPORTED: [(&str, &str); 14] = [
     ("oauth_issuer", "remove it"),
 ];
 
-/// What this crate reads itself, and what it hands on.
+/// The options that this crate reads itself, and those for the driver.
 #[derive(Debug, Default)]
 pub(super) struct Options<'u> {
-    /// Those of the driver, as they stand in the URL.
+    /// The options of the driver, as written in the URL.
     driver: Vec<String>,
     mode: Option<String>,
     root: Option<String>,
@@ -72,7 +72,7 @@ enum Version {
 }
 
 impl<'u> Options<'u> {
-    /// Reads what stands behind the `?` of a URL.
+    /// Reads the part after the `?` of a URL.
     pub(super) fn parse(text: &'u str) -> Result<Self, String> {
         let mut options = Self::default();
         for option in text.split('&').filter(|option| !option.is_empty()) {
@@ -87,7 +87,7 @@ impl<'u> Options<'u> {
         let value = || decode(raw).ok_or_else(|| invalid(name));
         match name {
             "sslmode" => self.mode = Some(value()?),
-            // As JDBC writes it.
+            // The form of JDBC.
             "ssl" if raw == "true" => self.mode = Some("require".into()),
             "requiressl" if raw == "1" => self.mode = Some("require".into()),
             "ssl" | "requiressl" => {}
@@ -105,7 +105,7 @@ impl<'u> Options<'u> {
         Ok(())
     }
 
-    /// Options of which only some values make sense here.
+    /// Options that are supported for some values only.
     fn read_choice(&mut self, name: &str, raw: &str) -> Result<(), String> {
         match (name, raw) {
             ("sslsni", "0") => self.hides_host = true,
@@ -122,7 +122,7 @@ impl<'u> Options<'u> {
             ("sslcertmode", _) => {
                 return Err("`sslcertmode` must be disable, allow or require".into());
             }
-            // By the name that the driver has for it.
+            // By the driver's name for it.
             ("keepalives_count", _) => return self.hand_on(name, "keepalives_retries", raw),
             _ if DRIVER.contains(&name) => return self.hand_on(name, name, raw),
             _ => {
@@ -137,21 +137,21 @@ impl<'u> Options<'u> {
 
     fn hand_on(&mut self, name: &str, for_driver: &str, raw: &str) -> Result<(), String> {
         let option = format!("{for_driver}={raw}");
-        // By itself, so that the one that is wrong can be named.
+        // Parsed by itself, so that an invalid option can be named.
         let parsed = format!("postgres://host?{option}").parse::<tokio_postgres::Config>();
         parsed.map_err(|_| invalid(name))?;
         self.driver.push(option);
         Ok(())
     }
 
-    /// What the driver is to read.
+    /// The options for the driver.
     pub(super) fn for_driver(&self, place: &str) -> String {
         let user = self.user.map(|user| format!("user={user}"));
         let options: Vec<_> = self.driver.iter().cloned().chain(user).collect();
         if options.is_empty() { place.to_owned() } else { format!("{place}?{}", options.join("&")) }
     }
 
-    /// How to encrypt, and where the password is.
+    /// The encryption, and the source of the password.
     #[allow(clippy::type_complexity, reason = "it is taken apart at once")]
     pub(super) fn tls(self) -> Result<(&'static [SslMode], Tls, Option<PathBuf>), String> {
         let mode = self.mode.as_deref().unwrap_or("prefer");
@@ -178,7 +178,7 @@ impl<'u> Options<'u> {
     }
 }
 
-/// The modes are those of libpq, which every other program that uses such a URL goes by.
+/// The modes are those of libpq, which every other program that uses such a URL follows.
 fn mode_and_trust(mode: &str, root: Option<String>) -> Result<(&'static [SslMode], Trust), String> {
     let given = root.is_some();
     let authorities = match root {
@@ -188,9 +188,9 @@ fn mode_and_trust(mode: &str, root: Option<String>) -> Result<(&'static [SslMode
     match mode {
         "disable" => Ok((&[SslMode::Disable], Trust::Anybody)),
         "allow" => Ok((&[SslMode::Disable, SslMode::Require], Trust::Anybody)),
-        // A server may offer TLS, and have a rule for connections without it only.
+        // A server may offer TLS and have a rule only for connections without it.
         "prefer" => Ok((&[SslMode::Prefer, SslMode::Disable], Trust::Anybody)),
-        // As in libpq: an authority that is named is asked.
+        // As in libpq: authorities that are named are checked.
         "require" if given => Ok((&[SslMode::Require], Trust::Signed(authorities))),
         "require" => Ok((&[SslMode::Require], Trust::Anybody)),
         "verify-ca" => Ok((&[SslMode::Require], Trust::Signed(authorities))),
@@ -211,7 +211,7 @@ fn version(name: &str, value: &str) -> Result<Version, String> {
     }
 }
 
-/// An option that is not known is not shown: it may be a part of a password.
+/// An unknown option is not shown: it may be a part of a password.
 fn unknown() -> String {
     "this URL has an option that is not known; remove it, or, if it is a part of a password, write `&` as %26 and `=` as %3D there".into()
 }
@@ -220,7 +220,7 @@ fn invalid(name: &str) -> String {
     format!("the option `{name}` has a value that is not valid")
 }
 
-/// Resolves `%XX`; none when the result is not text.
+/// Resolves `%XX`; `None` if the result is not text.
 fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -28,7 +28,7 @@ fn shows_everything_but_the_password() {
 }
 
 #[test]
-fn sslmode_says_how_much_is_checked() {
+fn sslmode_determines_the_checks() {
     use SslMode::{Disable, Prefer, Require};
     let root = "sslrootcert=%2Fetc%2Fmy%20ca.pem";
     let cases: [(&str, &[SslMode], Trust); 10] = [
@@ -50,7 +50,7 @@ fn sslmode_says_how_much_is_checked() {
 }
 
 #[test]
-fn certificates_versions_and_password_files_are_those_of_libpq() {
+fn certificates_versions_and_password_files_follow_libpq() {
     let location = parse(
         "postgres://u@db?sslcert=a.crt&sslkey=a.key&sslcrl=r.pem&passfile=p&ssl_min_protocol_version=TLSv1.3&sslsni=0",
     );
@@ -101,7 +101,7 @@ fn options_that_cannot_be_used_are_named_with_the_cure() {
 }
 
 #[test]
-fn what_cannot_be_read_is_explained_without_showing_it() {
+fn unreadable_urls_are_explained_without_showing_them() {
     for url in [
         "mysql://u:hunter2@db",
         "postgres://u:h@db:hunter2",
@@ -117,9 +117,9 @@ fn what_cannot_be_read_is_explained_without_showing_it() {
     }
 }
 
-/// As in <https://github.com/prisma/prisma-engines/issues/1804>: a password from the environment goes into the URL as it is.
+/// As in <https://github.com/prisma/prisma-engines/issues/1804>: a password from the environment goes into the URL verbatim.
 #[test]
-fn a_password_is_taken_whole_or_refused_and_never_shown_in_part() {
+fn a_password_is_used_whole_or_refused_and_never_shown_in_part() {
     let reserved = "@/:?#[]!$&'()*+,;=% \\\"<>^`{|}~-._";
     for sign in reserved.chars() {
         for password in [

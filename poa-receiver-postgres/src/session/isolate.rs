@@ -9,8 +9,8 @@ use crate::refusals::{Reason, Refused};
 
 /// The rows that are refused. Nothing is stored, and no transaction is left open.
 ///
-/// Tries halves of halves in one transaction that is rolled back in the end: what is refused alone is to blame. Constraints that are
-/// checked when a transaction ends are checked with each row here, so that they name their rows, too.
+/// Tries halves of halves in one transaction that is rolled back in the end: a row that is refused alone is the cause. Constraints
+/// that are checked at the end of a transaction are checked with each row here, so that they identify their rows, too.
 pub(super) async fn refused(
     client: &Client,
     statements: &Statements,
@@ -40,7 +40,7 @@ pub(super) async fn refused(
     Ok(refused)
 }
 
-/// Why these rows are refused; none when they are taken.
+/// The reason why these rows are refused; `None` if they are accepted.
 async fn refusal(
     client: &Client,
     statements: &Statements,

@@ -19,10 +19,10 @@ use crate::table::Table;
 
 /// Stores all rows in one transaction.
 ///
-/// Nothing is stored when a message cannot be read. After that and after an error, the connection must not be used again.
+/// Nothing is stored if a message cannot be read. After that and after an error, the connection must not be used again.
 ///
-/// The batch is read while the server takes the rows of the first table; those of the others wait. Each statement is sent before the
-/// answer to the one before has come, so a batch takes two round trips and one more for each table beyond the first.
+/// The batch is read while the server receives the rows of the first table; those of the others wait. Each statement is sent before
+/// the response to the previous one has arrived, so a batch takes two round trips and one more for each table beyond the first.
 pub(super) async fn all(
     client: &Client,
     statements: &Statements,
@@ -31,13 +31,13 @@ pub(super) async fn all(
     let Some(first) = rows.first_table() else { return Ok(()) };
     let last = copy_all(client, statements, rows, first).await?;
     if rows.unreadable.is_none() {
-        // When the first fails, the server takes COMMIT for ROLLBACK.
+        // If the first fails, the server treats COMMIT as ROLLBACK.
         try_join(finish(last), client.batch_execute("COMMIT")).await?;
     }
     Ok(())
 }
 
-/// Begins a transaction and copies all rows, those of this table first; the COPY that is still open in the end.
+/// Starts a transaction and copies all rows, those of this table first; returns the COPY that is still open at the end.
 async fn copy_all(
     client: &Client,
     statements: &Statements,
@@ -46,7 +46,7 @@ async fn copy_all(
 ) -> Result<Sink, Error> {
     let begin = statements.opening.begin(client);
     let read = async {
-        // Both statements are on their way before the first rows are encoded.
+        // Both statements are sent before the first rows are encoded.
         tokio::task::yield_now().await;
         rows.read_chunk(0);
         Ok(())
@@ -62,7 +62,7 @@ async fn copy_all(
     Ok(open)
 }
 
-/// Copies these rows, in the transaction that is open.
+/// Copies these rows, in the open transaction.
 pub(super) async fn some(
     client: &Client,
     statements: &Statements,
@@ -102,7 +102,7 @@ async fn finish(mut sink: Sink) -> Result<(), Error> {
     sink.as_mut().finish().await.map(drop)
 }
 
-/// Which of the messages are stored, in whatever table.
+/// The messages that are stored, in any table.
 pub(super) async fn stored(
     client: &Client,
     statements: &Statements,

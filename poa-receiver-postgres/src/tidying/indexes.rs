@@ -1,6 +1,6 @@
-//! Indexes for the queries that people make: by time, and by agent and time.
+//! Indexes for common queries: by time, and by agent and time.
 //!
-//! They are known by their columns and not by a name, so an index of somebody's own that serves as well is not made twice.
+//! They are recognised by their columns and not by a name, so an equivalent index of the operator is not duplicated.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -12,7 +12,7 @@ use crate::table::{Names, Table};
 /// The columns of each.
 const INDEXES: [&[&str]; 2] = [&["date"], &["agent_id", "date"]];
 
-/// Makes the indexes that a table lacks, without holding up those who write into it.
+/// Creates the missing indexes of a table, without blocking sessions that write into it.
 pub(super) async fn make_missing(
     client: &Client,
     opening: &Opening,
@@ -44,7 +44,7 @@ pub(super) async fn make_missing(
 enum Found {
     None,
     Valid,
-    /// Its making was interrupted, or it lacks parts. By its name, as it stands in a statement.
+    /// Its creation was interrupted, or it lacks parts. The name is quoted for a statement.
     Unfinished(String),
 }
 
@@ -55,7 +55,7 @@ async fn find(
     columns: &[&str],
 ) -> Result<Found, Error> {
     let columns = columns.join(",");
-    // Not one for some of the rows, and with these columns first.
+    // Not a partial one, and with these columns first.
     let statement = "SELECT indexrelid::regclass::text, indisvalid FROM pg_index
         WHERE indrelid = to_regclass($1) AND indpred IS NULL AND array_to_string(ARRAY(
             SELECT pg_get_indexdef(indexrelid, n, true) FROM generate_series(1, indnkeyatts) AS n), ',') || ',' LIKE $2 || ',%'
@@ -66,7 +66,7 @@ async fn find(
     if row.try_get(1)? { Ok(Found::Valid) } else { Ok(Found::Unfinished(row.try_get(0)?)) }
 }
 
-/// Makes the index of a table that is not divided, or of a part.
+/// Creates the index of a table that is not divided, or of a part.
 async fn make(
     client: &Client,
     opening: &Opening,
@@ -80,7 +80,7 @@ async fn make(
     client.batch_execute(&format!("CREATE INDEX CONCURRENTLY ON {table} ({columns})")).await
 }
 
-/// Makes the index of a divided table: first without its parts, then that of each part, which becomes a part of it.
+/// Creates the index of a divided table: first without its parts, then that of each part, which is attached to it.
 async fn make_divided(
     client: &Client,
     opening: &Opening,
@@ -89,7 +89,8 @@ async fn make_divided(
 ) -> Result<(), Error> {
     if find(client, opening, table, columns).await? == Found::None {
         let make = format!("CREATE INDEX ON ONLY {table} ({})", columns.join(", "));
-        // It waits for those who write, and others would wait behind it; so not for long, but in the next round again.
+        // It waits for sessions that write, and others would wait behind it; so it waits only briefly, and is tried again
+        // in the next round.
         let make = opening.with(&format!("SET LOCAL lock_timeout = '200ms'; {make}; COMMIT"));
         if let Err(error) = client.batch_execute(&make).await {
             client.batch_execute("ROLLBACK").await?;
@@ -115,7 +116,7 @@ fn is_locked(error: &Error) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
-/// Makes the index of a part a part of the index of the table.
+/// Attaches the index of a part to the index of the table.
 async fn attach(
     client: &Client,
     opening: &Opening,

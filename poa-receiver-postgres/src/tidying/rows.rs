@@ -11,8 +11,8 @@ use crate::link::{Opening, Params};
 use crate::partition;
 use crate::table::{Names, Table};
 
-/// What rows are removed from one by one, as it stands in a statement: the table, or, when it is divided, the part that was a whole table
-/// before it was divided. Other parts are dropped whole.
+/// The table from which rows are removed one by one, quoted for a statement: the table itself, or, if it is divided, the part that was
+/// the whole table before. Other parts are dropped whole.
 pub(super) async fn removable(
     client: &Client,
     opening: &Opening,
@@ -33,7 +33,7 @@ pub(super) async fn removable(
     rows.iter().map(|row| row.try_get(0)).collect()
 }
 
-/// Removes at most so many rows that were received before this time, the oldest first; how many there were.
+/// Removes at most this many rows that were received before this time, the oldest first; returns their number.
 pub(super) async fn remove(
     client: &Client,
     opening: &Opening,
@@ -53,7 +53,7 @@ pub(super) async fn remove(
     Ok(count.unsigned_abs())
 }
 
-/// When the oldest row of a table was received.
+/// The time at which the oldest row of a table was received.
 pub(super) async fn oldest(
     client: &Client,
     opening: &Opening,
@@ -66,7 +66,7 @@ pub(super) async fn oldest(
     Ok(oldest.map(|oldest| Timestamp::from_micros(micros(since(oldest)))))
 }
 
-/// What a table, its parts and their indexes take.
+/// The size of a table, its parts and their indexes.
 pub(super) async fn bytes(client: &Client, opening: &Opening, table: &str) -> Result<u64, Error> {
     let statement = "SELECT coalesce(sum(pg_total_relation_size(whole)), 0)::bigint FROM (
         SELECT to_regclass($1)::oid AS whole UNION ALL SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass($1)) AS part";

@@ -1,4 +1,4 @@
-//! What `webpki` does not read of a certificate: names in its subject, and certificates of version 1.
+//! The parts of a certificate that `webpki` does not read: names in its subject, and certificates of version 1.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::spki::{AlgorithmIdentifierOwned, ObjectIdentifier};
 use x509_cert::{Certificate, Version};
 
-/// The attribute of a subject that holds a host, in certificates that have no other name.
+/// The attribute of a subject that contains a host, in certificates that have no other name.
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 
 /// A certificate that was read.
@@ -21,12 +21,12 @@ const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 pub(super) struct Read(Certificate);
 
 impl Read {
-    /// None when it cannot be read.
+    /// `None` if it cannot be parsed.
     pub(super) fn new(certificate: &CertificateDer<'_>) -> Option<Self> {
         Certificate::from_der(certificate).ok().map(Self)
     }
 
-    /// Whether it was made before extensions were known, as `openssl x509 -req` without an extension file still does.
+    /// Whether it has no extensions, as `openssl x509 -req` without an extension file still creates them.
     pub(super) fn is_version_1(&self) -> bool {
         self.0.tbs_certificate.version == Version::V1
     }
@@ -39,7 +39,7 @@ impl Read {
             && now <= validity.not_after.to_unix_duration()
     }
 
-    /// Whether it is for this host. As in libpq, the subject counts when there is no other name.
+    /// Whether it is for this host. As in libpq, the subject counts if there is no other name.
     pub(super) fn is_for(&self, host: &ServerName<'_>) -> bool {
         let names = self.0.tbs_certificate.get::<SubjectAltName>().ok().flatten();
         let names = names.map(|(_, names)| names.0).unwrap_or_default();
@@ -93,7 +93,7 @@ impl Read {
             .any(|known| issuer.verifies(*known, &signed, signature))
     }
 
-    /// Whether the holder of the key made the signature of a handshake of TLS 1.2.
+    /// Whether the holder of the key made the signature of a TLS 1.2 handshake.
     pub(super) fn verifies_handshake(
         &self,
         message: &[u8],
@@ -106,7 +106,7 @@ impl Read {
             .any(|known| self.verifies(*known, message, signature.signature()))
     }
 
-    /// The key, as TLS 1.3 has it.
+    /// The key, in the form that TLS 1.3 uses.
     pub(super) fn public_key(&self) -> Option<Vec<u8>> {
         self.0.tbs_certificate.subject_public_key_info.to_der().ok()
     }
@@ -156,7 +156,7 @@ fn is_written(name: &str, host: &ServerName<'_>) -> bool {
     }
 }
 
-/// Whether a host is of a pattern: equal but for case, or with a `*` in place of its first label.
+/// Whether a host matches a pattern: equal except for case, or with a `*` in place of its first label.
 fn matches_pattern(pattern: &str, host: &str) -> bool {
     if pattern.eq_ignore_ascii_case(host) {
         return true;
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_stands_for_one_label() {
+    fn a_wildcard_matches_one_label() {
         for (pattern, host, expected) in [
             ("DB.example.org", "db.Example.org", true),
             ("*.example.org", "db.example.org", true),

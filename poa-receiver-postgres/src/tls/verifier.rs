@@ -1,7 +1,7 @@
 //! Checks the certificate of the server as libpq does.
 //!
-//! `webpki` is stricter in three ways, and people have certificates that meet each of them: it takes no certificate of an authority for
-//! that of a server, not even if it is the one that `sslrootcert` holds; it does not read names in a subject; and it knows no version but 3.
+//! `webpki` is stricter in three ways, and certificates in use violate each of them: it accepts no certificate of an authority as that of a
+//! server, not even the one in `sslrootcert`; it does not read names in a subject; and it supports only version 3.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
 use super::certificate::Read;
 
-/// What is checked.
+/// The checks to make.
 #[derive(Debug)]
 pub(super) enum Checks {
-    /// That the server has the key of whatever certificate it shows.
+    /// Only that the server has the key of its certificate.
     Nothing,
     Certificate {
         chain: Arc<WebPkiServerVerifier>,

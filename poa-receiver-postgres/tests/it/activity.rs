@@ -12,7 +12,7 @@ const fn at(micros: u64) -> Timestamp {
 }
 
 impl Subject {
-    /// Agent, state, and since how many microseconds.
+    /// Agent, state, and the time since when, in microseconds.
     async fn state(&self) -> Vec<Row> {
         let query = "SELECT agent_id, active, (extract(epoch FROM since) * 1000000)::bigint FROM agent_activity ORDER BY 1";
         self.database.rows(query).await
@@ -24,7 +24,7 @@ fn state(agent: &str, active: bool, since: Timestamp) -> Row {
 }
 
 #[tokio::test]
-async fn the_last_change_counts_and_a_state_keeps_its_beginning() {
+async fn the_last_change_counts_and_a_state_keeps_its_start() {
     let mut subject = Subject::new().await;
     let receiver = &mut subject.receiver;
     receiver.handle_active(&[change("a", true, 1), change("b", true, 2)]).await.unwrap();
@@ -34,7 +34,7 @@ async fn the_last_change_counts_and_a_state_keeps_its_beginning() {
 }
 
 #[tokio::test]
-async fn an_older_change_told_again_undoes_nothing() {
+async fn an_older_change_that_is_repeated_has_no_effect() {
     let mut subject = Subject::new().await;
     for (active, micros) in [(true, 1), (false, 2), (true, 3), (false, 2), (true, 1)] {
         let change = [change("a", active, micros)];
@@ -59,7 +59,7 @@ async fn data_makes_an_agent_active_again() {
     subject.samples.json("a1", "system_metrics", "{}");
     subject.receiver.handle_inactive(&[change("a1", false, silent.as_micros())]).await.unwrap();
     assert_eq!(subject.state().await, [state("a1", false, silent)]);
-    // Delivered again, what was said before the silence does not end it.
+    // Delivered again, data from before the silence does not end it.
     subject.crash().await;
     subject.store(&[first, second]).await;
     assert_eq!(subject.state().await, [state("a1", false, silent)]);
@@ -79,7 +79,7 @@ async fn what_was_rolled_back_is_not_remembered() {
 }
 
 #[tokio::test]
-async fn more_agents_than_are_remembered() {
+async fn more_agents_than_the_cache_holds() {
     const AGENTS: usize = 70_000;
     let mut subject = Subject::new().await;
     let all: Vec<Message> = (0..AGENTS)
@@ -95,7 +95,7 @@ async fn more_agents_than_are_remembered() {
 }
 
 #[tokio::test]
-async fn what_somebody_elses_constraint_says_of_an_agent_is_no_fault_of_its_messages() {
+async fn a_constraint_on_activity_does_not_affect_messages() {
     let mut subject = Subject::new().await;
     let constraint = "ALTER TABLE agent_activity ADD CHECK (agent_id <> 'odd')";
     subject.database.execute(constraint).await;
@@ -116,7 +116,7 @@ async fn what_somebody_elses_constraint_says_of_an_agent_is_no_fault_of_its_mess
 }
 
 #[tokio::test]
-async fn a_trigger_that_refuses_all_activity_stops_nothing() {
+async fn a_trigger_that_refuses_all_activity_does_not_stop_messages() {
     let mut subject = Subject::new().await;
     let trigger = "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no'; END $$;
         CREATE TRIGGER no BEFORE INSERT ON agent_activity FOR EACH STATEMENT EXECUTE FUNCTION no()";
@@ -127,7 +127,7 @@ async fn a_trigger_that_refuses_all_activity_stops_nothing() {
     assert_eq!(subject.counts().await, [0, 0, 100]);
     let (items, _) = permanent(subject.receiver.handle_active(&[change("a1", true, 1)]).await);
     assert_eq!(items, [0]);
-    // Nor does a column that it knows nothing of.
+    // Nor does a column that the receiver does not know.
     let column = "DROP TRIGGER no ON agent_activity; ALTER TABLE agent_activity ADD COLUMN more text NOT NULL";
     subject.database.execute(column).await;
     let more = subject.batch(1);

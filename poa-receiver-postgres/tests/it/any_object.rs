@@ -1,4 +1,4 @@
-//! Whatever object an agent sends, it ends in exactly one row, and those of `metrics` give back what was sent.
+//! Any object that an agent sends is stored in exactly one row, and those of `metrics` return what was sent.
 
 use poa_core::{Format, Payload};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::common::Subject;
 
-/// Keys and texts that mean something to the receiver, and others.
+/// Keys and texts with a meaning for the receiver, and others.
 fn word() -> impl Strategy<Value = String> {
     const KNOWN: [&str; 12] = [
         "type",
@@ -51,7 +51,7 @@ fn object_of(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Map<S
     prop::collection::vec((word(), inner), 0..6).prop_map(|entries| entries.into_iter().collect())
 }
 
-/// Any object, more often one that looks like what agents send.
+/// Any object, more often one that resembles those of real agents.
 fn data() -> impl Strategy<Value = Value> {
     let kind = prop_oneof![Just(json!("statistics")), Just(json!("latency")), value()];
     let body = prop_oneof![object_of(scalar()).prop_map(Value::Object), value()];
@@ -66,7 +66,7 @@ fn data() -> impl Strategy<Value = Value> {
     prop_oneof![3 => usual, 1 => object_of(value()).prop_map(Value::Object)]
 }
 
-/// What the body says, as the README tells to read it.
+/// The meaning of the body, read as the README describes.
 fn unwrapped(body: &str) -> Value {
     let body: Value = serde_json::from_str(body).unwrap();
     match body.as_object().filter(|body| body.len() == 1).and_then(|body| body.get("$json")) {
@@ -75,7 +75,7 @@ fn unwrapped(body: &str) -> Value {
     }
 }
 
-/// What was sent, as it follows from a row of `metrics`.
+/// The data that was sent, reconstructed from a row of `metrics`.
 fn read_back(kind: Option<&str>, body: &str) -> Value {
     let body = unwrapped(body);
     let Some(kind) = kind else { return body };
@@ -83,7 +83,7 @@ fn read_back(kind: Option<&str>, body: &str) -> Value {
     if own.as_deref() == Some(kind) { body } else { json!({"type": kind, "body": body}) }
 }
 
-/// The same with U+FFFD for NUL, and numbers as doubles: the database spells them in its own way.
+/// The same with U+FFFD for NUL, and numbers as doubles: the database spells them differently.
 fn normal(value: &Value) -> Value {
     let text = |text: &str| text.replace('\0', "\u{fffd}");
     match value {

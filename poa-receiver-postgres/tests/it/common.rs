@@ -8,10 +8,10 @@ use poa_testkit::Samples;
 use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// How long anything may take that is waited for.
+/// The time limit of each wait.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One row of a query, as text; NULL is none.
+/// One row of a query, as text; NULL is `None`.
 pub(crate) type Row = Vec<Option<String>>;
 
 /// A receiver outside of any host, with a schema of its own on the server that all tests share.
@@ -29,7 +29,7 @@ impl Subject {
         Self::with(|config| config).await
     }
 
-    /// With a configuration that this makes of the default.
+    /// With a configuration derived from the default by this closure.
     pub(crate) async fn with(change: impl FnOnce(Config) -> Config) -> Self {
         let database = Database::shared().await;
         let config = change(database.config());
@@ -44,7 +44,7 @@ impl Subject {
         Self { receiver, database, cx, samples: Samples::default(), config, _dir: dir }
     }
 
-    /// Drops the receiver without a word, and builds a new one.
+    /// Drops the receiver without terminating it, and builds a new one.
     pub(crate) async fn crash(&mut self) {
         self.receiver = Postgres::build(self.config.clone(), &self.cx).await.unwrap();
     }
@@ -79,7 +79,7 @@ impl Subject {
         self.database.row(query).await
     }
 
-    /// How many rows these tables have: `eth_stats`, `system_stats`, `metrics`.
+    /// The number of rows of these tables: `eth_stats`, `system_stats`, `metrics`.
     pub(crate) async fn counts(&self) -> [u64; 3] {
         self.database.counts().await
     }
@@ -89,7 +89,7 @@ impl Subject {
         self.value(name, "receiver=\"store\"")
     }
 
-    /// The value of a counter that there is for each table.
+    /// The value of a counter that exists for each table.
     pub(crate) fn counter_of_table(&self, name: &str, table: &str) -> u64 {
         self.value(name, &format!("receiver=\"store\",table=\"{table}\""))
     }
@@ -106,7 +106,7 @@ impl Subject {
 pub(crate) struct Database {
     pub(crate) client: Client,
     pub(crate) schema: String,
-    /// What the receiver calls itself.
+    /// The application name of the receiver.
     pub(crate) id: String,
     pub(crate) url: String,
 }
@@ -169,7 +169,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         let url = self.url.clone();
-        // What tidies up beside a receiver may be in the midst of making an index, on a runtime that waits for the end of this.
+        // The maintenance task of a receiver may be creating an index, on a runtime that waits for this to end.
         let drop = format!(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = '{} tidying';
             SET lock_timeout = '10s'; DROP SCHEMA IF EXISTS \"{}\" CASCADE",
@@ -205,14 +205,14 @@ pub(crate) fn with_database(url: &str, name: &str) -> String {
 }
 
 #[test]
-fn urls_of_servers_of_ones_own_may_have_options() {
+fn urls_of_custom_servers_may_have_options() {
     let (plain, more) = ("postgres://u:p@h:1/d", "postgres://u:p@h/d?sslmode=disable");
     assert_eq!(with_option(plain, "a=b"), "postgres://u:p@h:1/d?a=b");
     assert_eq!(with_option(more, "a=b"), "postgres://u:p@h/d?sslmode=disable&a=b");
     assert_eq!(with_database(more, "x"), "postgres://u:p@h/x");
 }
 
-/// Waits until a lock of somebody else's holds up the connection of this name.
+/// Waits until a lock of another session blocks the connection of this name.
 pub(crate) async fn until_blocked(watcher: &Client, name: &str) {
     let blocked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'";
     let waiting = async {
@@ -229,7 +229,7 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-/// An error that may not come again, as text with all causes.
+/// A transient error, as text with all causes.
 pub(crate) fn transient(result: Result<(), DeliveryError>) -> String {
     match result.unwrap_err() {
         DeliveryError::Transient { source, .. } => format!("{source}"),
@@ -237,7 +237,7 @@ pub(crate) fn transient(result: Result<(), DeliveryError>) -> String {
     }
 }
 
-/// The items that are refused for good, and why.
+/// The permanently refused items, and the reason.
 pub(crate) fn permanent(result: Result<(), DeliveryError>) -> (Vec<usize>, String) {
     match result.unwrap_err() {
         DeliveryError::Permanent { items, source } => {

@@ -33,7 +33,7 @@ async fn a_table_becomes_the_first_part_of_a_divided_one() {
         said.iter().any(|line| line.starts_with("metrics: divided; its rows until ")),
         "{said:?}"
     );
-    // The same host goes on, and knows what is stored.
+    // The same host continues, and knows what is stored.
     subject.store(&batch).await;
     assert_eq!(subject.counts().await, [0, 0, 10]);
     let granted = format!("SELECT has_table_privilege('{role}', 'metrics', 'SELECT')");
@@ -45,7 +45,7 @@ async fn a_table_becomes_the_first_part_of_a_divided_one() {
     let old = "INSERT INTO metrics (message_id, date, agent_id, data_type, body) VALUES (gen_random_uuid(), now() - interval '40 days', 'old', 'x', '{}')";
     subject.database.execute(old).await;
     subject.database.execute("UPDATE metrics SET date = now() WHERE agent_id <> 'old'").await;
-    // From the first part, old rows go one by one, until it goes whole.
+    // From the first part, old rows are removed one by one, until the part is dropped whole.
     let _divided =
         subject.another(|config| config.partition(Period::Day).retention(month)).await.unwrap();
     until(&subject, "SELECT count(*) FROM metrics WHERE agent_id = 'old'", "0").await;
@@ -55,9 +55,10 @@ async fn a_table_becomes_the_first_part_of_a_divided_one() {
     subject.database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
-/// Dropped after each of its words, and after as many waits as there are: wherever it stops, tables work, and the next run ends it.
+/// Dropped after each of its messages, and after each of its waits: wherever it stops, the tables work, and the next run completes
+/// it.
 #[tokio::test]
-async fn it_may_be_interrupted_anywhere() {
+async fn the_command_may_be_interrupted_anywhere() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(40);
     let mut stored = 0;
@@ -92,7 +93,7 @@ async fn it_may_be_interrupted_anywhere() {
 }
 
 #[tokio::test]
-async fn the_constraint_of_an_interrupted_run_does_not_stay() {
+async fn the_constraint_of_an_interrupted_run_is_removed() {
     let subject = Subject::new().await;
     subject
         .database
@@ -106,7 +107,7 @@ async fn the_constraint_of_an_interrupted_run_does_not_stay() {
 }
 
 #[tokio::test]
-async fn what_would_miss_rows_is_named() {
+async fn dependents_that_would_miss_rows_are_named() {
     let subject = Subject::new().await;
     subject.database.execute("CREATE VIEW latest AS SELECT * FROM metrics").await;
     let error = divide(&subject.database.config(), |_| {}).await.unwrap_err().to_string();

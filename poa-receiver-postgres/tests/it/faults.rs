@@ -1,4 +1,4 @@
-//! What happens when the database is not at its best.
+//! Failures of the database.
 
 use poa_core::{Message, Receiver};
 
@@ -12,7 +12,7 @@ const PICKY: &str = "CREATE FUNCTION picky() RETURNS trigger LANGUAGE plpgsql AS
         WHEN ((new.body ->> 'latency')::int IN (1, 3)) EXECUTE FUNCTION picky";
 
 #[tokio::test]
-async fn tables_that_are_gone_come_back() {
+async fn missing_tables_are_created_again() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(6);
     subject.store(&batch[..2]).await;
@@ -32,7 +32,7 @@ async fn tables_that_are_gone_come_back() {
 }
 
 #[tokio::test]
-async fn the_table_of_activity_comes_back_too() {
+async fn a_missing_table_of_activity_is_created_again() {
     let mut subject = Subject::new().await;
     subject.database.execute("DROP TABLE agent_activity").await;
     let agent = poa_core::AgentId::new("a1").unwrap();
@@ -65,7 +65,7 @@ async fn a_column_changed_by_hand_costs_no_message() {
 }
 
 #[tokio::test]
-async fn a_statement_that_takes_too_long_is_tried_again() {
+async fn a_statement_that_takes_too_long_is_retried() {
     // Long enough for everything else that this test waits for.
     let timeout = std::time::Duration::from_secs(2);
     let mut subject = Subject::with(|config| config.statement_timeout(timeout)).await;
@@ -110,7 +110,7 @@ async fn messages_that_the_database_refuses_are_named() {
 async fn rows_that_are_stored_already_are_never_refused() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(100);
-    // COPY checks this before it looks into the index, other than a trigger's `RAISE`.
+    // COPY checks this before it searches the index, unlike a trigger's `RAISE`.
     let constraint = "ALTER TABLE metrics ADD CHECK (body ->> 'latency' <> '60')";
     subject.database.execute(constraint).await;
     subject.store(&batch[..50]).await;
@@ -123,7 +123,7 @@ async fn rows_that_are_stored_already_are_never_refused() {
 }
 
 #[tokio::test]
-async fn a_column_more_that_must_have_a_value_costs_no_message() {
+async fn an_additional_required_column_costs_no_message() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(3);
     subject.database.execute("ALTER TABLE metrics ADD COLUMN theirs text NOT NULL").await;
@@ -171,7 +171,7 @@ async fn a_table_that_refuses_every_row_costs_no_message() {
 }
 
 #[tokio::test]
-async fn messages_that_come_one_by_one_wait_as_well_when_the_table_takes_none() {
+async fn single_messages_wait_as_well_if_the_table_refuses_every_row() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(12);
     subject.database.execute("ALTER TABLE metrics ADD CONSTRAINT no CHECK (false)").await;
@@ -184,13 +184,13 @@ async fn messages_that_come_one_by_one_wait_as_well_when_the_table_takes_none() 
     }
     subject.database.execute("ALTER TABLE metrics DROP CONSTRAINT no").await;
     subject.store(&batch[9..]).await;
-    // Once a row was taken, the next that is refused is to blame itself again.
+    // Once a row was accepted, the next refused one is to blame itself again.
     subject.database.execute("ALTER TABLE metrics ADD CONSTRAINT no CHECK (false) NOT VALID").await;
     assert_eq!(permanent(subject.receiver.metrics_received(&batch[..1]).await).0, [0]);
 }
 
 #[tokio::test]
-async fn a_constraint_that_is_checked_at_the_end_names_its_rows_too() {
+async fn a_deferred_constraint_identifies_its_rows_too() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(4);
     subject.database.execute("ALTER TABLE metrics ADD CONSTRAINT own UNIQUE (agent_id) DEFERRABLE INITIALLY DEFERRED").await;
@@ -201,7 +201,7 @@ async fn a_constraint_that_is_checked_at_the_end_names_its_rows_too() {
 }
 
 #[tokio::test]
-async fn the_server_asks_a_silent_host_whether_it_is_there() {
+async fn the_server_probes_a_silent_host() {
     let mut subject =
         Subject::with(|config| config.statement_timeout(std::time::Duration::from_secs(20))).await;
     let settings = [
@@ -211,7 +211,7 @@ async fn the_server_asks_a_silent_host_whether_it_is_there() {
         "tcp_user_timeout",
         "idle_in_transaction_session_timeout",
     ];
-    // What the receiver's own session is set to.
+    // The settings of the receiver's own session.
     let settings = settings.map(|name| format!("current_setting('{name}')")).join(" || ' ' || ");
     subject
         .database
@@ -226,7 +226,7 @@ async fn the_server_asks_a_silent_host_whether_it_is_there() {
 }
 
 #[tokio::test]
-async fn an_index_of_somebody_elses_refuses_messages_too() {
+async fn an_index_of_the_operator_can_refuse_messages() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(4);
     subject
@@ -243,10 +243,10 @@ async fn an_index_of_somebody_elses_refuses_messages_too() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_for_now() {
+async fn a_full_disk_is_a_transient_error() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(4);
-    // What the server says when its disk is full, said by a trigger. `outage` has a disk that is really full.
+    // The error of a server with a full disk, raised by a trigger. `outage` has a disk that is really full.
     subject.database.execute(&format!("{PICKY}('53100')")).await;
     let error = transient(subject.receiver.metrics_received(&batch).await);
     assert!(error.contains("(SQLSTATE 53100); free space on the disk of the server"), "{error}");
@@ -256,18 +256,18 @@ async fn a_full_disk_is_for_now() {
 }
 
 #[tokio::test]
-async fn whatever_else_the_server_says_is_tried_again() {
+async fn all_other_server_errors_are_retried() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(4);
     subject.database.execute(&format!("{PICKY}('57014')")).await;
     for (code, cure) in [
-        ("40001", "another transaction was in the way"),
-        ("40P01", "another transaction was in the way"),
+        ("40001", "another transaction conflicted with this one"),
+        ("40P01", "another transaction conflicted with this one"),
         ("55P03", "end what holds the tables locked"),
         ("25006", "name the primary server"),
         ("42501", "grant the user"),
         ("53300", "raise `max_connections`"),
-        ("08006", "will be made anew"),
+        ("08006", "will be restored"),
         ("XX000", "see the log of the server"),
     ] {
         let again =
@@ -282,7 +282,7 @@ async fn whatever_else_the_server_says_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_ended_is_made_anew() {
+async fn a_connection_that_the_server_ended_is_restored() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(4);
     subject.store(&batch[..2]).await;
@@ -300,12 +300,12 @@ async fn end_idle(database: &Database) {
 }
 
 #[tokio::test]
-async fn a_connection_cut_anywhere_loses_and_doubles_nothing() {
+async fn a_connection_cut_anywhere_loses_and_duplicates_nothing() {
     let shared = Database::shared().await;
     let server = shared.url.split_once('@').unwrap().1.split('/').next().unwrap().to_owned();
     let proxy = Proxy::start(server.clone()).await;
     let through = shared.url.replace(&server, &format!("127.0.0.1:{}", proxy.port));
-    // So that the proxy knows the connection that tidies up, from its first message.
+    // So that the proxy recognises the maintenance connection by its first message.
     let through = with_option(&through, "sslmode=disable&application_name=poa");
     let config = poa_receiver_postgres::Config::new(&through).schema(&shared.schema);
     let mut subject = Subject::at(shared, config).await;
@@ -323,7 +323,7 @@ async fn a_connection_cut_anywhere_loses_and_doubles_nothing() {
             let batch = mixed(&mut subject);
             proxy.cut_after(way, (whole * cut / 12).max(1));
             let error = transient(subject.receiver.metrics_received(&batch).await);
-            assert!(error.contains("the connection was lost and will be made anew"), "{error}");
+            assert!(error.contains("the connection was lost and will be restored"), "{error}");
             subject.store(&batch).await;
             sent += batch.len() as u64;
         }
@@ -366,7 +366,7 @@ async fn terminate_closes_the_connection() {
     subject.store(&batch).await;
     subject.receiver.terminate().await;
     subject.receiver.terminate().await;
-    // Not that a host would do so.
+    // A host would not do so.
     subject.store(&batch).await;
     assert_eq!(subject.counts().await, [0, 0, 2]);
 }

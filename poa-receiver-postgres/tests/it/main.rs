@@ -1,4 +1,4 @@
-//! The receiver as a host sees it, and the database as anybody else does, against real servers.
+//! The receiver as a host sees it, and the database as other clients see it, against real servers.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 

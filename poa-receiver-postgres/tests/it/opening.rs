@@ -1,4 +1,4 @@
-//! What a receiver makes of the database it finds.
+//! Opening databases in various states.
 
 use futures_util::future::join_all;
 use poa_core::{BuildContext, BuildError, Plugin, Receiver};
@@ -11,7 +11,7 @@ async fn build(config: Config) -> Result<Postgres, BuildError> {
     Postgres::build(config, &BuildContext::detached("store", std::env::temp_dir())).await
 }
 
-/// It may work later, once somebody has changed something outside; the other receivers of a host run meanwhile.
+/// A retry may succeed, once an operator has changed something outside; the other receivers of a host run meanwhile.
 async fn unavailable(config: Config) -> String {
     match build(config).await.unwrap_err() {
         BuildError::Unavailable(message, _) => message,
@@ -24,7 +24,8 @@ async fn many_hosts_may_start_at_once() {
     let database = Database::shared().await;
     let configs =
         [database.config(), database.config().table_prefix("d_").partition(Period::Month)];
-    // Each on a thread of its own, so that they meet in the server too; with two prefixes, because the schema is one for both.
+    // Each on a thread of its own, so that they also collide on the server; with two prefixes, because the schema is shared by
+    // both.
     let builds = (0..16).map(|n| tokio::spawn(build(configs[n % 2].clone())));
     for built in join_all(builds).await {
         drop(built.unwrap().unwrap());
@@ -55,12 +56,12 @@ async fn tables_of_others_are_left_alone() {
         .execute(&format!("CREATE SCHEMA \"{}\"; CREATE TABLE metrics (n int)", database.schema))
         .await;
     let error = unavailable(database.config()).await;
-    assert!(error.contains("has tables of the same names that poa did not make; name another `schema` or a `table_prefix`"), "{error}");
+    assert!(error.contains("has tables of the same names that poa did not create; name another `schema` or a `table_prefix`"), "{error}");
     build(database.config().table_prefix("poa_")).await.unwrap();
 }
 
 #[tokio::test]
-async fn tables_are_known_without_their_version() {
+async fn tables_are_recognised_without_their_version() {
     let mut subject = Subject::new().await;
     let batch = subject.batch(3);
     subject.store(&batch[..1]).await;
@@ -73,17 +74,17 @@ async fn tables_are_known_without_their_version() {
     }
     subject.store(&batch).await;
     assert_eq!(subject.counts().await, [0, 0, 3]);
-    // A column is missing, so it may be anybody's.
+    // A column is missing, so it may belong to another application.
     subject
         .database
         .execute("DROP TABLE poa_version; ALTER TABLE metrics DROP COLUMN data_type")
         .await;
     let error = unavailable(subject.database.config()).await;
-    assert!(error.contains("that poa did not make"), "{error}");
+    assert!(error.contains("that poa did not create"), "{error}");
 }
 
 #[tokio::test]
-async fn a_server_that_stops_within_the_handshake_of_tls_may_come_back() {
+async fn a_server_that_stops_during_the_tls_handshake_is_retried() {
     for reset in [false, true] {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("postgres://me@{}/stats?sslmode=require", listener.local_addr().unwrap());
@@ -91,7 +92,7 @@ async fn a_server_that_stops_within_the_handshake_of_tls_may_come_back() {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.read_exact(&mut [0; 8]).await.unwrap();
             stream.write_all(b"S").await.unwrap();
-            // Closed while something was not read, a connection is reset.
+            // If it is closed with unread data, a connection is reset.
             stream.readable().await.unwrap();
             if !reset {
                 stream.shutdown().await.unwrap();
@@ -108,7 +109,7 @@ async fn tables_of_a_newer_version_are_refused() {
     let subject = Subject::new().await;
     subject.database.execute("UPDATE poa_version SET version = 7").await;
     let error = unavailable(subject.database.config()).await;
-    assert!(error.contains("were made by a newer poa (version 7, this one knows 1)"), "{error}");
+    assert!(error.contains("were created by a newer poa (version 7, this one knows 1)"), "{error}");
 }
 
 #[tokio::test]
@@ -127,7 +128,7 @@ async fn tables_that_are_not_divided_are_divided_by_a_command() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_may_come() {
+async fn a_missing_server_is_retried() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = unavailable(Config::new(format!("postgres://me:hunter2@{free}/stats"))).await;
     let wanted =
@@ -143,7 +144,7 @@ async fn a_server_that_is_not_there_may_come() {
 }
 
 #[tokio::test]
-async fn a_wrong_login_or_database_has_to_be_mended() {
+async fn a_wrong_login_or_database_has_to_be_corrected() {
     let url = poa_test_postgres::shared();
     let (_, place) = url.split_once('@').unwrap();
     let error = unavailable(Config::new(format!("postgres://postgres:wrong@{place}"))).await;
@@ -170,7 +171,7 @@ async fn a_server_that_only_reads_may_become_the_primary() {
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_is_told_what_to_grant() {
+async fn a_missing_privilege_is_named() {
     let database = Database::shared().await;
     let role = format!("poa_{}", uuid::Uuid::new_v4().simple());
     database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'p'")).await;

@@ -80,7 +80,7 @@ async fn a_server_stopped_and_crashed_under_load_costs_nothing() {
     let mut receipts = Vec::new();
     for n in 0..MESSAGES {
         receipts.push(send(&host, n));
-        // Anywhere in a batch. `a_server_that_crashes_in_the_middle_of_a_batch_costs_nothing` makes sure of the middle.
+        // At any point of a batch. `a_server_that_crashes_in_the_middle_of_a_batch_costs_nothing` ensures the middle.
         match n {
             1000 | 3000 => cluster.stop().unwrap(),
             1500 | 3500 => {
@@ -100,8 +100,8 @@ async fn a_server_stopped_and_crashed_under_load_costs_nothing() {
     assert_eq!(stored(&cluster).await, (MESSAGES as i64, MESSAGES as i64));
 }
 
-/// A batch whose first rows are written, and whose others wait for a lock: the middle of a batch, for sure. The lock belongs to no
-/// session, so that none can end before that of the receiver and let it through.
+/// A batch whose first rows are written, and whose others wait for a lock: certainly the middle of a batch. The lock belongs to no
+/// session, so that none can end before that of the receiver and release it.
 async fn held_up(host: &TestHost, watcher: &Client, count: usize) -> Vec<Receipt> {
     let lock = "BEGIN; LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION 'lock'";
     watcher.batch_execute(lock).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_server_that_crashes_in_the_middle_of_a_batch_costs_nothing() {
     assert!(host.stop().await.is_clean());
 }
 
-/// What the status says of the receiver, once it says this.
+/// The last error in the status of the receiver, once it contains this text.
 async fn says(host: &TestHost, what: &str) {
     let saying = async {
         while !serde_json::to_string(&host.status("subject")).unwrap().contains(what) {
@@ -157,11 +157,11 @@ async fn says(host: &TestHost, what: &str) {
     };
     tokio::time::timeout(PATIENCE, saying)
         .await
-        .unwrap_or_else(|_| panic!("`{what}` is not said: {:?}", host.status("subject")));
+        .unwrap_or_else(|_| panic!("`{what}` is not reported: {:?}", host.status("subject")));
 }
 
 #[tokio::test]
-async fn a_host_says_what_happened_and_loses_nothing() {
+async fn a_host_reports_each_failure_and_loses_nothing() {
     let log = Log::default();
     let _guard = log.listen();
     let cluster = Cluster::start(Setup::default().tcp()).unwrap();
@@ -182,7 +182,7 @@ async fn a_host_says_what_happened_and_loses_nothing() {
     };
     proxy.cut_after(Way::ToServer, 100_000);
     let cut: Vec<_> = (0..20).map(|n| host.handle().send_to_receivers(draft(n)).unwrap()).collect();
-    says(&host, "the connection was lost and will be made anew").await;
+    says(&host, "the connection was lost and will be restored").await;
     all(cut).await;
 
     // A statement takes too long.
@@ -200,7 +200,7 @@ async fn a_host_says_what_happened_and_loses_nothing() {
     assert!(host.stop().await.is_clean());
     let log = log.text();
     for said in [
-        "the connection was lost and will be made anew",
+        "the connection was lost and will be restored",
         "raise `statement_timeout`, or end what holds the tables locked",
         "tables are missing or old; creating or updating them",
     ] {
@@ -258,7 +258,7 @@ async fn a_disk_that_is_really_full_costs_nothing() {
         .unwrap();
     client.batch_execute("ALTER ROLE postgres SET default_tablespace = small").await.unwrap();
     let host = host(&cluster).await;
-    // A little is left, so that some rows find room and others do not.
+    // A little is left, so that some rows fit and others do not.
     let ballast = disk.fill(512 << 10);
     let receipts = send_much(&host);
     says(&host, "free space on the disk of the server").await;
@@ -268,9 +268,9 @@ async fn a_disk_that_is_really_full_costs_nothing() {
     assert_eq!(stored(&cluster).await, (MUCH as i64, MUCH as i64));
 }
 
-/// A server that cannot write its log of changes ends itself, and cannot start until there is room again.
+/// A server that cannot write its write-ahead log ends itself, and cannot start until there is space again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_of_the_servers_own_log_costs_nothing() {
+async fn a_full_disk_of_the_write_ahead_log_costs_nothing() {
     let disk = SmallDisk::mount(64);
     let setup = Setup::default().wal_in(&disk.directory_for_server("wal"));
     let mut cluster = Cluster::start(setup).unwrap();
@@ -281,7 +281,7 @@ async fn a_full_disk_of_the_servers_own_log_costs_nothing() {
     let log = cluster.log();
     assert!(log.contains("No space left on device"), "{log}");
     std::fs::remove_file(ballast).unwrap();
-    // It may have ended itself for good already.
+    // It may have ended for good already.
     let _ = cluster.crash();
     cluster.resume().unwrap();
     all(receipts).await;
@@ -293,7 +293,7 @@ const MUCH: usize = 2000;
 
 /// More than fits beside the ballast.
 fn send_much(host: &TestHost) -> Vec<Receipt> {
-    // What the server cannot compress.
+    // Data that the server cannot compress.
     let pad = || (0..140).map(|_| uuid::Uuid::new_v4().to_string()).collect::<String>();
     let data = |n| json!({"type": "count", "body": {"n": n, "pad": pad()}});
     let drafts = (0..MUCH).map(|n| host.draft("a1", METRICS[0], &data(n)));
@@ -304,7 +304,7 @@ fn send_much(host: &TestHost) -> Vec<Receipt> {
 struct SmallDisk(TempDir);
 
 impl SmallDisk {
-    /// One of so many megabytes.
+    /// One of this many megabytes.
     fn mount(size: usize) -> Self {
         let dir = TempDir::with_prefix("poa-disk-").unwrap();
         let options = format!("size={size}m,mode=0755");
@@ -314,12 +314,12 @@ impl SmallDisk {
         assert!(
             mounted.status.success(),
             "this test needs a disk that it can fill, and only root may mount one: {said}; run it as root, or leave it out with \
-             `cargo nextest run -E 'not test(full)'` (`faults::a_full_disk_is_for_now` says by a trigger what a full disk would)"
+             `cargo nextest run -E 'not test(full)'` (`faults::a_full_disk_is_a_transient_error` simulates a full disk with a trigger)"
         );
         Self(dir)
     }
 
-    /// A directory that the server may use: it runs as somebody else.
+    /// A directory that the server may use: it runs as another user.
     fn directory_for_server(&self, name: &str) -> PathBuf {
         let space = self.0.path().join(name);
         std::fs::create_dir(&space).unwrap();
@@ -327,7 +327,7 @@ impl SmallDisk {
         space
     }
 
-    /// Leaves so many bytes.
+    /// Leaves this many bytes.
     fn fill(&self, left: u64) -> PathBuf {
         let path = self.0.path().join("ballast");
         let mut ballast = std::fs::File::create(&path).unwrap();

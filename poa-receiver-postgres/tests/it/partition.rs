@@ -10,7 +10,7 @@ use crate::common::{PATIENCE, Subject, permanent};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// A message received this many days ago, at noon: whatever the time is, a test does not begin on one day and end on another.
+/// A message received this many days ago, at noon: a test must not start on one day and end on another.
 fn received(samples: &mut Samples, days: u64) -> Message {
     let today = Timestamp::now().as_micros() / 1_000_000 / DAY;
     at(samples, ((today - days) * DAY + DAY / 2) * 1_000_000)
@@ -40,7 +40,8 @@ impl Subject {
     }
 }
 
-/// Waits until the tables have so many rows and `metrics` so many parts: old parts are dropped beside the calls that store.
+/// Waits until the tables have this many rows and `metrics` this many parts: old parts are dropped alongside the calls that
+/// store.
 async fn until(subject: &Subject, counts: [u64; 3], parts: usize) {
     let waiting = async {
         while subject.counts().await != counts || subject.parts().await.len() != parts {
@@ -75,7 +76,7 @@ async fn each_row_goes_to_the_part_of_its_time() {
 }
 
 #[tokio::test]
-async fn a_part_dropped_by_hand_comes_back() {
+async fn a_part_dropped_by_hand_is_created_again() {
     let mut subject = Subject::with(|config| config.partition(Period::Day)).await;
     let batch = [received(&mut subject.samples, 3), received(&mut subject.samples, 3)];
     subject.store(&batch[..1]).await;
@@ -99,7 +100,7 @@ async fn parts_older_than_the_retention_are_dropped() {
 }
 
 #[tokio::test]
-async fn a_part_that_somebody_reads_is_dropped_later() {
+async fn a_part_that_is_being_read_is_dropped_later() {
     let retention = Duration::from_secs(10 * DAY);
     let mut subject = Subject::with(|config| config.partition(Period::Day)).await;
     let [old, today] = [30, 0].map(|days| received(&mut subject.samples, days));
@@ -124,14 +125,14 @@ async fn months_older_than_the_retention_are_dropped() {
     subject.store(&[young]).await;
     subject.store(&[today]).await;
     subject.crash().await;
-    // Twenty days ago may be in the month of today.
+    // Twenty days ago may be in the current month.
     let young_and_today = "SELECT count(DISTINCT date_trunc('month', date)) FROM metrics WHERE date > now() - interval '40 days'";
     let parts = subject.database.value(young_and_today).await.parse().unwrap();
     until(&subject, [0, 0, 2], parts).await;
 }
 
 #[tokio::test]
-async fn a_month_that_holds_today_outlives_a_change_to_days() {
+async fn the_part_of_the_current_month_survives_a_change_to_days() {
     let mut subject = Subject::with(|config| config.partition(Period::Month)).await;
     let [old, one, two] = [70, 0, 0].map(|days| received(&mut subject.samples, days));
     subject.store(&[old]).await;
@@ -169,7 +170,7 @@ async fn new_parts_fill_the_gaps_between_those_of_another_period() {
 }
 
 #[tokio::test]
-async fn parts_of_somebody_elses_are_used_and_never_dropped() {
+async fn parts_of_the_operator_are_used_and_never_dropped() {
     let mut subject = Subject::with(|config| config.partition(Period::Day).retention(LONG)).await;
     // As long as the names of this receiver's parts, and before them in the alphabet.
     let own = "CREATE TABLE metrics_backup_20 PARTITION OF metrics FOR VALUES FROM ('2020-01-01') TO ('2024-02-01');
@@ -184,7 +185,7 @@ async fn parts_of_somebody_elses_are_used_and_never_dropped() {
 }
 
 #[tokio::test]
-async fn a_part_that_cannot_be_dropped_does_not_keep_the_others() {
+async fn a_part_that_cannot_be_dropped_does_not_block_the_others() {
     let mut subject = Subject::with(|config| config.partition(Period::Day)).await;
     let batch = [60, 50, 0].map(|days| received(&mut subject.samples, days));
     subject.store(&batch).await;
@@ -197,12 +198,12 @@ async fn a_part_that_cannot_be_dropped_does_not_keep_the_others() {
     subject.database.execute(&views).await;
     let _dropping = subject.another(|config| config.retention(LONG)).await.unwrap();
     until(&subject, [0, 0, 2], 2).await;
-    // The tables are done one after the other, `metrics` last.
+    // The tables are processed one after the other, `metrics` last.
     assert_eq!(subject.parts_of("system_stats").await.len(), 1);
 }
 
 #[tokio::test]
-async fn what_an_unreadable_message_left_open_does_not_keep_old_parts() {
+async fn the_state_after_an_unreadable_message_does_not_keep_old_parts() {
     let mut subject = Subject::with(|config| config.partition(Period::Day).retention(LONG)).await;
     let [today, old] = [0, 60].map(|days| received(&mut subject.samples, days));
     subject.store(std::slice::from_ref(&today)).await;

@@ -10,7 +10,7 @@ use crate::common::{Database, Subject, connect, permanent};
 struct Pool {
     _bouncer: Bouncer,
     cluster: Cluster,
-    /// Of the database, by the pooler.
+    /// A URL of the database through the pooler.
     url: String,
 }
 
@@ -23,7 +23,7 @@ impl Pool {
         Self { _bouncer: bouncer, cluster, url }
     }
 
-    /// A receiver that stores by the pooler, seen by a client that does not.
+    /// A receiver that stores through the pooler, seen by a client that does not.
     async fn subject(&self, change: impl FnOnce(Config) -> Config) -> Subject {
         let database = Database::at(&self.cluster.url("postgres")).await;
         let config = change(Config::new(&self.url).schema(&database.schema));
@@ -41,7 +41,7 @@ async fn others(pool: &Pool) -> Vec<Client> {
 }
 
 #[tokio::test]
-async fn every_batch_is_stored_at_once_whatever_connection_it_gets() {
+async fn every_batch_is_stored_immediately_whatever_connection_it_gets() {
     let pool = Pool::start();
     let others = others(&pool).await;
     let mut subject =
@@ -69,7 +69,7 @@ async fn nothing_is_left_on_the_connections_of_the_pool() {
     let mut subject = pool.subject(|config| config).await;
     let batch = subject.batch(3);
     subject.store(&batch).await;
-    // Stored already, so the pool sees a transaction that fails, too.
+    // Stored already, so the pool sees a failed transaction, too.
     subject.store(&batch).await;
     subject.receiver.terminate().await;
     let watcher = connect(&pool.url).await;
@@ -85,7 +85,7 @@ async fn nothing_is_left_on_the_connections_of_the_pool() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_refused_is_named_by_a_pooler_as_well() {
+async fn a_refused_message_is_named_through_a_pooler_as_well() {
     let pool = Pool::start();
     let mut subject = pool.subject(|config| config).await;
     let batch = subject.batch(20);
@@ -101,7 +101,7 @@ async fn a_message_that_is_refused_is_named_by_a_pooler_as_well() {
 }
 
 #[tokio::test]
-async fn a_host_that_starts_again_does_not_meet_the_statements_of_the_one_before() {
+async fn a_restarted_host_does_not_collide_with_earlier_statements() {
     let pool = Pool::start();
     let mut subject = pool.subject(|config| config).await;
     let batch = subject.batch(6);

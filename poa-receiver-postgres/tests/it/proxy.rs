@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Which bytes are counted.
+/// The direction whose bytes are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     ToServer,
@@ -22,7 +22,7 @@ pub(crate) struct Proxy {
 }
 
 struct State {
-    /// How many more bytes pass before the connection is cut; without bound when it is the largest number.
+    /// The number of bytes that pass before the connection is cut; the largest number means no limit.
     left: [AtomicU64; 2],
     passed: [AtomicU64; 2],
 }
@@ -49,20 +49,20 @@ impl Proxy {
         Self { port, state }
     }
 
-    /// Cuts the connection once this many more bytes have passed this way.
+    /// Cuts the connection once this many more bytes have passed in this direction.
     pub(crate) fn cut_after(&self, way: Way, bytes: u64) {
         self.state.left[way as usize].store(bytes, Relaxed);
     }
 
-    /// How many bytes have passed this way.
+    /// The number of bytes that have passed in this direction.
     pub(crate) fn passed(&self, way: Way) -> u64 {
         self.state.passed[way as usize].load(Relaxed)
     }
 }
 
-/// Ends both ways when one of them ends.
+/// Ends both directions when one of them ends.
 async fn forward(client: TcpStream, server: TcpStream, state: Arc<State>) {
-    // What tidies up beside the receiver says so in its first message, and is neither counted nor cut.
+    // The maintenance connection identifies itself in its first message, and is neither counted nor cut.
     let mut first = [0; 512];
     let read = client.peek(&mut first).await.unwrap_or_default();
     let beside = first[..read].windows(7).any(|word| word == b"tidying");
@@ -90,7 +90,7 @@ async fn pump(
         to.write_all(&buffer[..usize::try_from(pass).unwrap()]).await?;
         passed.fetch_add(pass, Relaxed);
         if read == 0 || pass == allowed {
-            // The next connection is whole again.
+            // The next connection is not cut.
             left.store(u64::MAX, Relaxed);
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Rows that are too old go, indexes come, and both are measured.
+//! Old rows are removed, indexes are created, and both are measured.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::common::{PATIENCE, Subject};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Fills `metrics` with rows, one an hour back from now.
+/// Fills `metrics` with rows, one per hour back from now.
 fn fill(hours: u32) -> String {
     format!(
         "INSERT INTO metrics (message_id, date, agent_id, data_type, body)
@@ -19,7 +19,7 @@ fn fill(hours: u32) -> String {
     )
 }
 
-/// Waits until a query gives this.
+/// Waits until a query returns this.
 async fn until(subject: &Subject, query: &str, wanted: &str) {
     let waiting = async {
         while subject.database.value(query).await != wanted {
@@ -35,13 +35,13 @@ const VALID: &str = "SELECT count(*) FROM pg_index JOIN pg_class ON oid = indexr
     WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND indisvalid AND NOT indisprimary";
 
 #[tokio::test]
-async fn old_rows_of_an_undivided_table_go_while_new_ones_come() {
+async fn old_rows_of_an_undivided_table_are_removed_while_new_ones_are_stored() {
     let mut subject = Subject::new().await;
     subject.database.execute(&fill(100 * 24)).await;
     let retention = Duration::from_secs(30 * DAY);
     let mut keeping = subject.another(|config| config.retention(retention)).await.unwrap();
     for message in subject.batch(50) {
-        // Received in 2018, so it is old as well, and goes again.
+        // Received in 2018, so it is old as well, and is removed again.
         keeping.metrics_received(&[message]).await.unwrap();
     }
     let kept =
@@ -59,7 +59,7 @@ async fn old_rows_of_an_undivided_table_go_while_new_ones_come() {
 async fn tables_get_the_indexes_that_queries_need() {
     let subject = Subject::new().await;
     until(&subject, VALID, "6").await;
-    // One that was interrupted is not valid; it is made again.
+    // An interrupted index is not valid; it is created again.
     subject
         .database
         .execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'metrics_date_idx'::regclass; DROP INDEX metrics_agent_id_date_idx")

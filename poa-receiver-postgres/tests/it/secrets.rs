@@ -1,4 +1,4 @@
-//! The password shows nowhere.
+//! The password is never shown.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use poa_testkit::Samples;
 
 use crate::common::Database;
 
-/// What is logged, by everything that runs on this thread.
+/// The log output of everything that runs on this thread.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -40,7 +40,7 @@ impl Write for Log {
 }
 
 #[tokio::test]
-async fn nothing_that_is_said_has_the_password_in_it() {
+async fn no_output_contains_the_password() {
     let log = Log::default();
     let _guard = log.listen();
 

@@ -1,4 +1,4 @@
-//! Which value ends in which column, and what goes to `metrics` instead.
+//! The column of each value, and the cases that go to `metrics` instead.
 
 use crate::common::{Row, Subject, some};
 use poa_core::{MessageType, Payload};
@@ -23,7 +23,7 @@ impl Subject {
         .await
     }
 
-    /// Stores data that goes to `metrics`; `type` and `body`.
+    /// Stores data that goes to `metrics`; returns `type` and `body`.
     async fn metric(&mut self, data_type: &str, data: &str) -> Row {
         let id = self.store_json(data_type, data).await.id();
         self.row(&format!("SELECT type, body FROM metrics WHERE message_id = '{id}'")).await
@@ -64,7 +64,7 @@ async fn wide_and_odd_numbers_keep_every_digit() {
         assert_eq!((&row[2], &row[4]), (&some(expected), &some(expected)), "{number}");
     }
     assert_eq!(subject.eth(r#"{"gasPrice":null}"#).await[4], None);
-    // They are numbers to the database, not only texts that look like some.
+    // They are numbers to the database, not only texts that look like numbers.
     let sum = "SELECT sum(gas_price) > 2 * 1267650600228229401496703205376 FROM eth_stats";
     assert_eq!(subject.database.value(sum).await, "t");
 }
@@ -81,7 +81,7 @@ async fn doubles_take_integers_and_numeric_texts() {
 }
 
 #[tokio::test]
-async fn missing_keys_are_null_and_unknown_ones_do_not_matter() {
+async fn missing_keys_are_null_and_unknown_ones_are_ignored() {
     let mut subject = Subject::new().await;
     assert_eq!(subject.eth("{}").await, vec![None; 8]);
     assert_eq!(
@@ -106,7 +106,7 @@ async fn syncing_is_three_columns_or_none() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_goes_whole_to_metrics() {
+async fn data_that_does_not_fit_goes_whole_to_metrics() {
     let mut subject = Subject::new().await;
     let eth = [
         r#"{"active": 1}"#,
@@ -128,7 +128,7 @@ async fn what_does_not_fit_goes_whole_to_metrics() {
 }
 
 #[tokio::test]
-async fn what_jsonb_cannot_hold_is_kept_as_text() {
+async fn json_that_jsonb_cannot_hold_is_kept_as_text() {
     let mut subject = Subject::new().await;
     let bodies = [
         r#"{"n":1e400000}"#,
@@ -148,7 +148,7 @@ async fn what_jsonb_cannot_hold_is_kept_as_text() {
 }
 
 #[tokio::test]
-async fn jsonb_holds_what_is_given_to_it() {
+async fn jsonb_can_hold_what_it_is_given() {
     let mut subject = Subject::new().await;
     let deep = format!("{}1{}", r#"{"b": "#.repeat(511), "}".repeat(511));
     let longest = format!("{}.{}", "7".repeat(131_072), "7".repeat(16_383));
@@ -179,7 +179,7 @@ async fn nul_characters_are_replaced() {
 }
 
 #[tokio::test]
-async fn a_farewell_is_no_statistic() {
+async fn a_bye_is_not_a_statistic() {
     let mut subject = Subject::new().await;
     let draft = poa_core::Draft::new(
         poa_core::AgentId::new("a1").unwrap(),
@@ -195,7 +195,7 @@ async fn a_farewell_is_no_statistic() {
     assert!(subject.database.rows("SELECT * FROM agent_activity").await.is_empty());
 }
 
-/// Whatever stands beside it in its batch, a good message ends where it belongs, and so does an odd one.
+/// Whatever else is in its batch, a valid message is stored in its table, and so is an odd one.
 #[tokio::test]
 async fn odd_values_and_good_neighbours_in_one_batch() {
     let mut subject = Subject::new().await;
@@ -233,7 +233,7 @@ async fn odd_values_and_good_neighbours_in_one_batch() {
     untyped.iter().for_each(|body| add("ethereum_metrics", body));
     system.iter().chain(&odd_system).for_each(|body| add("system_metrics", body));
     subject.store(&batch).await;
-    // Each has a good neighbour.
+    // Each is next to a valid one.
     let (eth, odd) = (2 * typed.len() + untyped.len(), untyped.len() + odd_system.len());
     let wanted = [eth, 2 * system.len() + odd_system.len(), odd].map(|count| count as u64);
     assert_eq!(subject.counts().await, wanted);

@@ -50,7 +50,7 @@ async fn build(url: String) -> Result<Postgres, BuildError> {
 }
 
 #[tokio::test]
-async fn sslmode_encrypts_and_checks_as_it_says() {
+async fn sslmode_encrypts_and_checks_as_documented() {
     let server = Secure::start();
     let watcher = connect(&server.cluster.url("postgres")).await;
     let encrypted = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'poa store'";
@@ -80,7 +80,7 @@ async fn until_gone(watcher: &tokio_postgres::Client) {
 }
 
 #[tokio::test]
-async fn a_certificate_that_does_not_fit_is_refused() {
+async fn a_certificate_that_does_not_match_is_refused() {
     let server = Secure::start();
     for (host, options, why) in [
         (
@@ -130,7 +130,7 @@ async fn a_server_without_tls_is_refused_when_it_is_required() {
     );
 }
 
-/// The authority's own certificate may be that of the server: as PostgreSQL's manual makes it, and
+/// The authority's own certificate may be that of the server: as PostgreSQL's manual creates it, and
 /// <https://github.com/jbg/tokio-postgres-rustls/issues/23>.
 #[tokio::test]
 async fn a_certificate_that_is_its_own_authority_is_trusted() {
@@ -164,9 +164,9 @@ async fn a_self_signed_certificate_that_has_expired_is_not_trusted() {
     assert!(error.unwrap_err().to_string().contains("xpired"));
 }
 
-/// Names in the subject alone, and version 1, which `openssl x509 -req` makes.
+/// Names in the subject only, and version 1, which `openssl x509 -req` creates.
 #[tokio::test]
-async fn certificates_as_they_were_made_for_decades_are_taken() {
+async fn traditional_certificates_are_accepted() {
     let authority = authority();
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
@@ -199,7 +199,7 @@ async fn certificates_as_they_were_made_for_decades_are_taken() {
 
 /// As in <https://github.com/jbg/tokio-postgres-rustls/issues/4>: hosted databases ask for the certificate of the client.
 #[tokio::test]
-async fn a_client_shows_its_certificate_and_uses_a_new_one_when_it_connects_again() {
+async fn a_client_sends_its_certificate_and_uses_a_renewed_one_when_it_reconnects() {
     let authority = authority();
     let signed = |name: &str| {
         let key = KeyPair::generate().unwrap();
@@ -230,9 +230,9 @@ async fn a_client_shows_its_certificate_and_uses_a_new_one_when_it_connects_agai
     drop(build(server.url("localhost", options)).await.unwrap());
 }
 
-/// A server may offer TLS and have a rule for connections without it, or the other way round.
+/// A server may offer TLS and have a rule for connections without it, or vice versa.
 #[tokio::test]
-async fn weak_modes_try_the_other_way_when_no_rule_fits() {
+async fn weak_modes_try_the_alternative_if_no_rule_matches() {
     let key = KeyPair::generate().unwrap();
     let certificate =
         CertificateParams::new(["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();

@@ -1,4 +1,4 @@
-//! Everything a real agent sent ends in the right table, field by field.
+//! Every call of a real agent is stored in the right table, field by field.
 
 use crate::common::{Row, Subject, some};
 use poa_core::{Format, Message, Payload};
@@ -51,7 +51,7 @@ fn shown(value: &Value) -> Option<String> {
     }
 }
 
-/// The table this message belongs into, and the columns after the first three.
+/// The table of this message, and the columns after the first three.
 fn expected(sent: &Sent) -> (&'static str, Row) {
     let body = &sent.data["body"];
     let columns = |keys: &[&str]| keys.iter().map(|key| shown(&body[key])).collect::<Row>();
@@ -78,7 +78,8 @@ async fn check(subject: &Subject, sent: &Sent) {
     let mut row =
         subject.row(&format!("SELECT * FROM {table} WHERE message_id = '{}'", message.id())).await;
     if table == "metrics" {
-        // The order of keys and the spelling of numbers are the database's; the value is what counts.
+        // The order of keys and the spelling of numbers are the database's; only the values are
+        // compared.
         let parse = |json: Option<Option<String>>| {
             serde_json::from_str::<Value>(&json.flatten().unwrap()).unwrap()
         };
