@@ -1,4 +1,4 @@
-//! What a request pays for its token: found in memory, seen for the first time, or forged.
+//! The cost of a request's token: found in memory, seen for the first time, or forged.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run has to stop")]
 

@@ -1,4 +1,4 @@
-//! Admins: who may manage users.
+//! Admins: the accounts that may manage users.
 
 use std::collections::HashMap;
 use std::io;
@@ -22,13 +22,13 @@ const GENERATED_FILE: &str = "admin_password";
 pub struct GeneratedAdmin {
     /// The name: `admin`.
     pub name: String,
-    /// The password, made at the first start.
+    /// The password, generated at the first start.
     pub password: Secret,
-    /// The file that holds the password.
+    /// The path of the file with the password.
     pub file: PathBuf,
 }
 
-/// What proves that a password is the admin's.
+/// The verifier of an admin's password.
 enum Proof {
     Tag(Tag),
     Hash(Secret),
@@ -36,14 +36,14 @@ enum Proof {
 
 pub(crate) struct Admins {
     proofs: HashMap<String, Proof>,
-    /// One hash that no password is known for, of each cost that occurs.
+    /// One hash without a known password, of each cost that occurs.
     dummies: Vec<String>,
     mac: Mac,
     generated: Option<GeneratedAdmin>,
 }
 
 impl Admins {
-    /// Reads password files; makes an admin when there is none.
+    /// Reads password files; generates an admin if none is configured.
     /// `dummy` has the cost of an ordinary hash.
     pub(crate) fn open(
         admins: &[AdminConfig],
@@ -75,7 +75,8 @@ impl Admins {
         matches!(self.proofs.get(name), Some(Proof::Tag(tag)) if self.mac.matches(tag, password))
     }
 
-    /// What a password for this name is compared with: one hash of each cost, among them that of the admin, if there is one.
+    /// The hashes that a password for this name is compared with: one of each cost, among them that of the admin, if there
+    /// is one.
     pub(crate) fn hashes_to_check(&self, name: &str) -> impl Iterator<Item = &str> {
         let own = self.proofs.get(name).and_then(Proof::hash);
         let like = own.and_then(dummy_like);
@@ -142,7 +143,7 @@ mod tests {
         format!("$argon2id$v=19$m={memory_kib},t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA${hash}")
     }
 
-    /// A costlier hash takes longer. If only its owner's name did, the time would tell that the name exists.
+    /// A costlier hash takes longer. If only its owner's name took that long, the time would reveal that the name exists.
     #[test]
     fn every_name_costs_the_same_hashes() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The one thing that knows who may do what.
+//! The entry point: users, admins and tokens of one data directory.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -27,27 +27,27 @@ use crate::trusted::Trusted;
 use crate::verdict::Verdict;
 use crate::{AuthConfig, GeneratedAdmin};
 
-/// Where an attempt comes from when that is not known.
+/// The address of an attempt whose origin is unknown.
 const ANYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
 /// Users, admins and tokens of one data directory. Cloning is cheap: clones share everything.
 ///
-/// It is an [`Authenticator`] for the host, and the resource that [`AuthHandler`](crate::AuthHandler) looks for.
+/// It is an [`Authenticator`] for the host, and the resource that [`AuthHandler`](crate::AuthHandler) requires.
 #[derive(Clone)]
 pub struct Auth(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) config: AuthConfig,
     pub(crate) data_dir: PathBuf,
-    /// The warning about users that are missing, if they are.
+    /// The warning about missing users, if any.
     pub(crate) lost_users: Option<String>,
-    /// Set once it is known with which key tokens are signed.
+    /// Set once the key that signs tokens is known.
     pub(crate) tokens: OnceLock<Tokens>,
     pub(crate) directory: Directory,
     pub(crate) verified: Cache<Box<str>, Arc<Verdict>>,
     pub(crate) store: Mutex<Backing>,
     pub(crate) contact: Contact,
-    /// How long tokens are accepted without contact to a store that is shared.
+    /// How long tokens are accepted without contact to a shared store.
     pub(crate) contact_limit: Duration,
     pub(crate) admins: Admins,
     pub(crate) queue: Queue,
@@ -57,7 +57,7 @@ pub(crate) struct Inner {
     pub(crate) metrics: OnceLock<Metrics>,
 }
 
-/// Whose password is checked. Users and admins do not share names, and so no delays.
+/// The owner of a password that is checked. Users and admins do not share names, and so no delays.
 #[derive(Clone, Copy)]
 pub(crate) enum Who {
     User,
@@ -72,7 +72,7 @@ impl Who {
         }
     }
 
-    /// What failures are counted by. Names that cannot exist share one count, and so cost no memory.
+    /// The key by which failures are counted. Names that cannot exist share one count, and so cost no memory.
     fn key(self, name: &str) -> String {
         let name = if check_name(name).is_ok() { name } else { "" };
         format!("{}:{name}", self.name())
@@ -96,7 +96,7 @@ impl Attempt {
 }
 
 impl Auth {
-    /// A password that was right before, in this process, is not hashed again and does not wait.
+    /// A password that was verified before, in this process, is not hashed again and does not wait.
     async fn login_at(
         &self,
         user: &str,
@@ -116,11 +116,11 @@ impl Auth {
 
     /// Checks the credentials of an admin, presented from this address.
     ///
-    /// A password that is written in the configuration, or was right before, is not hashed and does not wait. Others wait for their
-    /// turn, and longer after repeated failures. Cancel safe: a dropped call counts as an attempt or not at all.
+    /// A password that is in the configuration, or was verified before, is not hashed and does not wait. Others wait for their turn, and
+    /// longer after repeated failures. Cancel safe: a dropped call counts as an attempt or not at all.
     ///
     /// # Errors
-    /// When name or password are wrong, or too many are asking.
+    /// When name or password are wrong, or too many attempts are waiting.
     pub async fn authenticate_admin(
         &self,
         name: &str,
@@ -136,15 +136,15 @@ impl Auth {
         self.hashing(permit, move |inner| inner.check_admin(&attempt)).await?
     }
 
-    /// The admin that was made because the configuration names none.
+    /// The admin that was generated because the configuration names none.
     #[must_use]
     pub fn generated_admin(&self) -> Option<&GeneratedAdmin> {
         self.0.admins.generated()
     }
 
-    /// Counts from now on in these metrics: `poa_auth_logins_total`, `poa_auth_hash_seconds`, `poa_auth_cached_tokens`.
+    /// Counts in these metrics from now on: `poa_auth_logins_total`, `poa_auth_hash_seconds`, `poa_auth_cached_tokens`.
     ///
-    /// The first call decides; [`AuthHandler`](crate::AuthHandler) makes it with the metrics of its host.
+    /// Only the first call has an effect; [`AuthHandler`](crate::AuthHandler) makes it with the metrics of its host.
     pub fn observe(&self, telemetry: &Telemetry) {
         self.0.metrics.get_or_init(|| Metrics::new(telemetry));
     }
@@ -157,7 +157,7 @@ impl Auth {
         })
     }
 
-    /// Does work that blocks and computes hashes.
+    /// Runs blocking work that computes hashes.
     pub(crate) async fn hashing<T: Send + 'static>(
         &self,
         permit: Permit,
@@ -170,7 +170,7 @@ impl Auth {
         .await
     }
 
-    /// Does work that blocks. It is completed even if the caller is dropped.
+    /// Runs blocking work. It is completed even if the caller is dropped.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Inner) -> T + Send + 'static,
@@ -192,7 +192,7 @@ impl From<Interrupted> for AuthError {
 }
 
 impl Inner {
-    /// The database, with everything other processes did to it.
+    /// The database, including the changes of other processes.
     pub(crate) fn store(&self) -> Result<MutexGuard<'_, Backing>, BackingError> {
         let mut store = self.store.lock();
         if let Some(members) = store.changed_elsewhere()? {
@@ -202,7 +202,7 @@ impl Inner {
     }
 
     fn login(&self, attempt: &Attempt) -> Result<String, AuthError> {
-        // While it waited, the same password may have been found right for another attempt.
+        // While it waited, another attempt with the same password may have succeeded.
         if self.trusted.find(&attempt.key, &attempt.password).is_some()
             && let Some(token) = self.login_again(attempt)?
         {
@@ -223,7 +223,7 @@ impl Inner {
         }
     }
 
-    /// A token for a user whose password was found right before; nothing when it has been changed since.
+    /// A token for a user whose password was just verified; `None` if it has been changed since.
     fn login_again(&self, attempt: &Attempt) -> Result<Option<String>, AuthError> {
         let Some(user) = self.find(&attempt.name)? else { return Ok(None) };
         let right = self.trusted.find(&attempt.key, &attempt.password);
@@ -238,10 +238,10 @@ impl Inner {
         Ok(self.tokens()?.issue(&user.name, Timestamp::now(), user.member.tokens_since))
     }
 
-    /// The signer and reader of tokens.
+    /// The issuer and reader of tokens.
     ///
     /// # Errors
-    /// When the key is not known yet, or contact to the other nodes is lost for too long.
+    /// When the key is not known yet, or contact to the other nodes has been lost for too long.
     pub(crate) fn tokens(&self) -> Result<&Tokens, AuthError> {
         match self.tokens.get() {
             _ if self.contact.is_closed() => Err(AuthError::Unavailable(
@@ -259,13 +259,14 @@ impl Inner {
         })
     }
 
-    /// Whether these are an admin's credentials, as far as that can be told without a hash.
+    /// Whether these are an admin's credentials, as far as can be determined without a hash.
     fn knows_admin(&self, attempt: &Attempt) -> bool {
         self.admins.knows(&attempt.name, &attempt.password)
             || self.trusted.find(&attempt.key, &attempt.password).is_some()
     }
 
-    /// Every name costs the same hashes: one of each cost that occurs among the admins, so that the time does not tell which names exist.
+    /// Every name costs the same hashes: one of each cost that occurs among the admins, so that the time does not reveal which names
+    /// exist.
     fn check_admin(&self, attempt: &Attempt) -> Result<(), AuthError> {
         let mut right = self.knows_admin(attempt);
         for hash in self.admins.hashes_to_check(&attempt.name) {
@@ -315,7 +316,7 @@ impl Authenticator for Auth {
         self.login_at(user, password, ANYWHERE).await
     }
 
-    /// Addresses from which nothing failed lately come first.
+    /// Addresses without recent failures come first.
     async fn login_from(
         &self,
         user: &str,
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn when_every_core_hashes_the_next_waits_a_while_and_is_sent_away() {
+    async fn when_all_cores_are_busy_an_attempt_waits_and_is_then_refused() {
         let (_dir, auth) = open();
         let mut held = Vec::new();
         for _ in 0..crate::open::concurrent_hashes() {
@@ -369,9 +370,9 @@ mod tests {
         assert!(matches!(auth.login("alice", "password").await, Err(AuthError::Unauthorized)));
     }
 
-    /// All cores are busy with the guesses of strangers; whoever was let in before does not need one.
+    /// All cores are busy with the guesses of strangers; a user who has logged in before does not need one.
     #[tokio::test(start_paused = true)]
-    async fn who_was_let_in_since_the_start_does_not_wait() {
+    async fn a_user_who_logged_in_since_the_start_does_not_wait() {
         let (_dir, auth) = open();
         let alice = NewUser { name: Some("alice".to_owned()), ..NewUser::default() };
         let made = auth.add_user(alice).await.unwrap();
@@ -386,7 +387,7 @@ mod tests {
         let admin = auth.generated_admin().unwrap();
         auth.authenticate_admin(&admin.name, admin.password.expose(), ANYWHERE).await.unwrap();
         assert_eq!(begin.elapsed(), std::time::Duration::ZERO);
-        // A password that was changed since is a guess as any other.
+        // A password that was changed since is treated as a guess.
         auth.set_password("alice", &poa_core::config::Secret::new("another one"))
             .await
             .unwrap_err();

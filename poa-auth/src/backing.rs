@@ -7,15 +7,15 @@ use crate::directory::{Member, Members};
 use crate::shared::SharedUsers;
 use crate::store::{Store, Stored};
 
-/// The place of the users. Everything here blocks.
+/// The place of the users. Every operation blocks.
 pub(crate) enum Backing {
-    /// None yet: the store that is shared is not connected.
+    /// `None` as long as the shared store is not connected.
     None,
     Database(Store),
     Shared(SharedUsers),
 }
 
-/// Why the users cannot be read or changed.
+/// The reason why the users cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BackingError {
     #[error(transparent)]
@@ -29,7 +29,7 @@ pub(crate) enum BackingError {
 type Result<T> = std::result::Result<T, BackingError>;
 
 impl Backing {
-    /// The content, if another process has changed the database since this was last asked. A store that is shared tells by itself.
+    /// The content, if another process has changed the database since the last call. A shared store reports changes by itself.
     pub(crate) fn changed_elsewhere(&mut self) -> Result<Option<Members>> {
         match self {
             Self::Database(store) => Ok(store.changed_elsewhere()?),

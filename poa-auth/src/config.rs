@@ -12,23 +12,23 @@ use serde::{Deserialize, Serialize};
 use crate::name::check_name;
 use crate::password::{HashCost, check_length};
 
-/// The `[auth]` table: how tokens are made, and who manages users.
+/// The `[auth]` table: the issuing of tokens, and the admins.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct AuthConfig {
     /// The `iss` and `aud` claims of tokens.
     pub issuer: String,
-    /// The key that signs tokens with HS512: the bytes of this string, best 64 random ones. When absent, a key is made
-    /// once and kept in the file `secret_key` in `data_dir`, with `engine = "nats"` in the cluster.
+    /// The key that signs tokens with HS512: the bytes of this string, at least 64 random characters. When absent, a key is generated once
+    /// and kept in the file `secret_key` in `data_dir`, with `engine = "nats"` in the cluster.
     pub secret_key: Option<Secret>,
     /// How long a token is valid; at least `1s`.
     pub token_ttl: Duration,
-    /// With `engine = "nats"`, users are in the cluster. A node that has lost contact does not see bans made elsewhere: after this time it
-    /// accepts no token until contact is back.
+    /// With `engine = "nats"`, users are in the cluster. A node that has lost contact does not see bans from other nodes: after this time
+    /// it accepts no token until contact is restored.
     pub trust_without_contact: Duration,
-    /// Who may manage users. When empty, there is one admin named `admin`, whose password is made once and kept in
-    /// the file `admin_password` in `data_dir`.
+    /// The admins, who may manage users. When empty, there is one admin named `admin`, whose password is generated once and kept in the
+    /// file `admin_password` in `data_dir`.
     pub admins: Vec<AdminConfig>,
     #[doc(hidden)]
     #[serde(skip)]
@@ -75,7 +75,7 @@ impl AdminConfig {
 }
 
 impl AuthConfig {
-    /// Every problem that the types let pass. Pure: no file is read.
+    /// Reports every problem that the types do not exclude. Pure: no file is read.
     #[must_use]
     pub fn validate(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -86,7 +86,7 @@ impl AuthConfig {
         if self.secret_key.as_ref().is_some_and(|key| key.expose().is_empty()) {
             problems.push(Problem::new(
                 "secret_key",
-                "must not be empty; give at least 64 random characters, or leave it out to have a key made",
+                "must not be empty; give at least 64 random characters, or leave it out to have a key generated",
             ));
         }
         if self.token_ttl.get() < StdDuration::from_secs(1) {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_need_be_given() {
+    fn everything_has_a_default() {
         let config: AuthConfig = serde_json::from_str("{}").unwrap();
         assert_eq!(config.issuer, "poa_backend");
         assert_eq!(config.token_ttl, Duration::from_secs(3600));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_problem_is_told_with_its_path() {
+    fn every_problem_is_reported_with_its_path() {
         let hash = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let found = problems(serde_json::json!({
             "issuer": "", "secret_key": "", "token_ttl": "10ms",
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_refused_and_secrets_do_not_show() {
+    fn unknown_keys_are_refused_and_secrets_are_not_shown() {
         assert!(serde_json::from_str::<AuthConfig>(r#"{"hash_cost": 1}"#).is_err());
         let config = AuthConfig {
             secret_key: Some(Secret::new("hunter2")),

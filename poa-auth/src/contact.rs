@@ -1,8 +1,8 @@
-//! Whether this node has seen what other nodes did to users lately.
+//! Whether this node has recently seen the changes that other nodes made to users.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Whether tokens may be accepted by what is known of users.
+/// Whether tokens may be accepted given the age of what is known about users.
 #[derive(Debug, Default)]
 pub(crate) struct Contact {
     closed: AtomicBool,
@@ -14,7 +14,7 @@ impl Contact {
         self.closed.store(true, Relaxed);
     }
 
-    /// There is contact; whether it was lost for too long.
+    /// Contact exists; returns whether it had been lost for too long.
     pub(crate) fn open(&self) -> bool {
         self.closed.swap(false, Relaxed)
     }

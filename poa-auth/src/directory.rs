@@ -11,11 +11,11 @@ use tokio::sync::watch;
 
 use crate::token::{Facts, second_of};
 
-/// What a token's user must be.
+/// The rights of a token's user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) active: bool,
-    /// The first second whose tokens count.
+    /// The first second whose tokens are valid.
     pub(crate) tokens_since: i64,
     pub(crate) agent: Option<AgentId>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct Members {
     pub(crate) banned: HashSet<Box<str>>,
 }
 
-/// Mirrors the database. Every change that takes rights away moves the epoch before it returns.
+/// Mirrors the database. Every change that revokes rights increments the epoch before it returns.
 #[derive(Debug)]
 pub(crate) struct Directory {
     members: RwLock<Members>,
@@ -45,7 +45,7 @@ impl Directory {
         }
     }
 
-    /// What [`admit`](Self::admit) said at this epoch holds as long as the epoch stays.
+    /// A result of [`admit`](Self::admit) at this epoch holds as long as the epoch stays.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
@@ -54,23 +54,23 @@ impl Directory {
         self.moved.subscribe()
     }
 
-    /// Who a genuine token speaks for, and the epoch this was looked up in.
+    /// The principal of a genuine token, and the epoch in which it was looked up.
     pub(crate) fn admit(&self, facts: &Facts) -> Option<(Principal, u64)> {
         let members = self.members.read();
         let (name, user) = members.users.get_key_value(&*facts.user)?;
         let admitted = user.active
             && second_of(facts.issued_at) >= user.tokens_since
             && !members.banned.contains(&facts.fingerprint);
-        // Under the lock, so that no change can fall between the answer and its epoch.
+        // Under the lock, so that no change can fall between the result and its epoch.
         admitted.then(|| (Principal::new(name.clone(), user.agent.clone()), self.epoch()))
     }
 
-    /// Makes a change that takes no right away.
+    /// Makes a change that revokes no right.
     pub(crate) fn grant(&self, change: impl FnOnce(&mut Members)) {
         change(&mut self.members.write());
     }
 
-    /// Makes a change that may take rights away.
+    /// Makes a change that may revoke rights.
     pub(crate) fn revoke(&self, change: impl FnOnce(&mut Members)) {
         let epoch = {
             let mut members = self.members.write();

@@ -1,4 +1,4 @@
-//! Who failed to log in lately, and what that means for the next attempt.
+//! Recent failures to log in, and their effect on the next attempt.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,31 +6,32 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-/// Failures that cost no wait: people mistype.
+/// Failures without a wait: users mistype.
 const FREE: u32 = 3;
-/// The wait after the first failure that counts; it doubles with each.
+/// The wait after the first failure beyond those; it doubles with each.
 const FIRST: Duration = Duration::from_millis(100);
 /// The longest wait of an address that failed for a name.
 const LONGEST: Duration = Duration::from_secs(5);
-/// A name that is guessed at is looked at this often on behalf of addresses that have not failed for it.
+/// The interval at which a name under attack is checked for addresses that have not failed for it.
 const FRESH: Duration = Duration::from_millis(250);
-/// And this often on behalf of those that have.
+/// The interval for addresses that have failed for it.
 const REPEATED: Duration = Duration::from_secs(1);
 /// Failures older than this are forgotten.
 const FORGET: Duration = Duration::from_secs(15 * 60);
-/// How many names, and how many addresses, are remembered. To push one out costs a guesser as many hashes.
+/// The most names, and the most addresses, that are remembered. Evicting one costs a guesser as many
+/// hashes.
 const REMEMBERED: usize = 8192;
 
-/// The order in which attempts are looked at.
+/// The order in which attempts are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Rank {
-    /// An admin who was let in asks for it.
+    /// On behalf of an admin who is logged in.
     Urgent,
-    /// Nothing failed from this address lately.
+    /// No recent failure from this address.
     Clean,
-    /// Something failed from this address, but not for this name.
+    /// Failures from this address, but not for this name.
     Suspect,
-    /// This address failed for this name.
+    /// Failures of this address for this name.
     Failed,
 }
 
@@ -49,7 +50,7 @@ impl Record {
     }
 }
 
-/// What a name was looked at for.
+/// The attempts for which a name was checked.
 #[derive(Clone, Copy, Default)]
 struct Looks {
     fresh: Option<Instant>,
@@ -86,7 +87,7 @@ impl Failures {
         self.pairs.remove(&(name.to_owned(), from));
     }
 
-    /// Notes that a password for this name is about to be looked at.
+    /// Records that a password for this name is about to be checked.
     pub(crate) fn looked_at(&self, name: &str, from: IpAddr) {
         if !self.is_guessed_at(name) {
             return;
@@ -114,7 +115,7 @@ impl Failures {
         }
     }
 
-    /// When a password for this name, presented from this address, may be looked at.
+    /// The time at which a password for this name, presented from this address, may be checked.
     pub(crate) fn due(&self, name: &str, from: IpAddr) -> Option<Instant> {
         let record = recent(self.names.get(name)).filter(|record| record.failures >= FREE)?;
         let looks = self.looks.get(name).unwrap_or_default();
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_of_an_address_doubles_with_each_failure_up_to_a_bound() {
+    async fn the_wait_of_an_address_doubles_with_each_failure_up_to_a_limit() {
         let failures = Failures::new();
         let mut seen = Vec::new();
         for _ in 0..12 {
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_name_is_looked_at_a_few_times_a_second_whoever_asks() {
+    async fn a_name_is_checked_a_few_times_a_second_from_all_addresses_together() {
         let failures = Failures::new();
         (0..20).for_each(|_| failures.failed("alice", AWAY));
         failures.looked_at("alice", HOME);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_failed_comes_after_who_did_not() {
+    async fn addresses_that_failed_come_after_those_that_did_not() {
         let failures = Failures::new();
         failures.failed("alice", AWAY);
         assert_eq!(failures.rank("alice", AWAY), Rank::Failed);
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn success_and_time_forgive() {
+    async fn success_and_time_clear_failures() {
         let failures = Failures::new();
         (0..20).for_each(|_| failures.failed("alice", AWAY));
         failures.succeeded("alice", AWAY);
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn memory_is_bounded_however_many_names_fail() {
+    async fn memory_is_limited_however_many_names_fail() {
         let failures = Failures::new();
         (0..REMEMBERED * 3).for_each(|name| failures.failed(&name.to_string(), AWAY));
         assert!(failures.names.len() <= REMEMBERED && failures.pairs.len() <= REMEMBERED);

@@ -18,18 +18,17 @@ use crate::secret_file::existing;
 use crate::shared::{self, Effect, SharedUsers};
 use crate::store::Store;
 
-/// How long the store may take to tell everything at the start.
+/// How long the store may take to send everything at the start.
 const LOADING: Duration = Duration::from_secs(30);
 
 impl Auth {
-    /// Takes users, bans and, where the configuration has no `secret_key`, the key that signs tokens from a store that all nodes share,
-    /// and follows their changes until the last clone of this is dropped. Changes made here are seen by the other nodes within
-    /// milliseconds.
+    /// Takes users, bans and, if the configuration has no `secret_key`, the key that signs tokens from a store that all nodes share, and
+    /// follows their changes until the last clone of this is dropped. Other nodes see changes made here within milliseconds.
     ///
     /// Called once, after [`prepare`](Self::prepare) and before any token is checked.
     ///
     /// # Errors
-    /// When the store cannot be reached, or does not tell everything in time.
+    /// When the store cannot be reached, or does not send everything in time.
     pub async fn share(&self, store: Arc<dyn SharedStore>) -> Result<(), BoxError> {
         self.0.set_key(&self.0.shared_key(&*store).await?);
         let mut changes = store.watch(shared::PREFIX).await?;
@@ -52,8 +51,8 @@ impl Auth {
         Ok(())
     }
 
-    /// Copies the users, bans and the generated key of the database in a data directory into a store that all nodes share. What is there
-    /// already is left as it is, so this can be repeated. Returns how many users were added, and how many were there.
+    /// Copies the users, bans and the generated key of the database in a data directory into a store that all nodes share. Existing
+    /// entries are not changed, so this can be repeated. Returns how many users were added, and how many existed.
     ///
     /// # Errors
     /// When the database cannot be read, or the store cannot be written.
@@ -89,7 +88,7 @@ fn copy(database: &Path, users: &SharedUsers) -> Result<(usize, usize), BoxError
     Ok((added, there))
 }
 
-/// Writes the key if there is none. Returns the one that counts.
+/// Writes the key if there is none. Returns the key in the store.
 async fn create_key(store: &dyn SharedStore, key: String) -> Result<String, BoxError> {
     match store.put(shared::SECRET, Bytes::from(key.clone()), Revision::ABSENT).await {
         Ok(_) => Ok(key),
@@ -114,11 +113,11 @@ impl Inner {
     }
 }
 
-/// Keeps the users of one process as the store has them.
+/// Keeps the users of one process in step with the store.
 struct Follow {
     inner: Weak<Inner>,
     users: SharedUsers,
-    /// Since when there is no contact.
+    /// The time since which there is no contact.
     lost: Option<Instant>,
 }
 
@@ -148,7 +147,9 @@ impl Follow {
             Change::Synced => {
                 self.lost = None;
                 if inner.contact.open() {
-                    tracing::info!("users are followed again; tokens are accepted");
+                    tracing::info!(
+                        "accepting tokens again: contact to the shared store is restored"
+                    );
                 }
             }
             Change::Put(key, _) | Change::Removed(key) => match self.users.apply(change) {
@@ -160,15 +161,15 @@ impl Follow {
         }
     }
 
-    /// A ban made elsewhere may not have come: nothing is accepted any more.
+    /// A ban from another node may not have arrived: nothing is accepted any more.
     fn close(&mut self, limit: Duration) {
         self.lost = None;
         let Some(inner) = self.inner.upgrade() else { return };
         inner.contact.close();
         tracing::error!(
-            "no token is accepted: changes of users have not been seen for {limit:?}, because the shared store cannot be reached"
+            "refusing all tokens: changes of users have not been seen for {limit:?}, because the shared store cannot be reached"
         );
-        // Connections that stay open verify their tokens again.
+        // Handlers verify the tokens of open connections again.
         inner.directory.revoke(|_| {});
     }
 
@@ -177,7 +178,7 @@ impl Follow {
     }
 }
 
-/// How often it is looked whether anything still needs the users.
+/// The interval at which the task checks whether the users are still needed.
 const CHECK: Duration = Duration::from_secs(1);
 
 async fn until(at: Option<Instant>) {

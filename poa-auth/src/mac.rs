@@ -1,13 +1,13 @@
-//! Fingerprints of passwords that are good in this process only.
+//! Fingerprints of passwords that are valid in this process only.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 
 use crate::name::url_safe;
 
-/// Makes and compares fingerprints under a random key that never leaves the process.
+/// Creates and compares fingerprints under a random key that never leaves the process.
 ///
-/// A fast hash would be wrong at rest, where it invites guessing. In memory it spares a password from being kept as text,
-/// and lets it be compared in constant time.
+/// A fast hash would be wrong at rest, where it invites guessing. In memory it avoids keeping passwords as text, and
+/// allows a comparison in constant time.
 pub(crate) struct Mac {
     sign: EncodingKey,
     verify: DecodingKey,
@@ -30,7 +30,7 @@ impl Mac {
             .expect("HMAC takes any key and any text")
     }
 
-    /// True when `tag` was made of `password`. Takes the same time wherever they differ.
+    /// Whether `tag` is the fingerprint of `password`. Takes the same time wherever they differ.
     pub(crate) fn matches(&self, tag: &str, password: &str) -> bool {
         crypto::verify(tag, password.as_bytes(), &self.verify, Algorithm::HS512).unwrap_or(false)
     }
@@ -41,7 +41,7 @@ mod tests {
     use super::Mac;
 
     #[test]
-    fn tells_passwords_apart_and_means_nothing_elsewhere() {
+    fn distinguishes_passwords_and_is_useless_elsewhere() {
         let mac = Mac::new();
         let tag = mac.tag("password");
         assert!(mac.matches(&tag, "password"));

@@ -1,10 +1,10 @@
-//! What is counted.
+//! The metrics of authentication.
 
 use poa_core::telemetry::{Counter, Gauge, Histogram, Telemetry};
 
 use crate::auth::Who;
 
-/// What became of a password that was presented.
+/// The result for a password that was presented.
 #[derive(Clone, Copy)]
 pub(crate) enum Outcome {
     Accepted,

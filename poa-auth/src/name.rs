@@ -1,4 +1,4 @@
-//! What a user may be called, and names and passwords made up for those who gave none.
+//! The rules for user names, and generated names and passwords.
 
 use argon2::password_hash::rand_core::{OsRng, RngCore as _};
 use base64::Engine as _;
@@ -11,7 +11,7 @@ const GENERATED_NAME: usize = 8;
 /// The length of generated passwords: 90 random bits.
 const GENERATED_PASSWORD: usize = 15;
 
-/// Why a text is not a valid user name. The text reads on after "the name".
+/// The reason why a text is not a valid user name. The text continues "the name".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.rule())]
 #[non_exhaustive]
@@ -29,7 +29,7 @@ pub enum InvalidName {
 }
 
 impl InvalidName {
-    /// The rule that was broken, to be read after what the name is for: `must not be empty`.
+    /// The violated rule, to be read after the name of the field: `must not be empty`.
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
@@ -59,7 +59,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), InvalidName> {
     }
 }
 
-/// A generated name. It starts with a letter or digit, so that no command line takes it for an option.
+/// A generated name. It starts with a letter or digit, so that no command line mistakes it for an
+/// option.
 pub(crate) fn generate_name() -> String {
     loop {
         let name = url_safe(GENERATED_NAME);
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_generated_follows_the_rules() {
+    fn generated_names_and_passwords_follow_the_rules() {
         for _ in 0..200 {
             let (name, password) = (generate_name(), generate_password());
             assert_eq!((name.len(), password.len()), (8, 15));

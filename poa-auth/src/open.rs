@@ -1,4 +1,4 @@
-//! From a configuration to a working [`Auth`].
+//! Builds an [`Auth`] from a configuration.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -27,42 +27,42 @@ pub(crate) const DATABASE_FILE: &str = "auth.db";
 pub(crate) const KEY_FILE: &str = "secret_key";
 /// The length of a generated key: 64 random bytes as Base64, as much as HS512 can use.
 pub(crate) const KEY_LENGTH: usize = 86;
-/// Shorter keys are within reach of those who guess on their own machines.
+/// Keys shorter than this can be guessed offline.
 const SHORT_KEY: usize = 32;
 
-/// Why authentication is not available. The text names the thing, the cause and the cure.
+/// The reason why authentication is not available. The text names the thing, the cause and the cure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// The configuration has these problems.
     #[error("the configuration of [auth] is not valid: {}", list(.0))]
     Config(Vec<Problem>),
-    /// The data directory cannot be made.
+    /// The data directory cannot be created.
     #[error("cannot create the data directory {path}; is its parent writable?")]
     DataDir {
-        /// The directory.
+        /// The path of the directory.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A file in the data directory cannot be read or made.
-    #[error("cannot read or create {path}; is it yours?")]
+    /// A file in the data directory cannot be read or created.
+    #[error("cannot read or create {path}; does this user own it?")]
     SecretFile {
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
     /// The password file of an admin cannot be read.
     #[error("cannot read the password of admin `{admin}` from {path}")]
     PasswordFile {
-        /// The admin.
+        /// The name of the admin.
         admin: String,
-        /// The file.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
@@ -71,7 +71,7 @@ pub enum OpenError {
         "{path} has version {found}, and this program knows versions up to {known}; use a newer program"
     )]
     NewerDatabase {
-        /// The database.
+        /// The path of the database.
         path: String,
         /// Its version.
         found: i64,
@@ -83,18 +83,20 @@ pub enum OpenError {
         "the database of users {path} is damaged; restore it from a backup, or move it away to start without users"
     )]
     Damaged {
-        /// The database.
+        /// The path of the database.
         path: String,
-        /// What was found.
+        /// The damage that was found.
         #[source]
         source: BoxError,
     },
     /// The database cannot be opened.
-    #[error("cannot open the database of users {path}; is the disk full, or the file not yours?")]
+    #[error(
+        "cannot open the database of users {path}; is the disk full, or does another user own the file?"
+    )]
     Database {
-        /// The database.
+        /// The path of the database.
         path: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: BoxError,
     },
@@ -108,9 +110,9 @@ fn list(problems: &[Problem]) -> String {
 }
 
 impl Auth {
-    /// Opens the database in `data_dir`; makes directory, database and secrets at the first start. Spawns nothing.
+    /// Opens the database in `data_dir`; creates directory, database and secrets at the first start. Spawns nothing.
     ///
-    /// Blocks for some milliseconds; on an async thread, call it by `spawn_blocking`, or before there is anything to delay.
+    /// Blocks for some milliseconds; on an async thread, call it with `spawn_blocking`, or before any request is served.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -120,8 +122,8 @@ impl Auth {
         Ok(auth)
     }
 
-    /// Reads the admins, but no users: [`use_database`](Self::use_database) or [`share`](Self::share) loads them later.
-    /// Until then no token is accepted. Makes the directory at the first start. Spawns nothing, and blocks as [`open`](Self::open) does.
+    /// Reads the admins, but no users: [`use_database`](Self::use_database) or [`share`](Self::share) loads them later. Until then no
+    /// token is accepted. Creates the directory at the first start. Spawns nothing, and blocks as [`open`](Self::open) does.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -135,7 +137,7 @@ impl Auth {
             path: data_dir.display().to_string(),
             source,
         })?;
-        // Before anything is made there.
+        // Before anything is created there.
         let lost_users = lost_users(&data_dir.join(DATABASE_FILE), data_dir);
         let dummy_hash = config.hash_cost.dummy();
         let admins = Admins::open(&config.admins, data_dir, dummy_hash.clone())?;
@@ -158,7 +160,7 @@ impl Auth {
         })))
     }
 
-    /// Takes users from the database in the data directory, and makes it at the first start. Blocks as [`open`](Self::open) does.
+    /// Takes users from the database in the data directory, and creates it at the first start. Blocks as [`open`](Self::open) does.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -191,20 +193,20 @@ impl Inner {
         Some(key.expose().to_owned())
     }
 
-    /// Signs and checks tokens with this key from now on.
+    /// Signs and verifies tokens with this key from now on.
     pub(crate) fn set_key(&self, key: &str) {
         let AuthConfig { issuer, token_ttl, .. } = &self.config;
-        // The first key stays: it is set once.
+        // The first key stays: it can be set only once.
         let _ = self.tokens.set(Tokens::new(issuer, key, token_ttl.get()));
     }
 }
 
-/// One hash keeps one core busy, and 19 MiB. Half of the cores are left to everything else.
+/// One hash keeps one core busy, and takes 19 MiB. Half of the cores are reserved for other work.
 pub(crate) fn concurrent_hashes() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2))
 }
 
-/// Whether the users of a directory that was in use are gone, and what that means.
+/// A warning if the users of a directory that was in use are missing.
 fn lost_users(database: &Path, data_dir: &Path) -> Option<String> {
     let size = std::fs::metadata(database).map(|file| file.len());
     let found = match size {
@@ -212,12 +214,12 @@ fn lost_users(database: &Path, data_dir: &Path) -> Option<String> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is missing",
         _ => return None,
     };
-    // Each of these is made after the database, or together with it.
+    // Each of these files is created after the database, or together with it.
     let in_use =
         ["log", "admin_password", KEY_FILE].iter().any(|name| data_dir.join(name).exists());
     in_use.then(|| {
         format!(
-            "{} {found}, although {} was in use before: there are no users, and no agent with a token is let in; \
+            "{} {found}, although {} was in use before: there are no users, and all tokens are refused; \
              stop, restore the file from a backup, or add the users again",
             database.display(),
             data_dir.display(),
@@ -259,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_that_are_gone_are_missed_and_a_first_start_is_none() {
+    fn missing_users_are_reported_and_a_first_start_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join(DATABASE_FILE);
         let lost = || lost_users(&database, dir.path());
@@ -286,7 +288,7 @@ mod tests {
         bytes[..16].fill(b'x');
         std::fs::write(&path, &bytes).unwrap();
         assert!(matches!(opened(), Err(OpenError::Damaged { .. })));
-        // The head is right, and a page of the tables is not.
+        // The header is valid, and a page of the tables is not.
         let mut bytes = whole;
         let page = bytes.len() - 4096;
         bytes[page..].fill(0xff);

@@ -1,4 +1,4 @@
-//! Password hashes, computed in memory that is used again.
+//! Password hashes, computed in reused memory.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 /// The shortest password a user may choose, in characters (protocol section 3).
 const SHORTEST: usize = 8;
 
-/// A buffer is allocated with room for so many blocks of 1 KiB, although a hash of ours touches 19 MiB of it. glibc takes blocks of up
-/// to 32 MiB from heaps that it never gives back (once one was freed); larger ones are mapped, and unmapped when they are freed. What is not
-/// touched takes no memory.
+/// A buffer is allocated with room for this many blocks of 1 KiB, although a hash uses only 19 MiB of it. glibc takes blocks of up to 32 MiB
+/// from heaps that it never releases (once one was freed); larger ones are mapped, and unmapped when they are freed. Untouched pages take no
+/// memory.
 const MAPPED: usize = 33 << 10;
 
-/// Buffers that were not used for so long are freed.
+/// Buffers that were not used for this long are freed.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A password has fewer than 8 characters.
@@ -27,7 +27,7 @@ pub(crate) fn check_length(password: &str) -> Result<(), TooShort> {
     if password.chars().count() < SHORTEST { Err(TooShort) } else { Ok(()) }
 }
 
-/// What a hash costs. Not public API: only tests and benchmarks change it.
+/// The cost of a hash. Not public API: only tests and benchmarks change it.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashCost {
@@ -43,26 +43,26 @@ impl Default for HashCost {
 }
 
 impl HashCost {
-    /// The cheapest there is. Safe for nothing but tests.
+    /// The lowest possible cost. Safe for tests only.
     #[doc(hidden)]
     #[must_use]
     pub const fn for_tests() -> Self {
         Self { memory_kib: 8, passes: 1 }
     }
 
-    /// A hash that no password is known for, and that costs as much to verify as any other.
+    /// A hash without a known password that costs as much to verify as any other.
     pub(crate) fn dummy(self) -> String {
         dummy(self.memory_kib, self.passes, 1)
     }
 }
 
-/// A hash of these costs that no password is known for.
+/// A hash of this cost without a known password.
 fn dummy(memory_kib: u32, passes: u32, lanes: u32) -> String {
     let (salt, hash) = ("A".repeat(22), "A".repeat(43));
     format!("$argon2id$v=19$m={memory_kib},t={passes},p={lanes}${salt}${hash}")
 }
 
-/// A hash that costs as much to verify as this one, and that no password is known for. Nothing when `hash` is not an Argon2 hash.
+/// A hash without a known password that costs as much to verify as this one. `None` if `hash` is not an Argon2 hash.
 pub(crate) fn dummy_like(hash: &str) -> Option<String> {
     let params = Params::try_from(&PasswordHash::new(hash).ok()?).ok()?;
     Some(dummy(params.m_cost(), params.t_cost(), params.p_cost()))
@@ -70,10 +70,10 @@ pub(crate) fn dummy_like(hash: &str) -> Option<String> {
 
 type Buffer = Vec<Block>;
 
-/// Computes hashes. There are as many buffers as hashes are computed at once.
+/// Computes hashes. There are as many buffers as concurrent hashes.
 ///
-/// To allocate and free 19 MiB for each hash costs a page fault for each of its 4,864 pages, and leaves holes in the heap that some
-/// allocators never give back.
+/// Allocating and freeing 19 MiB for each hash would cost a page fault for each of its 4,864 pages, and leave holes in the heap that some
+/// allocators never release.
 pub(crate) struct Hasher {
     cost: HashCost,
     buffers: Mutex<Buffers>,
@@ -89,7 +89,7 @@ impl Hasher {
         Self { cost, buffers: Mutex::new(Buffers { idle: Vec::new(), used: Instant::now() }) }
     }
 
-    /// A hash of `password` with a fresh salt, in the PHC string format. Takes long: off the async threads only.
+    /// A hash of `password` with a fresh salt, in the PHC string format. Takes long: do not call it on async threads.
     pub(crate) fn hash(&self, password: &str) -> Result<String, argon2::password_hash::Error> {
         let params = Params::new(self.cost.memory_kib, self.cost.passes, 1, None)?;
         let salt = SaltString::generate(&mut OsRng);
@@ -109,7 +109,7 @@ impl Hasher {
         Ok(hash.to_string())
     }
 
-    /// True when `hash` is one of `password`. Compares in constant time. Takes long: off the async threads only.
+    /// Whether `hash` is a hash of `password`. Compares in constant time. Takes long: do not call it on async threads.
     pub(crate) fn matches(&self, hash: &str, password: &str) -> bool {
         self.verify(hash, password).unwrap_or(false)
     }
@@ -179,7 +179,7 @@ mod tests {
         assert_ne!(hash, hasher.hash("contraseña").unwrap());
     }
 
-    /// What an earlier hash left in the buffer changes nothing, whatever the costs of the next one.
+    /// The remains of an earlier hash in the buffer have no effect, whatever the cost of the next one.
     #[test]
     fn a_used_buffer_gives_the_same_hashes_as_a_new_one() {
         let used = hasher();
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn costs_what_owasp_asks_for() {
+    fn has_the_cost_that_owasp_recommends() {
         let hash = Hasher::new(HashCost::default()).hash("password").unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
     }

@@ -1,12 +1,12 @@
 //! The order in which passwords are checked.
 //!
-//! Checking a password takes a core for some milliseconds, on purpose. So attempts queue, and guessers must neither lock out the owner of
-//! a name nor starve other users:
+//! Checking a password deliberately keeps a core busy for some milliseconds. So attempts queue, and guessers must neither lock out the owner of a
+//! name nor starve other users:
 //!
-//! - Addresses from which nothing failed lately come first, then those that failed for other names, then those that failed for this one.
-//!   Among equals, addresses take turns.
-//! - A name that is guessed at is checked a few times a second, from whatever address. Few attempts wait for one name; a newcomer takes the place
-//!   of one that ranks no better, chosen at random, so that no attempt holds its place for sure.
+//! - Addresses without recent failures come first, then those that failed for other names, then those that failed for this one. Among equals,
+//!   addresses take turns.
+//! - A name under attack is checked a few times a second, for all addresses together. Few attempts wait for one name; a newcomer replaces one
+//!   that ranks no better, chosen at random, so that no attempt can hold its place.
 //! - No attempt waits for longer than [`PATIENCE`].
 
 use std::collections::HashMap;
@@ -21,16 +21,16 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::failures::{Failures, Rank};
 
-/// How long an attempt waits before it is told to come again.
+/// How long an attempt waits before it is refused.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-/// How many attempts wait for one name that is guessed at.
+/// The most attempts that wait for one name under attack.
 const FOR_NAME: usize = 16;
-/// How many attempts wait from one address.
+/// The most attempts that wait from one address.
 const FROM_ADDRESS: usize = 256;
-/// How many attempts wait in all.
+/// The most attempts that wait in all.
 const IN_ALL: usize = 1024;
 
-/// An attempt was not looked at: others took its place, or its time was over.
+/// An attempt was not checked: others took its place, or its time was over.
 #[derive(Debug)]
 pub(crate) struct Crowded;
 
@@ -39,13 +39,13 @@ pub(crate) struct Crowded;
 pub(crate) struct Queue(Arc<Mutex<State>>);
 
 struct State {
-    /// Hashes that may be computed now.
+    /// The number of hashes that may be computed now.
     free: usize,
     failures: Failures,
     waiting: Vec<Waiting>,
     last_id: u64,
     turns: u64,
-    /// When each address that waits had its last turn.
+    /// The last turn of each address that waits.
     turn_of: HashMap<IpAddr, u64>,
 }
 
@@ -59,7 +59,7 @@ struct Waiting {
     call: oneshot::Sender<bool>,
 }
 
-/// The right to compute one hash.
+/// The permit to compute one hash.
 pub(crate) struct Permit(Queue);
 
 impl Drop for Permit {
@@ -70,7 +70,7 @@ impl Drop for Permit {
     }
 }
 
-/// A place in the queue, given up on drop.
+/// A place in the queue, released on drop.
 struct Ticket {
     queue: Queue,
     id: u64,
@@ -96,7 +96,7 @@ impl Drop for Ticket {
 }
 
 impl Queue {
-    /// A queue of which so many are looked at at once.
+    /// A queue that checks this many attempts at once.
     pub(crate) fn new(at_once: usize) -> Self {
         Self(Arc::new(Mutex::new(State {
             free: at_once,
@@ -108,15 +108,15 @@ impl Queue {
         })))
     }
 
-    /// Waits until a password for this name, presented from this address, may be looked at.
+    /// Waits until a password for this name, presented from this address, may be checked.
     ///
-    /// Cancel safe: a dropped call gives its place up.
+    /// Cancel safe: a dropped call releases its place.
     pub(crate) async fn enter(&self, name: &str, from: IpAddr) -> Result<Permit, Crowded> {
         let ticket = self.0.lock().ticket(self, name, from, None)?;
         ticket.called(Instant::now() + PATIENCE).await
     }
 
-    /// Waits for leave to compute a hash that an admin, who was let in, asks for.
+    /// Waits for a permit to compute a hash on behalf of an admin who is logged in.
     pub(crate) async fn enter_first(&self) -> Result<Permit, Crowded> {
         let nobody = IpAddr::from([0; 4]);
         let ticket = self.0.lock().ticket(self, "", nobody, Some(Rank::Urgent))?;
@@ -185,7 +185,7 @@ impl State {
         Ok(Ticket { queue: queue.clone(), id, called, settled: false })
     }
 
-    /// Sends one away where there are too many, chosen at random of those that rank worst; an error when that is the newcomer.
+    /// Refuses one attempt if there are too many, chosen at random among those that rank worst; an error if that is the newcomer.
     fn make_place(&mut self, name: &str, from: IpAddr, rank: Rank) -> Result<(), Crowded> {
         if self.failures.is_guessed_at(name) {
             self.send_away(FOR_NAME, rank, |waiting| waiting.name == name)?;
@@ -215,7 +215,7 @@ impl State {
         Ok(())
     }
 
-    /// When an attempt that waits may be looked at, if that is later than now.
+    /// The time at which a waiting attempt may be checked, if that is later than now.
     fn due(&self, id: u64) -> Option<Instant> {
         let waiting = self.waiting.iter().find(|waiting| waiting.id == id)?;
         waiting.due.filter(|due| *due > Instant::now())
@@ -230,7 +230,7 @@ impl State {
         }
     }
 
-    /// Calls as many as hashes may be computed.
+    /// Wakes as many attempts as hashes may be computed.
     fn call_next(&mut self) {
         while self.free > 0 {
             let Some(at) = self.next() else { break };
@@ -269,7 +269,7 @@ mod tests {
         IpAddr::from([192, 0, 2, last])
     }
 
-    /// Enters in a task of its own, and tells in which order that came to pass.
+    /// Enters in a task of its own, and records the order of the results.
     struct Racers {
         queue: Queue,
         order: Arc<Mutex<Vec<&'static str>>>,
@@ -326,7 +326,7 @@ mod tests {
         assert_eq!(racers.order().await, ["flood 1", "other", "flood 2", "flood 3"]);
     }
 
-    /// The places of a name are full of guesses from addresses that failed; the owner, elsewhere, takes one.
+    /// The places of a name are taken by guesses from addresses that failed; the owner, elsewhere, takes one.
     #[tokio::test(start_paused = true)]
     async fn a_newcomer_takes_the_place_of_a_guess() {
         let queue = Queue::new(1);
@@ -341,7 +341,7 @@ mod tests {
         let order = guesses.order().await;
         assert_eq!(order.iter().filter(|one| **one == "guess").count(), 5, "{order:?}");
         assert_eq!(order.len(), FOR_NAME);
-        // Who ranks worse than all that wait is sent away at once.
+        // An attempt that ranks worse than all that wait is refused immediately.
         let held = queue.enter("x", address(9)).await.unwrap();
         queue.failed("alice", address(1));
         let mut owners = Racers::new(&queue);
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_attempt_that_is_dropped_gives_its_place_or_its_turn_up() {
+    async fn a_dropped_attempt_releases_its_place_or_its_turn() {
         let queue = Queue::new(1);
         let held = queue.enter("x", address(9)).await.unwrap();
         let mut dropped = Box::pin(queue.enter("alice", address(1)));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_longer_than_the_patience() {
+    async fn no_attempt_waits_longer_than_the_patience() {
         let queue = Queue::new(1);
         let _held = queue.enter("x", address(9)).await.unwrap();
         let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! Secrets made once and kept in files that only their owner can read.
+//! Secrets that are generated once and kept in files that only their owner can read.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -6,7 +6,8 @@ use std::path::Path;
 
 /// The text in the file at `path`. A missing file is created with the result of `generate`.
 ///
-/// Two processes that start at once agree: the file appears whole, or not at all, and is never replaced.
+/// Two processes that start at the same time agree: the file appears whole, or not at all, and is never
+/// replaced.
 pub(crate) fn read_or_generate(
     path: &Path,
     generate: impl FnOnce() -> String,
@@ -32,7 +33,7 @@ fn read(path: &Path) -> io::Result<String> {
     let text = fs::read_to_string(path)?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        let message = "the file is empty; delete it to have a new secret made";
+        let message = "the file is empty; delete it to have a new secret generated";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
     owner_only(path)?;
@@ -41,7 +42,7 @@ fn read(path: &Path) -> io::Result<String> {
 
 fn create(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    // Made with mode 0600.
+    // Created with mode 0600.
     let mut file = tempfile::NamedTempFile::new_in(directory)?;
     writeln!(file, "{text}")?;
     file.as_file().sync_all()?;
@@ -52,7 +53,7 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
     }
 }
 
-/// Makes the name of a new file as durable as its content, where a directory can be opened.
+/// Makes the name of a new file as durable as its content, if the directory can be opened.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { fs::File::open(directory)?.sync_all() } else { Ok(()) }
 }
@@ -70,7 +71,7 @@ pub(crate) fn owner_only(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a directory, and those above it, for their owner alone.
+/// Creates a directory, and its parents, that only their owner can access.
 pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_made_once() {
+    fn is_generated_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         assert_eq!(read_or_generate(&path, || "one".to_owned()).unwrap(), "one");
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_who_make_it_at_once_one_wins_and_both_agree() {
+    fn two_processes_that_generate_it_at_once_agree() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         let made = read_or_generate(&path, || {
@@ -105,7 +106,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn is_readable_by_its_owner_alone() {
+    fn only_its_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");

@@ -14,17 +14,17 @@ use crate::directory::{Member, Members};
 use crate::store::{REMEMBERED, Stored};
 use crate::token::{second_of, signed};
 
-/// How all keys begin.
+/// The prefix of all keys.
 pub(crate) const PREFIX: &str = "auth/";
-/// The key that signs tokens, where the configuration has none.
+/// The key that signs tokens, if the configuration has none.
 pub(crate) const SECRET: &str = "auth/secret_key";
 const USERS: &str = "auth/user/";
 const BANS: &str = "auth/ban/";
 const GONE: &str = "auth/gone/";
-/// How often a change is tried again that another node was faster with.
+/// The number of retries of a change that another node was faster with.
 const TRIES: usize = 8;
 
-/// A user as the store has it.
+/// A user in the form of the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     hash: String,
@@ -57,7 +57,7 @@ impl Record {
     }
 
     fn member(&self) -> Member {
-        // An id that cannot be read binds the user to an agent that cannot exist: no right is gained.
+        // An unreadable id binds the user to an agent that cannot exist: no right is gained.
         let (agent, readable) = match self.agent.clone().map(AgentId::new) {
             Some(Ok(agent)) => (Some(agent), true),
             Some(Err(_)) => (None, false),
@@ -67,17 +67,17 @@ impl Record {
     }
 }
 
-/// Everything that was told so far.
+/// The state received so far.
 #[derive(Debug, Default)]
 struct Known {
     users: BTreeMap<Arc<str>, (Record, Revision)>,
     /// When banned tokens expire, by fingerprint.
     bans: HashMap<Box<str>, i64>,
-    /// The last second whose tokens a deleted user may have had.
+    /// The last second in which tokens of a deleted user may have been issued.
     gone: HashMap<Arc<str>, i64>,
 }
 
-/// The effect of a change on those who hold tokens.
+/// The effect of a change on the holders of tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Nothing,
@@ -85,7 +85,7 @@ pub(crate) enum Effect {
     Revokes,
 }
 
-/// The users and bans of a cluster. Cloning is cheap. Reading never waits; what changes the store blocks.
+/// The users and bans of a cluster. Cloning is cheap. Reading never waits; changing the store blocks.
 #[derive(Clone)]
 pub(crate) struct SharedUsers {
     store: Arc<dyn SharedStore>,
@@ -100,7 +100,7 @@ impl SharedUsers {
         Self { store, runtime: Handle::current(), known: Arc::default() }
     }
 
-    /// Takes in a change of the store.
+    /// Applies a change of the store.
     pub(crate) fn apply(&self, change: &Change) -> Effect {
         let mut known = self.known.write();
         match change {
@@ -122,7 +122,7 @@ impl SharedUsers {
         }
     }
 
-    /// Copies what is known under this key.
+    /// Copies the known value of this key.
     pub(crate) fn copy(&self, key: &str, members: &mut Members) {
         let known = self.known.read();
         if let Some(name) = key.strip_prefix(USERS) {
@@ -148,7 +148,7 @@ impl SharedUsers {
         Some(user.stored(name))
     }
 
-    /// Adds a user, and returns its rights; nothing when the name is taken.
+    /// Adds a user, and returns its rights; `None` if the name is taken.
     pub(crate) fn add(
         &self,
         name: &str,
@@ -169,7 +169,7 @@ impl SharedUsers {
         Ok(self.create(&stored)?.then_some(member))
     }
 
-    /// Adds this user as it is; false when the name is taken.
+    /// Adds this user unchanged; false if the name is taken.
     pub(crate) fn create(&self, stored: &Stored) -> Result<bool, StoreError> {
         let key = format!("{USERS}{}", stored.name);
         match self.put(&key, &Record::of(stored), Revision::ABSENT) {
@@ -200,7 +200,7 @@ impl SharedUsers {
         for _ in 0..TRIES {
             let Some((user, revision)) = self.read::<Record>(&key)? else { return Ok(false) };
             let last = user.tokens_since.max(second_of(signed(now)));
-            // First of all: a token that was made before must not be good for a new user of this name.
+            // First: a token that was issued before must not be valid for a new user of this name.
             self.set(&format!("{GONE}{name}"), &last)?;
             match self.runtime.block_on(self.store.remove(&key, Some(revision))) {
                 Ok(()) => {
@@ -218,7 +218,7 @@ impl SharedUsers {
         self.set(&format!("{BANS}{fingerprint}"), &expires_at)
     }
 
-    /// Forgets banned tokens that have expired, and long deleted users. How many tokens these were.
+    /// Deletes expired bans, and users deleted long ago. Returns the number of bans.
     pub(crate) fn purge(&self, now: Timestamp) -> Result<usize, StoreError> {
         let now = signed(now);
         let long_ago = second_of(now) - REMEMBERED;
@@ -249,7 +249,7 @@ impl SharedUsers {
         Err(StoreError::Conflict)
     }
 
-    /// Writes a value, whatever it was.
+    /// Writes a value, replacing any other.
     fn set(&self, key: &str, value: &impl Serialize) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let found = self.runtime.block_on(self.store.get(key))?;
@@ -307,11 +307,11 @@ impl Known {
 
     fn put_user(&mut self, name: &str, entry: &Entry) -> Effect {
         let Ok(user) = serde_json::from_slice::<Record>(&entry.value) else {
-            tracing::error!(user = name, "the record of a user cannot be read, so it is ignored");
+            tracing::error!(user = name, "ignoring the record of a user that cannot be read");
             return self.removed(&format!("{USERS}{name}"));
         };
         match self.users.get_mut(name) {
-            // One's own write may be told again, after a later one.
+            // This node's own write may be reported again, after a later one.
             Some((_, known)) if *known >= entry.revision => Effect::Nothing,
             Some(known) => {
                 *known = (user, entry.revision);

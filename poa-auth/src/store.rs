@@ -11,14 +11,14 @@ use crate::directory::{Member, Members};
 use crate::secret_file::owner_only;
 use crate::token::{second_of, signed};
 
-/// The steps from an empty database to the newest version, which is their number.
+/// The migrations from an empty database to the newest version, which is their number.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
-/// How long the names of deleted users are remembered, in seconds. One would do, were it not for clocks that step back.
+/// How long the names of deleted users are remembered, in seconds. One second would suffice if clocks never stepped back.
 pub(crate) const REMEMBERED: i64 = 24 * 3600;
 
-/// Why the database could not be opened.
+/// The reason why the database could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     #[error("it has version {found}, and this program knows versions up to {known}")]
@@ -31,7 +31,7 @@ pub(crate) enum StoreError {
     Database(#[from] rusqlite::Error),
 }
 
-/// A user as the database has it.
+/// A user in the form of the database.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) name: Arc<str>,
@@ -40,14 +40,14 @@ pub(crate) struct Stored {
     pub(crate) member: Member,
 }
 
-/// One connection. Everything here blocks.
+/// One connection. Every operation blocks.
 pub(crate) struct Store {
     connection: Connection,
     seen: i64,
 }
 
 impl Store {
-    /// Opens or creates the database, brings it to the newest version, and deletes what has expired.
+    /// Opens or creates the database, migrates it to the newest version, and deletes what has expired.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         create_private(path)?;
         let mut connection = Connection::open(path)?;
@@ -61,9 +61,9 @@ impl Store {
         Ok(store)
     }
 
-    /// The content, if another connection has changed the database since this was last asked.
+    /// The content, if another connection has changed the database since the last call.
     pub(crate) fn changed_elsewhere(&mut self) -> rusqlite::Result<Option<Members>> {
-        // Read first: what changes in between is then found again, and not missed.
+        // Read first: a change in between is then found again instead of being missed.
         let version = data_version(&self.connection)?;
         if version == self.seen {
             return Ok(None);
@@ -80,7 +80,7 @@ impl Store {
         Ok(Members { users, banned })
     }
 
-    /// The banned tokens, and when they expire.
+    /// The banned tokens, and their expiry.
     pub(crate) fn bans(&self) -> rusqlite::Result<Vec<(String, i64)>> {
         let mut bans =
             self.connection.prepare("SELECT fingerprint, expires_at FROM banned_tokens")?;
@@ -98,7 +98,7 @@ impl Store {
         user.query_row([name], stored).optional()
     }
 
-    /// Adds a user, and tells what it may do; nothing when the name is taken.
+    /// Adds a user, and returns its rights; `None` if the name is taken.
     pub(crate) fn add(
         &mut self,
         name: &str,
@@ -129,7 +129,8 @@ impl Store {
         Ok((added == 1).then_some(Member { active: true, tokens_since, agent }))
     }
 
-    /// Gives a user another password, and the first second whose tokens count from now on. False when there is no such user.
+    /// Sets another password for a user, and the first second whose tokens are valid from now on. False if there is no such
+    /// user.
     pub(crate) fn set_password(
         &self,
         name: &str,
@@ -140,13 +141,13 @@ impl Store {
         Ok(self.connection.execute(changed, params![name, password_hash, tokens_since])? == 1)
     }
 
-    /// False when there is no such user.
+    /// False if there is no such user.
     pub(crate) fn set_active(&self, name: &str, active: bool) -> rusqlite::Result<bool> {
         let changed = "UPDATE users SET active = ?2 WHERE name = ?1";
         Ok(self.connection.execute(changed, params![name, active])? == 1)
     }
 
-    /// Deletes a user, and remembers which tokens it may have had. False when there is no such user.
+    /// Deletes a user, and remembers which tokens it may have had. False if there is no such user.
     pub(crate) fn delete(&mut self, name: &str, now: Timestamp) -> rusqlite::Result<bool> {
         let change = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         change.execute(
@@ -167,7 +168,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets banned tokens that have expired, and long deleted users. How many tokens these were.
+    /// Deletes expired bans, and users deleted long ago. Returns the number of bans.
     pub(crate) fn purge(&self, now: Timestamp) -> rusqlite::Result<usize> {
         let now = signed(now);
         let long_ago = second_of(now) - REMEMBERED;
@@ -186,14 +187,14 @@ fn create_private(path: &Path) -> std::io::Result<()> {
     owner_only(path)
 }
 
-/// Looks for damage now, where it can be told with its cure, and not at some later login.
+/// Checks for damage now, where it can be reported with its cure, and not at a later login.
 fn check(connection: &Connection) -> Result<(), StoreError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if found == "ok" { Ok(()) } else { Err(StoreError::Damaged(found)) }
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    // Looked at first without a transaction: opening a database is not a change that other processes have to see.
+    // Checked without a transaction first: opening a database is not a change that other processes have to see.
     if missing(connection)?.is_empty() {
         return Ok(());
     }
@@ -205,7 +206,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     Ok(change.commit()?)
 }
 
-/// The steps that this database has not made yet.
+/// The migrations that this database lacks.
 fn missing(connection: &Connection) -> Result<&'static [&'static str], StoreError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let made = usize::try_from(found).unwrap_or(usize::MAX);

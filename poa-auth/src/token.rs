@@ -1,4 +1,4 @@
-//! Tokens: JSON Web Tokens as protocol section 3 has them.
+//! Tokens: JSON Web Tokens as defined in protocol section 3.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use poa_core::auth::AuthError;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Longer texts are no tokens of ours, and not worth a signature.
+/// Longer texts are not valid tokens, and their signatures are not checked.
 const MAX_TOKEN: usize = 8 * 1024;
-/// So much of the signature tells tokens apart: 258 bits of a keyed hash of everything the token says.
+/// The part of the signature that identifies a token: 258 bits of a keyed hash of its content.
 const FINGERPRINT: usize = 43;
 const SECOND: i64 = 1_000_000;
 
@@ -26,7 +26,7 @@ struct Issued<'a> {
     typ: &'a str,
 }
 
-/// What is read of a token. Times are NumericDates: seconds, maybe with a fraction.
+/// The claims that are read. Times are NumericDates: seconds, possibly with a fraction.
 #[derive(Deserialize)]
 struct Read {
     exp: f64,
@@ -36,7 +36,7 @@ struct Read {
     typ: String,
 }
 
-/// What a token says that was signed with our key, for us. Nothing of it changes as long as the key stays.
+/// The content of a token that was signed with our key, for us. It stays valid as long as the key does.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Facts {
     pub(crate) user: Box<str>,
@@ -44,12 +44,12 @@ pub(crate) struct Facts {
     pub(crate) issued_at: i64,
     not_before: i64,
     pub(crate) expires_at: i64,
-    /// Names the token in the list of banned ones, and does not give it away.
+    /// Identifies the token in the list of banned ones, without revealing it.
     pub(crate) fingerprint: Box<str>,
 }
 
 impl Facts {
-    /// Whether this is the time for the token.
+    /// Whether the token is valid at this time.
     pub(crate) fn check_time(&self, now: Timestamp) -> Result<(), AuthError> {
         let now = signed(now);
         if now >= self.expires_at {
@@ -62,7 +62,7 @@ impl Facts {
     }
 }
 
-/// Microseconds since 1970, as the database has them.
+/// Microseconds since 1970, as in the database.
 pub(crate) fn signed(time: Timestamp) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
@@ -72,13 +72,13 @@ pub(crate) const fn second_of(micros: i64) -> i64 {
     micros.div_euclid(SECOND)
 }
 
-/// Saturates: the end of time is as good as any.
+/// Saturates: the latest possible time serves as well as any.
 #[expect(clippy::cast_possible_truncation, reason = "casts from floats saturate")]
 fn micros(seconds: f64) -> i64 {
     (seconds * 1e6) as i64
 }
 
-/// Makes and reads tokens with one key.
+/// Issues and reads tokens with one key.
 pub(crate) struct Tokens {
     issuer: String,
     life: i64,
@@ -94,7 +94,7 @@ impl Tokens {
         validation.set_issuer(&[issuer]);
         validation.set_required_spec_claims(&["aud", "exp", "iss", "sub"]);
         validation.leeway = 0;
-        // Time is looked at again whenever a token comes, so it is not looked at here.
+        // Time is checked on each use of the token, so it is not checked here.
         validation.validate_exp = false;
         validation.validate_nbf = false;
         Self {
@@ -106,11 +106,11 @@ impl Tokens {
         }
     }
 
-    /// A token for `user`, valid from now on. `since` is the first second whose tokens count for that user.
+    /// A token for `user`, valid from now on. `since` is the first second whose tokens are valid for that user.
     pub(crate) fn issue(&self, user: &str, now: Timestamp, since: i64) -> String {
         // A user added again within the second of its deletion gets tokens of the next second, so that no token of the old user can
-        // pass for one of the new. `since` is even later when the clock stepped back after the user was added. Valid they are by the
-        // clock of now.
+        // be mistaken for one of the new user. `since` is even later if the clock stepped back after the user was added. The tokens
+        // are valid by the current clock.
         let now = second_of(signed(now));
         let iat = now.max(since);
         let jti = Uuid::new_v4().to_string();
@@ -128,7 +128,7 @@ impl Tokens {
             .expect("strings and numbers always encode, and HMAC takes any key")
     }
 
-    /// What a token says, if it was signed with our key, for us, to give access.
+    /// The content of a token, if it was signed with our key, for us, to grant access.
     pub(crate) fn read(&self, token: &str) -> Option<Facts> {
         if token.len() > MAX_TOKEN {
             return None;
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_is_missing_or_wrong_spoils_the_token() {
+    fn a_missing_or_wrong_claim_invalidates_the_token() {
         assert!(read(&claims()).is_some());
         for name in ["aud", "iss", "typ", "sub", "iat", "exp"] {
             assert_eq!(read(&without(name)), None, "{name}");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn only_hs512_counts_and_other_header_fields_do_not() {
+    fn only_hs512_is_accepted_and_other_header_fields_are_ignored() {
         let mut header = Header::new(Algorithm::HS512);
         header.kid = Some("any".to_owned());
         assert!(tokens().read(&signed_with(&header, &claims())).is_some());
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn texts_that_are_not_tokens_are_refused() {
         let good = signed_with(&Header::new(Algorithm::HS512), &claims());
         let other = Tokens::new("poa_backend", "another key", Duration::from_secs(1));
         assert_eq!(other.read(&good), None);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_has_one_spelling_so_a_ban_cannot_be_dodged() {
+    fn a_signature_has_one_encoding_so_a_ban_cannot_be_evaded() {
         let good = signed_with(&Header::new(Algorithm::HS512), &claims());
         let (front, last) = good.split_at(good.len() - 1);
         let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=";
@@ -291,12 +291,12 @@ mod tests {
 
     /// A user was added while the clock was two hours ahead.
     #[test]
-    fn a_token_that_was_just_given_is_valid_although_the_clock_stepped_back() {
+    fn a_new_token_is_valid_although_the_clock_stepped_back() {
         let since = 1_800_007_200;
         let facts = tokens().read(&tokens().issue("alice", NOW, since)).unwrap();
         assert!(second_of(facts.issued_at) >= since);
         assert!(facts.check_time(NOW).is_ok());
-        // It lives as long as any other.
+        // Its lifetime is that of any other.
         assert_eq!(facts.expires_at, 1_800_003_600 * SECOND);
     }
 

@@ -1,4 +1,4 @@
-//! Passwords that were right since the start: a user who has logged in before does not wait behind guessers.
+//! Passwords that were verified since the start: a user who has logged in before does not wait behind guessers.
 
 use std::sync::Arc;
 
@@ -6,17 +6,18 @@ use quick_cache::sync::Cache;
 
 use crate::mac::{Mac, Tag};
 
-/// How many names are remembered.
+/// The most names that are remembered.
 const REMEMBERED: usize = 8192;
 
-/// What was compared when a password was right last.
+/// The values compared at the last successful login.
 pub(crate) struct Right {
     tag: Tag,
-    /// The hash in the database, or of the configuration, at that time. A password that was changed since does not count.
+    /// The hash in the database, or of the configuration, at that time. A password that was changed since does not match.
     pub(crate) hash: String,
 }
 
-/// By name, the fingerprint of the password that was right last. In memory only: at rest, it would be a fast hash to guess at.
+/// By name, the fingerprint of the last correct password. In memory only: at rest, it would be a fast hash that invites
+/// guessing.
 pub(crate) struct Trusted {
     right: Cache<String, Arc<Right>>,
     mac: Mac,
@@ -27,7 +28,7 @@ impl Trusted {
         Self { right: Cache::new(REMEMBERED), mac: Mac::new() }
     }
 
-    /// What is remembered of this name, if this is the password that was right.
+    /// The entry of this name, if this is the correct password.
     pub(crate) fn find(&self, key: &str, password: &str) -> Option<Arc<Right>> {
         self.right.get(key).filter(|right| self.mac.matches(&right.tag, password))
     }

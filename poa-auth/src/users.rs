@@ -13,24 +13,24 @@ use crate::queue::{Crowded, Permit};
 use crate::store::Stored;
 use crate::token::{second_of, signed};
 
-/// A user to be added. What is left out is generated.
+/// A user to be added. Absent fields are generated.
 #[derive(Clone, Debug, Default)]
 pub struct NewUser {
     /// The name: 1 to 255 bytes, not only blanks, no colon, no control characters.
     pub name: Option<String>,
     /// The password: at least 8 characters.
     pub password: Option<Secret>,
-    /// The only agent the user may speak for; any, when absent.
+    /// The only agent the user may send for; any agent when absent.
     pub agent: Option<AgentId>,
 }
 
-/// What a new user logs in with.
+/// The credentials of a new user.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Credentials {
     /// The name.
     pub user: String,
-    /// The password. It is nowhere else: only its hash is kept.
+    /// The password. It is not kept anywhere else: only its hash is.
     pub password: Secret,
 }
 
@@ -40,25 +40,25 @@ pub struct Credentials {
 pub struct User {
     /// The name.
     pub name: Arc<str>,
-    /// When the user was added.
+    /// The time at which the user was added.
     pub created_at: Timestamp,
     /// False for a user who was deactivated.
     pub active: bool,
-    /// The only agent the user may speak for; any, when absent.
+    /// The only agent the user may send for; any agent when absent.
     pub agent: Option<AgentId>,
 }
 
-/// Why nothing was changed.
+/// The reason why nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UserError {
-    /// There is a user of this name.
+    /// A user of this name exists.
     #[error("this user name is taken; choose another")]
     NameTaken,
     /// There is no such user.
     #[error("no such user")]
     NotFound,
-    /// The name breaks a rule.
+    /// The name violates a rule.
     #[error("the name {0}")]
     InvalidName(#[from] InvalidName),
     /// The password is too short.
@@ -94,14 +94,13 @@ impl From<Stored> for User {
     }
 }
 
-/// Every change takes effect on the next [`verify`](poa_core::auth::Authenticator::verify) of this process, at once, and
-/// within about a second in others that [`watch`](Auth::watch) the same directory or [`share`](Auth::share) the same store. A call that is dropped may take effect
-/// or not.
+/// Every change takes effect immediately on the next [`verify`](poa_core::auth::Authenticator::verify) of this process, and within about a second in
+/// others that [`watch`](Auth::watch) the same directory or [`share`](Auth::share) the same store. A call that is dropped may or may not take effect.
 impl Auth {
     /// Adds a user.
     ///
     /// # Errors
-    /// When name or password break a rule, the name is taken, or the database fails.
+    /// When name or password violate a rule, the name is taken, or the database fails.
     pub async fn add_user(&self, user: NewUser) -> Result<Credentials, UserError> {
         if let Some(name) = &user.name {
             check_name(name)?;
@@ -113,7 +112,7 @@ impl Auth {
         self.hashing(permit, move |inner| inner.add_user(user)).await?
     }
 
-    /// Gives a user another password. Tokens made before are no longer valid.
+    /// Sets another password for a user. Earlier tokens are no longer valid.
     ///
     /// # Errors
     /// When the password is too short, there is no such user, or the database fails.
@@ -139,7 +138,7 @@ impl Auth {
         Ok(stored.into_iter().map(User::from).collect())
     }
 
-    /// Lets a user log in and speak, or not. The tokens of an inactive user are good again when it is active again.
+    /// Activates or deactivates a user. The tokens of an inactive user are valid again when it is activated again.
     ///
     /// # Errors
     /// When there is no such user, or the database fails.
@@ -148,7 +147,7 @@ impl Auth {
         self.blocking(move |inner| inner.set_active(&name, active)).await?
     }
 
-    /// Deletes a user. No token made so far will ever be good for a new user of the same name.
+    /// Deletes a user. No token issued so far will ever be valid for a new user of the same name.
     ///
     /// # Errors
     /// When there is no such user, or the database fails.
@@ -157,7 +156,7 @@ impl Auth {
         self.blocking(move |inner| inner.delete_user(&name)).await?
     }
 
-    /// Bans a token for the rest of its life.
+    /// Bans a token for the rest of its lifetime.
     ///
     /// # Errors
     /// When it is not valid anyway, or the database fails.
@@ -185,7 +184,7 @@ impl Inner {
         Ok(Credentials { user: name, password })
     }
 
-    /// False when the name is taken.
+    /// False if the name is taken.
     fn insert(&self, name: &str, hash: &str, agent: Option<AgentId>) -> Result<bool, UserError> {
         let mut store = self.store()?;
         let Some(member) = store.add(name, hash, agent, Timestamp::now())? else {
@@ -200,7 +199,7 @@ impl Inner {
     fn set_password(&self, name: &str, password: &Secret) -> Result<(), UserError> {
         let hash = self.hasher.hash(password.expose());
         let hash = hash.map_err(|error| UserError::Unavailable(error.into()))?;
-        // Tokens of this second were made with the old password.
+        // Tokens of this second were issued for the old password.
         let since = second_of(signed(Timestamp::now())) + 1;
         let store = self.store()?;
         if !store.set_password(name, &hash, since)? {

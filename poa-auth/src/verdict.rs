@@ -1,4 +1,4 @@
-//! Whether a token is good, asked for with every request and nearly always answered from memory.
+//! Whether a token is valid, checked with every request and nearly always answered from memory.
 
 use std::sync::Arc;
 
@@ -8,21 +8,24 @@ use poa_core::auth::{AuthError, Principal};
 use crate::auth::Inner;
 use crate::token::Facts;
 
-/// How many tokens are remembered: a fleet of agents with one each. A token costs about 600 bytes.
+/// The most tokens that are remembered: enough for a fleet of agents with one each. A token takes about
+/// 600 bytes.
 pub(crate) const CACHED: usize = 131_072;
 
-/// A token that was found good. Only such are remembered, so strangers cannot fill the cache.
+/// A token that was found valid. Only such tokens are remembered, so unauthenticated clients cannot fill
+/// the cache.
 pub(crate) struct Verdict {
     pub(crate) facts: Arc<Facts>,
     pub(crate) principal: Principal,
-    /// When the directory has another epoch, user and ban must be looked up again; the signature need not.
+    /// When the epoch of the directory has changed, user and ban must be looked up again; the signature
+    /// need not.
     epoch: u64,
 }
 
 impl Inner {
-    /// What to think of a token at this time.
+    /// The result for a token at this time.
     ///
-    /// Only a token that would be good but for its age is [`AuthError::Expired`].
+    /// Only a token that would be valid except for its age is [`AuthError::Expired`].
     pub(crate) fn verdict(&self, token: &str, now: Timestamp) -> Result<Arc<Verdict>, AuthError> {
         self.tokens()?;
         let known = self.verified.get(token);
@@ -78,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_good_is_not_remembered() {
+    async fn invalid_tokens_are_not_remembered() {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth::open(AuthConfig::default(), dir.path()).unwrap();
         let token = auth.0.tokens().unwrap().issue("nobody", Timestamp::now(), 0);

@@ -1,4 +1,4 @@
-//! Notices what other processes do to the database, and forgets what has expired.
+//! Detects changes that other processes make to the database, and deletes what has expired.
 
 use std::time::Duration;
 
@@ -9,16 +9,17 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::{Auth, Inner};
 use crate::backing::BackingError;
 
-/// How soon a change made by another process is noticed.
+/// The interval at which changes of other processes are detected.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often expired bans are deleted.
+/// The interval at which expired bans are deleted.
 const PURGE_EVERY: Duration = Duration::from_secs(24 * 3600);
 
 impl Auth {
-    /// Looks for changes made by other processes, such as the command line, about once a second, and deletes expired
-    /// bans daily, and frees the memory of password hashes when there were none for a while, until `shutdown` fires.
+    /// Until `shutdown` fires: checks about once a second for changes made by other processes, such as the command line; deletes
+    /// expired bans daily; and frees the memory of password hashes after a while without any.
     ///
-    /// [`AuthHandler`](crate::AuthHandler) does this while it runs; a host without one must run it beside. Two at once do no harm.
+    /// [`AuthHandler`](crate::AuthHandler) does this while it runs; a host without one must run it itself. Two at once are
+    /// harmless.
     ///
     /// Cancel safe: dropping it ends the watch.
     pub async fn watch(&self, shutdown: CancellationToken) {
@@ -43,7 +44,7 @@ impl Auth {
             {
                 tracing::warn!(
                     error,
-                    "cannot read the database of users; changes made elsewhere wait"
+                    "cannot read the database of users; changes by other processes are delayed"
                 );
             }
             healthy = error.is_none();

@@ -17,13 +17,13 @@ use crate::UserError;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// Seconds after which a client that came at a busy time may come again.
+/// The seconds after which a client may try again when the server is busy.
 const RETRY: u32 = 2;
 
-/// Why a request gets no positive answer.
+/// The reason why a request fails.
 pub(super) enum Refused {
     Protocol(Refusal),
-    /// What the protocol has no word for.
+    /// Refusals that the protocol does not define.
     Other {
         status: StatusCode,
         code: &'static str,
@@ -39,7 +39,7 @@ pub(super) fn ok(body: &impl Serialize) -> Answer {
     answer
 }
 
-/// 200 without news.
+/// 200 without content of its own.
 pub(super) fn success() -> Answer {
     json(StatusCode::OK, Bytes::from_static(poa_protocol::SUCCESS.as_bytes()))
 }
@@ -78,11 +78,11 @@ impl Refused {
         Self::Other { status: StatusCode::SERVICE_UNAVAILABLE, code: "busy", message }
     }
 
-    /// What happened is for the log; the client only learns that it is not its fault.
+    /// The cause is logged; the client learns only that the fault is not its own.
     fn internal(error: &(dyn Error + 'static)) -> Self {
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
         let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-        tracing::error!(error = text, "a request could not be answered");
+        tracing::error!(error = text, "cannot answer a request");
         Self::Protocol(Refusal::Internal)
     }
 }
@@ -100,7 +100,7 @@ fn refusal_answer(refusal: &Refusal) -> Answer {
     answer
 }
 
-/// The header that HTTP asks for with this refusal.
+/// The header that HTTP requires with this refusal.
 fn header_of(refusal: &Refusal) -> Option<(HeaderName, &'static str)> {
     match refusal {
         Refusal::Unauthorized => Some((WWW_AUTHENTICATE, r#"Basic realm="poa", charset="UTF-8""#)),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_at_a_busy_time_is_told_when_to_come_again() {
+    fn a_client_at_a_busy_time_is_told_when_to_retry() {
         let later = Some(HeaderValue::from(RETRY));
         assert_eq!(answered(AuthError::Busy), (503, later.clone()));
         assert_eq!(answered(UserError::Busy), (503, later.clone()));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_ours_is_not_explained_to_strangers() {
+    fn internal_errors_are_not_explained_to_clients() {
         let error = || "the disk is on fire".into();
         assert_eq!(answered(AuthError::Unavailable(error())), (500, None));
         let body = Refused::from(UserError::Unavailable(error())).into_answer();
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_token_is_no_better_than_none_here() {
+    fn an_expired_token_is_treated_as_no_token() {
         assert_eq!(answered(AuthError::Expired).0, 401);
     }
 }

@@ -55,7 +55,7 @@ impl Api {
         self.call(request).await.unwrap_or_else(Refused::into_answer)
     }
 
-    /// Checks path, method and credentials, in this order, before anything is believed or read.
+    /// Checks path, method and credentials, in this order, before the body is read.
     async fn call(&self, request: Request<Body>) -> Result<Answer, Refused> {
         let route = Route::find(request.method(), request.uri().path())?;
         let basic = Basic::read(request.headers()).ok_or(Refusal::Unauthorized)?;
@@ -84,7 +84,8 @@ impl Api {
         }
     }
 
-    /// What agents say about themselves here is not used; it only has to be well-formed.
+    /// The fields that agents send about themselves are not used here; they only have to be
+    /// well-formed.
     async fn session(&self, request: Request<Body>, token: String) -> Result<Answer, Refused> {
         self.fields(request, [], |[]| Ok(())).await?;
         Ok(ok(&Token { token }))
@@ -129,7 +130,7 @@ impl Api {
         Ok(success())
     }
 
-    /// Reads the body, and of it these fields.
+    /// Reads the body, and these of its fields.
     async fn fields<const N: usize, T>(
         &self,
         request: Request<Body>,

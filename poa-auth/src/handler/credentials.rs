@@ -11,8 +11,8 @@ pub(super) struct Basic {
 }
 
 impl Basic {
-    /// Reads the header; the scheme is in any case. Bytes that are not UTF-8 are read as Latin-1, which RFC 7617 leaves open and clients
-    /// such as Python's requests and OkHttp send.
+    /// Reads the header; the scheme is case-insensitive. Bytes that are not UTF-8 are read as Latin-1, which RFC 7617 permits and
+    /// clients such as Python's requests and OkHttp send.
     pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
         let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
         let (scheme, encoded) = header.split_once(' ')?;
@@ -58,13 +58,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf_8_is_latin_1() {
+    fn bytes_that_are_not_utf_8_are_latin_1() {
         let latin = format!("Basic {}", STANDARD.encode(b"j\xf6rg:passw\xf6rt"));
         assert_eq!(read(&latin), pair("jörg", "passwört"));
     }
 
     #[test]
-    fn anything_else_is_nothing() {
+    fn other_headers_have_no_credentials() {
         for header in ["", "Basic", "Basic ", "Basic !!!notbase64", "Basic YWxpY2U=", "Bearer YTpi"]
         {
             assert_eq!(read(header), None, "{header}");

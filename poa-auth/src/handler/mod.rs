@@ -25,9 +25,10 @@ use api::Api;
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct AuthHandlerConfig {
-    /// Address and port, such as `127.0.0.1:4003`, `localhost:4003` or `:4003` for all addresses. Other than loopback needs `tls`.
+    /// Address and port, such as `127.0.0.1:4003`, `localhost:4003` or `:4003` for all addresses. Any other than loopback needs
+    /// `tls`.
     pub listen: Listen,
-    /// The certificate. Without one it is plain HTTP, on a loopback address only.
+    /// The certificate. Without one, the handler serves plain HTTP, on a loopback address only.
     pub tls: Option<Tls>,
     /// Limits of this listener.
     pub limits: Limits,
@@ -47,7 +48,7 @@ impl Default for AuthHandlerConfig {
 pub struct AuthHandler {
     auth: Auth,
     endpoint: String,
-    /// None once it runs.
+    /// `None` once it runs.
     server: Option<Server>,
 }
 
@@ -84,7 +85,7 @@ impl Plugin for AuthHandler {
         if config.tls.is_none() {
             tracing::warn!(
                 handler = cx.name(),
-                "{endpoint} takes passwords over plain HTTP, from this machine only; set `tls` to serve others"
+                "{endpoint} accepts passwords over plain HTTP, from this machine only; set `tls` to serve others"
             );
         }
         Ok(Self { auth: auth.clone(), endpoint, server: Some(server) })
@@ -102,7 +103,7 @@ impl CustomHandler for AuthHandler {
         });
         let watch = async {
             self.auth.watch(cx.shutdown().clone()).await;
-            // Requests are still being answered then.
+            // Requests are still in flight then.
             pending().await
         };
         tokio::select! {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_is_that_of_the_protocol() {
+    fn the_default_address_is_that_of_the_protocol() {
         let config: AuthHandlerConfig = serde_json::from_str("{}").unwrap();
         assert_eq!(config.listen.to_string(), "127.0.0.1:4003");
         assert!(serde_json::from_str::<AuthHandlerConfig>(r#"{"lisen": "x"}"#).is_err());

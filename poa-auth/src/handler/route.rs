@@ -10,12 +10,12 @@ pub(super) enum Route {
     Admin(Task),
 }
 
-/// What only admins may ask for.
+/// The requests that only admins may make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Task {
     AddUser,
     ListUsers,
-    /// `None` stands for a name that cannot exist: it is not UTF-8.
+    /// `None` stands for a name that cannot exist because it is not UTF-8.
     DeleteUser(Option<String>),
     ChangeUser(Option<String>),
     BanUser,
@@ -23,7 +23,7 @@ pub(super) enum Task {
 }
 
 impl Route {
-    /// What is asked for, or 404, or 405.
+    /// The route of a request, or 404, or 405.
     pub(super) fn find(method: &Method, path: &str) -> Result<Self, Refusal> {
         let not_allowed = |allow| Err(Refusal::MethodNotAllowed { allow });
         match (method, path) {
@@ -53,7 +53,7 @@ fn user(path: &str) -> Option<&str> {
     path.strip_prefix("/user/").filter(|name| !name.is_empty() && !name.contains('/'))
 }
 
-/// Decodes `%41`; a `%` that begins no such triple stands for itself. Nothing, when the bytes are not UTF-8.
+/// Decodes `%41`; a `%` without two hexadecimal digits stands for itself. `None` if the bytes are not UTF-8.
 fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

@@ -1,4 +1,4 @@
-//! What the recording does not show.
+//! Behaviour that the recording does not show.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +9,10 @@ use serde_json::json;
 use crate::support::{ADMIN, Request, Served, add, basic};
 
 #[tokio::test]
-async fn the_checks_come_in_the_order_of_the_protocol() {
+async fn the_checks_are_made_in_the_order_of_the_protocol() {
     let served = Served::start_with(None, |config| config.limits.body = Size::bytes(100)).await;
     let too_large = "x".repeat(200);
-    // Each request has every fault below the one that must be told.
+    // Each request has every fault below the one that must be reported.
     let faulty = |method: &str, path: &str| Request::new(method, path).body(too_large.clone());
     let status = async |request: Request| request.send(served.addr).await.status;
     assert_eq!(status(faulty("PUT", "/nope")).await, 404);
@@ -29,7 +29,7 @@ async fn the_checks_come_in_the_order_of_the_protocol() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn a_wrong_method_is_refused_with_the_right_ones() {
     let served = Served::start().await;
     for (method, path, allow) in [
         ("GET", "/session", "POST"),
@@ -45,7 +45,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn a_401_says_nothing_but_how_to_log_in() {
+async fn a_401_describes_only_how_to_log_in() {
     let served = Served::start().await;
     add(&served.auth, "alice", "alicepassword").await;
     for request in [
@@ -64,7 +64,7 @@ async fn a_401_says_nothing_but_how_to_log_in() {
 }
 
 #[tokio::test]
-async fn a_users_life() {
+async fn the_life_of_a_user() {
     let served = Served::start().await;
     let body = r#"{"user-name":"jos\u00e9 / 1","password":"contraseña"}"#;
     let made = served.admin("POST", "/user", body).await;
@@ -107,7 +107,7 @@ async fn a_user_may_be_bound_to_an_agent() {
 }
 
 #[tokio::test]
-async fn what_a_field_must_be_is_told() {
+async fn invalid_fields_are_refused_with_the_rule() {
     let served = Served::start().await;
     add(&served.auth, "alice", "alicepassword").await;
     let long = format!(r#"{{"user-name":"{}"}}"#, "x".repeat(256));
@@ -130,7 +130,7 @@ async fn what_a_field_must_be_is_told() {
 }
 
 #[tokio::test]
-async fn message_pack_means_the_same() {
+async fn message_pack_is_equivalent() {
     let served = Served::start().await;
     let dave = STANDARD.decode("gql1c2VyLW5hbWWkZGF2ZahwYXNzd29yZKxkYXZlcGFzc3dvcmQ=").unwrap();
     let send = async |path: &str, method: &str, body: &[u8]| {
@@ -146,7 +146,7 @@ async fn message_pack_means_the_same() {
 }
 
 #[tokio::test]
-async fn a_body_without_need_is_not_read() {
+async fn an_unneeded_body_is_not_read() {
     let served = Served::start().await;
     let request = Request::new("DELETE", "/user/nobody").admin();
     let answer =
@@ -157,7 +157,7 @@ async fn a_body_without_need_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_utf8_is_nobodys() {
+async fn a_name_that_is_not_utf8_belongs_to_no_user() {
     let served = Served::start().await;
     assert_eq!(served.admin("DELETE", "/user/%ff", "").await.status, 404);
     assert_eq!(served.admin("PATCH", "/user/%ff", r#"{"active":true}"#).await.status, 404);
@@ -166,7 +166,7 @@ async fn a_name_that_is_not_utf8_is_nobodys() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn logins_and_requests_are_counted() {
     let served = Served::start().await;
     add(&served.auth, "alice", "alicepassword").await;
     let session = |password| Request::new("POST", "/session").basic("alice", password).json("");
@@ -186,7 +186,7 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn a_running_handler_notices_the_command_line() {
+async fn a_running_handler_sees_changes_of_the_command_line() {
     let served = Served::start().await;
     add(&served.auth, "alice", "alicepassword").await;
     let token = served.auth.login("alice", "alicepassword").await.unwrap();

@@ -1,4 +1,4 @@
-//! What is kept in the data directory.
+//! The files in the data directory.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ fn generated() -> AuthConfig {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn everything_is_for_the_owner_alone() {
+async fn only_the_owner_can_access_the_files() {
     use std::os::unix::fs::PermissionsExt as _;
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("poa-data");
@@ -35,7 +35,7 @@ async fn everything_is_for_the_owner_alone() {
 }
 
 #[tokio::test]
-async fn key_and_admin_are_made_once() {
+async fn key_and_admin_are_generated_once() {
     let dir = tempfile::tempdir().unwrap();
     let auth = Auth::open(generated(), dir.path()).unwrap();
     let admin = auth.generated_admin().unwrap().clone();
@@ -65,7 +65,7 @@ fn two_directories_have_two_secrets() {
 }
 
 #[test]
-fn a_database_of_a_newer_version_is_refused_and_left_alone() {
+fn a_database_of_a_newer_version_is_refused_and_not_changed() {
     let (dir, auth) = empty();
     drop(auth);
     let path = dir.path().join("auth.db");
@@ -87,9 +87,10 @@ fn a_database_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named() {
+fn files_that_cannot_be_opened_are_named() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("auth.db"), "this is no database, however long it may be").unwrap();
+    fs::write(dir.path().join("auth.db"), "this is not a database, however long it may be")
+        .unwrap();
     let error = Auth::open(config(), dir.path()).unwrap_err();
     assert!(error.to_string().contains("auth.db"), "{error}");
 

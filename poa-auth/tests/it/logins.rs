@@ -1,4 +1,4 @@
-//! Names, passwords, and those who guess them.
+//! Names, passwords, and guessing.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn refused(auth: &Auth, user: &str, password: &str) -> bool {
 }
 
 #[tokio::test]
-async fn only_name_and_password_together_open() {
+async fn only_the_right_name_and_password_are_accepted() {
     let (_dir, auth) = empty();
     add(&auth, "josé", "con:traseña").await;
     assert!(auth.login("josé", "con:traseña").await.is_ok());
@@ -25,7 +25,7 @@ async fn only_name_and_password_together_open() {
 }
 
 #[tokio::test]
-async fn admins_and_users_are_different_people() {
+async fn admins_and_users_are_separate() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     assert!(auth.authenticate_admin(ADMIN.0, ADMIN.1, HERE).await.is_ok());
@@ -33,7 +33,7 @@ async fn admins_and_users_are_different_people() {
     assert!(refused(&auth, ADMIN.0, ADMIN.1).await);
 }
 
-/// What the database keeps of a password.
+/// The password as stored in the database.
 async fn hash_of(password: &str) -> String {
     let (dir, auth) = empty();
     add(&auth, "anyone", password).await;
@@ -89,7 +89,7 @@ async fn users_follow_the_rules() {
 }
 
 #[tokio::test]
-async fn what_is_left_out_is_made_up_and_works() {
+async fn absent_fields_are_generated_and_work() {
     let (_dir, auth) = empty();
     let made = auth.add_user(NewUser::default()).await.unwrap();
     assert_eq!((made.user.len(), made.password.expose().len()), (8, 15));
@@ -98,7 +98,7 @@ async fn what_is_left_out_is_made_up_and_works() {
     assert_eq!(auth.add_user(half).await.unwrap().user, "alice");
 }
 
-/// How long a login takes on the paused clock, which only waits move.
+/// The time a login takes on the paused clock, which only waits advance.
 async fn delay(auth: &Auth, user: &str, password: &str) -> Duration {
     let begin = Instant::now();
     let _ = auth.login(user, password).await;
@@ -120,7 +120,7 @@ async fn guessing_becomes_slow_for_one_name_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guessed_at_user_gets_in_within_a_bounded_time() {
+async fn a_user_under_attack_can_log_in_within_a_limited_time() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     for _ in 0..20 {
@@ -129,7 +129,7 @@ async fn a_guessed_at_user_gets_in_within_a_bounded_time() {
     let begin = Instant::now();
     assert!(auth.login("alice", "alicepassword").await.is_ok());
     assert!(begin.elapsed() <= Duration::from_secs(5), "{:?}", begin.elapsed());
-    // Once known here, no guesser slows her down again.
+    // Once she has logged in here, guessers no longer slow her down.
     for _ in 0..20 {
         assert!(refused(&auth, "alice", "a guess").await);
     }
@@ -137,7 +137,7 @@ async fn a_guessed_at_user_gets_in_within_a_bounded_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_names_and_admins_are_guarded_in_the_same_way() {
+async fn unknown_names_and_admins_are_protected_in_the_same_way() {
     let (_dir, auth) = empty();
     let begin = Instant::now();
     for _ in 0..10 {
@@ -166,7 +166,7 @@ async fn many_log_in_at_once() {
 }
 
 #[tokio::test]
-async fn nothing_secret_shows() {
+async fn no_secret_is_shown() {
     let (_dir, auth) = empty();
     let made = auth.add_user(user("alice", "alicepassword")).await.unwrap();
     assert!(!format!("{made:?}{auth:?}").contains("alicepassword"));
@@ -176,7 +176,7 @@ async fn nothing_secret_shows() {
     assert!(!format!("{admin:?}").contains(admin.password.expose()));
 }
 
-/// Strangers at eight addresses keep guessing at a name. Its owner, who has not logged in since the start, gets in all the same.
+/// Guessers at eight addresses keep trying a name. Its owner, who has not logged in since the start, can log in all the same.
 #[tokio::test(start_paused = true)]
 async fn guessers_elsewhere_do_not_lock_an_owner_out() {
     let (_dir, auth) = empty();
@@ -199,10 +199,10 @@ async fn guessers_elsewhere_do_not_lock_an_owner_out() {
     guessers.abort_all();
 }
 
-/// The buffer of a hash is used for the next one: what 100 logins leave is what one leaves.
+/// The buffer of a hash is reused for the next one: 100 logins leave as much memory as one.
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_memory_of_hashes_is_not_kept_many_times() {
+async fn the_memory_of_hashes_is_reused() {
     let resident = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

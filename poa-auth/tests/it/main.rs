@@ -1,4 +1,4 @@
-//! Everything from the outside: through the API, and over real sockets.
+//! All tests from the outside: through the API, and over real sockets.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 

@@ -26,16 +26,16 @@ impl Watching {
     }
 }
 
-/// Waits for revocations until the token is good, or is not.
+/// Waits for revocations until the token is valid, or is not.
 async fn until(auth: &Auth, revocations: &mut watch::Receiver<u64>, token: &str, good: bool) {
-    // One change may be announced twice, so the first announcement need not be that of the last change.
+    // One change may be announced twice, so the first announcement need not belong to the last change.
     while auth.verify(token).is_ok() != good {
         revocations.changed().await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_from_elsewhere_is_noticed_and_announced() {
+async fn a_change_by_another_process_is_detected_and_announced() {
     let (dir, server) = empty();
     add(&server, "alice", "alicepassword").await;
     let token = server.login("alice", "alicepassword").await.unwrap();
@@ -57,7 +57,7 @@ async fn a_change_from_elsewhere_is_noticed_and_announced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_process_does_itself_is_not_announced_twice() {
+async fn the_changes_of_a_process_itself_are_not_announced_twice() {
     let (_dir, server) = empty();
     let watching = Watching::start(&server);
     add(&server, "alice", "alicepassword").await;
@@ -70,7 +70,7 @@ async fn what_a_process_does_itself_is_not_announced_twice() {
 }
 
 #[tokio::test]
-async fn to_open_a_database_is_no_change() {
+async fn opening_a_database_is_not_a_change() {
     let (dir, server) = empty();
     let revocations = server.revocations();
     drop(open(dir.path()));
@@ -79,7 +79,7 @@ async fn to_open_a_database_is_no_change() {
 }
 
 #[tokio::test]
-async fn a_user_added_elsewhere_logs_in_and_speaks_without_delay() {
+async fn a_user_added_elsewhere_can_log_in_and_send_without_delay() {
     let (dir, server) = empty();
     let cli = open(dir.path());
     add(&cli, "alice", "alicepassword").await;
@@ -89,7 +89,7 @@ async fn a_user_added_elsewhere_logs_in_and_speaks_without_delay() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expired_bans_leave_memory_and_disk_daily() {
+async fn expired_bans_are_deleted_from_memory_and_disk_daily() {
     let (dir, server) = empty();
     add(&server, "alice", "alicepassword").await;
     server.ban_token(&sign_512(&claims("alice"))).await.unwrap();

@@ -1,4 +1,4 @@
-//! What was recorded against the original, replayed in order; statuses are those of the protocol.
+//! Recorded exchanges with the original, replayed in order; statuses are those of the protocol.
 
 use std::collections::HashMap;
 
@@ -45,10 +45,10 @@ fn exchanges() -> Vec<Exchange> {
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A server with those who the recording presupposes.
+/// A server with the users that the recording presupposes.
 struct Replay {
     served: Served,
-    /// Tokens that the recording hands on from one exchange to a later one.
+    /// Tokens that the recording passes from one exchange to a later one.
     tokens: HashMap<&'static str, String>,
 }
 
@@ -75,7 +75,7 @@ impl Replay {
         Self { served, tokens }
     }
 
-    /// What happened between two recorded exchanges.
+    /// The actions between two recorded exchanges.
     async fn prepare(&self, next: &str) {
         match next {
             "session.reactivated_user" => {
@@ -90,7 +90,7 @@ impl Replay {
         }
     }
 
-    /// The token that stood in this exchange, made anew: the recorded ones are signed with another key.
+    /// The token of this exchange, issued again: the recorded ones are signed with another key.
     fn token(&self, name: &str) -> String {
         let of = |user: &str| self.tokens[user].clone();
         let with = |claim: &str, value: Value| {
@@ -125,7 +125,7 @@ impl Replay {
         self.prepare(&exchange.name).await;
         match &*exchange.service {
             "auth" => self.replay_auth(exchange).await,
-            // The REST handler asks `verify`, and answers accordingly.
+            // The REST handler calls `verify`, and answers accordingly.
             _ => self.replay_rest(exchange),
         }
     }

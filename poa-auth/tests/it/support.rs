@@ -1,4 +1,4 @@
-//! An `Auth` in a directory of its own, a host that serves it, and a client that does what it is told.
+//! An `Auth` in a directory of its own, a host that serves it, and a client for raw requests.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 pub(crate) const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-/// Where the tests are.
+/// The address of the tests.
 pub(crate) const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 pub(crate) const ADMIN: (&str, &str) = ("admin1", "password12345678");
 
@@ -34,7 +34,7 @@ pub(crate) fn open(dir: &Path) -> Auth {
     Auth::open(config(), dir).unwrap()
 }
 
-/// An `Auth` with nobody in it.
+/// An `Auth` without users.
 pub(crate) fn empty() -> (TempDir, Auth) {
     let dir = tempfile::tempdir().unwrap();
     let auth = open(dir.path());

@@ -1,4 +1,4 @@
-//! Over HTTPS, with the certificate made on the first start.
+//! Over HTTPS, with the certificate that is created on the first start.
 
 use std::sync::Arc;
 

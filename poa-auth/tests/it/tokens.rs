@@ -1,4 +1,4 @@
-//! Which tokens are good, and from when on they are not.
+//! The validity of tokens, and its end.
 
 use jsonwebtoken::{Algorithm, Header};
 use poa_auth::{Auth, UserError};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::{add, claims, empty, now, sign, sign_512, user};
 
-/// What `verify` says, in a form that compares.
+/// The result of `verify`, in a comparable form.
 fn verified(auth: &Auth, token: &str) -> Result<String, &'static str> {
     match auth.verify(token) {
         Ok(principal) => Ok(principal.user.to_string()),
@@ -31,7 +31,7 @@ fn with(name: &str, value: impl Into<Value>) -> Value {
 }
 
 #[tokio::test]
-async fn a_login_gives_a_token_that_speaks_for_the_user() {
+async fn a_login_returns_a_token_of_the_user() {
     let (_dir, auth) = empty();
     let agent = AgentId::new("agent1").unwrap();
     let mut bound = user("alice", "alicepassword");
@@ -59,7 +59,7 @@ async fn forged_and_foreign_tokens_are_refused() {
 }
 
 #[tokio::test]
-async fn only_what_would_be_valid_but_for_its_age_is_called_expired() {
+async fn only_tokens_that_are_valid_except_for_their_age_are_expired() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     let expired = |name: &str, value: Value| {
@@ -84,7 +84,7 @@ async fn a_token_from_before_its_user_is_refused() {
 }
 
 #[tokio::test]
-async fn deactivation_takes_effect_at_once_and_can_be_undone() {
+async fn deactivation_takes_effect_immediately_and_can_be_undone() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     add(&auth, "bob", "bobpassword").await;
@@ -103,7 +103,7 @@ async fn deactivation_takes_effect_at_once_and_can_be_undone() {
 }
 
 #[tokio::test]
-async fn a_deleted_users_tokens_are_dead_even_for_a_successor_in_the_same_second() {
+async fn a_deleted_users_tokens_are_invalid_even_for_a_successor_in_the_same_second() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     let mut tokens = Vec::new();
@@ -119,7 +119,7 @@ async fn a_deleted_users_tokens_are_dead_even_for_a_successor_in_the_same_second
 }
 
 #[tokio::test]
-async fn a_user_made_anew_can_log_in_at_once() {
+async fn a_user_who_is_added_again_can_log_in_immediately() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     auth.delete_user("alice").await.unwrap();
@@ -129,7 +129,7 @@ async fn a_user_made_anew_can_log_in_at_once() {
 }
 
 #[tokio::test]
-async fn a_ban_concerns_one_token_and_takes_effect_at_once() {
+async fn a_ban_affects_one_token_and_takes_effect_immediately() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     let token = auth.login("alice", "alicepassword").await.unwrap();
@@ -143,7 +143,7 @@ async fn a_ban_concerns_one_token_and_takes_effect_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_not_valid_cannot_be_banned() {
+async fn invalid_tokens_cannot_be_banned() {
     let (_dir, auth) = empty();
     add(&auth, "alice", "alicepassword").await;
     for token in
@@ -171,7 +171,7 @@ async fn a_ban_and_a_deactivation_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn revocations_move_with_every_loss_of_rights_and_not_without() {
+async fn revocations_increase_with_every_loss_of_rights_and_only_then() {
     let (_dir, auth) = empty();
     let mut revocations = auth.revocations();
     add(&auth, "alice", "alicepassword").await;
@@ -205,7 +205,7 @@ async fn a_revocation_is_final_while_many_verify() {
                 loop {
                     let must_fail = banned.load(std::sync::atomic::Ordering::SeqCst);
                     match auth.verify(&token) {
-                        Ok(_) => assert!(!must_fail, "a banned token was found good"),
+                        Ok(_) => assert!(!must_fail, "a banned token was accepted"),
                         Err(auth::AuthError::Unauthorized) if must_fail => return,
                         Err(_) => {}
                     }
