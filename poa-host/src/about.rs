@@ -14,7 +14,7 @@ pub struct About {
 }
 
 impl Default for About {
-    /// The version of this crate, of an unknown commit, started now.
+    /// This version of the crate, from an unknown commit, started now.
     fn default() -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION"),

@@ -15,11 +15,11 @@ pub(crate) struct Applying<'a> {
 }
 
 impl Applying<'_> {
-    /// Applies the steps of a plan that leaves the host in place: first what starts, then what is replaced, last what stops, because a
-    /// removed receiver loses its backlog.
+    /// Applies the steps of a plan that keeps the host: first the starts, then the replacements, last the stops, because a removed
+    /// receiver loses its backlog.
     ///
     /// # Errors
-    /// The step that failed, and why. Every step before it is undone.
+    /// The step that failed, and the reason. Every step before it is undone.
     pub(crate) async fn apply(&self, plan: &Plan) -> Result<(), String> {
         let mut done: Vec<&Step> = Vec::new();
         for change in [Change::Start, Change::Replace, Change::Stop] {

@@ -8,7 +8,7 @@ use poa_core::{BuildError, StartError};
 
 use crate::Problems;
 
-/// Why a server does not run. Each text, with its causes, names the thing, the cause and the cure.
+/// The reason why a server does not run. Each text, with its causes, names the thing, the cause and the cure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
@@ -21,7 +21,7 @@ pub enum ServerError {
     /// The users and their secrets cannot be read.
     #[error("auth")]
     Auth(#[source] OpenError),
-    /// The store of what could not be delivered cannot be opened.
+    /// The store of dead letters cannot be opened.
     #[error("dead letters")]
     DeadLetters(#[source] poa_dead_letters::OpenError),
     /// The host does not start.
@@ -30,7 +30,8 @@ pub enum ServerError {
 }
 
 impl ServerError {
-    /// The exit code of a program that ends with this error: 2 for problems of the configuration, 1 for all else.
+    /// The exit code of a program that ends with this error: 2 for problems of the configuration, 1 for
+    /// everything else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::Config(_)) { 2 } else { 1 }

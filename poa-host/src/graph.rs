@@ -1,10 +1,10 @@
-//! A picture of a configuration.
+//! Diagrams of configurations.
 
 use std::fmt::Write as _;
 
 use serde_json::Value;
 
-/// How a picture is written.
+/// The language of a diagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GraphFormat {
@@ -23,7 +23,7 @@ struct Node<'v> {
     types: Vec<&'v str>,
 }
 
-/// Draws a document: handlers, the bus, receivers, and what each receiver gets.
+/// Draws a document: handlers, the bus, receivers, and the data types of each receiver.
 pub(crate) fn draw(document: &Value, format: GraphFormat) -> String {
     let engine = document["bus"]["engine"].as_str().unwrap_or("log");
     let (handlers, receivers) =
@@ -51,7 +51,7 @@ fn nodes<'v>(document: &'v Value, role: &str, letter: char) -> Vec<Node<'v>> {
         .collect()
 }
 
-/// Names come from a file: what has a meaning in the language of the picture is escaped.
+/// Names come from a file: characters with a meaning in the diagram's language are escaped.
 fn mermaid(engine: &str, handlers: &[Node<'_>], receivers: &[Node<'_>]) -> String {
     let shown = |text: &str| text.replace('"', "#quot;").replace(['\n', '\r'], " ");
     let mut text = format!("flowchart LR\n  bus[(\"bus: {}\")]\n", shown(engine));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn mermaid_shows_what_goes_where() {
+    fn mermaid_shows_the_connections() {
         assert_eq!(
             draw(&document(), GraphFormat::Mermaid),
             "flowchart LR\n  bus[(\"bus: log\")]\n  h0[\"rest #quot;1#quot;<br/>rest\"] --> bus\n  \

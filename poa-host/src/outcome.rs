@@ -1,10 +1,10 @@
-//! How a server ended.
+//! The outcome of a server's run.
 
 use poa_core::StopReport;
 
 use crate::Signal;
 
-/// How a server ended.
+/// The outcome of a server's run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -12,11 +12,11 @@ pub enum Outcome {
     Stopped {
         /// The messages and plugins that the stop left behind.
         report: StopReport,
-        /// How many messages are gone. With a log on the disk none are, unless it could not be written: what was not delivered is,
-        /// after the next start.
+        /// The number of lost messages. With a log on the disk none are lost, unless it could not be written: undelivered messages
+        /// are delivered after the next start.
         lost: u64,
     },
-    /// It was told twice, and left everything.
+    /// It was told to stop twice, and abandoned everything.
     Aborted(Signal),
 }
 
@@ -31,8 +31,8 @@ impl Outcome {
         Self::Stopped { report: StopReport::default(), lost: 0 }
     }
 
-    /// The exit code of a program that ends this way: 0 when nothing was lost and every plugin stopped, 3 when messages were lost
-    /// or a plugin did not stop in time and was abandoned, 130 or 143 when a second signal ended it at once.
+    /// The exit code of a program that ends this way: 0 if nothing was lost and every plugin stopped, 3 if messages were lost or a
+    /// plugin did not stop in time and was abandoned, 130 or 143 if a second signal ended it immediately.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -47,20 +47,20 @@ impl Outcome {
 /// Logs the messages and plugins that a stop left behind.
 pub(crate) fn log(report: &StopReport, durable: bool) {
     for plugin in &report.abandoned {
-        tracing::warn!(plugin, "did not stop in time and was abandoned");
+        tracing::warn!(plugin, "the plugin did not stop in time and was abandoned");
     }
     for (receiver, messages) in &report.undelivered {
         if durable {
-            tracing::warn!(receiver, messages, "messages wait in the log for the next start");
+            tracing::warn!(receiver, messages, "the backlog stays in the log until the next start");
         } else {
-            tracing::error!(receiver, messages, "messages were lost: not delivered in time");
+            tracing::error!(receiver, messages, "lost messages: not delivered in time");
         }
     }
     if report.lost > 0 {
         let messages = report.lost;
         tracing::error!(
             messages,
-            "messages were lost: taken with ack = \"memory\", and the log could not be written"
+            "lost messages: acknowledged with ack = \"memory\", and the log could not be written"
         );
     }
     if report.is_clean() {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_log_keeps_is_not_lost_and_an_abandoned_plugin_shows() {
+    fn messages_in_the_log_are_not_lost_and_an_abandoned_plugin_is_reported() {
         let mut report = StopReport::default();
         report.undelivered.push(("store".to_owned(), 7));
         assert_eq!(Outcome::stopped(report.clone(), true).exit_code(), 0);

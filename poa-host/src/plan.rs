@@ -16,7 +16,7 @@ pub(crate) use files::FilesSeen;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Plan {
-    /// Why the whole host has to be replaced; empty when it need not be.
+    /// The reasons why the whole host has to be replaced; empty if it need not be.
     pub host: Vec<String>,
     /// The keys that change only with a restart of the program.
     pub restart: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Step {
     pub plugin: String,
     /// The change.
     pub change: Change,
-    /// Why it has to be replaced.
+    /// The reasons why it has to be replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
 }
@@ -48,7 +48,7 @@ pub enum Change {
     Stop,
     /// It is configured differently.
     Replace,
-    /// It runs on, with its connections, counters and sessions.
+    /// It keeps running, with its connections, counters and sessions.
     Keep,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Applied {
 }
 
 impl Applied {
-    /// Looks at the files that a configuration names.
+    /// Reads the attributes of the files that a configuration names.
     pub(crate) fn of(config: &Config) -> Self {
         Self { files: FilesSeen::of(config.written()), written: config.written_shared() }
     }
@@ -99,20 +99,20 @@ impl Plan {
         plan
     }
 
-    /// True when the two are the same.
+    /// Whether the two are the same.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.changes_host() && self.restart.is_empty()
     }
 
-    /// True when anything but the admin listener has to change.
+    /// Whether anything but the admin listener has to change.
     pub(crate) fn changes_host(&self) -> bool {
         !self.host.is_empty() || self.steps.iter().any(|step| step.change != Change::Keep)
     }
 
-    /// True when a running host can take the steps one by one: nothing outside the sections changes, and no plugin that is replaced
-    /// needs an address that is still listened on: by its predecessor, or by another plugin (`taken`, as `ADDRESS:PORT`). A handler
-    /// without a `listen` key may have one that is not known here.
+    /// Whether a running host can take the steps one by one: nothing outside of the sections changes, and no plugin that is
+    /// replaced needs an address that is still in use: by its predecessor, or by another plugin (`taken`, as `ADDRESS:PORT`). A
+    /// handler without a `listen` key may have an address that is not known here.
     pub(crate) fn is_live(&self, new: &Value, taken: &[String]) -> bool {
         let mut replaced = self.steps.iter().filter(|step| step.change == Change::Replace);
         let mut made = self.steps.iter().filter(|step| step.is_made());
@@ -170,7 +170,7 @@ impl Step {
     }
 
     /// Whether it is to listen on the port of one of these addresses. Which of the machine's addresses a name or a wildcard covers
-    /// is not looked at.
+    /// is not considered.
     fn listens_on(&self, new: &Value, taken: &[String]) -> bool {
         let Some((role, name)) = self.plugin.split_once('.') else { return false };
         let listen = new[role][name]["listen"].as_str().unwrap_or_default();
@@ -190,7 +190,7 @@ impl Step {
     }
 }
 
-/// One line for each thing that happens; one line alone when nothing does.
+/// One line for each change; a single line if nothing changes.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {

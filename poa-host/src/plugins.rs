@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::config::{Found, Part};
 
-/// Refuses a library that any user of the machine can write, so that a check runs nothing that others put there.
+/// Refuses a library that any user of the machine can write, so that a check does not run code that others put there.
 pub(crate) fn only_owners_write(file: &Path) -> Result<(), String> {
     #[cfg(unix)]
     {
@@ -34,8 +34,8 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    /// Loads the libraries under `[[plugins]]` of a whole document, relative to `dir`. What cannot be loaded is reported at
-    /// its place, and left out.
+    /// Loads the libraries under `[[plugins]]` of a whole document, relative to `dir`. A library that cannot be loaded is
+    /// reported at its position, and left out.
     pub(crate) fn load(
         document: &Value,
         dir: &Path,
@@ -63,7 +63,7 @@ impl Kinds {
         let known = self.registry.duplicates().len();
         if let Some(twice) = registry.duplicates().get(known) {
             return Err(format!(
-                "{}: {} kind `{}` is there already{}; remove one of the two, or build one with another name",
+                "{}: {} kind `{}` exists already{}; remove one of the two, or build one with another name",
                 file.display(),
                 twice.role,
                 twice.kind,

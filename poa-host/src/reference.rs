@@ -1,4 +1,4 @@
-//! The reference page of the configuration, written from its schema.
+//! The reference page of the configuration, generated from its schema.
 
 mod shared;
 
@@ -11,7 +11,7 @@ use crate::config::shape::{alternatives, keyword, names, properties, required, r
 use crate::schema::{checking_schema, option_keys};
 use shared::Shared;
 
-/// The tables whose tables are plugins.
+/// The tables whose subtables are plugins.
 const ROLES: [&str; 2] = ["handlers", "receivers"];
 
 const INTRODUCTION: &str = "\
@@ -68,7 +68,7 @@ fn size(bytes: u64) -> String {
     fits.map_or_else(|| bytes.to_string(), |(name, unit)| format!("\"{}{name}\"", bytes / unit))
 }
 
-/// The link target that a heading gets.
+/// The link target of a heading.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_'));
     kept.collect::<String>().to_lowercase()
@@ -234,7 +234,7 @@ impl<'s> Page<'s> {
         let level = if name.contains('.') { "####" } else { "##" };
         let _ = write!(self.text, "\n{level} `{title}`\n");
         let about = self.description(inner);
-        // The row of the key has said it already.
+        // The row of the key has it already.
         if !about.is_empty() && about != self.description(schema) {
             let _ = write!(self.text, "\n{about}\n");
         }

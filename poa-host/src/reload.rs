@@ -9,11 +9,11 @@ use crate::Plan;
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Reloaded {
-    /// How it ended.
+    /// The kind of result.
     pub result: ReloadResult,
-    /// When it ended.
+    /// The time at which it ended.
     pub at: Timestamp,
-    /// How long it took, in milliseconds.
+    /// Its duration, in milliseconds.
     pub took_ms: u64,
     /// The reason why not everything was changed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,23 +23,23 @@ pub struct Reloaded {
     pub plan: Option<Plan>,
 }
 
-/// How a reload ended.
+/// The kind of a reload's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ReloadResult {
-    /// The new configuration runs.
+    /// The new configuration is running.
     Applied,
-    /// The configuration is the one that runs; nothing was touched.
+    /// The configuration is the running one; nothing was changed.
     Unchanged,
-    /// The configuration has problems; nothing was touched.
+    /// The configuration has problems; nothing was changed.
     Refused,
-    /// The new configuration does not start; the old one runs on.
+    /// The new configuration does not start; the old one keeps running.
     RolledBack,
 }
 
 impl ReloadResult {
-    /// All of them, as they are called in metrics and `/status`.
+    /// All of them, by their names in metrics and `/status`.
     pub(crate) const ALL: [(Self, &'static str); 4] = [
         (Self::Applied, "applied"),
         (Self::Unchanged, "unchanged"),
@@ -52,7 +52,7 @@ impl ReloadResult {
     }
 }
 
-/// The last reload, and how many there were of each kind.
+/// The last reload, and the number of reloads of each kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reloads {
     pub(crate) last: Option<Reloaded>,
@@ -66,7 +66,7 @@ impl Reloads {
         self.last = Some(reloaded);
     }
 
-    /// How many ended in each way, by name.
+    /// The number of each result, by name.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         ReloadResult::ALL.iter().zip(self.counts).map(|((_, name), count)| (*name, count))
     }

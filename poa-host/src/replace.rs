@@ -1,4 +1,4 @@
-//! Replaces the host of one configuration by the host of another, and does not give up.
+//! Replaces the host of one configuration by the host of another, retrying until one of them runs.
 
 use std::time::Duration;
 
@@ -25,9 +25,9 @@ pub(crate) struct Replacement<'s> {
 /// The host that runs after a replacement.
 pub(crate) struct Replaced {
     pub(crate) running: Running,
-    /// The configuration that runs, if it is not the old one.
+    /// The running configuration, if it is not the old one.
     pub(crate) applied: Option<Applied>,
-    /// Why the old configuration runs again.
+    /// The reason why the old configuration runs again.
     pub(crate) failed: Option<String>,
 }
 
@@ -36,11 +36,11 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 impl Replacement<'_> {
-    /// Starts a host of the new configuration, or of the old one if the new one does not start. While neither does, tries both again and
-    /// again: a database or a file that both need may come back, and the addresses stay open meanwhile.
+    /// Starts a host of the new configuration, or of the old one if the new one does not start. If neither does, retries both: a
+    /// database or a file that both need may become available, and the addresses stay open meanwhile.
     ///
     /// # Errors
-    /// The outcome, when a signal to stop came while no host ran.
+    /// The outcome, if a signal to stop arrived while no host was running.
     pub(crate) async fn run(mut self, new: Config, old: &Config) -> Result<Replaced, Outcome> {
         let (mut new, mut wait) = (Some(new), FIRST_WAIT);
         loop {
@@ -73,7 +73,7 @@ impl Replacement<'_> {
             }
             Err(error) => {
                 let warning = format!(
-                    "no messages are accepted: the new configuration does not start ({reason}), nor does the old one ({error}); trying again"
+                    "no messages are accepted: the new configuration does not start ({reason}), nor does the old one ({error}); retrying"
                 );
                 tracing::error!("{warning}");
                 self.admin.show(|view| view.warnings = vec![warning]);
@@ -92,7 +92,7 @@ impl Replacement<'_> {
         Err(error)
     }
 
-    /// Waits for the next attempt, or for a signal; true when it is one to stop.
+    /// Waits for the next attempt, or for a signal; returns whether it is one to stop.
     async fn stopped_within(&mut self, wait: Duration) -> bool {
         match tokio::time::timeout(wait, self.signals.recv()).await {
             Err(_) | Ok(Some(Signal::Hangup)) => false,

@@ -1,4 +1,4 @@
-//! A host of one configuration, with what belongs to it.
+//! A host of one configuration, with its users and library instances.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Opens the users, then starts the host, which keeps its addresses open there.
+    /// Opens the users, then starts the host, whose addresses stay open in `Listeners`.
     ///
     /// # Errors
     /// When either fails. Nothing runs then.
@@ -54,7 +54,7 @@ impl Running {
         Ok(Self { config, auth, host, _watch: end.drop_guard() })
     }
 
-    /// Whether messages outlive the process.
+    /// Whether messages survive the process.
     pub(crate) fn is_durable(&self) -> bool {
         self.handle().capabilities().durable
     }
@@ -71,7 +71,7 @@ impl Running {
             .collect()
     }
 
-    /// Stops the host, and gives its configuration back.
+    /// Stops the host, and returns its configuration.
     pub(crate) async fn stop(self) -> (Config, StopReport) {
         let durable = self.is_durable();
         let report = self.host.stop().await;
@@ -80,7 +80,7 @@ impl Running {
         (self.config, report)
     }
 
-    /// Stops the host for another one, and gives its configuration back. Receivers get no more time than a batch needs, unless the
+    /// Stops the host for another one, and returns its configuration. Receivers get no more time than a batch needs, unless the
     /// backlog would be lost: the next host delivers the backlog in the log, and clients wait for it.
     pub(crate) async fn hand_over(self) -> Config {
         if !self.is_durable() {
@@ -93,21 +93,23 @@ impl Running {
     }
 }
 
-/// How long receivers may take for their backlogs when the next host continues with them.
+/// How long receivers may take for their backlogs if the next host continues with them.
 const HAND_OVER: Duration = Duration::from_secs(5);
 
-/// How long libraries may take to free the instances that are gone.
+/// How long libraries may take to free dropped instances.
 const LETTING_GO: Duration = Duration::from_secs(2);
 
-/// Waits until loaded plugins have given back what they held, so that the next host finds ports and files free.
+/// Waits until loaded plugins have released their resources, so that the next host finds ports and files free.
 pub(crate) async fn plugins_let_go() {
     let left = poa_plugin::host::settled(LETTING_GO).await;
     if left > 0 {
-        tracing::warn!("{left} calls of loaded plugins have not ended; what they hold stays taken");
+        tracing::warn!(
+            "{left} calls of loaded plugins have not ended; their resources stay in use"
+        );
     }
 }
 
-/// Takes the users from the store that the nodes of the engine share, or from the database where there is none.
+/// Takes the users from the store that the nodes of the engine share, or from the database if there is none.
 async fn connect(auth: Auth, store: Option<Arc<dyn SharedStore>>) -> Result<(), BoxError> {
     match store {
         Some(store) => auth.share(store).await,
@@ -121,11 +123,11 @@ async fn connect(auth: Auth, store: Option<Arc<dyn SharedStore>>) -> Result<(), 
 async fn open(config: &Config) -> Result<(Auth, DeadLetterStore), ServerError> {
     let config = config.clone();
     let opened = tokio::task::spawn_blocking(move || {
-        // It makes the data directory, which the other needs.
+        // It creates the data directory, which the other needs.
         let (settings, data_dir) = (config.auth().clone(), config.data_dir());
         let auth = match config.is_local() {
             true => Auth::open(settings, data_dir),
-            // Where the users are is known once the engine is.
+            // The place of the users is known once the engine is.
             false => Auth::prepare(settings, data_dir),
         };
         let auth = auth.map_err(ServerError::Auth)?;

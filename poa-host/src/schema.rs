@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::config::Top;
 
-/// The JSON Schema (draft 2020-12) of the configuration of a server that knows these kinds of plugins, made for editors: the kind of
-/// a section decides which schema it is held to, so an error is about the kind that was meant.
+/// The JSON Schema (draft 2020-12) of the configuration of a server with these kinds of plugins, designed for editors: the kind of a
+/// section determines its schema, so an error is about the kind that was meant.
 #[must_use]
 pub fn schema(registry: &Registry) -> Value {
     editor::for_editors(checking_schema(registry))
@@ -73,7 +73,7 @@ pub(crate) fn option_keys() -> Vec<String> {
     options["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
 }
 
-/// The schema of a plugin with the key that names its kind.
+/// The schema of a plugin with the key for its kind.
 fn section(kind: &str, mut schema: Value) -> (String, Value) {
     if let Some(object) = schema.as_object_mut() {
         object.remove("$schema");
@@ -86,7 +86,7 @@ fn section(kind: &str, mut schema: Value) -> (String, Value) {
     (kind.to_owned(), schema)
 }
 
-/// The same with the keys common to all receivers, which go before keys of the same name.
+/// The same with the keys common to all receivers, which take precedence over keys of the same name.
 fn with_options((kind, mut own): (String, Value)) -> (String, Value) {
     let mut options = schemars::schema_for!(ReceiverOptions).to_value();
     let definitions = take_definitions(&mut options);

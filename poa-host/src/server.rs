@@ -1,4 +1,4 @@
-//! A server: a configuration, the host made of it, and the admin listener, through reloads to the end.
+//! A server: a configuration, its host, and the admin listener, through reloads to the stop.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ use crate::{
     About, CheckOptions, Config, Outcome, Plan, Problems, ServerError, Signal, Source, told_to_stop,
 };
 
-/// The name of the file in the data directory that says where the admin listener of the running server is reached.
+/// The name of the file in the data directory with the address of the running server's admin listener.
 pub const ADMIN_ENDPOINT_FILE: &str = "admin_endpoint";
 
 /// A server whose listeners are all bound.
@@ -32,13 +32,13 @@ pub struct Server {
     /// The sockets of the host, which stay open while it is replaced.
     listeners: Listeners,
     running: Running,
-    /// The configuration that runs, and the files it names as they were when it started.
+    /// The running configuration, and the files it names as they were when it started.
     applied: Applied,
     control: Control,
     commands: mpsc::Receiver<Command>,
 }
 
-/// How a server is started.
+/// The parameters for starting a server.
 #[derive(Debug)]
 pub struct Launch {
     source: Source,
@@ -83,10 +83,10 @@ impl Launch {
         Ok(server)
     }
 
-    /// Starts the server, tells `ready`, and serves until a signal ends it. A signal to stop is obeyed while it starts, too.
+    /// Starts the server, calls `ready`, and serves until a signal ends it. A signal to stop is obeyed during the start, too.
     ///
     /// # Errors
-    /// When the server does not start, or comes to an end because neither a new nor the old configuration works any more.
+    /// When the server does not start, or ends because neither the new nor the old configuration works any more.
     pub async fn run(
         self,
         mut signals: mpsc::Receiver<Signal>,
@@ -101,10 +101,10 @@ impl Launch {
     }
 }
 
-/// Starts a server, tells `ready`, and serves until a signal ends it. A signal to stop is obeyed while it starts, too.
+/// Starts a server, calls `ready`, and serves until a signal ends it. A signal to stop is obeyed during the start, too.
 ///
 /// # Errors
-/// When the server does not start, or comes to an end because neither a new nor the old configuration works any more.
+/// When the server does not start, or ends because neither the new nor the old configuration works any more.
 pub async fn run(
     source: Source,
     registry: Registry,
@@ -132,19 +132,19 @@ impl Server {
         std::iter::once(admin).chain(self.running.addresses()).collect()
     }
 
-    /// The configuration that runs.
+    /// The running configuration.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.running.config
     }
 
-    /// The users of the host that runs.
+    /// The users of the running host.
     #[must_use]
     pub fn auth(&self) -> &Auth {
         &self.running.auth
     }
 
-    /// The host that runs now; a reload replaces it.
+    /// The running host; a reload replaces it.
     #[must_use]
     pub fn handle(&self) -> HostHandle {
         self.running.handle()
@@ -153,7 +153,7 @@ impl Server {
     /// Serves until told to stop, then drains. Also ends when the sender of signals is dropped.
     ///
     /// # Errors
-    /// None at present: a reload whose configurations do not start tries them until one does.
+    /// None at present: after a reload where neither configuration starts, both are retried until one does.
     pub async fn run(
         mut self,
         mut signals: mpsc::Receiver<Signal>,
@@ -215,8 +215,9 @@ impl Server {
         Ok(Plan::of(&self.applied, &Applied::of(&new)))
     }
 
-    /// Applies the configuration as it is now, if it has changed. One with problems, also with the files and programs it names, changes
-    /// nothing; when the new host does not start, the old one is started again. Addresses stay open, and clients that connect wait.
+    /// Applies the current configuration, if it has changed. One with problems, including those of the files and programs it names,
+    /// changes nothing; if the new host does not start, the old one is started again. Addresses stay open, and clients that connect
+    /// wait.
     async fn reload(
         self,
         signals: &mut mpsc::Receiver<Signal>,
@@ -272,7 +273,7 @@ impl Server {
         endpoints.filter_map(|(_, endpoint)| authority(&endpoint)).collect()
     }
 
-    /// Changes the host that runs; when a step fails, undoes all of them, and returns the reason.
+    /// Changes the running host; if a step fails, undoes all of them, and returns the reason.
     async fn change(mut self, config: Config, plan: &Plan) -> (Self, Option<String>) {
         let host = self.handle();
         let (taps, old) = (&self.control.taps, &self.running.config);
@@ -290,7 +291,7 @@ impl Server {
         }
     }
 
-    /// Replaces the whole host; when the new one does not start, by the old one again, with the reason.
+    /// Replaces the whole host; if the new one does not start, returns to the old one, with the reason.
     async fn replace(
         self,
         config: Config,
@@ -329,7 +330,7 @@ impl Server {
         });
     }
 
-    /// Admits the clients that can read the token in the data directory. A server without a token runs all the same.
+    /// Admits clients that can read the token in the data directory. A server without a token runs all the same.
     fn open_control(&self) {
         let data_dir = self.config().data_dir();
         match AdminToken::open(data_dir) {
@@ -338,14 +339,14 @@ impl Server {
                 let file = data_dir.join(ADMIN_TOKEN_FILE);
                 let file = file.display();
                 tracing::warn!(
-                    "cannot read or make {file}, so reload, plan, tap and top are not available: {error}"
+                    "cannot read or create {file}, so reload, plan, tap and top are not available: {error}"
                 );
             }
         }
         let endpoint = data_dir.join(ADMIN_ENDPOINT_FILE);
         if let Err(error) = std::fs::write(&endpoint, self.admin.endpoint()) {
             let file = endpoint.display();
-            tracing::warn!("cannot write {file}, where commands look for this server: {error}");
+            tracing::warn!("cannot write {file}, in which commands find this server: {error}");
         }
     }
 }
@@ -353,8 +354,8 @@ impl Server {
 /// Each problem is a line of its own, and none is summarised.
 fn log_problems(problems: &Problems) {
     problems.lines().for_each(|line| tracing::error!(target: "poa_host::problems", "{line}"));
-    tracing::error!("not reloaded; the server runs on unchanged");
+    tracing::error!("reload failed; the server keeps running unchanged");
 }
 
 const ADMIN_STAYS: &str =
-    "[admin] has changed; that needs a restart, until then the admin listener stays as it is";
+    "[admin] has changed; that needs a restart, until then the admin listener is unchanged";

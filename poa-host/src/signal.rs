@@ -8,11 +8,11 @@ use tokio::sync::mpsc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Signal {
-    /// Ctrl-C: drain and stop; the second time, stop at once.
+    /// Ctrl-C: drain and stop; the second time, stop immediately.
     Interrupt,
     /// As [`Interrupt`](Self::Interrupt).
     Terminate,
-    /// Read the configuration again.
+    /// Reload the configuration.
     Hangup,
 }
 
@@ -27,7 +27,8 @@ pub async fn told_to_stop(signals: &mut mpsc::Receiver<Signal>) -> Signal {
     }
 }
 
-/// Takes SIGINT, SIGTERM and SIGHUP from now on. They reach the receiver as long as the runtime lives.
+/// Handles SIGINT, SIGTERM and SIGHUP from now on. They reach the receiver as long as the runtime
+/// lives.
 ///
 /// # Errors
 /// When the operating system does not allow it.
@@ -49,14 +50,14 @@ pub fn signals() -> io::Result<mpsc::Receiver<Signal>> {
                 _ = hangup.recv() => Signal::Hangup,
                 () = send.closed() => return,
             };
-            // A full queue holds enough signals to act on.
+            // A full queue has enough signals to act on.
             let _ = send.try_send(signal);
         }
     });
     Ok(receive)
 }
 
-/// Takes Ctrl-C from now on.
+/// Handles Ctrl-C from now on.
 ///
 /// # Errors
 /// Never.

@@ -13,7 +13,7 @@ use crate::{CheckOptions, Checked, Config, Kinds, Outline, Problems};
 pub enum Source {
     /// A file, or a directory whose files that end in `.toml` are read as one.
     File(PathBuf),
-    /// A text of the program's own, under this name.
+    /// A text supplied by the program, under this name.
     Text {
         /// Its name in problems.
         name: &'static str,
@@ -23,7 +23,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads and checks the configuration, as it stands now.
+    /// Reads and checks the current configuration.
     ///
     /// # Errors
     /// See [`Config::load`].
@@ -32,7 +32,7 @@ impl Source {
         Ok(self.check(registry, options)?.config)
     }
 
-    /// Reads and checks the configuration, as it stands now, as deeply as asked.
+    /// Reads and checks the current configuration, to the given depth.
     ///
     /// # Errors
     /// Every problem. See [`Config::load`].
@@ -43,7 +43,7 @@ impl Source {
         Config::check(&self.files()?, registry, options)
     }
 
-    /// The kinds that the configuration can use: those of `registry`, and those of the libraries that it names. Nothing else of
+    /// The kinds that the configuration can use: those of `registry`, and those of the libraries that it names. Nothing else in
     /// it is checked.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Source {
         Config::outline(&self.files()?)
     }
 
-    /// A picture of the configuration. Nothing is checked, and no secret is needed.
+    /// A diagram of the configuration. Nothing is checked, and no secret is needed.
     ///
     /// # Errors
     /// When it cannot be read, or is not TOML.
@@ -68,7 +68,7 @@ impl Source {
         Ok(draw(&Config::sketch(&self.files()?)?, format))
     }
 
-    /// True when the configuration has a `[[plugins]]` section, as far as it can be read.
+    /// Whether the configuration has a `[[plugins]]` section, as far as it can be read.
     #[must_use]
     pub fn names_libraries(&self) -> bool {
         self.outline().is_ok_and(|outline| outline.names_libraries())
@@ -82,7 +82,7 @@ impl Source {
     }
 }
 
-/// As it is named in problems.
+/// Its name in problems.
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

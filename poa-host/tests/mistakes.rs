@@ -1,4 +1,4 @@
-//! Typical mistakes: each is reported where it stands, with the cure, and none hides another.
+//! Typical mistakes: each is reported at its position, with the cure, and none hides another.
 
 mod support;
 
@@ -33,7 +33,7 @@ fn after(from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_base_is_good() {
+fn the_base_has_no_problem() {
     let config = Config::parse(BASE, Path::new("poa.toml"), &support::registry()).unwrap();
     assert_eq!(config.data_dir(), Path::new("poa-data"));
 }
@@ -239,7 +239,7 @@ const MISTAKES: &[(&str, &str, &str, &[&str])] = &[
 ];
 
 #[test]
-fn each_is_found_where_it_stands() {
+fn each_mistake_is_reported_at_its_position() {
     for (from, to, place, words) in MISTAKES {
         let lines = after(from, to);
         let named = format!("poa.toml:{place}");
@@ -252,8 +252,8 @@ fn each_is_found_where_it_stands() {
 }
 
 #[test]
-fn each_has_one_message() {
-    // A section that stands twice has keys that do.
+fn each_mistake_has_one_message() {
+    // A section that occurs twice has keys that do.
     for (from, to, ..) in MISTAKES.iter().filter(|(from, ..)| !from.is_empty()) {
         let lines = after(from, to);
         assert_eq!(lines.len(), 1, "{to}: {lines:#?}");
@@ -261,7 +261,7 @@ fn each_has_one_message() {
 }
 
 #[test]
-fn nothing_to_come_in_or_go_out() {
+fn handlers_and_receivers_are_required() {
     let lines: Vec<_> = problems("metrics = [\"a\"]\nhandlers = {}\n").lines().collect();
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].starts_with("poa.toml:1:1: receivers: there is no receiver"), "{lines:#?}");
@@ -276,7 +276,7 @@ fn nothing_to_come_in_or_go_out() {
 }
 
 #[test]
-fn all_at_once() {
+fn all_problems_are_reported_at_once() {
     let text = r#"metrics = ["blocks"]
 inactive_after = "soon"
 colour = "red"
@@ -327,7 +327,7 @@ subscribe = ["blocks", "bloks"]
 }
 
 #[test]
-fn a_name_that_is_close_to_another_is_not_that_other() {
+fn a_name_that_is_close_to_another_is_not_confused_with_it() {
     let text = BASE.replace(
         "\"blocks\", \"system_metrics\"]\n\n",
         "\"blocks\", \"block\", \"system_metrics\"]\n\n",
@@ -338,7 +338,7 @@ fn a_name_that_is_close_to_another_is_not_that_other() {
 }
 
 #[test]
-fn what_stands_in_for_a_mistake_is_not_blamed() {
+fn the_replacement_of_a_mistake_is_not_reported() {
     let cases = [
         (
             "[bus]",
@@ -368,7 +368,7 @@ fn two_kinds_of_one_name_are_refused() {
 }
 
 #[test]
-fn secrets_show_nowhere() {
+fn no_secret_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("key"), "topsecret\n").unwrap();
     let file = folder.path().join("poa.toml");

@@ -1,4 +1,4 @@
-//! A running server: what the admin listener tells, and what signals do.
+//! A running server: the output of the admin listener, and the effect of signals.
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// A server in its own directory, told by messages instead of signals.
+/// A server in its own directory, controlled by messages instead of signals.
 struct Served {
     folder: TempDir,
     admin: String,
@@ -74,7 +74,7 @@ impl Served {
         serde_json::from_str(&body).unwrap()
     }
 
-    /// Asks until the status is as it should become.
+    /// Polls the status until it is as expected.
     async fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
         loop {
             let status = self.status().await;
@@ -127,7 +127,7 @@ async fn the_admin_listener_answers() {
 }
 
 #[tokio::test]
-async fn the_status_tells_what_runs_and_no_secret() {
+async fn the_status_shows_the_plugins_and_no_secret() {
     let served = Served::new(&format!("{EAR}\npassword = \"topsecret\"")).await;
     let status = served.status().await;
     assert_eq!(status["phase"], "ready");
@@ -140,7 +140,7 @@ async fn the_status_tells_what_runs_and_no_secret() {
 }
 
 #[tokio::test]
-async fn the_log_is_the_default_and_keeps_what_it_promised() {
+async fn the_log_is_the_default_and_keeps_stored_messages() {
     let folder = tempfile::tempdir().unwrap();
     let text = config(folder.path(), EAR, "").replace("engine = \"memory\"", "");
     let source = Source::Text { name: "test", text };
@@ -152,7 +152,7 @@ async fn the_log_is_the_default_and_keeps_what_it_promised() {
 }
 
 #[tokio::test]
-async fn it_stays_up_and_is_not_ready_while_draining() {
+async fn the_admin_listener_stays_up_and_is_not_ready_while_draining() {
     let served = Served::new(GATED).await;
     served.tell.send(Signal::Terminate).await.unwrap();
     served.until(|status| status["phase"] == "draining").await;
@@ -166,7 +166,7 @@ async fn it_stays_up_and_is_not_ready_while_draining() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn a_second_signal_ends_the_server_immediately() {
     for (signal, code) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {
         let served = Served::new(GATED).await;
         served.tell.send(Signal::Terminate).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_second_signal_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn messages_that_are_left_show_in_the_exit_code() {
+async fn lost_messages_set_the_exit_code() {
     let (folder, server) = start("kind = \"mute\"", "hang = true").await;
     let host = server.handle();
     let blocks = host.data_types().get("blocks").unwrap().clone();
@@ -194,12 +194,12 @@ async fn messages_that_are_left_show_in_the_exit_code() {
 }
 
 #[tokio::test]
-async fn a_signal_while_it_starts_ends_the_start() {
+async fn a_signal_during_the_start_ends_it() {
     let folder = tempfile::tempdir().unwrap();
     let text = config(folder.path(), "kind = \"never\"", "");
     let (tell, signals) = mpsc::channel(4);
     tell.send(Signal::Interrupt).await.unwrap();
-    let ready = |_: &Server| panic!("it cannot be ready");
+    let ready = |_: &Server| panic!("the server cannot be ready");
     let outcome =
         poa_host::run(Source::Text { name: "test", text }, support::registry(), signals, ready)
             .await;
@@ -207,7 +207,7 @@ async fn a_signal_while_it_starts_ends_the_start() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn a_port_in_use_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = taken.local_addr().unwrap();
@@ -288,7 +288,7 @@ async fn without_what_it_needs() -> Served {
     let server = Server::start(Source::File(file), support::registry()).await.unwrap();
     let served = Served::serve(folder, server);
     std::fs::remove_file(&needed).unwrap();
-    // Another time to stop replaces the whole host.
+    // A changed time to stop replaces the whole host.
     let text = text.replace("100ms", "90ms");
     served.reload(&(text + "[handlers.second]\nkind = \"mute\"\n")).await;
     let status = served.until(|status| warning(status).contains("no messages are accepted")).await;
@@ -298,7 +298,7 @@ async fn without_what_it_needs() -> Served {
 }
 
 #[tokio::test]
-async fn a_server_outlives_a_reload_after_which_neither_configuration_starts() {
+async fn a_server_survives_a_reload_after_which_neither_configuration_starts() {
     let served = without_what_it_needs().await;
     assert_eq!(ask(&served.admin, "GET", "/health/live").await.0, 200);
     assert_eq!(ask(&served.admin, "GET", "/health/ready").await.0, 503);
@@ -316,7 +316,7 @@ async fn a_server_that_cannot_reload_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_is_abandoned_shows_in_the_exit_code() {
+async fn an_abandoned_plugin_sets_the_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let text = config(folder.path(), GATED, "").replace("\"5s\"", "\"50ms\"");
     let server = Server::start(Source::Text { name: "test", text }, support::registry()).await;
@@ -327,7 +327,7 @@ async fn a_plugin_that_is_abandoned_shows_in_the_exit_code() {
 }
 
 #[tokio::test]
-async fn a_reload_of_the_same_file_touches_nothing() {
+async fn a_reload_of_the_same_file_changes_nothing() {
     let served = Served::new(EAR).await;
     let before = served.status().await;
     let same = std::fs::read_to_string(served.folder.path().join("poa.toml")).unwrap();

@@ -520,7 +520,7 @@ fn problems_have_their_place_in_the_file() {
     for (place, problem) in [
         (format!("{}:8: receivers.c.path", line("path = 7")), "expected a string"),
         (format!("{}:1: receivers.c.pth", line("pth = \"x\"")), "did you mean `path`?"),
-        (format!("{}:8: plugins[1].path", last - 2), "receiver kind `ndjson` is there already"),
+        (format!("{}:8: plugins[1].path", last - 2), "receiver kind `ndjson` exists already"),
         (format!("{last}:8: plugins[2].path"), "cut.so: the file ends too early"),
     ] {
         let found = said.lines().any(|line| line.contains(&place) && line.contains(problem));

@@ -1,4 +1,4 @@
-//! When the certificates of listeners expire.
+//! The expiry of listeners' certificates.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use x509_cert::der::Decode as _;
 /// The file of a listener's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CertificateFile {
-    /// The section that names it: `handlers.rest`.
+    /// The section that configures it: `handlers.rest`.
     plugin: String,
     file: PathBuf,
 }
@@ -35,7 +35,7 @@ pub(crate) fn named(written: &Value, data_dir: &Path) -> Vec<CertificateFile> {
     sections.chain([admin]).filter_map(file).collect()
 }
 
-/// Adds the time each certificate expires. A file that cannot be read adds nothing.
+/// Adds the expiry of each certificate. A file that cannot be read adds nothing.
 pub(crate) fn write(text: &mut String, certificates: &[CertificateFile]) {
     let expiring = certificates.iter().filter_map(|one| Some((&one.plugin, expires(&one.file)?)));
     let mut lines = String::new();
@@ -45,7 +45,7 @@ pub(crate) fn write(text: &mut String, certificates: &[CertificateFile]) {
     }
     if !lines.is_empty() {
         text.push_str(
-            "# HELP poa_certificate_expires_timestamp_seconds When the certificate of a listener expires, in seconds since 1970.\n\
+            "# HELP poa_certificate_expires_timestamp_seconds Expiry of the certificate of a listener, in seconds since 1970.\n\
              # TYPE poa_certificate_expires_timestamp_seconds gauge\n",
         );
         text.push_str(&lines);
@@ -65,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// Made by `openssl req -x509 -newkey ed25519 -nodes -subj /CN=test -days 3650`.
+    /// Created by `openssl req -x509 -newkey ed25519 -nodes -subj /CN=test -days 3650`.
     const CERTIFICATE: &str = include_str!("../../tests/fixtures/expires.cert.pem");
 
     #[test]

@@ -34,15 +34,15 @@ pub(crate) enum Command {
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     token: Arc<OnceLock<AdminToken>>,
-    /// The token of `[admin]`, which does as well.
+    /// The token of `[admin]`, which is accepted as well.
     configured: Option<Secret>,
     commands: mpsc::Sender<Command>,
     pub(crate) taps: Taps,
 }
 
-/// How many commands wait; more are refused.
+/// The most commands that wait; more are refused.
 const WAITING: usize = 4;
-/// How long a command may take until its caller is told to look into `/status`.
+/// How long a command may take before its caller is referred to `/status`.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Control {
@@ -58,7 +58,7 @@ impl Control {
         Self { configured, ..self }
     }
 
-    /// True for requests with the token in the data directory or the one of `[admin]`.
+    /// Whether a request has the token in the data directory or the one of `[admin]`.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let given = headers.get(AUTHORIZATION);
         let own =
@@ -87,12 +87,13 @@ impl Control {
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, Response> {
         let (done, answer) = oneshot::channel();
-        let busy = || unavailable("the server is busy with other commands, or stops; try again");
+        let busy =
+            || unavailable("the server is busy with other commands, or is stopping; try again");
         self.commands.try_send(command(done)).map_err(|_| busy())?;
         match tokio::time::timeout(PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(_)) => Err(busy()),
-            Err(_) => Err(unavailable("this takes long; see /status for the result")),
+            Err(_) => Err(unavailable("the command takes long; see /status for the result")),
         }
     }
 }
@@ -101,13 +102,15 @@ fn unavailable(message: &str) -> Response {
     refusal(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message.to_owned())
 }
 
-/// Lets requests pass that carry the token.
+/// Passes requests that carry the token.
 async fn guard(State(control): State<Control>, request: Request, next: Next) -> Response {
     if control.admits(request.headers()) {
         return next.run(request).await;
     }
     if control.token.get().is_none() {
-        return unavailable("there is no admin token yet; the server starts, or could not make it");
+        return unavailable(
+            "there is no admin token; the server is starting, or could not create the token",
+        );
     }
     let message = "this needs the admin token: `Authorization: Bearer …`, from the file admin_token in the data directory";
     refusal(StatusCode::UNAUTHORIZED, "unauthorized", message.to_owned())
@@ -154,6 +157,6 @@ async fn top(State(control): State<Control>) -> Response {
 }
 
 fn too_many() -> Response {
-    let message = "there are as many taps as there may be; end one".to_owned();
+    let message = "the maximum number of taps is in use; end one".to_owned();
     refusal(StatusCode::TOO_MANY_REQUESTS, "too_many", message)
 }

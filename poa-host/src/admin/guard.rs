@@ -1,8 +1,8 @@
-//! Who may ask.
+//! Access control of the admin listener.
 //!
-//! A web page can make a browser ask a server on loopback, and read the answer, once the name of the page points to 127.0.0.1 (DNS
-//! rebinding). The browser then sends that name as `Host`. So names that are not this server's are refused, unless a token is
-//! asked for, which such a page does not have.
+//! A web page can make a browser send requests to a server on loopback, and read the responses, once the name of the page points
+//! to 127.0.0.1 (DNS rebinding). The browser then sends that name as `Host`. So names that are not this server's are refused,
+//! unless a token is required, which such a page does not have.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::control::Control;
 use super::routes::refusal;
 use crate::config::AdminSettings;
 
-/// What a request must show.
+/// The requirements for a request.
 #[derive(Debug)]
 pub(super) struct Guard {
     token: Option<Secret>,
@@ -38,7 +38,7 @@ impl Guard {
 
     fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Box<Response>> {
         match &self.token {
-            // Whatever watches over a server asks for its health, and nothing can be learned from the answer.
+            // Monitoring checks the health of the server, and the response reveals nothing.
             _ if path.starts_with("/health/") && self.token.is_some() => Ok(()),
             Some(_) if self.control.admits(headers) => Ok(()),
             Some(_) => Err(unauthorized().into()),
@@ -47,7 +47,7 @@ impl Guard {
         }
     }
 
-    /// Whether the name in `Host` is one of this server. To an IP address, no name can be made to point.
+    /// Whether the name in `Host` is one of this server. No name can be made to resolve to an IP address in `Host`.
     fn knows(&self, headers: &HeaderMap) -> bool {
         let Some(host) = headers.get(HOST) else { return true };
         let Ok(authority) = Authority::try_from(host.as_bytes()) else { return host.is_empty() };
@@ -66,7 +66,7 @@ pub(super) fn presents(headers: &HeaderMap, token: &Secret) -> bool {
         .is_some_and(|(_, presented)| equal(presented.trim().as_bytes(), token.expose().as_bytes()))
 }
 
-/// Compares in a time that does not tell where two texts differ.
+/// Compares in a time that does not reveal where two texts differ.
 fn equal(one: &[u8], other: &[u8]) -> bool {
     one.len() == other.len()
         && one.iter().zip(other).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
@@ -79,11 +79,11 @@ fn unauthorized() -> Response {
 }
 
 fn unknown_host() -> Response {
-    let message = "the `Host` header names another server; ask by IP address, or add the name to `hosts` in [admin]";
+    let message = "the `Host` header names another server; use an IP address, or add the name to `hosts` in [admin]";
     refusal(StatusCode::FORBIDDEN, "unknown_host", message.to_owned())
 }
 
-/// Lets only those requests through that may be answered.
+/// Passes only the requests that may be answered.
 pub(super) fn protect(router: Router, guard: Arc<Guard>) -> Router {
     router.layer(from_fn_with_state(guard, check))
 }
@@ -113,7 +113,7 @@ mod tests {
         Control::new().0.accepting(settings.token.clone())
     }
 
-    /// A page of evil.example whose name was made to point to 127.0.0.1.
+    /// A page of evil.example whose name was pointed to 127.0.0.1.
     #[test]
     fn a_name_that_is_not_ours_is_refused() {
         let settings =
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_token_only_health_is_told_without_it() {
+    fn with_a_token_only_health_is_available_without_it() {
         let token = Some(Secret::new("0123456789abcdef"));
         let settings = AdminSettings { token, ..Default::default() };
         let guard = Guard::new(&settings, control(&settings));

@@ -40,7 +40,7 @@ pub(crate) struct Admin {
 }
 
 impl Admin {
-    /// Listens and serves. A certificate that has to be made is kept in `data_dir`.
+    /// Listens and serves. A certificate that has to be created is kept in `data_dir`.
     ///
     /// # Errors
     /// When the address cannot be listened on, or the certificate cannot be used.
@@ -77,7 +77,7 @@ impl Admin {
         &self.endpoint
     }
 
-    /// Changes what it shows.
+    /// Changes the state that it shows.
     pub(crate) fn show(&self, change: impl FnOnce(&mut View)) {
         self.view.send_modify(change);
     }
@@ -89,7 +89,8 @@ impl Admin {
     }
 }
 
-/// Few ask, and none has much to say. So few files go to this listener however low their limit is, and the others get the rest.
+/// Few clients use it, with small requests. So few files go to this listener however low their limit is, and the others get the
+/// rest.
 fn limits() -> Limits {
     let mut limits = Limits::default();
     limits.max_connections = 32;

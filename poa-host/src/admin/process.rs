@@ -1,4 +1,4 @@
-//! Metrics of this process from `/proc`, where the operating system has it.
+//! Metrics of this process from `/proc`, if the operating system has it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -33,7 +33,8 @@ fn open_files() -> Option<usize> {
 
 fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program, in parentheses, may hold spaces; fields 14 and 15 of all are fields 12 and 13 after it.
+    // The name of the program, in parentheses, may contain spaces; fields 14 and 15 of all are fields 12 and 13 after
+    // it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;

@@ -41,7 +41,7 @@ fn reloads(text: &mut String, reloads: &Reloads) {
         text,
         "# HELP poa_last_reload_successful 1 if the last reload was applied or had nothing to change.\n\
          # TYPE poa_last_reload_successful gauge\npoa_last_reload_successful {good}\n\
-         # HELP poa_last_reload_timestamp_seconds When the last reload ended, in seconds since 1970.\n\
+         # HELP poa_last_reload_timestamp_seconds End of the last reload, in seconds since 1970.\n\
          # TYPE poa_last_reload_timestamp_seconds gauge\npoa_last_reload_timestamp_seconds {at}\n"
     );
 }
@@ -50,9 +50,9 @@ fn build(text: &mut String, about: &About) {
     let seconds = about.started_at().as_micros() as f64 / 1e6;
     let _ = write!(
         text,
-        "# HELP poa_build_info The version and commit that run.\n# TYPE poa_build_info gauge\n\
+        "# HELP poa_build_info Version and commit of the running program.\n# TYPE poa_build_info gauge\n\
          poa_build_info{{version=\"{}\",commit=\"{}\"}} 1\n\
-         # HELP process_start_time_seconds When the program started, in seconds since 1970.\n\
+         # HELP process_start_time_seconds Start of the program, in seconds since 1970.\n\
          # TYPE process_start_time_seconds gauge\nprocess_start_time_seconds {seconds}\n",
         about.version(),
         about.commit(),
@@ -60,7 +60,7 @@ fn build(text: &mut String, about: &About) {
     let Some(log) = about.log_counts() else { return };
     let _ = write!(
         text,
-        "# HELP poa_log_lines Lines of the log: written, lost, or replaced by a summary of repeated ones.\n\
+        "# HELP poa_log_lines Log lines: written, lost, or replaced by a summary of repeated ones.\n\
          # TYPE poa_log_lines counter\n\
          poa_log_lines_total{{outcome=\"written\"}} {}\n\
          poa_log_lines_total{{outcome=\"write_failed\"}} {}\n\

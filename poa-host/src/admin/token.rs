@@ -1,4 +1,4 @@
-//! The secret of those who may do more than read.
+//! The secret of clients that may do more than read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -8,15 +8,15 @@ use std::sync::Arc;
 /// The name of the file in the data directory that holds the token.
 pub const ADMIN_TOKEN_FILE: &str = "admin_token";
 
-/// A token that is made once and kept in the data directory, readable by its owner only. It shows nowhere.
+/// A token that is generated once and kept in the data directory, readable by its owner only. It is never shown.
 #[derive(Clone)]
 pub(crate) struct AdminToken(Arc<str>);
 
 impl AdminToken {
-    /// Reads the token, or makes it.
+    /// Reads the token, or generates it.
     ///
     /// # Errors
-    /// When the file cannot be read or made.
+    /// When the file cannot be read or created.
     pub(crate) fn open(data_dir: &Path) -> io::Result<Self> {
         let file = data_dir.join(ADMIN_TOKEN_FILE);
         match fs::read_to_string(&file) {
@@ -26,7 +26,7 @@ impl AdminToken {
             }
             Ok(_) => Err(io::Error::new(
                 ErrorKind::InvalidData,
-                "the file is empty; delete it to have a new token made",
+                "the file is empty; delete it to have a new token generated",
             )),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let token = Self(random()?.into());
@@ -37,7 +37,7 @@ impl AdminToken {
         }
     }
 
-    /// True for the value of an `Authorization` header that carries this token. Takes the same time wherever the two differ.
+    /// Whether the value of an `Authorization` header has this token. Takes the same time wherever the two differ.
     pub(crate) fn opens(&self, authorization: &[u8]) -> bool {
         let Some((scheme, given)) = authorization.split_at_checked(7) else { return false };
         let (given, own) = (given.trim_ascii(), self.0.as_bytes());
@@ -74,7 +74,7 @@ fn random() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Takes the file away from all but its owner.
+/// Makes the file accessible to its owner only.
 fn owner_only(file: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_made_once_for_its_owner_alone() {
+    fn is_generated_once_for_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
         let token = AdminToken::open(dir.path()).unwrap();
         let file = dir.path().join(ADMIN_TOKEN_FILE);

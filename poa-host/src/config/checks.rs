@@ -17,7 +17,7 @@ use super::suggest::{closest, hint};
 use super::top::{Bus, LOCAL, MEMORY, Top};
 use super::walk::{Found, Walk};
 
-/// Looks at the whole: `top` as far as it could be read, and everything as it was written.
+/// Checks the whole: `top` as far as it could be read, and the document as it was written.
 pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
     let mut found = Vec::new();
     let mut say = |path: Vec<String>, message: String| {
@@ -26,7 +26,7 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
     for problem in top.auth.validate() {
         let problem = problem.under("auth");
         let place = normal(&problem.path);
-        // The replacement of a wrong value may be wrong in its own way.
+        // The replacement of an invalid value may be invalid in another way.
         if !walk.is_replaced(&place) {
             say(place, problem.message);
         }
@@ -170,7 +170,7 @@ fn subscriptions(written: &Value, spans_machines: bool, say: &mut Say<'_>) {
 
 /// Data types without a subscription.
 fn unsubscribed(written: &Value, known: &[&str], say: &mut Say<'_>) {
-    // Only when all that is subscribed to can be read, something can be missing from it.
+    // A subscription can only be missing if all subscriptions could be read.
     let mut receivers = sections(written, "receivers").peekable();
     if receivers.peek().is_none() || !receivers.all(|(_, section)| section["subscribe"].is_array())
     {
@@ -181,7 +181,8 @@ fn unsubscribed(written: &Value, known: &[&str], say: &mut Say<'_>) {
         .flat_map(|(_, section)| texts(&section["subscribe"]))
         .map(|(_, name)| name)
         .collect();
-    // A misspelt subscription was reported already; the metric that was meant is not to be reported as well.
+    // A misspelt subscription was reported already; the data type that was meant is not to be reported as
+    // well.
     let misspelt = subscribed.iter().filter(|name| !known.contains(name));
     let meant: BTreeSet<&str> =
         misspelt.filter_map(|name| closest(name, known.iter().copied())).collect();
@@ -217,7 +218,7 @@ fn each_text(value: &Value, path: &mut Vec<String>, visit: &mut dyn FnMut(&[Stri
     }
 }
 
-/// A time that is over at once ends every attempt before it begins.
+/// A time limit of zero ends every attempt before it starts.
 fn zero_timeouts(written: &Value, path: &mut Vec<String>, say: &mut Say<'_>) {
     each_text(written, path, &mut |path, text| {
         let timed = |key: &String| {
@@ -232,7 +233,7 @@ fn zero_timeouts(written: &Value, path: &mut Vec<String>, say: &mut Say<'_>) {
     });
 }
 
-/// Fewer characters than this can be guessed by those who take the trouble.
+/// Secrets with fewer characters than this can be guessed with some effort.
 const SHORT_SECRET: usize = 16;
 
 fn short_secrets(written: &Value, path: &mut Vec<String>, say: &mut Say<'_>) {

@@ -45,7 +45,7 @@ impl Marks {
         Self { texts: vec![text], keys: HashMap::new(), values: HashMap::new() }
     }
 
-    /// The file and the place in it of an entry; of the nearest table that holds it when it was not written.
+    /// The file and position of an entry; of the nearest enclosing table if it was not written.
     pub(crate) fn place(&self, path: &[String], part: Part) -> (&Path, Position) {
         let spans = match part {
             Part::Key => &self.keys,
@@ -61,7 +61,7 @@ impl Marks {
         }
     }
 
-    /// The file that is blamed for what no file says.
+    /// The file that is named for entries that no file contains.
     pub(crate) fn first_file(&self) -> &Path {
         self.texts.first().map_or(Path::new(""), |text| &text.file)
     }
@@ -72,10 +72,10 @@ impl Marks {
     }
 }
 
-/// Reads the TOML of several files, as if they were one. What is set in two of them is reported.
+/// Reads the TOML of several files as one document. An entry that is set in two of them is reported.
 ///
 /// # Errors
-/// Every mistake of syntax, when the tree cannot be relied on.
+/// Every syntax error, if the tree cannot be used.
 pub(crate) fn parse_all(texts: &[Text]) -> Result<(Document, Vec<Located>), Vec<Located>> {
     let marks = Marks { texts: Vec::new(), keys: HashMap::new(), values: HashMap::new() };
     let mut whole = Document { root: Value::Object(Map::new()), marks };
@@ -92,7 +92,7 @@ pub(crate) fn parse_all(texts: &[Text]) -> Result<(Document, Vec<Located>), Vec<
     if broken.is_empty() { Ok((whole, found)) } else { Err(broken) }
 }
 
-/// Reads TOML. Repeated keys are reported next to whatever else is wrong; other mistakes of syntax hide the rest.
+/// Reads TOML. Repeated keys are reported along with other problems; other syntax errors hide the rest.
 fn parse(text: &Text) -> Result<(Document, Vec<Located>), Vec<Located>> {
     let (table, errors) = DeTable::parse_recoverable(&text.text);
     let (twice, broken): (Vec<_>, Vec<_>) =
@@ -118,13 +118,14 @@ fn repeated(text: &Text, error: &toml::de::Error) -> Located {
     unnamed(text, span.start, message)
 }
 
-/// A problem with something that has no name yet.
+/// A problem with an entry that has no name yet.
 fn unnamed(text: &Text, at: usize, message: String) -> Located {
     let position = Position::of(&text.text, at);
     Located { file: text.file.clone(), position, path: String::new(), message }
 }
 
-/// The first mistake of each line; of the whole text when the parser lost its way, and all later ones follow from it.
+/// The first error of each line; only the first of the text if the parser lost its place, and all later ones follow
+/// from it.
 fn syntax(text: &Text, errors: &[&toml::de::Error]) -> Vec<Located> {
     let mistake = |error: &&toml::de::Error| {
         let at = error.span().unwrap_or_default().start;
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn remembers_where_things_stood() {
+    fn remembers_positions() {
         let text = "a = 1\n[handlers.rest]\n  listen = \"x\"\ntls = { cert = \"c\" }\n[[plugins]]\npath = \"p\"\n";
         let (document, found) = parse(text).unwrap();
         assert_eq!(found, []);
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_stands_twice_hides_nothing() {
+    fn a_repeated_key_hides_no_other_problem() {
         let (document, found) = parse("a = 1\n a = 2\n[t]\nb = 3\n[t]\nc = 4\n").unwrap();
         assert_eq!(document.root["t"]["b"], 3);
         let places: Vec<_> = found.iter().map(|p| p.position.to_string()).collect();
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_from_a_mistake_is_none() {
+    fn consequences_of_an_error_are_not_reported() {
         let found = parse("a = [\n[t]\nb = 1\nc = 2\n").err().unwrap();
         assert_eq!(found.len(), 1, "{found:?}");
     }

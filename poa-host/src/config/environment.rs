@@ -1,4 +1,4 @@
-//! Checks of the things that a configuration names: certificates, programs, directories, addresses. Changes nothing.
+//! Checks the resources that a configuration names: certificates, programs, directories, addresses. Changes nothing.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -91,7 +91,7 @@ impl Look<'_> {
         }
     }
 
-    /// Reads certificate and key as a listener does, by making one on a port that the system chooses.
+    /// Reads certificate and key as a listener does, by creating one on a port that the system chooses.
     fn certificate(&mut self, tls: &Value, path: &[String]) {
         let Ok(tls) = Tls::deserialize(tls) else { return };
         let cx = BuildContext::detached("check", self.data_dir);
@@ -130,7 +130,7 @@ impl Look<'_> {
     fn files_of_url(&mut self, url: &str, path: &[String]) {
         let Some((_, options)) = url.split_once('?') else { return };
         for (key, file) in options.split('&').filter_map(|option| option.split_once('=')) {
-            // An escaped path is for the driver to read.
+            // The driver decodes an escaped path.
             if URL_FILES.contains(&key) && !file.contains('%') && file != "system" {
                 self.file(Path::new(file), path);
             }
@@ -143,7 +143,7 @@ impl Look<'_> {
         };
         let directory = section["directory"].as_str().map(PathBuf::from);
         if let Some(directory) = directory.as_ref().filter(|directory| !directory.is_dir()) {
-            let message = format!("{} is not a directory; make it", directory.display());
+            let message = format!("{} is not a directory; create it", directory.display());
             return self.say(path, message);
         }
         if !can_be_run(program, directory.as_deref()) {
@@ -154,13 +154,13 @@ impl Look<'_> {
         }
     }
 
-    /// A database in the data directory is made with it; another directory must be there.
+    /// A database in the data directory is created with it; another directory must exist.
     fn database(&mut self, section: &Value, path: &[String]) {
         let Some(file) = section["path"].as_str() else { return };
         let file = self.data_dir.join(file);
         let Some(parent) = file.parent().filter(|parent| *parent != self.data_dir) else { return };
         if !parent.is_dir() {
-            let message = format!("{} is not a directory; make it", parent.display());
+            let message = format!("{} is not a directory; create it", parent.display());
             self.say(path, message);
         } else if let Err(message) = can_be_written(parent) {
             self.say(path, message);
@@ -168,7 +168,7 @@ impl Look<'_> {
     }
 }
 
-/// Whether a directory can be written, or made.
+/// Whether a directory can be written or created.
 fn can_be_written(directory: &Path) -> Result<(), String> {
     let ancestors = directory.ancestors().map(|path| match path.as_os_str().is_empty() {
         true => Path::new("."),
@@ -185,7 +185,7 @@ fn can_be_written(directory: &Path) -> Result<(), String> {
     })
 }
 
-/// Whether there is such a program, in `PATH` if it is a bare name.
+/// Whether this program exists, in `PATH` if it is a bare name.
 fn can_be_run(program: &str, directory: Option<&Path>) -> bool {
     let runs = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
     if program.contains('/') {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_there_is_not_reported() {
+    async fn existing_resources_are_not_reported() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "x").unwrap();
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_is_reported_where_it_is_named() {
+    async fn missing_resources_are_reported_where_they_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let taken = dir.path().join("file");
         fs::write(&taken, "not a certificate").unwrap();
@@ -252,7 +252,7 @@ mod tests {
             "handlers.b.listen: 192.0.2.1 is not an address of this machine",
             "handlers.b.tls: ",
             "handlers.c.tls: ",
-            "receivers.d.path: /nonexistent is not a directory; make it",
+            "receivers.d.path: /nonexistent is not a directory; create it",
             "receivers.e.url: cannot read the file /nonexistent/c",
         ];
         for (found, start) in found.iter().zip(starts) {

@@ -17,13 +17,13 @@ pub(crate) struct Text {
 pub(crate) struct Files {
     /// The file or directory that was named.
     pub(crate) named: PathBuf,
-    /// The directory that relative paths start at.
+    /// The directory that relative paths start from.
     pub(crate) dir: PathBuf,
     pub(crate) texts: Vec<Text>,
 }
 
 impl Files {
-    /// A text that is not in a file, or not to be read from it.
+    /// A text that is not in a file, or is not to be read from it.
     pub(crate) fn of_text(text: &str, file: &Path) -> Self {
         let dir = file.parent().unwrap_or(Path::new("")).to_owned();
         let text = Text { file: file.to_owned(), text: text.to_owned() };
@@ -63,7 +63,7 @@ fn toml_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     for entry in std::fs::read_dir(dir)? {
         let file = entry?.path();
         let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        // A link of a mounted ConfigMap leads to a file.
+        // A symbolic link in a mounted ConfigMap leads to a file.
         if !hidden && file.extension().is_some_and(|end| end == "toml") && file.is_file() {
             files.push(file);
         }

@@ -1,4 +1,4 @@
-//! Several files as one.
+//! Merges several files.
 
 use std::collections::HashMap;
 
@@ -8,8 +8,8 @@ use super::Located;
 use super::document::{Document, Marks, Part, Span};
 use super::path::{KeyPath, show};
 
-/// Adds a document to another. Tables are joined, and arrays of tables follow each other; all else that both have is reported,
-/// and stays as it was.
+/// Adds a document to another. Tables are merged, and arrays of tables are concatenated; any other entry in both is reported,
+/// and keeps its first value.
 pub(super) fn merge(into: &mut Document, from: Document) -> Vec<Located> {
     let Document { root, mut marks } = from;
     let first = into.marks.texts.len();
@@ -70,7 +70,7 @@ impl Merging {
         }
     }
 
-    /// Moves the marks of an entry, and of all below it, to its path in the whole.
+    /// Moves the marks of an entry, and of everything below it, to its path in the whole.
     fn adopt(&self, marks: &mut Marks, from: &[String], to: &[String]) {
         let moved = |spans: &HashMap<KeyPath, Span>, into: &mut HashMap<KeyPath, Span>| {
             for (path, span) in spans.iter().filter(|(path, _)| path.starts_with(from)) {
@@ -98,7 +98,7 @@ impl Merging {
     }
 }
 
-/// True when both are `[[…]]`.
+/// Whether both are `[[…]]`.
 fn of_tables(ours: &[Value], theirs: &[Value]) -> bool {
     ours.iter().chain(theirs).all(Value::is_object)
 }
@@ -115,7 +115,7 @@ mod tests {
             text: (*text).to_owned(),
         };
         let texts: Vec<_> = texts.iter().enumerate().map(text).collect();
-        let Ok((document, found)) = parse_all(&texts) else { panic!("no TOML") };
+        let Ok((document, found)) = parse_all(&texts) else { panic!("not valid TOML") };
         let found = found.into_iter().map(|at| {
             format!("{}:{}: {}: {}", at.file.display(), at.position, at.path, at.message)
         });
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_joined_and_arrays_of_tables_follow_each_other() {
+    fn tables_are_merged_and_arrays_of_tables_are_concatenated() {
         let (document, found) = whole(&[
             "a = 1\n[t]\nx = 1\n[[p]]\nn = 1\n",
             "[t]\ny = 2\n[t.u]\nz = 3\n[[p]]\nn = 2\n",

@@ -1,4 +1,4 @@
-//! From a TOML file to what a host is built from, or to everything that is wrong with the file.
+//! Turns a TOML file into the parts of a host, or into all its problems.
 
 mod checks;
 mod document;
@@ -47,17 +47,17 @@ pub struct Config {
     engine: EngineFactory,
     handlers: Vec<(String, HandlerFactory)>,
     receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
-    /// Everything as it was written, with values in place of references.
+    /// The document as it was written, with values in place of references.
     written: Arc<Value>,
 }
 
-/// How deeply a configuration is checked.
+/// The depth of the checks of a configuration.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CheckOptions {
-    /// True to load the libraries under `[[plugins]]`; else their sections are not checked.
+    /// Whether to load the libraries under `[[plugins]]`; otherwise their sections are not checked.
     pub libraries: bool,
-    /// True to look at what the configuration names: certificates, programs, directories, addresses.
+    /// Whether to check the resources that the configuration names: certificates, programs, directories, addresses.
     pub environment: bool,
 }
 
@@ -95,8 +95,7 @@ impl Config {
         Ok(Self::check(&Files::read(file)?, registry, options)?.config)
     }
 
-    /// Reads and checks a text. `file` names it in problems, and its directory is what `${file:PATH}` and the paths of
-    /// plugins are relative to.
+    /// Reads and checks a text. `file` names it in problems; `${file:PATH}` and the paths of plugins are relative to its directory.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -116,8 +115,8 @@ impl Config {
         Ok(Checked { config, warnings, not_checked })
     }
 
-    /// The kinds that a configuration can use: those of `registry`, and those of the libraries that it names. Nothing else of
-    /// it is checked.
+    /// The kinds that a configuration can use: those of `registry`, and those of the libraries that it names. Nothing else in it is
+    /// checked.
     pub(crate) fn kinds(files: &Files, registry: &Registry) -> Result<Kinds, Problems> {
         let reading =
             Reading { files, registry, env: &variable, libraries: true, environment: false };
@@ -131,7 +130,7 @@ impl Config {
         read::outline(&reading).map_err(Problems::new)
     }
 
-    /// Everything as it was written, with values in place of references. It may hold secrets.
+    /// The document as it was written, with values in place of references. It may contain secrets.
     pub(crate) fn written(&self) -> &Value {
         &self.written
     }
@@ -154,7 +153,7 @@ impl Config {
         &self.top.data_dir
     }
 
-    /// The data types that are accepted.
+    /// The accepted data types.
     pub fn metrics(&self) -> impl Iterator<Item = &str> {
         self.top.metrics.iter().map(String::as_str)
     }
@@ -195,12 +194,12 @@ impl Config {
         &self.top.admin.listen
     }
 
-    /// All about the admin listener.
+    /// The settings of the admin listener.
     pub(crate) fn admin_settings(&self) -> &AdminSettings {
         &self.top.admin
     }
 
-    /// How the memory for bodies is divided among those who send. The rest of the memory is for small bodies and for what is queued.
+    /// The division of the memory for bodies among the senders. The rest of the memory is for small bodies and for queues.
     fn shares(&self) -> Shares {
         let limits = self.top.limits;
         Shares::new(self.top.memory_limit.get() / 2, limits.user.share(), limits.address.share())
@@ -212,7 +211,7 @@ impl Config {
         &self.top.auth
     }
 
-    /// Opens the store of the messages that could not be delivered, and makes it if it is not there.
+    /// Opens the store of dead letters, and creates it if it is missing.
     ///
     /// # Errors
     /// When the file in the data directory cannot be used.
@@ -227,7 +226,7 @@ impl Config {
         &self.top.bus.engine
     }
 
-    /// Whether the engine is known to serve this machine alone.
+    /// Whether the engine is known to serve this machine only.
     pub(crate) fn is_local(&self) -> bool {
         top::LOCAL.contains(&self.engine())
     }
@@ -237,7 +236,7 @@ impl Config {
         self.host_with(auth, dead_letters, |_, factory| factory)
     }
 
-    /// The same, with each receiver as `wrap` makes it of its name and what makes it.
+    /// The same, with each receiver built by what `wrap` returns for its name and factory.
     pub(crate) fn host_with(
         &self,
         auth: &Auth,

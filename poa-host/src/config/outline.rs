@@ -26,7 +26,7 @@ pub struct Outline {
 /// The values that are read.
 const NEEDED: [&[&str]; 2] = [&["data_dir"], &["dead_letters"]];
 
-/// True when the value at this path is one of those that are read.
+/// Whether the value at this path is one of those that are read.
 pub(super) fn needs(path: &KeyPath) -> bool {
     NEEDED.iter().any(|needed| path.iter().map(String::as_str).zip(*needed).all(|(a, b)| a == *b))
 }
@@ -83,7 +83,7 @@ impl Outline {
         self.libraries
     }
 
-    /// Opens the store of the messages that could not be delivered, in the data directory, which must exist.
+    /// Opens the store of dead letters in the data directory, which must exist.
     ///
     /// # Errors
     /// When its file cannot be used.

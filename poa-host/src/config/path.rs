@@ -1,9 +1,9 @@
 //! The keys that lead to a value.
 
-/// A sequence of keys from the root of the document; the index of an array stands as its number.
+/// A sequence of keys from the root of the document; the index of an array element is its number.
 pub(crate) type KeyPath = Vec<String>;
 
-/// Shows a path as one would write it: `handlers."my rest".listen`, `auth.admins[0].name`.
+/// Shows a path as it is written: `handlers."my rest".listen`, `auth.admins[0].name`.
 pub(crate) fn show(path: &[String]) -> String {
     let mut text = String::new();
     for key in path {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A place in a text, as editors count: from one, columns in characters.
+/// A position in a text, as editors count: from one, columns in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
     /// The line.
@@ -15,7 +15,7 @@ impl Position {
     /// The beginning of a text.
     pub(crate) const START: Self = Self { line: 1, column: 1 };
 
-    /// The place of the byte at `offset`; of the end when the text is shorter.
+    /// The position of the byte at `offset`; of the end if the text is shorter.
     pub(crate) fn of(text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);

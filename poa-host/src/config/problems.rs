@@ -1,11 +1,11 @@
-//! Everything that is wrong with a configuration, each with its place.
+//! The problems of a configuration, each with its position.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Position;
 
-/// Something wrong in a configuration file: where, what, and the cure.
+/// A problem in a configuration file: its position, the fault, and the cure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Located {

@@ -26,9 +26,9 @@ pub(crate) struct Reading<'a> {
     pub(crate) registry: &'a Registry,
     /// Looks up an environment variable.
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
-    /// True to load the libraries under `[[plugins]]`; else their sections are not checked.
+    /// Whether to load the libraries under `[[plugins]]`; otherwise their sections are not checked.
     pub(crate) libraries: bool,
-    /// True to look at what the configuration names: files, programs, directories, addresses.
+    /// Whether to check the resources that the configuration names: files, programs, directories, addresses.
     pub(crate) environment: bool,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn read(reading: &Reading<'_>) -> Result<Read, Vec<Located>> {
     walk.found.extend(not_loaded);
     walk.document(&mut root);
     for (path, message) in unresolved {
-        // An unresolved reference has no value, so no other problem of it is real.
+        // An unresolved reference has no value, so its other problems are not real.
         walk.found.retain(|found| found.path != path);
         walk.report(&mut root, &path, message);
     }
@@ -102,10 +102,10 @@ impl Reading<'_> {
     }
 }
 
-/// Loads the libraries that a configuration names, and looks at nothing else.
+/// Loads the libraries that a configuration names, and checks nothing else.
 ///
 /// # Errors
-/// Every problem with that.
+/// Every problem with the libraries.
 pub(crate) fn kinds(reading: &Reading<'_>) -> Result<Kinds, Vec<Located>> {
     let (Document { mut root, marks }, _) = document::parse_all(&reading.files.texts)?;
     let sources = Sources { env: reading.env, dir: &reading.files.dir };
@@ -117,7 +117,7 @@ pub(crate) fn kinds(reading: &Reading<'_>) -> Result<Kinds, Vec<Located>> {
     Err(not_loaded.into_iter().map(|found| locate(found, &marks, &substitutions)).collect())
 }
 
-/// The document with references in place where they cannot be resolved. Nothing of it is checked.
+/// The document with references in place where they cannot be resolved. Nothing in it is checked.
 ///
 /// # Errors
 /// When the files are not TOML.
@@ -127,7 +127,7 @@ pub(crate) fn sketch(reading: &Reading<'_>) -> Result<Value, Vec<Located>> {
     Ok(root)
 }
 
-/// Reads the few values that commands need which work on data, whatever else is wrong.
+/// Reads the few values that commands on data need, whatever other problems there are.
 ///
 /// # Errors
 /// When the files are not TOML, or one of these values is wrong.
@@ -159,7 +159,7 @@ fn locate(found: Found, marks: &Marks, substitutions: &Substitutions) -> Located
     }
 }
 
-/// Turns the tree into types and factories; `None` when not even stand-ins made that possible.
+/// Converts the tree to types and factories; `None` if not even replacements made that possible.
 fn configure(walk: &mut Walk<'_>, mut root: Value, registry: &Registry) -> Option<Config> {
     let engines: Vec<String> = registry.engines().keys().cloned().collect();
     let top: Option<Top> = settle(walk, &mut root, &[], |mut whole| {
@@ -248,7 +248,8 @@ fn without(section: Map<String, Value>, keys: &[String]) -> Value {
     Value::Object(section.into_iter().filter(|(key, _)| !keys.contains(key)).collect())
 }
 
-/// Reads the section at `path` again and again, each time with what was wrong replaced, until nothing new is found.
+/// Reads the section at `path` repeatedly, each time with the invalid values replaced, until no new problem is
+/// found.
 fn settle<T>(
     walk: &mut Walk<'_>,
     root: &mut Value,

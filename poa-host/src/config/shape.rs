@@ -1,4 +1,4 @@
-//! Reading JSON Schema, as far as configurations need it.
+//! Reads JSON Schema, as far as configurations need it.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ pub(crate) fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     schema
 }
 
-/// Every form a value may take, without "nothing": TOML cannot write it.
+/// Every form a value may take, except null, which TOML does not have.
 pub(crate) fn alternatives<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Value> {
     let schema = resolve(root, schema);
     for key in ["oneOf", "anyOf"] {
@@ -28,7 +28,7 @@ pub(crate) fn alternatives<'s>(root: &'s Value, schema: &'s Value) -> Vec<&'s Va
     }
 }
 
-/// The JSON types a form accepts; nothing when it does not say.
+/// The JSON types that a form accepts; empty if it does not name any.
 pub(crate) fn types(form: &Value) -> Vec<&str> {
     match form.get("type") {
         Some(Value::String(name)) => vec![name],
@@ -43,7 +43,7 @@ pub(crate) fn types(form: &Value) -> Vec<&str> {
     }
 }
 
-/// The texts a form consists of, when it is a choice between texts.
+/// The possible texts of a form that is a choice between texts.
 pub(crate) fn names(form: &Value) -> Vec<&str> {
     match (form.get("const"), form.get("enum")) {
         (Some(Value::String(name)), _) => vec![name],
@@ -52,7 +52,7 @@ pub(crate) fn names(form: &Value) -> Vec<&str> {
     }
 }
 
-/// True when a form takes values of the type that `value` has.
+/// Whether a form accepts values of the type of `value`.
 pub(crate) fn takes(form: &Value, value: &Value) -> bool {
     let types = types(form);
     types.is_empty() || types.iter().any(|name| is_a(value, name))
@@ -70,7 +70,7 @@ fn is_a(value: &Value, name: &str) -> bool {
     }
 }
 
-/// The name of a JSON type in the words of TOML.
+/// The name of a JSON type in TOML terms.
 pub(crate) fn word(name: &str) -> &'static str {
     match name {
         "object" => "a table",
@@ -83,7 +83,7 @@ pub(crate) fn word(name: &str) -> &'static str {
     }
 }
 
-/// The type of a value in the words of TOML.
+/// The type of a value in TOML terms.
 pub(crate) fn word_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",
@@ -96,14 +96,14 @@ pub(crate) fn word_of(value: &Value) -> &'static str {
     }
 }
 
-/// The key whose text tells one table form from another, such as `kind`.
+/// The key whose text distinguishes the table forms, such as `kind`.
 pub(crate) fn discriminator<'s>(forms: &[&'s Value]) -> Option<&'s str> {
     let first = forms.first()?.get("properties")?.as_object()?;
     let tells = |key: &str| forms.iter().all(|form| constant(form, key).is_some());
     first.keys().map(String::as_str).find(|key| tells(key))
 }
 
-/// The one text that `key` may have in this form.
+/// The only text that `key` may have in this form.
 pub(crate) fn constant<'s>(form: &'s Value, key: &str) -> Option<&'s str> {
     form.get("properties")?.get(key)?.get("const")?.as_str()
 }
@@ -113,12 +113,12 @@ pub(crate) fn properties(form: &Value) -> Option<&Map<String, Value>> {
     form.get("properties")?.as_object()
 }
 
-/// The keys that must be there.
+/// The required keys.
 pub(crate) fn required(form: &Value) -> impl Iterator<Item = &str> {
     form.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// The schema of keys that have none of their own; `None` when there must be no such keys.
+/// The schema of keys that have none of their own; `None` if such keys are not permitted.
 pub(crate) fn additional(form: &Value) -> Option<&Value> {
     const ANY: &Value = &Value::Bool(true);
     let rule = form
@@ -128,7 +128,7 @@ pub(crate) fn additional(form: &Value) -> Option<&Value> {
     if rule == &Value::Bool(false) { None } else { Some(rule) }
 }
 
-/// A keyword of the schema itself, or else of what it refers to.
+/// A keyword of the schema itself, or else of the schema that it refers to.
 pub(crate) fn keyword<'s>(root: &'s Value, schema: &'s Value, key: &str) -> Option<&'s Value> {
     schema.get(key).or_else(|| resolve(root, schema).get(key))
 }

@@ -10,7 +10,7 @@ use super::path::KeyPath;
 pub(crate) struct Sources<'a> {
     /// Looks up an environment variable.
     pub(crate) env: &'a dyn Fn(&str) -> Option<String>,
-    /// The directory that relative paths start at.
+    /// The directory that relative paths start from.
     pub(crate) dir: &'a Path,
 }
 
@@ -30,7 +30,7 @@ impl Substitutions {
     }
 }
 
-/// Replaces the references in every text below `value`, and tells which could not be.
+/// Replaces the references in every text below `value`, and reports those that could not be resolved.
 pub(crate) fn substitute(
     value: &mut Value,
     sources: &Sources<'_>,
@@ -142,14 +142,14 @@ mod tests {
     }
 
     #[test]
-    fn whole_inside_and_escaped() {
+    fn references_are_replaced_whole_inside_and_unless_escaped() {
         assert_eq!(expanded("${env:A}").unwrap(), "value");
         assert_eq!(expanded("x-${env:A}-${env:A}").unwrap(), "x-value-value");
         assert_eq!(expanded("$${env:A} costs $5").unwrap(), "${env:A} costs $5");
     }
 
     #[test]
-    fn a_default_replaces_what_is_not_set_or_empty() {
+    fn a_default_replaces_a_variable_that_is_not_set_or_empty() {
         let env = |name: &str| match name {
             "A" => Some("value".to_owned()),
             "EMPTY" => Some(String::new()),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_found_says_so() {
+    fn unresolved_references_are_reported() {
         assert!(expanded("${env:B}").unwrap_err().contains("`B` is not set"));
         assert!(expanded("${file:key}").unwrap_err().contains("/nonexistent/key"));
         assert!(expanded("${A}").unwrap_err().contains("not a reference"));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_show_what_was_written() {
+    fn messages_show_the_text_of_the_file() {
         let env = |_: &str| Some("hunter2".to_owned());
         let mut value = serde_json::json!({ "a": { "b": "${env:S}" } });
         let (done, found) = substitute(&mut value, &Sources { env: &env, dir: Path::new(".") });

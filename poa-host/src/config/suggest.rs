@@ -1,6 +1,6 @@
 //! "Did you mean …".
 
-/// The best guess at what was meant, if one is close enough to be worth saying.
+/// The best guess at what was meant, if one is close enough to suggest.
 pub(crate) fn closest<'a>(
     written: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -13,7 +13,7 @@ pub(crate) fn closest<'a>(
         .map(|(_, name)| name)
 }
 
-/// ``; did you mean `x`?``, or the list of what is known when no guess is good.
+/// ``; did you mean `x`?``, or the list of known names if no guess is close.
 pub(crate) fn hint<'a>(
     written: &str,
     what: &str,
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn guesses_only_what_is_close() {
+    fn suggests_only_close_names() {
         assert_eq!(closest("lisen", ["listen", "tls"]), Some("listen"));
         assert_eq!(
             closest("sytem_metrics", ["system_metrics", "ethereum_metrics"]),

@@ -1,4 +1,4 @@
-//! The keys outside the sections of plugins. The schemas of plugins come from the registry.
+//! The keys outside of plugin sections. The schemas of plugins come from the registry.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Top {
-    /// The directory for everything the server writes; created if missing. Relative to where the server is started.
+    /// The directory for everything the server writes; created if missing. Relative to the working directory of the server.
     #[serde(default = "data_dir")]
     pub(crate) data_dir: PathBuf,
-    /// The data types that are accepted. Each needs a receiver that subscribes to it.
+    /// The data types that the server accepts. Each needs a receiver that subscribes to it.
     #[schemars(length(min = 1), example = ["system_metrics"])]
     pub(crate) metrics: Vec<String>,
     /// How long an agent that has pinged may be silent before it counts as inactive.
@@ -42,7 +42,7 @@ pub(crate) struct Top {
     /// The bus between handlers and receivers.
     #[serde(default)]
     pub(crate) bus: Bus,
-    /// The store for messages that a receiver can never accept.
+    /// The store for dead letters, messages that a receiver can never accept.
     #[serde(default)]
     pub(crate) dead_letters: DeadLetters,
     /// Users, admins and tokens.
@@ -80,14 +80,14 @@ const fn start_timeout() -> Duration {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Admin {
-    /// Address and port. Other than loopback needs `token`.
+    /// Address and port. Any other than loopback needs `token`.
     pub(crate) listen: Listen,
-    /// What requests present as `Authorization: Bearer TOKEN`; at least 16 characters. `/health/live` and `/health/ready` need none.
+    /// The token that requests send as `Authorization: Bearer TOKEN`; at least 16 characters. `/health/live` and `/health/ready` need none.
     pub(crate) token: Option<Secret>,
     /// The certificate for HTTPS; plain HTTP when absent.
     pub(crate) tls: Option<Tls>,
-    /// Further names that the `Host` header of a request may have. IP addresses, `localhost` and the name in `listen` are always
-    /// accepted; with `token`, every name is.
+    /// Further names that the `Host` header of a request may have. IP addresses, `localhost` and the name in `listen` are always accepted; with
+    /// `token`, every name is.
     pub(crate) hosts: Vec<String>,
 }
 
@@ -102,12 +102,12 @@ impl Default for Admin {
 const SHORTEST_TOKEN: usize = 16;
 
 impl Admin {
-    /// What cannot work, by its key.
+    /// Reports the values that cannot work, by their keys.
     pub(crate) fn problems(&self) -> Vec<Problem> {
         match &self.token {
             None if !self.listen.is_loopback() => {
                 let message = format!(
-                    "is missing: everyone who can connect to {} would read metrics and status; set a token, or listen on 127.0.0.1",
+                    "is missing: every client that can connect to {} could read metrics and status; set a token, or listen on 127.0.0.1",
                     self.listen
                 );
                 vec![Problem::new("token", message)]
@@ -130,7 +130,7 @@ pub(crate) struct Limits {
     pub(crate) agent: AgentLimits,
     /// For each user that presents a token.
     pub(crate) user: SenderLimits,
-    /// For each address; `memory` only while no user is known. Of IPv6, the first 64 bits tell addresses apart.
+    /// For each address; `memory` only while no user is known. Of an IPv6 address, the first 64 bits count.
     pub(crate) address: SenderLimits,
 }
 
@@ -138,12 +138,12 @@ pub(crate) struct Limits {
 #[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AgentLimits {
-    /// The most messages a second, on average over `burst`. What is sent faster is refused with 429 and `Retry-After`. No limit when absent.
+    /// The most messages a second, on average over `burst`. Faster messages are refused with 429 and `Retry-After`. Default: no limit.
     #[schemars(range(min = 1))]
     messages: Option<std::num::NonZeroU32>,
-    /// The same in bytes a second.
+    /// The same limit in bytes a second.
     bytes: Option<Size>,
-    /// What may be sent at once, as the time that it would take at this rate. 10 s when absent.
+    /// The size of a burst, as the time it would take at this rate. Default: 10 s.
     burst: Option<Duration>,
 }
 
@@ -151,8 +151,8 @@ pub(crate) struct AgentLimits {
 #[derive(Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SenderLimits {
-    /// The most memory for bodies that are being received or decoded. Also without it, one sender never gets more than is
-    /// still free, so at most half of the pool of all.
+    /// The most memory for bodies that are being received or decoded. Even without a limit, one sender never gets more than is still free, so at
+    /// most half of the pool.
     memory: Option<Size>,
     /// As for agents.
     #[schemars(range(min = 1))]
@@ -164,7 +164,7 @@ pub(crate) struct SenderLimits {
 }
 
 impl Limits {
-    /// How fast senders may send.
+    /// The rates at which senders may send.
     pub(crate) fn rates(&self) -> Rates {
         Rates::new(self.agent.rate(), self.user.rate(), self.address.rate())
     }
@@ -183,7 +183,7 @@ impl SenderLimits {
         AgentLimits { messages, bytes, burst }.rate()
     }
 
-    /// What it may take of the memory for bodies.
+    /// The limit on the memory for bodies.
     pub(crate) fn share(&self) -> ShareLimits {
         let mut share = ShareLimits::default();
         share.memory = self.memory;
@@ -195,10 +195,10 @@ impl SenderLimits {
 #[derive(Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Stop {
-    /// How long handlers may take to answer what they have taken.
+    /// How long handlers may take to answer their requests in flight.
     pub(crate) handlers: Duration,
-    /// How long receivers may take, after that, to get what is queued. At a reload at most 5 s with `engine = "log"`: the next host delivers the
-    /// rest.
+    /// How long receivers may take, after that, to drain their backlogs. At a reload at most 5 s with `engine = "log"`: the next host delivers
+    /// the rest.
     pub(crate) drain: Duration,
 }
 
@@ -212,27 +212,27 @@ impl Default for Stop {
 #[derive(Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Bus {
-    /// The engine, which keeps messages until receivers confirm them. Its own keys are in the table of its name.
+    /// The engine, which keeps messages until receivers confirm them. Its own keys are in the table with its name.
     pub(crate) engine: String,
-    /// The guarantee of a positive answer to an agent; the default is `stored` with the log and `memory` without.
+    /// The guarantee of a positive answer to an agent. Default: `stored` with the log, `memory` without.
     pub(crate) ack: Option<Ack>,
     /// The same for single data types, by name.
     pub(crate) ack_for: BTreeMap<String, Ack>,
-    /// What becomes of messages of types that no receiver subscribes to.
+    /// The treatment of messages of types that no receiver subscribes to.
     pub(crate) unrouted: Unrouted,
     /// How long an answer may wait for the receivers when the ack is `delivered`.
     pub(crate) delivered_within: Duration,
-    /// How long it is remembered which messages were taken, by their idempotency keys: one that is sent again within this time is
-    /// not stored twice. What was written in it stays in the log, but for no more than 256 MiB.
+    /// How long idempotency keys are remembered: a message that is sent again with its key within this time is not stored twice. The log keeps
+    /// everything written within this time, but at most 256 MiB for this purpose.
     pub(crate) idempotency_window: Duration,
-    /// How many keys are remembered at most; each takes about 100 bytes of memory.
+    /// The most idempotency keys that are remembered; each takes about 100 bytes of memory.
     pub(crate) idempotency_keys: usize,
 }
 
 /// The engine that stores nothing.
 pub(crate) const MEMORY: &str = "memory";
 
-/// The engines that serve this machine alone, where handlers without receivers make no sense.
+/// The engines that serve this machine only, where handlers without receivers make no sense.
 pub(crate) const LOCAL: [&str; 2] = ["log", MEMORY];
 
 impl Default for Bus {
@@ -250,7 +250,7 @@ impl Default for Bus {
 }
 
 impl Bus {
-    /// For how long and how many messages their idempotency keys are remembered.
+    /// The deduplication window: its time and number of keys.
     pub(crate) fn idempotency(&self) -> KeyWindow {
         let window = KeyWindow::default().time(self.idempotency_window.get());
         window.keys(self.idempotency_keys)
@@ -262,7 +262,7 @@ impl Bus {
     }
 }
 
-/// The store for messages that a receiver can never accept.
+/// The store for dead letters, messages that a receiver can never accept.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DeadLetters {

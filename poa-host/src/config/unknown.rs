@@ -1,9 +1,9 @@
-//! Sections whose kinds come with libraries that were not loaded.
+//! Sections whose kinds come from libraries that were not loaded.
 
 use poa_core::Registry;
 use serde_json::Value;
 
-/// Takes the sections out that only a library could check, when the configuration names libraries. Returns what they are called.
+/// Removes the sections that only a library could check, if the configuration names libraries. Returns their names.
 pub(super) fn take(root: &mut Value, registry: &Registry) -> Vec<String> {
     if root["plugins"].as_array().is_none_or(Vec::is_empty) {
         return Vec::new();

@@ -1,7 +1,7 @@
 //! Compares a configuration with its schema and continues after each problem, so that all are found at once.
 //!
-//! Whatever is wrong is reported and replaced by something that fits. Deserialising then meets only what a schema cannot
-//! say.
+//! Every invalid value is reported and replaced by a valid one. Deserialising then finds only problems that a schema
+//! cannot express.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::shape::{
 };
 use super::suggest::{closest, hint};
 
-/// A problem that has no place in a file yet.
+/// A problem that has no position in a file yet.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) path: KeyPath,
@@ -41,12 +41,12 @@ impl<'s> Walk<'s> {
         self.value(self.root, value);
     }
 
-    /// True when what stands at this path, or around it, is not what was written.
+    /// Whether the value at this path, or around it, was replaced.
     pub(crate) fn is_replaced(&self, path: &[String]) -> bool {
         (0..=path.len()).any(|end| self.replaced.contains(&path[..end]))
     }
 
-    /// Reports a problem that something else found, and puts a fitting value in its place. False when that cannot be done.
+    /// Reports a problem from another check, and replaces the value by a valid one. Returns false if that is not possible.
     pub(crate) fn report(
         &mut self,
         document: &mut Value,
@@ -162,7 +162,7 @@ impl<'s> Walk<'s> {
         }
     }
 
-    /// A text that must be one of several, when the forms say which.
+    /// A text that must be one of several, if the forms name them.
     fn choice(&mut self, schema: &'s Value, forms: &[&'s Value], value: &mut Value) {
         let known: Vec<_> = forms.iter().flat_map(|form| names(form)).collect();
         let free = forms.iter().any(|form| names(form).is_empty());
@@ -215,7 +215,7 @@ impl<'s> Walk<'s> {
         closest(key, known)
     }
 
-    /// Puts something in place of a key that is not there, and reports that unless it was reported as misspelt.
+    /// Inserts a value for a missing key, and reports the key unless it was reported as misspelt.
     fn missing(
         &mut self,
         form: &'s Value,
@@ -273,7 +273,8 @@ impl<'s> Walk<'s> {
     }
 }
 
-/// True unless `form` is one kind of table and `value` says to be another, or does not say.
+/// Whether `form` can be the form of `value`: false only if `form` is one kind of table and `value` names another kind, or
+/// none.
 fn is_kind(form: &Value, value: &Value) -> bool {
     discriminator(&[form])
         .is_none_or(|key| constant(form, key) == value.get(key).and_then(Value::as_str))
@@ -305,7 +306,7 @@ fn out_of_range(form: &Value, number: &serde_json::Number) -> Option<String> {
         .map(|most| format!("{number} is too large; at most {most}"))
 }
 
-/// How a value of this schema could be written.
+/// An example of a value of this schema.
 fn example(root: &Value, schema: &Value) -> String {
     let given = shape::keyword(root, schema, "examples").and_then(|all| all.get(0));
     if let Some(text) = given.and_then(|value| toml::Value::try_from(value).ok()) {

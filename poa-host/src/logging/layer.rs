@@ -1,4 +1,4 @@
-//! How events become lines.
+//! Formats events as lines.
 
 use tracing::Subscriber;
 use tracing_subscriber::layer::{Filter, Layer};
@@ -6,20 +6,21 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::{LogSink, Repeats};
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {
-    /// Lines for people, in colour or not.
+    /// Lines for people, coloured or not.
     Human {
-        /// True for colours.
+        /// Whether to use colours.
         colour: bool,
     },
     /// One JSON object a line.
     Json,
 }
 
-/// The layer for a tracing subscriber that writes the events `filter` lets pass to `sink`, repeated ones summarised.
+/// The layer for a tracing subscriber that writes the events that pass `filter` to `sink`, with repeated ones
+/// summarised.
 pub fn log_layer<S>(
     format: LogFormat,
     sink: LogSink,

@@ -1,4 +1,5 @@
-//! A log that cannot hurt the server: it never blocks, never panics, and counts the lines it could not write.
+//! Log output that cannot harm the server: it never blocks, never panics, and counts the lines it could not
+//! write.
 
 mod layer;
 mod queue;

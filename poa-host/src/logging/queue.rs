@@ -1,14 +1,14 @@
-//! The lines that wait to be written, and what became of the others.
+//! The lines that wait to be written, and the counts of the others.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The most bytes that wait. A reader that stops reading costs no more memory than this.
+/// The most bytes that wait, which limits the memory when the reader stops reading.
 pub(super) const MAX_BYTES: usize = 1 << 20;
 
-/// How many lines a log has written and lost. Cloning is cheap; all clones count the same log.
+/// The number of lines that a log has written and lost. Cloning is cheap; all clones count the same log.
 #[derive(Clone, Debug, Default)]
 pub struct LogCounts(Arc<Counted>);
 
@@ -33,7 +33,8 @@ impl LogCounts {
         self.0.failed.load(Ordering::Relaxed)
     }
 
-    /// Lines that were lost because too many waited: the reader of the log has stopped reading, or is too slow.
+    /// Lines that were lost because too many waited: the reader of the log output has stopped reading, or is
+    /// too slow.
     #[must_use]
     pub fn overflowed(&self) -> u64 {
         self.0.overflowed.load(Ordering::Relaxed)
@@ -84,24 +85,24 @@ struct State {
     ended: bool,
 }
 
-/// The next thing for the writing thread to do.
+/// The next task of the writing thread.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Write this line.
     Line(Box<[u8]>),
-    /// No line came in time.
+    /// No line arrived in time.
     Idle,
-    /// No line will come any more.
+    /// No more lines will arrive.
     End,
 }
 
 impl Queue {
-    /// An empty queue whose lines are counted there.
+    /// An empty queue with these counts.
     pub(super) fn counted_by(counts: LogCounts) -> Self {
         Self { counts, ..Self::default() }
     }
 
-    /// Takes a line. Never blocks for longer than others hold the lock, which is to push or pop one.
+    /// Accepts a line. Never blocks for longer than others hold the lock, which is to push or pop one.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.lock();
         if state.closed || line.len() > MAX_BYTES - state.bytes {
@@ -133,7 +134,7 @@ impl Queue {
         self.lock().closed
     }
 
-    /// Takes no more lines.
+    /// Accepts no more lines.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -165,7 +166,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(1);
 
     #[test]
-    fn lines_come_in_order_and_the_end_comes_last() {
+    fn lines_arrive_in_order_and_the_end_arrives_last() {
         let queue = Queue::default();
         queue.push(b"a\n");
         queue.push(b"b\n");
@@ -178,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_waits_than_the_bound() {
+    fn no_more_waits_than_the_limit() {
         let queue = Queue::default();
         let line = vec![b'x'; MAX_BYTES / 4 + 1];
         (0..5).for_each(|_| queue.push(&line));

@@ -14,26 +14,26 @@ use super::queue::LogCounts;
 
 /// How long repetitions are counted before a summary reports them.
 const WINDOW: Duration = Duration::from_secs(10);
-/// How many lines of one place in the code, about one plugin, are logged within that time.
+/// The number of lines of one place in the code, about one plugin, that are logged within that time.
 const BURST: u64 = 10;
-/// The same for lines that plugins outside this process write: they are not this program's to judge.
+/// The same for lines of plugins outside of this process, whose importance this program cannot judge.
 const BURST_OF_OTHERS: u64 = 500;
-/// The most places that are counted. Lines of others are logged.
+/// The most places that are counted. Lines of other places are logged.
 const MAX_PLACES: usize = 1024;
 /// The most text of a line that its summary repeats.
 const MAX_TEXT: usize = 512;
 
-/// The fields that tell one plugin from another.
+/// The fields that identify a plugin.
 const SUBJECTS: [&str; 5] = ["handler", "receiver", "plugin", "library", "server"];
-/// Each of these lines matters: who did something, what is wrong with a file, and the summaries themselves.
+/// Each of these lines matters: an account's action, a problem in a file, and the summaries themselves.
 const ALWAYS: [&str; 3] = ["poa_audit", "poa_host::problems", module_path!()];
-/// Relays what children and libraries log.
+/// Forwards the log lines of children and libraries.
 const OTHERS: [&str; 2] = ["poa_exec::stderr", "poa_plugin"];
 
-/// A filter of log events that lets the first few of each kind pass within ten seconds, and replaces the rest by one summary.
+/// A filter of log events that passes the first few of each kind within ten seconds, and replaces the rest by one summary.
 ///
 /// Two events are of one kind when they come from the same place in the code and are about the same plugin. Debug and trace
-/// events all pass. Cloning is cheap; all clones share one table of bounded size.
+/// events always pass. Cloning is cheap; all clones share one table of limited size.
 #[derive(Clone, Debug, Default)]
 pub struct Repeats(Arc<Shared>);
 
@@ -80,11 +80,11 @@ impl Repeats {
             }
             !ended
         });
-        // An event comes back to this filter, so the lock must be free.
+        // The summary passes this filter again, so the lock must be free.
         over.into_iter().for_each(|(level, from, more, text)| tell(level, from, more, &text));
     }
 
-    /// Counts an event, and says whether it is to be logged.
+    /// Counts an event, and returns whether to log it.
     fn passes(&self, event: &Event<'_>, now: Instant) -> bool {
         let meta = event.metadata();
         if *meta.level() > Level::INFO || ALWAYS.contains(&meta.target()) {
@@ -127,7 +127,7 @@ fn tell(level: Level, from: &'static str, repeated: u64, text: &str) {
     }
 }
 
-/// Reads from an event what tells it from others, and its message.
+/// Reads the fields that distinguish an event, and its message.
 struct Read {
     key: DefaultHasher,
     text: String,
@@ -153,7 +153,7 @@ impl Visit for Read {
     }
 }
 
-/// Takes the beginning of a text.
+/// Keeps the beginning of a text.
 struct Bounded<'t>(&'t mut String);
 
 impl fmt::Write for Bounded<'_> {
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn three_hundred_of_a_kind_are_eleven_lines() {
+    fn three_hundred_repeated_lines_become_eleven() {
         let (repeats, lines) =
             logged(|| (0..300).for_each(|n| tracing::error!(receiver = "a", n, "set aside {n}")));
         assert_eq!(lines.len(), 11, "{lines:#?}");
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_asked_for_or_must_be_told_is_not_summarised() {
+    fn requested_and_audit_lines_are_not_summarised() {
         let (_, lines) = logged(|| {
             (0..30).for_each(|_| tracing::debug!("detail"));
             (0..30).for_each(|_| tracing::info!(target: "poa_audit", "user added"));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn the_table_has_a_limited_size() {
         let (repeats, lines) = logged(|| {
             for n in 0..MAX_PLACES + 50 {
                 tracing::info!(plugin = n, "hello");

@@ -1,4 +1,4 @@
-//! The thread that writes the log, and the end of it that never blocks.
+//! The thread that writes the log output, and its other end, which never blocks.
 
 use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
@@ -11,27 +11,27 @@ use super::queue::{LogCounts, Next, Queue};
 /// The destination of log lines: a bounded queue to a thread that writes them.
 ///
 /// Writing to it never blocks and never fails. A line that cannot be written is lost and counted, see [`LogCounts`]; once
-/// writing works again, a line says how many were lost. One call of `write` is one line.
+/// writing works again, a line reports how many were lost. One call of `write` is one line.
 #[derive(Clone, Debug)]
 pub struct LogSink(Arc<Queue>);
 
-/// Ends a log: dropping it writes the lines that wait, for a second at most.
+/// Ends a log: dropping it writes the queued lines, for at most a second.
 #[derive(Debug)]
 #[must_use = "the log ends when this is dropped"]
 pub struct LogGuard(Arc<Queue>);
 
-/// How long the lines that wait may take at the end.
+/// How long the queued lines may take at the end.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How often repeated lines are looked at when no new one comes.
+/// The interval at which repeated lines are checked when no new one arrives.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a reader that is full for now is given before the next attempt.
+/// The wait before the next attempt when the reader is temporarily full.
 const FULL: Duration = Duration::from_millis(20);
 
 impl LogSink {
     /// Starts the thread, which also writes the summaries of `repeats`.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the operating system cannot create a thread.
     pub fn start(
         out: impl Write + Send + 'static,
         repeats: &Repeats,
@@ -46,7 +46,7 @@ impl LogSink {
         Ok((Self(Arc::clone(&queue)), LogGuard(queue)))
     }
 
-    /// How many lines were written and lost.
+    /// The numbers of written and lost lines.
     #[must_use]
     pub fn counts(&self) -> LogCounts {
         self.0.counts.clone()
@@ -74,9 +74,9 @@ impl Drop for LogGuard {
 struct Writer<W> {
     queue: Arc<Queue>,
     out: W,
-    /// True when a part of a line was written, and nothing after it.
+    /// Whether a part of a line was written, and nothing after it.
     torn: bool,
-    /// How many lost lines were reported.
+    /// The number of lost lines that were reported.
     told: u64,
 }
 
@@ -102,17 +102,17 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Says that lines were lost, by a line of its own.
+    /// Reports lost lines in a line of its own.
     fn tell_of_lost(&mut self) {
         let lost = self.queue.counts.lost();
         if lost > self.told && !self.queue.is_closed() {
             let lines = lost - self.told;
             self.told = lost;
-            tracing::warn!(lines, "log lines were lost: they could not be written");
+            tracing::warn!(lines, "lost log lines: they could not be written");
         }
     }
 
-    /// Writes a line, on a line of its own.
+    /// Writes a line, starting on a new line.
     fn whole(&mut self, line: &[u8]) -> io::Result<()> {
         if self.torn {
             self.bytes(b"\n")?;
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers each write as it is told, then remembers what it took.
+    /// Answers each write as configured, then remembers what it received.
     struct Scripted {
         answers: Receiver<io::Result<usize>>,
         taken: Arc<Mutex<String>>,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_loses_that_line_alone() {
+    fn a_failed_write_loses_only_that_line() {
         let (mut sink, guard, tell, taken) = scripted();
         for answer in [Ok(9), Err(ErrorKind::BrokenPipe.into()), Ok(9)] {
             tell.send(answer).unwrap();
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_after_a_torn_one_begins_a_line() {
+    fn the_line_after_a_torn_one_starts_on_a_new_line() {
         let (mut sink, guard, tell, taken) = scripted();
         for answer in [Ok(2), Err(ErrorKind::StorageFull.into()), Ok(9), Ok(9)] {
             tell.send(answer).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_is_full_for_now_loses_nothing() {
+    fn a_temporarily_full_reader_loses_nothing() {
         let (mut sink, guard, tell, taken) = scripted();
         tell.send(Err(ErrorKind::WouldBlock.into())).unwrap();
         sink.write_all(b"one\n").unwrap();
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stops_blocks_neither_the_writer_nor_the_end() {
+    fn a_stopped_reader_blocks_neither_the_writer_nor_the_end() {
         let (mut sink, guard, tell, taken) = scripted();
         let line = [b'x'; 1 << 16];
         (0..40).for_each(|_| sink.write_all(&line).unwrap());

@@ -1,8 +1,9 @@
-//! How two values differ, by the names of their keys.
+//! The differences of two values, by the names of their keys.
 
 use serde_json::Value;
 
-/// The keys that are new, gone or changed: `listen changed`, `tls.cert added`. The order of keys in a table does not matter.
+/// The keys that were added, removed or changed: `listen changed`, `tls.cert added`. The order of keys in a table is
+/// ignored.
 pub(super) fn differences(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare(old, new, &mut Vec::new(), &mut found);

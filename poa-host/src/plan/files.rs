@@ -20,11 +20,11 @@ const KEYS: [&str; 9] = [
     "sslkey",
 ];
 
-/// How each file was, by the keys that name it.
+/// The state of each file, by the keys that name it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FilesSeen(BTreeMap<Vec<String>, Option<Seen>>);
 
-/// The attributes that differ when a file was replaced or written.
+/// The attributes that differ after a file was replaced or written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Seen {
     length: u64,
@@ -33,15 +33,15 @@ struct Seen {
 }
 
 impl FilesSeen {
-    /// Looks at the files that a document names.
+    /// Reads the attributes of the files that a document names.
     pub(crate) fn of(written: &Value) -> Self {
         let mut seen = Self::default();
         seen.value(written, &mut Vec::new());
         seen
     }
 
-    /// The keys below `within`, and not below one of `but`, whose files are no longer as they were, without what leads to
-    /// them: `tls.cert is another file`.
+    /// The keys below `within`, and not below one of `but`, whose files have changed, without the keys that lead to them:
+    /// `tls.cert is another file`.
     pub(crate) fn changed(&self, new: &Self, within: &[&str], but: &[&str]) -> Vec<String> {
         let starts = |path: &[String], keys: &[&str]| {
             path.len() >= keys.len() && path.iter().zip(keys).all(|(key, other)| key == other)
@@ -81,7 +81,7 @@ fn names_file(path: &[String]) -> bool {
     path.last().is_some_and(|key| KEYS.contains(&key.as_str()))
 }
 
-/// None for a file that cannot be looked at.
+/// `None` for a file whose attributes cannot be read.
 fn look(file: &Path) -> Option<Seen> {
     let about = std::fs::metadata(file).ok()?;
     Some(Seen { length: about.len(), modified: about.modified().ok(), inode: inode(&about) })
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_replaced_is_seen_where_it_is_named() {
+    fn a_replaced_file_is_detected_where_it_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let cert = dir.path().join("cert.pem");
         std::fs::write(&cert, "one").unwrap();

@@ -30,7 +30,7 @@ fn the_same_configuration_changes_nothing() {
 }
 
 #[test]
-fn each_section_is_on_its_own() {
+fn each_section_changes_by_itself() {
     let plan = plan(|new| {
         new["handlers"]["rest"]["listen"] = "127.0.0.1:5002".into();
         new["handlers"].as_object_mut().unwrap().remove("ws");
@@ -45,7 +45,7 @@ fn each_section_is_on_its_own() {
 }
 
 #[test]
-fn what_all_plugins_share_replaces_the_host() {
+fn a_change_of_shared_keys_replaces_the_host() {
     let plan = plan(|new| {
         new["metrics"] = json!(["a", "b"]);
         new["auth"] = json!({"secret_key": "hidden"});
@@ -57,7 +57,7 @@ fn what_all_plugins_share_replaces_the_host() {
 }
 
 #[test]
-fn a_running_host_takes_what_shares_no_address() {
+fn a_running_host_takes_steps_that_share_no_address() {
     let live = |change: fn(&mut Value)| {
         let mut new = base();
         change(&mut new);
@@ -73,7 +73,7 @@ fn a_running_host_takes_what_shares_no_address() {
 
 /// As when port 0 becomes the port that the system chose.
 #[test]
-fn an_address_that_is_still_listened_on_replaces_the_host() {
+fn an_address_that_is_still_in_use_replaces_the_host() {
     let mut new = base();
     new["handlers"]["rest"]["listen"] = "localhost:5002".into();
     let plan = Plan::of(&applied(base()), &applied(new.clone()));
@@ -82,7 +82,7 @@ fn an_address_that_is_still_listened_on_replaces_the_host() {
 }
 
 #[test]
-fn it_can_be_sent_and_read_again() {
+fn a_plan_round_trips() {
     let plan = plan(|new| new["handlers"]["ws"]["path"] = "/ws".into());
     let text = serde_json::to_string(&plan).unwrap();
     assert!(text.contains(r#""plugin":"handlers.ws","change":"replace","reasons":["path added"]"#));

@@ -1,4 +1,4 @@
-//! The schema as editors use it well.
+//! The schema in the form that suits editors.
 
 use serde_json::{Map, Value, json};
 
@@ -7,7 +7,7 @@ const DURATION: &str = r"^(\s*[0-9]+\s*(ns|nsec|nanos|us|usec|micros|ms|msec|mil
 /// A number of bytes, or a reference to one.
 const SIZE: &str = r"^\s*[0-9]+(\.[0-9]+)?\s*([kKmMgGtTpPeE]?[iI]?[bB]?)\s*$|\$\{";
 
-/// Turns a choice between all kinds, whose errors speak of all of them, into one that the kind decides, and adds patterns.
+/// Turns a choice between all kinds, whose errors mention all of them, into one that the kind decides, and adds patterns.
 pub(super) fn for_editors(mut root: Value) -> Value {
     let mut definitions = match root["$defs"].take() {
         Value::Object(definitions) => definitions,

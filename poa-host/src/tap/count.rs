@@ -8,19 +8,20 @@ use poa_core::{AgentId, Message};
 use serde::Serialize;
 use tokio::time::Instant;
 
-/// How long is counted before it is told.
+/// The interval of the counts.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
-/// The most agents that are told apart; those that come later in the same second are counted together.
+/// The most agents that are counted separately; further ones in the same second are counted together.
 const MAX_AGENTS: usize = 4096;
-/// How many of them are told.
+/// The number of agents that are reported.
 const SHOWN: usize = 50;
 
-/// Counts since the last time they were told.
+/// Counts since the last report.
 #[derive(Debug)]
 pub(super) struct Counting {
     since: Instant,
     receivers: HashMap<String, Sum>,
-    /// Each by the receiver that saw most of it: several get the same message.
+    /// Each agent by the receiver that got most of its messages: several receivers get the same
+    /// message.
     agents: HashMap<AgentId, HashMap<String, Sum>>,
     others: Sum,
 }
@@ -61,11 +62,11 @@ struct Named<'a> {
 struct Told<'a> {
     seconds: f64,
     receivers: Vec<Named<'a>>,
-    /// Those that sent most, in this order.
+    /// The agents that sent most, in this order.
     agents: Vec<Named<'a>>,
-    /// How many agents were counted.
+    /// The number of counted agents.
     known_agents: usize,
-    /// Agents beyond those that can be told apart.
+    /// Agents beyond those that are counted separately.
     others: Sum,
 }
 
@@ -84,7 +85,7 @@ impl Counting {
         }
     }
 
-    /// The counts as a line, when their time is over; then begins again.
+    /// The counts as a line, if the interval is over; then starts again.
     pub(super) fn take(&mut self, now: Instant) -> Option<Bytes> {
         let elapsed = now.saturating_duration_since(self.since);
         if elapsed < EVERY / 2 {

@@ -1,4 +1,4 @@
-//! A view of messages as receivers confirm them: bounded, sampled, and never in the way of delivery.
+//! A view of messages as receivers confirm them: limited, sampled, and without effect on delivery.
 
 mod count;
 mod show;
@@ -20,11 +20,11 @@ use count::Counting;
 
 /// The most clients that watch at once.
 const MAX_WATCHERS: usize = 8;
-/// How many lines wait for a client that reads slowly; later ones are left out.
+/// The number of lines that wait for a slow client; later ones are left out.
 const WAITING: usize = 256;
-/// Lines a second, unless asked otherwise.
+/// The default number of lines a second.
 const RATE: u32 = 100;
-/// The most lines a second that can be asked for.
+/// The most lines a second.
 const MAX_RATE: u32 = 1000;
 
 /// The messages to show.
@@ -32,9 +32,9 @@ const MAX_RATE: u32 = 1000;
 pub(crate) struct TapFilter {
     /// Only this data type.
     data_type: Option<String>,
-    /// Only of this agent.
+    /// Only messages of this agent.
     agent: Option<String>,
-    /// Only as this receiver gets them.
+    /// Only messages that this receiver gets.
     receiver: Option<String>,
     /// The most lines a second.
     rate: Option<u32>,
@@ -44,7 +44,7 @@ impl TapFilter {
     /// Reads the query of a URL.
     ///
     /// # Errors
-    /// The key or value that is not known.
+    /// The unknown key or value.
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut filter = Self::default();
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -85,7 +85,7 @@ pub(crate) struct Taps(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// False while no client watches: then a batch costs one look at this flag.
+    /// False while no client watches: then a batch costs one read of this flag.
     watched: AtomicBool,
     watchers: Mutex<Vec<Watcher>>,
 }
@@ -103,7 +103,7 @@ enum Kind {
 }
 
 impl Taps {
-    /// Shows messages, one JSON object a line. `None` when too many clients watch already.
+    /// Shows messages, one JSON object a line. `None` if too many clients watch already.
     pub(crate) fn tap(&self, filter: TapFilter) -> Option<Stream> {
         let rate = filter.rate.unwrap_or(RATE);
         self.watch(Kind::Tap { filter, pace: Pace::new(rate, Instant::now()) })
@@ -116,7 +116,7 @@ impl Taps {
         Some(stream)
     }
 
-    /// A receiver has confirmed these.
+    /// A receiver has confirmed these messages.
     pub(crate) fn delivered(&self, receiver: &str, batch: &[Message]) {
         if !self.0.watched.load(Ordering::Relaxed) {
             return;
@@ -144,7 +144,7 @@ impl Taps {
         Some(Stream::new(come))
     }
 
-    /// Lets each count say what it has, every second, as long as there is one.
+    /// Makes each count report, every second, as long as there is one.
     async fn tick(self) {
         let mut every = tokio::time::interval(count::EVERY);
         loop {
@@ -165,7 +165,7 @@ impl Taps {
 }
 
 impl Watcher {
-    /// False when it is gone.
+    /// False if it has disconnected.
     fn delivered(&mut self, receiver: &str, batch: &[Message]) -> bool {
         let Self { lines, kind } = self;
         match kind {
@@ -179,7 +179,8 @@ impl Watcher {
         !lines.is_closed()
     }
 
-    /// Says what was counted; false when it is gone. One second is told at a time, however many ticks come.
+    /// Sends the counts; false if it has disconnected. One second is reported at a time, however many ticks
+    /// come.
     fn tell(&mut self) -> bool {
         if let Kind::Top(counting) = &mut self.kind
             && let Some(line) = counting.take(Instant::now())
@@ -192,14 +193,14 @@ impl Watcher {
 
 fn show_one(lines: &mpsc::Sender<Bytes>, pace: &mut Pace, receiver: &str, message: &Message) {
     let Some(left_out) = pace.take(Instant::now()) else { return };
-    // A place first: what cannot be sent is not worth writing.
+    // Reserve a place first: a line that cannot be sent need not be formatted.
     match lines.try_reserve() {
         Ok(place) => place.send(show::line(receiver, message, left_out)),
         Err(_) => pace.missed(left_out + 1),
     }
 }
 
-/// So many a second, and how many were left out since the last one.
+/// A rate limit of lines a second, with the number that were left out since the last one.
 #[derive(Debug)]
 struct Pace {
     rate: u32,
@@ -213,7 +214,7 @@ impl Pace {
         Self { rate, left: rate, since, left_out: 0 }
     }
 
-    /// How many were left out before this one; none when this one is to be left out, too.
+    /// The number of lines left out before this one; `None` if this one is to be left out, too.
     fn take(&mut self, now: Instant) -> Option<u64> {
         if now.saturating_duration_since(self.since) >= count::EVERY {
             (self.since, self.left) = (now, self.rate);

@@ -1,4 +1,4 @@
-//! A message as a tap shows it.
+//! The format of a message in a tap.
 
 use axum::body::Bytes;
 use poa_core::{Message, MessageType};
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// Longer data is not shown.
 const MAX_DATA: usize = 16 << 10;
 
-/// One line: the message, which receiver got it, and how many were left out before it.
+/// One line: the message, the receiver that got it, and the number of lines left out before it.
 pub(super) fn line(receiver: &str, message: &Message, left_out: u64) -> Bytes {
     let mut shown = json!({
         "received_at": message.received_at(),
@@ -30,7 +30,7 @@ pub(super) fn line(receiver: &str, message: &Message, left_out: u64) -> Bytes {
     line.into()
 }
 
-/// The data; null when it is too long or cannot be shown.
+/// The data; null if it is too long or cannot be shown.
 fn data(message: &Message) -> Option<Box<RawValue>> {
     if message.payload().bytes().len() > MAX_DATA {
         return None;

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use tokio::sync::mpsc;
 
-/// Lines as they come, until one side ends.
+/// The lines as they arrive, until one side ends.
 #[derive(Debug)]
 pub(crate) struct Stream(mpsc::Receiver<Bytes>);
 

@@ -15,7 +15,7 @@ fn messages(agent: &str, data_type: &str, count: u8) -> Vec<Message> {
 }
 
 #[tokio::test]
-async fn a_tap_shows_what_it_was_asked_for() {
+async fn a_tap_shows_the_requested_messages() {
     let taps = Taps::default();
     taps.delivered("local", &messages("a", "blocks", 1));
     let filter = TapFilter {
@@ -45,7 +45,7 @@ fn a_filter_is_read_from_a_query() {
 }
 
 #[test]
-fn what_is_beyond_the_rate_is_left_out_and_counted() {
+fn lines_above_the_rate_are_left_out_and_counted() {
     let mut pace = Pace::new(2, Instant::now());
     let begin = pace.since;
     let taken: Vec<_> = (0..5).map(|_| pace.take(begin)).collect();
@@ -54,7 +54,7 @@ fn what_is_beyond_the_rate_is_left_out_and_counted() {
 }
 
 #[tokio::test]
-async fn one_that_does_not_read_holds_nothing_up() {
+async fn a_client_that_does_not_read_holds_up_nothing() {
     let taps = Taps::default();
     let tap = taps.tap(TapFilter { rate: Some(MAX_RATE), ..TapFilter::default() }).unwrap();
     for _ in 0..5 {
@@ -66,7 +66,7 @@ async fn one_that_does_not_read_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn only_so_many_look_at_once() {
+async fn the_number_of_clients_is_limited() {
     let taps = Taps::default();
     let mut all: Vec<_> =
         (0..MAX_WATCHERS).map(|_| taps.tap(TapFilter::default()).unwrap()).collect();
@@ -99,7 +99,7 @@ fn each_agent_is_counted_once_and_the_busiest_comes_first() {
 }
 
 #[tokio::test]
-async fn a_top_tells_every_second_until_it_is_dropped() {
+async fn a_top_reports_every_second_until_it_is_dropped() {
     let taps = Taps::default();
     let mut top = taps.top().unwrap();
     taps.delivered("local", &messages("a", "blocks", 3));

@@ -9,7 +9,7 @@ use poa_core::{
 
 use super::Taps;
 
-/// Makes what `factory` makes, and lets `taps` see what it confirms.
+/// Builds the receiver of `factory`, and lets `taps` see what it confirms.
 pub(crate) fn watched(factory: ReceiverFactory, name: &str, taps: &Taps) -> ReceiverFactory {
     let (name, taps): (Arc<str>, _) = (name.into(), taps.clone());
     Arc::new(move |cx| {
@@ -27,7 +27,7 @@ struct Watched {
     taps: Taps,
 }
 
-// A method that is not passed on would be lost to every receiver.
+// A method that is not forwarded would not reach any receiver.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Receiver for Watched {

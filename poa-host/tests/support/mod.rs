@@ -24,7 +24,7 @@ pub(crate) fn registry() -> Registry {
         .receiver::<Crate>("box")
 }
 
-/// Listens, and holds its stop until the gate in its directory is gone.
+/// Listens, and delays its stop until the gate in its directory is gone.
 #[derive(Debug)]
 pub(crate) struct Ear {
     listener: TcpListener,
@@ -40,7 +40,7 @@ pub(crate) struct EarConfig {
     /// The longest body.
     #[serde(default = "body_limit")]
     body_limit: Size,
-    /// How long a request may take.
+    /// The time limit of a request.
     #[serde(default = "timeout")]
     timeout: Duration,
     /// A certificate and its key, or "self-signed".
@@ -49,7 +49,7 @@ pub(crate) struct EarConfig {
     /// Known to friends.
     #[serde(default)]
     password: Option<Secret>,
-    /// Holds the stop while this file exists.
+    /// Delays the stop while this file exists.
     #[serde(default)]
     gate: Option<std::path::PathBuf>,
     /// How many.
@@ -112,7 +112,7 @@ impl Plugin for Ear {
 impl CustomHandler for Ear {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
         cx.shutdown().cancelled().await;
-        // The test that put a gate there opens a connection to let the stop continue.
+        // The test that created a gate there opens a connection to let the stop continue.
         if self.gate.is_some() {
             let _ = self.listener.accept().await;
         }
@@ -169,7 +169,7 @@ impl CustomHandler for Never {
     }
 }
 
-/// A receiver that takes everything.
+/// A receiver that confirms everything.
 #[derive(Debug)]
 pub(crate) struct Crate {
     hang: bool,
@@ -180,7 +180,7 @@ pub(crate) struct Crate {
 pub(crate) struct CrateConfig {
     /// The file.
     path: String,
-    /// Never comes to an end with a message.
+    /// Never returns from a call with a message.
     #[serde(default)]
     hang: bool,
     /// Cannot be built without this file.
