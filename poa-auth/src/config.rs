@@ -19,7 +19,7 @@ use crate::password::{HashCost, check_length};
 pub struct AuthConfig {
     /// The `iss` and `aud` claims of tokens.
     pub issuer: String,
-    /// The key that signs tokens with HS512: the bytes of this string, at least 64 random characters. When absent, a key is generated once
+    /// The key that signs tokens with HS512: the bytes of this string, preferably 64 or more random ones. When absent, a key is generated once
     /// and kept in the file `secret_key` in `data_dir`, with `engine = "nats"` in the cluster.
     pub secret_key: Option<Secret>,
     /// How long a token is valid; at least `1s`.
