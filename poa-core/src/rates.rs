@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::Draft;
-use crate::engine::Refused;
+use crate::engine::{Party, Refused};
 
 /// The rate at which one sender may send. Nothing is limited by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(crate) struct RateLimiter {
 /// A quantity that is limited by one of the rates.
 #[derive(Debug)]
 struct Gate {
-    of: &'static str,
+    of: Party,
     rate: Rate,
     hasher: RandomState,
     senders: Mutex<Senders>,
@@ -91,8 +91,11 @@ impl RateLimiter {
     /// `None` if nothing is limited.
     pub(crate) fn new(rates: Rates) -> Option<Self> {
         let gate = |of, rate: Rate| (!rate.is_none()).then(|| Gate::new(of, rate));
-        let gates =
-            [gate("agent", rates.agent), gate("user", rates.user), gate("address", rates.address)];
+        let gates = [
+            gate(Party::Agent, rates.agent),
+            gate(Party::User, rates.user),
+            gate(Party::Address, rates.address),
+        ];
         gates.iter().any(Option::is_some).then_some(Self { gates })
     }
 
@@ -110,7 +113,7 @@ impl RateLimiter {
 }
 
 impl Gate {
-    fn new(of: &'static str, rate: Rate) -> Self {
+    fn new(of: Party, rate: Rate) -> Self {
         let senders = Mutex::new(Senders { tidy_at: FEW, ..Senders::default() });
         Self { of, rate, hasher: RandomState::new(), senders, begin: Instant::now() }
     }
@@ -168,9 +171,9 @@ impl Gate {
             hasher.hash_one(sender)
         }
         match self.of {
-            "agent" => Some(hash(&self.hasher, draft.agent_id())),
-            "user" => draft.sender().map(|user| hash(&self.hasher, user)),
-            _ => draft.address().map(|address: IpAddr| hash(&self.hasher, &address)),
+            Party::Agent => Some(hash(&self.hasher, draft.agent_id())),
+            Party::User => draft.sender().map(|user| hash(&self.hasher, user)),
+            Party::Address => draft.address().map(|address: IpAddr| hash(&self.hasher, &address)),
         }
     }
 
@@ -230,7 +233,7 @@ mod tests {
         assert_eq!(passed(&limiter, "one", 100), 10);
         assert_eq!(passed(&limiter, "other", 100), 20);
         let refused = limiter.admit(&[draft("one")]).unwrap_err();
-        let Refused::OverRate { of: "agent", retry_after, .. } = refused else {
+        let Refused::OverRate { of: Party::Agent, retry_after, .. } = refused else {
             panic!("{refused}")
         };
         assert!(retry_after <= Duration::from_millis(100), "{retry_after:?}");

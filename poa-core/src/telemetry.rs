@@ -27,6 +27,33 @@ const SECONDS: [f64; 16] = [
     10.0, 30.0,
 ];
 
+/// The content type of a text of metrics: OpenMetrics 1.0.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One text of several, for a scrape of a process with several hosts: each family in one place, one end. Lines that are not in the
+/// format are left out.
+///
+/// Give each host a [name](crate::HostBuilder::name), so that its metrics carry the label `host`.
+///
+/// ```
+/// use poa_core::telemetry::{Telemetry, merge};
+///
+/// let hosts = ["north", "south"].map(|name| {
+///     let telemetry = Telemetry::of_host(name);
+///     telemetry.counter("requests", "Requests", &[]).inc();
+///     telemetry.encode()
+/// });
+/// let text = merge(hosts);
+/// assert!(text.contains("poa_requests_total{host=\"north\"} 1\npoa_requests_total{host=\"south\"} 1\n"));
+/// assert_eq!(text.matches("# EOF").count(), 1);
+/// ```
+#[must_use]
+pub fn merge<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let mut families = text::Families::default();
+    texts.into_iter().for_each(|text| families.add(text.as_ref()));
+    families.into_text()
+}
+
 /// The metrics of one host. Cloning is cheap: clones share them.
 ///
 /// Asking twice for the same name and labels returns the same metric, so a restarted plugin continues to count where it was. Ask once
@@ -105,9 +132,10 @@ impl Telemetry {
         let sources: Vec<_> = metrics.sources.values().cloned().collect();
         // A source may request a metric of its own.
         drop(metrics);
-        text.truncate(text.trim_end_matches(END).len());
-        sources.into_iter().for_each(|source| text::append(&mut text, &source()));
-        text + END
+        if sources.is_empty() {
+            return text;
+        }
+        merge(std::iter::once(text).chain(sources.into_iter().map(|source| source())))
     }
 }
 

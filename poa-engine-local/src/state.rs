@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
-use poa_core::engine::{Event, IdGenerator, KeyWindow, Refused};
+use poa_core::engine::{Event, IdGenerator, KeyWindow, Party, Refused};
 use poa_core::{Activity, AgentId, DataType, DataTypes, Draft, Message, MessageId, Timestamp};
 
 use crate::bounds::Stretch;
@@ -190,7 +190,7 @@ impl State {
             let share = self.fair.share(self.owner(draft), used, most);
             match share {
                 Share::Over => {
-                    let of = if draft.sender().is_some() { "user" } else { "agent" };
+                    let of = if draft.sender().is_some() { Party::User } else { Party::Agent };
                     return Err(Refused::OverShare { of, what: "backlog" });
                 }
                 Share::Alone if !subscriber.sheds() => {

@@ -6,8 +6,8 @@ use futures_util::FutureExt as _;
 
 use poa_core::config::Size;
 use poa_core::engine::{
-    Acks, Batch, BusSettings, Event, Receipt, Refused, Subscription as _, SubscriptionCounts,
-    SubscriptionRequest, TypeSet, Unrouted,
+    Acks, Batch, BusSettings, Event, Party, Receipt, Refused, Subscription as _,
+    SubscriptionCounts, SubscriptionRequest, TypeSet, Unrouted,
 };
 use poa_core::telemetry::Counter;
 use poa_core::{
@@ -463,7 +463,7 @@ async fn one_user_cannot_fill_the_backlog_for_all() {
     for _ in 0..1000 {
         drop(send(&quiet).unwrap());
     }
-    let over = Refused::OverShare { of: "user", what: "backlog" };
+    let over = Refused::OverShare { of: Party::User, what: "backlog" };
     assert_eq!(send("flooding").unwrap_err(), over);
     drop(send(&quiet).unwrap());
 }
@@ -478,6 +478,6 @@ async fn one_user_does_not_evict_others_from_a_backlog_that_sheds() {
         drop(send(&format!("quiet-{}", n % 4)).unwrap());
     }
     let flooded = std::iter::repeat_with(|| send("flooding")).find_map(Result::err);
-    assert_eq!(flooded, Some(Refused::OverShare { of: "user", what: "backlog" }));
+    assert_eq!(flooded, Some(Refused::OverShare { of: Party::User, what: "backlog" }));
     assert_eq!(fixture.skipped.get(), 0);
 }

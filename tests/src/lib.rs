@@ -34,6 +34,8 @@ mod guide {
     struct Receiver;
     #[doc = include_str!("../../docs/guide/write-a-handler.md")]
     struct Handler;
+    #[doc = include_str!("../../docs/guide/write-an-engine.md")]
+    struct Engine;
     #[doc = include_str!("../../docs/guide/embed-poa.md")]
     struct Embed;
 }

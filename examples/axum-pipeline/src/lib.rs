@@ -56,8 +56,7 @@ async fn health(State(host): State<HostHandle>) -> StatusCode {
 }
 
 async fn metrics(State(host): State<HostHandle>) -> impl IntoResponse {
-    let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, openmetrics)], host.metrics())
+    ([(header::CONTENT_TYPE, poa_core::telemetry::CONTENT_TYPE)], host.metrics())
 }
 
 async fn status(State(host): State<HostHandle>) -> impl IntoResponse {

@@ -32,7 +32,7 @@ pub use codec::{Decoded, Trace, decode, encode, trace};
 pub use drafts::Drafts;
 pub use event::{Batch, Event};
 pub use receipt::{MessageIds, Receipt, ReceiptError, ReceiptSender};
-pub use refused::{Refused, SendError};
+pub use refused::{Party, Refused, SendError};
 pub use settings::{Acks, BusCounts, BusSettings, KeyWindow, Unrouted};
 pub use store::{Change, Entry, Revision, SharedStore, StoreError};
 pub use subscription::{Level, Subscription, SubscriptionCounts, SubscriptionRequest};

@@ -20,16 +20,16 @@ pub enum Refused {
     /// The sender has used up its share of a common resource; others are not refused.
     #[error("over the share of one {of}: {what}; try again later")]
     OverShare {
-        /// The party with the share: `agent`, `user` or `address`.
-        of: &'static str,
+        /// The party with the share.
+        of: Party,
         /// The resource: `backlog`, `idempotency keys`, `changes of activity`.
         what: &'static str,
     },
     /// The sender exceeds its rate; others are not refused.
     #[error("over the rate of one {of}: {what}; try again in {}", humantime::format_duration(Duration::from_secs(retry_after.as_secs() + 1)))]
     OverRate {
-        /// The party with the rate: `agent`, `user` or `address`.
-        of: &'static str,
+        /// The party with the rate.
+        of: Party,
         /// The limited quantity: `messages a second`, `bytes a second`.
         what: &'static str,
         /// The time after which it may send again.
@@ -63,6 +63,28 @@ pub enum Refused {
     /// The host is stopping.
     #[error("the host is stopping; try again later")]
     Stopping,
+}
+
+/// A party that has a share or a rate of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Party {
+    /// One agent.
+    Agent,
+    /// One user, with all agents that it sends for.
+    User,
+    /// One address, or one network of IPv6.
+    Address,
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "agent",
+            Self::User => "user",
+            Self::Address => "address",
+        })
+    }
 }
 
 impl Refused {

@@ -1,16 +1,79 @@
-//! Metrics from other sources: removes lines that a scraper would not understand.
+//! Texts of metrics: put together by family, without the lines that a scraper would not understand.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
 
 use super::END;
 
-/// Appends metrics; repeated metadata of a metric is left out.
-pub(super) fn append(text: &mut String, more: &str) {
-    for line in more.lines().filter(|line| *line != END.trim() && is_sound(line)) {
-        let about: Vec<_> = line.splitn(4, ' ').take(3).collect();
-        if line.starts_with('#') && text.contains(&format!("{} ", about.join(" "))) {
-            continue;
+/// The families of one or several texts, in the order in which they came first.
+///
+/// OpenMetrics wants the lines of a family in one place, its metadata once and first.
+#[derive(Debug, Default)]
+pub(super) struct Families {
+    families: Vec<Family>,
+    places: HashMap<String, usize>,
+}
+
+#[derive(Debug, Default)]
+struct Family {
+    /// `# TYPE …`, `# HELP …`, `# UNIT …`: the first of each kind.
+    metadata: Vec<String>,
+    samples: Vec<String>,
+}
+
+impl Families {
+    /// Adds the lines of a text.
+    pub(super) fn add(&mut self, text: &str) {
+        let mut current: Option<&str> = None;
+        for line in text.lines().filter(|line| *line != END.trim() && is_sound(line)) {
+            match line.strip_prefix("# ") {
+                Some(comment) => {
+                    let mut words = comment.split(' ');
+                    let (kind, name) = (words.next().unwrap_or_default(), words.next());
+                    current = name;
+                    self.family(name.unwrap_or_default()).describe(kind, line);
+                }
+                None => {
+                    let name = word(line).map_or("", |(name, _)| name);
+                    // A sample has the name of its family, with a suffix such as `_total` or `_bucket`.
+                    let family = current.filter(|family| name.starts_with(family)).unwrap_or(name);
+                    self.family(family).samples.push(line.to_owned());
+                }
+            }
         }
-        text.push_str(line);
-        text.push('\n');
+    }
+
+    fn family(&mut self, name: &str) -> &mut Family {
+        let place = match self.places.get(name) {
+            Some(place) => *place,
+            None => {
+                self.families.push(Family::default());
+                self.places.insert(name.to_owned(), self.families.len() - 1);
+                self.families.len() - 1
+            }
+        };
+        &mut self.families[place]
+    }
+
+    /// One text, which ends as OpenMetrics does.
+    pub(super) fn into_text(self) -> String {
+        let mut text = String::new();
+        for family in self.families {
+            for line in family.metadata.iter().chain(&family.samples) {
+                // Writing to a string cannot fail.
+                let _ = writeln!(text, "{line}");
+            }
+        }
+        text + END
+    }
+}
+
+impl Family {
+    fn describe(&mut self, kind: &str, line: &str) {
+        let known = |line: &String| line.split(' ').nth(1) == Some(kind);
+        if !self.metadata.iter().any(known) {
+            self.metadata.push(line.to_owned());
+        }
     }
 }
 
@@ -111,12 +174,25 @@ mod tests {
             "#",
             "<html>",
         ];
-        let mut text = String::new();
-        append(&mut text, good);
-        assert_eq!(text, good);
+        assert_eq!(merged(&[good]), format!("{good}{END}"));
         for line in bad {
-            append(&mut text, line);
-            assert_eq!(text, good, "{line:?}");
+            assert_eq!(merged(&[good, line]), format!("{good}{END}"), "{line:?}");
         }
+    }
+
+    fn merged(texts: &[&str]) -> String {
+        let mut families = Families::default();
+        texts.iter().for_each(|text| families.add(text));
+        families.into_text()
+    }
+
+    #[test]
+    fn a_family_is_in_one_place() {
+        let one =
+            "# HELP a Some\n# TYPE a counter\na_total{host=\"x\"} 1\n# TYPE b gauge\nb 1\n# EOF\n";
+        let two = "# HELP a Some\n# TYPE a counter\na_total{host=\"y\"} 2\nbare 3\n# EOF\n";
+        let both = "# HELP a Some\n# TYPE a counter\na_total{host=\"x\"} 1\na_total{host=\"y\"} 2\n\
+            # TYPE b gauge\nb 1\nbare 3\n# EOF\n";
+        assert_eq!(merged(&[one, two]), both);
     }
 }
