@@ -11,7 +11,7 @@ use crate::{
 
 /// A factory of receivers that call `receive` with each batch. For [`HostBuilder::receiver_from`](crate::HostBuilder::receiver_from).
 ///
-/// The closure is called by one task at a time. The contract of [`Receiver`](crate::Receiver) applies: `Ok` confirms the batch, and a
+/// The closure is called by one task at a time. The contract of [`Receiver`] applies: `Ok` confirms the batch, and a
 /// batch may be delivered again.
 ///
 /// ```

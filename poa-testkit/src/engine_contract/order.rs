@@ -53,7 +53,7 @@ pub(super) async fn hands_out_again_what_was_given_back(space: &Space) {
         subscription.confirm(&[]);
     }
     let sent: Vec<u64> = (0..again.len() as u64).collect();
-    assert_eq!(again, sent, "{what}: it has to come again, first of all");
+    assert_eq!(again, sent, "{what}: it has to be handed out again, before all others");
     let rest = node.drain(what, &*subscription).await;
     rest.assert_is(what, again.len() as u64..10);
     node.end().await;
@@ -78,6 +78,10 @@ pub(super) async fn is_taken_over(space: &Space) {
     got.assert_ordered(what);
     confirmed.extend(got.numbers());
     confirmed.sort_unstable();
-    assert_eq!(confirmed, (0..20).collect::<Vec<_>>(), "{what}: what was in flight comes again");
+    assert_eq!(
+        confirmed,
+        (0..20).collect::<Vec<_>>(),
+        "{what}: events in flight are handed out again"
+    );
     node.end().await;
 }
