@@ -1,7 +1,7 @@
 //! Messages from a handler, on their way to the receivers.
 
 use poa_core::{
-    AgentId, BoxError, Draft, Format, HandlerContext, IdempotencyKey, Payload, Receipt,
+    AgentId, Assigns, BoxError, Draft, Format, HandlerContext, IdempotencyKey, Payload, Receipt,
     ReceiptError,
 };
 
@@ -66,7 +66,9 @@ fn draft(cx: &HandlerContext, agent: AgentId, message: &Sent<'_>) -> Result<Draf
     decode_fields(poa_protocol::Format::Json, data.as_bytes(), &Limits::default(), [])?;
     let payload = Payload::new(Format::Json, data.to_owned().into());
     let key = message.key.as_ref().map(|key| IdempotencyKey::new(&agent, key)).transpose()?;
-    let draft = Draft::new(agent, data_type.clone(), payload);
+    let assigns = message.assigns.map_or("", serde_json::value::RawValue::get);
+    let draft = Draft::new(agent, data_type.clone(), payload)
+        .with_assigns(Assigns::from_json(assigns.as_bytes())?);
     Ok(match key {
         Some(key) => draft.with_idempotency_key(key),
         None => draft,

@@ -27,7 +27,7 @@
 #define POA_ABI_MAJOR 1
 
 // The minor version of this interface.
-#define POA_ABI_MINOR 0
+#define POA_ABI_MINOR 1
 
 // `poa_kind.role`: a handler.
 #define POA_HANDLER 1
@@ -191,6 +191,8 @@ typedef struct poa_draft {
   struct poa_bytes payload;
   // The idempotency key: the host accepts one message for each key and agent. Empty for none.
   struct poa_bytes key;
+  // Since 1.1. Values that are stored with the message and reach every receiver, as a JSON object of at most 4 KiB. Empty for none.
+  struct poa_bytes assigns;
 } poa_draft;
 
 // Messages from a handler.
@@ -280,6 +282,10 @@ typedef struct poa_message {
   uint32_t format;
   // The payload, as the agent sent it.
   struct poa_bytes payload;
+  // Since 1.1. The idempotency key: 16 bytes that stand for the user, the agent and the key that it gave. Empty for none.
+  struct poa_bytes key;
+  // Since 1.1. The values that plugins added to the message, as a JSON object. Empty for none.
+  struct poa_bytes assigns;
 } poa_message;
 
 // Messages for a receiver, oldest first, at least one. Lent until the call is completed. See `poa_message_at`.

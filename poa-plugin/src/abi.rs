@@ -13,7 +13,7 @@ use std::ffi::c_void;
 /// The major version of this interface. The name of the exported symbol contains it, too.
 pub const POA_ABI_MAJOR: u32 = 1;
 /// The minor version of this interface.
-pub const POA_ABI_MINOR: u32 = 0;
+pub const POA_ABI_MINOR: u32 = 1;
 
 /// `poa_kind.role`: a handler.
 pub const POA_HANDLER: u32 = 1;
@@ -208,6 +208,10 @@ pub struct Message {
     pub format: u32,
     /// The payload, as the agent sent it.
     pub payload: Bytes,
+    /// Since 1.1. The idempotency key: 16 bytes that stand for the user, the agent and the key that it gave. Empty for none.
+    pub key: Bytes,
+    /// Since 1.1. The values that plugins added to the message, as a JSON object. Empty for none.
+    pub assigns: Bytes,
 }
 
 /// Messages for a receiver, oldest first, at least one. Lent until the call is completed. See `poa_message_at`.
@@ -264,6 +268,8 @@ pub struct Draft {
     pub payload: Bytes,
     /// The idempotency key: the host accepts one message for each key and agent. Empty for none.
     pub key: Bytes,
+    /// Since 1.1. Values that are stored with the message and reach every receiver, as a JSON object of at most 4 KiB. Empty for none.
+    pub assigns: Bytes,
 }
 
 /// Messages from a handler.

@@ -42,6 +42,34 @@ versioned! {
     abi::Descriptor, metrics;
 }
 
+/// An item of a sequence that carries the distance between its items. All zeros are valid.
+///
+/// # Safety
+/// `repr(C)`, and valid when every byte after the first version's is zero.
+pub(crate) unsafe trait Item: Copy {
+    /// The size in version 1.0: a sequence of shorter items is not valid.
+    const LEAST: usize;
+}
+
+/// An item whose last field in version 1.0 is this one.
+macro_rules! item {
+    ($($item:ty, $last:ident;)*) => {
+        $(
+            // SAFETY: as the trait requires; null pointers and zeros are valid.
+            unsafe impl Item for $item {
+                const LEAST: usize = end_of::<$item, _>(|it| &it.$last, offset_of!($item, $last));
+            }
+        )*
+    };
+}
+
+item! {
+    abi::Draft, key;
+    abi::Message, payload;
+    abi::Activity, since;
+    abi::Bytes, len;
+}
+
 /// An upper bound on the length of a valid structure.
 const MOST: usize = 64 << 10;
 
@@ -79,19 +107,27 @@ pub(crate) unsafe fn read<T: Versioned>(from: *const T) -> Result<T, Unreadable>
     }
 }
 
-/// The items of a sequence with an explicit distance between them.
+/// The items of a sequence with an explicit distance between them; fields that only this side knows are zero.
 ///
 /// # Safety
 /// `first` leads to `count` items, `stride` bytes apart, that do not change while the iterator lives.
-pub(crate) unsafe fn items<'a, T: Copy + 'a>(
+pub(crate) unsafe fn items<'a, T: Item + 'a>(
     first: *const T,
     count: usize,
     stride: usize,
 ) -> impl ExactSizeIterator<Item = T> + 'a {
-    let sound = !first.is_null() && first.is_aligned() && stride >= size_of::<T>();
+    let sound = !first.is_null() && first.is_aligned() && stride >= T::LEAST;
     let count = if sound && stride.is_multiple_of(align_of::<T>()) { count } else { 0 };
-    // SAFETY: the caller guarantees every item.
-    (0..count).map(move |index| unsafe { first.byte_add(index * stride).read() })
+    let known = stride.min(size_of::<T>());
+    (0..count).map(move |index| {
+        let mut copy = MaybeUninit::<T>::zeroed();
+        // SAFETY: the caller guarantees `stride` bytes for every item; the rest of the copy is zero, which `Item` allows.
+        unsafe {
+            let from = first.byte_add(index * stride).cast::<u8>();
+            std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr().cast(), known);
+            copy.assume_init()
+        }
+    })
 }
 
 #[cfg(test)]
@@ -154,6 +190,7 @@ mod tests {
             abi::Descriptor::LEAST,
         ];
         assert_eq!(sizes, [56, 32, 32, 32, 80, 88, 144, 72]);
+        assert_eq!([abi::Draft::LEAST, abi::Message::LEAST, abi::Activity::LEAST], [72, 80, 24]);
     }
 
     #[test]
@@ -171,11 +208,24 @@ mod tests {
 
     #[test]
     fn items_lie_as_far_apart_as_their_maker_says() {
-        let wide: [[u32; 3]; 3] = [[1, 0, 0], [2, 0, 0], [3, 0, 0]];
-        // SAFETY: three items, twelve bytes apart.
-        let seen: Vec<u32> = unsafe { items(wide.as_ptr().cast::<u32>(), 3, 12) }.collect();
+        let wide: [[u64; 5]; 3] = [[1; 5], [2; 5], [3; 5]];
+        let first = wide.as_ptr().cast::<Grown>();
+        // SAFETY: three items, forty bytes apart.
+        let seen: Vec<u64> = unsafe { items(first, 3, 40) }.map(|it| it.added).collect();
         assert_eq!(seen, [1, 2, 3]);
         // SAFETY: refused before anything is read.
-        assert_eq!(unsafe { items(wide.as_ptr().cast::<u32>(), 3, 2) }.len(), 0);
+        assert_eq!(unsafe { items(first, 3, 8) }.len(), 0);
+    }
+
+    item! { Grown, first; }
+
+    #[test]
+    fn items_of_an_earlier_version_lack_what_came_later() {
+        let short: [[u64; 2]; 3] = [[1; 2], [2; 2], [3; 2]];
+        // SAFETY: three items, sixteen bytes apart.
+        let seen: Vec<_> = unsafe { items(short.as_ptr().cast::<Grown>(), 3, 16) }
+            .map(|it| (it.size, it.added))
+            .collect();
+        assert_eq!(seen, [(1, 0), (2, 0), (3, 0)]);
     }
 }

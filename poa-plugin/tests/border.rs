@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use poa_core::{Ack, AgentId, Draft, Format, Host, Payload, Refused};
+use poa_core::{Ack, AgentId, Assigns, Draft, Format, Host, IdempotencyKey, Payload, Refused};
 use support::{Step, host, kinds, of, receiver, until};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +29,31 @@ async fn messages_arrive_as_they_were_sent() {
     assert_eq!(told[0], ("agent-1".into(), Format::Json, "111".into()));
     assert_eq!(told[1], ("agent-2".into(), Format::MessagePack, "222".into()));
     assert!(seen[0].id() < seen[1].id() && seen[0].received_at() <= seen[1].received_at());
+}
+
+/// To a receiver, and from a handler.
+#[tokio::test(flavor = "multi_thread")]
+async fn assigns_and_keys_cross_in_both_directions() {
+    let (host, seen) = host(&[]).await;
+    let assigns = Assigns::new().with("peer", "10.0.0.1").unwrap();
+    let agent = AgentId::new("agent-1").unwrap();
+    let key = IdempotencyKey::new(&agent, "k").unwrap();
+    let data_type = host.handle().data_types().get("m").unwrap().clone();
+    let payload = || Payload::new(Format::Json, "{}".into());
+    let draft = Draft::new(agent.clone(), data_type, payload()).with_assigns(assigns.clone());
+    let keyed = draft.with_idempotency_key(key);
+    host.handle().send_to_receivers(keyed).unwrap().await.unwrap();
+    until(|| seen.messages().len() == 1).await;
+
+    let cx = of(&host).await;
+    let data_type = cx.data_types().get("m").unwrap().clone();
+    let draft = Draft::new(agent, data_type, payload()).with_assigns(assigns.clone());
+    cx.send_to_receivers(draft).unwrap().await.unwrap();
+    until(|| seen.messages().len() == 2).await;
+    host.stop().await;
+    let seen = seen.messages();
+    assert_eq!([seen[0].assigns(), seen[1].assigns()], [&assigns; 2]);
+    assert_eq!([seen[0].idempotency_key(), seen[1].idempotency_key()], [Some(key), None]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,9 @@ pub(crate) struct Sent<'a> {
     /// Identifies a repetition of the same message.
     #[serde(borrow)]
     pub(crate) key: Option<Cow<'a, str>>,
+    /// Values that are stored with the message and reach every receiver.
+    #[serde(borrow)]
+    pub(crate) assigns: Option<&'a RawValue>,
 }
 
 /// The reason why a line is not a valid frame.
@@ -189,7 +192,7 @@ mod tests {
             ),
             (
                 r#"{"type":"send","id":1,"messages":[{"agent_id":"a","data_type":"t","data":{"n": 1}}]}"#,
-                r#"Send { id: 1, messages: [Sent { agent_id: "a", data_type: "t", data: RawValue({"n": 1}), key: None }] }"#,
+                r#"Send { id: 1, messages: [Sent { agent_id: "a", data_type: "t", data: RawValue({"n": 1}), key: None, assigns: None }] }"#,
             ),
             (r#"{"type":"ping","agent_id":"a"}"#, r#"Ping { agent_id: "a" }"#),
             (r#"{"type":"bye","agent_id":"a"}"#, r#"Bye { agent_id: "a" }"#),

@@ -80,8 +80,20 @@ fn item(frame: &mut Vec<u8>, message: &Message) -> Result<(), PayloadError> {
     let begin = frame.len();
     frame.extend_from_slice(data.get().as_bytes());
     join_lines(&mut frame[begin..]);
+    extras(frame, message);
     frame.push(b'}');
     Ok(())
+}
+
+/// The parts that few messages have. A child that does not know them ignores them.
+fn extras(frame: &mut Vec<u8>, message: &Message) {
+    if let Some(key) = message.idempotency_key() {
+        let key = u128::from_be_bytes(*key.as_bytes());
+        let _ = write!(frame, r#","idempotency_key":"{key:032x}""#);
+    }
+    if !message.assigns().is_empty() {
+        let _ = write!(frame, r#","assigns":{}"#, message.assigns().to_json());
+    }
 }
 
 /// A raw line feed in JSON occurs only between tokens, so a space can replace it.
@@ -174,6 +186,21 @@ mod tests {
         assert_eq!(messages[0]["id"], pretty.id().to_string());
         assert_eq!(messages[0]["type"], "data");
         assert_eq!(messages[1]["data"], json!({"load": 1.5}));
+    }
+
+    #[test]
+    fn assigns_and_keys_are_there_for_the_messages_that_have_them() {
+        let mut samples = Samples::default();
+        let draft = samples.draft("a", "system_metrics", &json!({}));
+        let key = poa_core::IdempotencyKey::from_bytes([0xab; 16]);
+        let assigns = poa_core::Assigns::new().with("peer", "10.0.0.1").unwrap();
+        let full = samples.stamp(draft.clone().with_idempotency_key(key).with_assigns(assigns));
+        let frame = batch(7, &[full, samples.stamp(draft)]).unwrap();
+        let frame: Value = serde_json::from_slice(&frame).unwrap();
+        let messages = &frame["messages"];
+        assert_eq!(messages[0]["idempotency_key"], "ab".repeat(16));
+        assert_eq!(messages[0]["assigns"], json!({"peer": "10.0.0.1"}));
+        assert_eq!((messages[1].get("idempotency_key"), messages[1].get("assigns")), (None, None));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::abi::{self, Bytes};
 /// Messages and their view.
 pub(crate) struct LentBatch {
     _messages: Box<[Message]>,
+    _extras: Vec<Extra>,
     _views: Box<[abi::Message]>,
     pub(crate) view: abi::Batch,
 }
@@ -21,14 +22,40 @@ impl LentBatch {
     pub(crate) fn new(batch: &[Message]) -> Self {
         let messages: Box<[Message]> = batch.into();
         // A message is behind a pointer of its own, so the data these lead to never moves.
-        let views: Box<[_]> = messages.iter().map(view).collect();
+        let extras = Extra::of(&messages);
+        let mut views: Box<[_]> = messages.iter().map(view).collect();
+        for (view, extra) in views.iter_mut().zip(&extras) {
+            view.key = extra.key.as_ref().map_or(Bytes::EMPTY, |key| Bytes::of(key));
+            view.assigns = Bytes::of(extra.assigns.as_bytes());
+        }
         let view = abi::Batch {
             size: size_of::<abi::Batch>(),
             messages: views.as_ptr(),
             count: views.len(),
             stride: size_of::<abi::Message>(),
         };
-        Self { _messages: messages, _views: views, view }
+        Self { _messages: messages, _extras: extras, _views: views, view }
+    }
+}
+
+/// The parts of a message that cross in another form than it has them.
+struct Extra {
+    key: Option<[u8; 16]>,
+    assigns: String,
+}
+
+impl Extra {
+    /// One for each message; empty when no message has such parts, as in most batches.
+    fn of(messages: &[Message]) -> Vec<Self> {
+        let plain = |one: &Message| one.idempotency_key().is_none() && one.assigns().is_empty();
+        if messages.iter().all(plain) {
+            return Vec::new();
+        }
+        let extra = |one: &Message| Self {
+            key: one.idempotency_key().map(|key| *key.as_bytes()),
+            assigns: one.assigns().to_json(),
+        };
+        messages.iter().map(extra).collect()
     }
 }
 
@@ -47,6 +74,8 @@ fn view(message: &Message) -> abi::Message {
             _ => abi::POA_JSON,
         },
         payload: Bytes::of(message.payload().bytes()),
+        key: Bytes::EMPTY,
+        assigns: Bytes::EMPTY,
     }
 }
 

@@ -4,8 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use poa_core::auth::AuthError;
 use poa_core::{
-    AgentId, Draft, Format, HandlerContext, IdempotencyKey, MessageType, Payload, ReceiptError,
-    Refused,
+    AgentId, Assigns, Draft, Format, HandlerContext, IdempotencyKey, MessageType, Payload,
+    ReceiptError, Refused,
 };
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -211,7 +211,11 @@ unsafe fn draft(cx: &HandlerContext, message: &abi::Draft) -> Result<Draft, Stri
         "" => None,
         key => Some(IdempotencyKey::new(&agent, key).map_err(|error| error.to_string())?),
     };
-    let draft = Draft::new(agent, known.clone(), payload).with_message_type(message_type);
+    // SAFETY: the caller guarantees it.
+    let assigns = Assigns::from_json(unsafe { message.assigns.get() });
+    let draft = Draft::new(agent, known.clone(), payload)
+        .with_message_type(message_type)
+        .with_assigns(assigns.map_err(|error| error.to_string())?);
     Ok(match key {
         Some(key) => draft.with_idempotency_key(key),
         None => draft,

@@ -2,8 +2,8 @@
 
 use bytes::{Bytes, BytesMut};
 use poa_core::{
-    Activity, AgentId, DataType, DataTypes, Draft, Format, Message, MessageId, MessageType,
-    Payload, Timestamp,
+    Activity, AgentId, Assigns, DataType, DataTypes, Draft, Format, IdempotencyKey, Message,
+    MessageId, MessageType, Payload, Timestamp,
 };
 
 use crate::abi;
@@ -83,7 +83,15 @@ impl Reader<'_> {
             _ => MessageType::Data,
         };
         let payload = Payload::new(format, self.payloads.split_to(view.payload.len));
-        let draft = Draft::new(self.agents.get(agent)?, data_type, payload).with_message_type(kind);
+        // SAFETY: as above.
+        let (key, assigns) = unsafe { (view.key.get(), view.assigns.get()) };
+        let assigns = Assigns::from_json(assigns).map_err(|error| error.to_string())?;
+        let mut draft = Draft::new(self.agents.get(agent)?, data_type, payload)
+            .with_message_type(kind)
+            .with_assigns(assigns);
+        if let Ok(key) = key.try_into() {
+            draft = draft.with_idempotency_key(IdempotencyKey::from_bytes(key));
+        }
         let received_at = Timestamp::from_micros(view.received_at);
         Ok(Message::stamp(draft, MessageId::from_bytes(view.id), received_at))
     }

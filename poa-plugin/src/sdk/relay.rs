@@ -61,8 +61,8 @@ fn outcome(code: u32, text: &str) -> Result<Result<(), ReceiptError>, Refused> {
     })
 }
 
-/// A message in C types, with the text of its key.
-fn view(draft: &Draft, key: &str) -> abi::Draft {
+/// A message in C types, with the texts of its key and of its assigns.
+fn view(draft: &Draft, (key, assigns): &(String, String)) -> abi::Draft {
     abi::Draft {
         agent_id: Bytes::of(draft.agent_id().as_str().as_bytes()),
         data_type: Bytes::of(draft.data_type().name().as_bytes()),
@@ -76,6 +76,7 @@ fn view(draft: &Draft, key: &str) -> abi::Draft {
         },
         payload: Bytes::of(draft.payload().bytes()),
         key: Bytes::of(key.as_bytes()),
+        assigns: Bytes::of(assigns.as_bytes()),
     }
 }
 
@@ -88,9 +89,10 @@ fn key(draft: &Draft) -> String {
 impl Relay for HostRelay {
     fn send(&self, messages: &[Draft]) -> Result<Receipt, Refused> {
         let Some(send) = self.host.functions.send else { return Err(Refused::Stopping) };
-        let keys: Vec<_> = messages.iter().map(key).collect();
+        let texts: Vec<_> =
+            messages.iter().map(|draft| (key(draft), draft.assigns().to_json())).collect();
         let views: Vec<_> =
-            messages.iter().zip(&keys).map(|(draft, key)| view(draft, key)).collect();
+            messages.iter().zip(&texts).map(|(draft, texts)| view(draft, texts)).collect();
         let drafts = Drafts {
             size: size_of::<Drafts>(),
             messages: views.as_ptr(),

@@ -8,13 +8,20 @@ use poa_plugin::host::Library;
 /// Compiles and loads a plugin in C.
 #[allow(dead_code, reason = "not every test has one in C")]
 pub(crate) fn c(dir: &Path, name: &str, text: &str) -> Library {
-    build(dir, name, "c", &["cc", "-std=c99", "-Wextra", "-pthread"], text)
+    c_against(&Path::new(env!("CARGO_MANIFEST_DIR")).join("include"), dir, name, text)
+}
+
+/// Compiles and loads a plugin in C, with the header in this directory.
+#[allow(dead_code, reason = "not every test has one in C")]
+pub(crate) fn c_against(include: &Path, dir: &Path, name: &str, text: &str) -> Library {
+    build(include, dir, name, "c", &["cc", "-std=c99", "-Wextra", "-pthread"], text)
 }
 
 /// Compiles and loads a plugin in C++.
 #[allow(dead_code, reason = "not every test has one in C++")]
 pub(crate) fn cpp(dir: &Path, name: &str, text: &str) -> Library {
     build(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("include"),
         dir,
         name,
         "cpp",
@@ -23,14 +30,21 @@ pub(crate) fn cpp(dir: &Path, name: &str, text: &str) -> Library {
     )
 }
 
-fn build(dir: &Path, name: &str, ending: &str, compiler: &[&str], text: &str) -> Library {
+fn build(
+    include: &Path,
+    dir: &Path,
+    name: &str,
+    ending: &str,
+    compiler: &[&str],
+    text: &str,
+) -> Library {
     let (source, library) =
         (dir.join(name).with_extension(ending), dir.join(name).with_extension("so"));
     std::fs::write(&source, text).unwrap();
     let output = Command::new(compiler[0])
         .args(&compiler[1..])
         .args(["-Wall", "-Werror", "-shared", "-fPIC", "-I"])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
+        .arg(include)
         .arg("-o")
         .args([&library, &source])
         .output()
