@@ -3,22 +3,28 @@
 mod access;
 mod calls;
 mod nodes;
+mod overview;
+mod progress;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use poa_gilmour::Kind;
 use poa_http::Body;
+use poa_page::Files;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::gateway::Gateway;
+use crate::page;
 pub(crate) use access::Access;
+use progress::Progress;
 
-pub(crate) type Answer = Response<Full<Bytes>>;
+/// Everything at once, or a composition while it is evaluated.
+pub(crate) type Answer = Response<Either<Full<Bytes>, Progress>>;
 
 /// Why a request is not served.
 #[derive(Debug)]
@@ -77,7 +83,8 @@ impl Refusal {
 
 pub(crate) fn json_answer<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Answer {
     // All of it is text, numbers and JSON.
-    let mut answer = Response::new(Full::from(serde_json::to_vec(body).unwrap_or_default()));
+    let body = Full::from(serde_json::to_vec(body).unwrap_or_default());
+    let mut answer = Response::new(Either::Left(body));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
@@ -101,9 +108,12 @@ enum Route<'a> {
     Activate(&'a str),
     /// Of a node, or of the one that the `Authorization` header names.
     Entries(Option<&'a str>, Kind),
-    Request(&'a str),
-    Signal(&'a str),
-    Composition(&'a str),
+    /// By a node, or by who has the token.
+    Request(Option<&'a str>),
+    Signal(Option<&'a str>),
+    Composition(Option<&'a str>),
+    /// The state of everything, for the page.
+    Overview,
 }
 
 fn route(path: &str) -> Option<Route<'_>> {
@@ -119,9 +129,13 @@ fn route(path: &str) -> Option<Route<'_>> {
         ["nodes", id, "activate"] => Route::Activate(id),
         ["nodes", id, "services"] => Route::Entries(Some(id), Kind::Request),
         ["nodes", id, "slots"] => Route::Entries(Some(id), Kind::Slot),
-        ["request", id] => Route::Request(id),
-        ["signal", id] => Route::Signal(id),
-        ["composition", id] => Route::Composition(id),
+        ["request"] => Route::Request(None),
+        ["request", id] => Route::Request(Some(id)),
+        ["signal"] => Route::Signal(None),
+        ["signal", id] => Route::Signal(Some(id)),
+        ["composition"] => Route::Composition(None),
+        ["composition", id] => Route::Composition(Some(id)),
+        ["overview"] => Route::Overview,
         _ => return None,
     })
 }
@@ -131,11 +145,12 @@ fn route(path: &str) -> Option<Route<'_>> {
 pub(crate) struct Api {
     gateway: Arc<Gateway>,
     access: Access,
+    page: Files,
 }
 
 impl Api {
     pub(crate) fn new(gateway: Arc<Gateway>, access: Access) -> Self {
-        Self { gateway, access }
+        Self { gateway, access, page: page::files() }
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
@@ -144,11 +159,17 @@ impl Api {
 
     async fn serve(&self, request: Request<Body>) -> Result<Answer, Refusal> {
         let path = request.uri().path().to_owned();
+        if matches!(*request.method(), Method::GET | Method::HEAD)
+            && let Some(file) = self.page.get(&path, request.headers())
+        {
+            return Ok(file.map(Either::Left));
+        }
         let route = route(&path).ok_or_else(|| Refusal::not_found("there is no such path"))?;
         let method = request.method().clone();
         match (route, &method) {
             (Route::Health, &Method::GET | &Method::HEAD) => Ok(self.health()),
             (Route::Alive(id), &Method::GET) => self.alive(id),
+            (Route::Overview, &Method::GET) => self.overview(&request),
             (Route::Nodes, &Method::POST | &Method::PUT) => self.register(request).await,
             (Route::Nodes, &Method::GET) => self.list(&request),
             (Route::Nodes, &Method::DELETE) => self.delete(self.named_by_header(&request)?).await,
@@ -188,7 +209,7 @@ impl Api {
     /// The first proxy's answer to a node that asked whether the proxy lives.
     fn alive(&self, id: &str) -> Result<Answer, Refusal> {
         self.gateway.find(id)?;
-        let mut answer = Response::new(Full::from("I am alive!"));
+        let mut answer = Response::new(Either::Left(Full::from("I am alive!")));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         Ok(answer)
     }
@@ -204,7 +225,7 @@ impl Route<'_> {
     fn methods(&self) -> &'static str {
         match self {
             Self::Health => "GET, HEAD",
-            Self::Alive(_) => "GET",
+            Self::Alive(_) | Self::Overview => "GET",
             Self::Nodes => "GET, POST, PUT, DELETE",
             Self::Node(_) => "GET, DELETE",
             Self::Entries(..) => "GET, POST, DELETE",
@@ -226,9 +247,11 @@ mod tests {
             is("/nodes/x/slots", Some(Route::Entries(Some("x"), Kind::Slot)));
             is("/nodes/services", Some(Route::Entries(None, Kind::Request)));
             is("/nodes/x/activate", Some(Route::Activate("x")));
-            is("/request/x", Some(Route::Request("x")));
-            is("/composition/x", Some(Route::Composition("x")));
-            is("/signal/x", Some(Route::Signal("x")));
+            is("/request/x", Some(Route::Request(Some("x"))));
+            is("/request", Some(Route::Request(None)));
+            is("/composition/x", Some(Route::Composition(Some("x"))));
+            is("/signal/x", Some(Route::Signal(Some("x"))));
+            is("/signal", Some(Route::Signal(None)));
             is("/nowhere", None);
             is("/nodes/x/y/z", None);
         }

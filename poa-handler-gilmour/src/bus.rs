@@ -83,6 +83,11 @@ impl Bus {
         })
     }
 
+    /// How many signals became messages, and how many could not.
+    pub(crate) fn counted(&self) -> Value {
+        serde_json::json!({"taken": self.taken.get(), "lost": self.lost.get()})
+    }
+
     /// The subscriptions that the rules need: one for each topic and group.
     pub(crate) fn slots(&self) -> Vec<BusSlot> {
         let slot = |rule: &Rule| BusSlot { topic: rule.topic.clone(), group: rule.group.clone() };

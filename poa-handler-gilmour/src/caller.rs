@@ -10,6 +10,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 
 use crate::exchange::{Answer, Exchange, ExchangeError, Room};
+use crate::traffic::Traffic;
 
 /// Calls the handlers of one node.
 #[derive(Debug)]
@@ -129,7 +130,11 @@ fn failure_of(error: &ExchangeError) -> Message {
 pub(crate) struct NodeHandler {
     pub(crate) caller: Arc<Caller>,
     pub(crate) path: String,
+    pub(crate) traffic: Arc<Traffic>,
 }
+
+/// Codes from here on are failures.
+const FAILURE: i64 = 300;
 
 #[async_trait]
 impl Handler for NodeHandler {
@@ -141,7 +146,10 @@ impl Handler for NodeHandler {
             timeout: call.timeout.as_secs(),
             handler_path: self.caller.legacy.then_some(&self.path),
         };
-        self.caller.call(&self.path, body).await
+        let running = self.traffic.begin();
+        let message = self.caller.call(&self.path, body).await;
+        running.end(message.code >= FAILURE);
+        message
     }
 }
 

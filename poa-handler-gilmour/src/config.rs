@@ -27,7 +27,7 @@ pub struct Config {
     pub tls: Option<Tls>,
     /// The limits on clients. `request_timeout` has no effect: calls have their own times.
     pub limits: poa_http::Limits,
-    /// The token for the lists and the registration of nodes: `Authorization: Bearer …`. Needed to listen on an address other than the loopback.
+    /// The token for the page, the lists, the registration of nodes, and calls without a node: `Authorization: Bearer …`. Needed to listen on an address other than the loopback.
     pub token: Option<Secret>,
     /// The carrier of requests and signals: `memory` within this server, `redis`, or `nats`.
     pub engine: EngineKind,

@@ -22,6 +22,7 @@ use crate::definition::{Definition, Rules};
 use crate::exchange::{Exchange, Room};
 use crate::node::{Node, Status};
 use crate::store::Store;
+use crate::traffic::Topics;
 use crate::watch::Health;
 
 /// How many nodes are asked at once whether they are healthy.
@@ -38,6 +39,7 @@ pub(crate) struct Gateway {
     pub(crate) bus: Arc<Bus>,
     pub(crate) checks: Semaphore,
     pub(crate) rules: Rules,
+    pub(crate) topics: Arc<Topics>,
     call_rules: CallRules,
     nodes: RwLock<HashMap<String, Arc<Node>>>,
     store: Store,
@@ -67,6 +69,7 @@ impl Gateway {
             bus: Arc::new(bus),
             checks: Semaphore::new(CHECKS),
             rules,
+            topics: Arc::default(),
             call_rules,
             nodes: RwLock::default(),
             store,
@@ -163,7 +166,7 @@ impl Gateway {
     fn node(&self, id: String, definition: Definition) -> Arc<Node> {
         let exchange = Exchange::new(definition.target.clone());
         let caller = Caller::new(exchange, definition.legacy_body, &self.call_rules);
-        Node::new(id, definition, caller)
+        Node::new(id, definition, caller, self.topics.clone())
     }
 
     /// The node of this id.

@@ -11,8 +11,10 @@ mod gateway;
 mod handler;
 mod metrics;
 mod node;
+mod page;
 mod receiver;
 mod store;
+mod traffic;
 mod watch;
 
 pub use config::{

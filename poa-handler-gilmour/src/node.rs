@@ -1,5 +1,6 @@
 //! One registered node: what it serves, its state, and its subscriptions.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Refusal;
 use crate::caller::{Caller, NodeHandler};
 use crate::definition::{Definition, Entry, Rules};
+use crate::traffic::{Topics, Traffic};
 
 /// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,9 @@ pub(crate) struct Node {
     inside: Mutex<Inside>,
     /// Its subscriptions. The lock is held while they change, so that changes come one after the other.
     held: tokio::sync::Mutex<Vec<Held>>,
+    topics: Arc<Topics>,
+    /// That of the topics it serves, also while it is not subscribed.
+    traffic: Mutex<HashMap<(Kind, String), Arc<Traffic>>>,
     /// Fires when it is deleted.
     pub(crate) gone: CancellationToken,
 }
@@ -84,7 +89,12 @@ const SHOWN_OF_ID: usize = 8;
 
 impl Node {
     /// A node that is not subscribed yet.
-    pub(crate) fn new(id: String, definition: Definition, caller: Caller) -> Arc<Self> {
+    pub(crate) fn new(
+        id: String,
+        definition: Definition,
+        caller: Caller,
+        topics: Arc<Topics>,
+    ) -> Arc<Self> {
         let short = id.get(..SHOWN_OF_ID).unwrap_or(&id);
         let name = definition.name.clone().unwrap_or_else(|| format!("node-{short}"));
         // Names are checked when they are registered.
@@ -103,6 +113,8 @@ impl Node {
             caller: Arc::new(caller),
             inside: Mutex::new(inside),
             held: tokio::sync::Mutex::default(),
+            topics,
+            traffic: Mutex::default(),
             gone: CancellationToken::new(),
         })
     }
@@ -235,6 +247,9 @@ impl Node {
             held.drain(..).partition(|held| held.kind == kind && matches(&held.entry));
         *held = kept;
         let ended: Vec<Held> = ended;
+        if !definition.entries(kind).iter().any(|entry| entry.topic == topic) {
+            self.traffic.lock().remove(&(kind, topic.to_owned()));
+        }
         join_all(ended.into_iter().map(|held| held.subscription.end())).await;
         Ok(definition)
     }
@@ -245,12 +260,24 @@ impl Node {
         kind: Kind,
         entry: &Entry,
     ) -> Result<Held, SubscribeError> {
-        let subscription = engine.subscribe(self.registration(kind, entry)?).await?;
+        let traffic = self.traffic_of(kind, &entry.topic);
+        let subscription = engine.subscribe(self.registration(kind, entry, traffic)?).await?;
         Ok(Held { kind, entry: entry.clone(), subscription })
     }
 
-    fn registration(&self, kind: Kind, entry: &Entry) -> Result<Registration, InvalidTopic> {
-        let handler = NodeHandler { caller: self.caller.clone(), path: entry.path.clone() };
+    fn traffic_of(&self, kind: Kind, topic: &str) -> Arc<Traffic> {
+        let of = || self.topics.of(kind, topic);
+        self.traffic.lock().entry((kind, topic.to_owned())).or_insert_with(of).clone()
+    }
+
+    fn registration(
+        &self,
+        kind: Kind,
+        entry: &Entry,
+        traffic: Arc<Traffic>,
+    ) -> Result<Registration, InvalidTopic> {
+        let handler =
+            NodeHandler { caller: self.caller.clone(), path: entry.path.clone(), traffic };
         let registration = match kind {
             Kind::Request => Registration::service(&Topic::new(&entry.topic)?, handler),
             Kind::Slot => Registration::slot(&SlotTopic::new(&entry.topic)?, handler),
@@ -262,7 +289,8 @@ impl Node {
     /// Refuses what the engine could never carry.
     fn check(&self, engine: &dyn Engine, kind: Kind, entries: &[Entry]) -> Result<(), Refusal> {
         for entry in entries {
-            let checked = self.registration(kind, entry).and_then(|new| engine.check(&new));
+            let new = self.registration(kind, entry, Arc::default());
+            let checked = new.and_then(|new| engine.check(&new));
             checked.map_err(|why| Refusal::bad(&format!("topic `{}`: {why}", entry.topic)))?;
         }
         Ok(())
@@ -286,6 +314,12 @@ impl Node {
             shown["waiting"] = json!(topics(&inside.definition));
         }
         shown
+    }
+
+    /// Whether the name of a topic that it serves contains this.
+    pub(crate) fn serves(&self, contains: &str) -> bool {
+        let inside = self.inside.lock();
+        topics(&inside.definition).iter().any(|topic| topic.contains(contains))
     }
 
     /// The entry in a list.

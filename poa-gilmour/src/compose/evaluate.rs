@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{Caller, Composition, Step};
+use super::{Action, Caller, Composition, Step, Watcher};
 use crate::message::BAD_REQUEST;
 use crate::{Data, Message, Object, Response, Shape};
 
@@ -20,45 +20,68 @@ impl Composition {
     ///
     /// Cancel safe: dropping it drops the calls under way.
     pub async fn evaluate(&self, caller: &dyn Caller, input: Data, timeout: Duration) -> Response {
-        let deadline = Instant::now() + timeout.min(FOREVER);
-        Evaluation { caller, deadline }.step(&self.0, input).await
+        Evaluation::new(caller, None, timeout).step(&self.0, input).await
+    }
+
+    /// The same, telling of each step.
+    pub async fn evaluate_watched(
+        &self,
+        caller: &dyn Caller,
+        watcher: &dyn Watcher,
+        input: Data,
+        timeout: Duration,
+    ) -> Response {
+        Evaluation::new(caller, Some(watcher), timeout).step(&self.0, input).await
     }
 }
 
 #[derive(Clone, Copy)]
 struct Evaluation<'a> {
     caller: &'a dyn Caller,
+    watcher: Option<&'a dyn Watcher>,
     deadline: Instant,
 }
 
 type Evaluating<'a> = Pin<Box<dyn Future<Output = Response> + Send + 'a>>;
 
 impl<'a> Evaluation<'a> {
+    fn new(caller: &'a dyn Caller, watcher: Option<&'a dyn Watcher>, timeout: Duration) -> Self {
+        Self { caller, watcher, deadline: Instant::now() + timeout.min(FOREVER) }
+    }
+
     fn step(self, step: &'a Step, input: Data) -> Evaluating<'a> {
         Box::pin(async move {
-            match step {
-                Step::Request { topic, merge, timeout } => {
-                    let data = match merged(input, merge.as_ref()) {
-                        Ok(data) => data,
-                        Err(message) => return Response::single(message),
-                    };
-                    let request = |left| self.caller.request(topic, &data, left);
-                    self.call(*timeout, request).await
-                }
-                Step::Lambda(path) => {
-                    self.call(None, |left| self.caller.lambda(path, &input, left)).await
-                }
-                Step::Pipe(steps) => self.pipe(steps, input).await,
-                Step::AndAnd(steps) => self.until(steps, &input, |it| !it.is_success()).await,
-                Step::OrOr(steps) => self.until(steps, &input, Response::is_success).await,
-                Step::Batch { steps, record: false } => self.until(steps, &input, |_| false).await,
-                Step::Batch { steps, record: true } => self.recorded(steps, &input).await,
-                Step::Parallel(steps) => {
-                    let all = steps.iter().map(|step| self.step(step, input.clone()));
-                    collected(join_all(all).await)
-                }
-            }
+            let Some(watcher) = self.watcher else { return self.act(&step.action, input).await };
+            watcher.began(step.number);
+            let response = self.act(&step.action, input).await;
+            watcher.ended(step.number, &response);
+            response
         })
+    }
+
+    async fn act(self, action: &'a Action, input: Data) -> Response {
+        match action {
+            Action::Request { topic, merge, timeout } => {
+                let data = match merged(input, merge.as_ref()) {
+                    Ok(data) => data,
+                    Err(message) => return Response::single(message),
+                };
+                let request = |left| self.caller.request(topic, &data, left);
+                self.call(*timeout, request).await
+            }
+            Action::Lambda(path) => {
+                self.call(None, |left| self.caller.lambda(path, &input, left)).await
+            }
+            Action::Pipe(steps) => self.pipe(steps, input).await,
+            Action::AndAnd(steps) => self.until(steps, &input, |it| !it.is_success()).await,
+            Action::OrOr(steps) => self.until(steps, &input, Response::is_success).await,
+            Action::Batch { steps, record: false } => self.until(steps, &input, |_| false).await,
+            Action::Batch { steps, record: true } => self.recorded(steps, &input).await,
+            Action::Parallel(steps) => {
+                let all = steps.iter().map(|step| self.step(step, input.clone()));
+                collected(join_all(all).await)
+            }
+        }
     }
 
     /// One call, within its own time and that of the whole.

@@ -14,17 +14,23 @@
 //! ```
 
 mod evaluate;
+mod outline;
 mod parse;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watched;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use outline::Outline;
 pub use parse::{Bounds, InvalidComposition};
 
-use crate::{Data, Message, Object, Topic};
+use crate::{Data, Message, Object, Response, Topic};
 
 /// A composition that was checked as a whole. It can be evaluated any number of times.
 #[derive(Clone, Debug)]
@@ -32,7 +38,15 @@ pub struct Composition(pub(crate) Step);
 
 /// One step.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub(crate) struct Step {
+    /// Its place in the text: the whole is 0, and an operator comes before its steps.
+    number: usize,
+    action: Action,
+}
+
+/// The meaning of a step.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
     /// A request; `merge` is merged into its data first.
     Request { topic: Topic, merge: Option<Object>, timeout: Option<Duration> },
     /// A call of the node that asks, at this path.
@@ -57,6 +71,15 @@ pub trait Caller: Sync {
 
     /// Calls the node that asks at this path, and waits at most this long.
     async fn lambda(&self, path: &str, data: &Data, timeout: Duration) -> Message;
+}
+
+/// Is told of the steps of a composition while it is evaluated. Steps are numbered as in [`Composition::outline`].
+pub trait Watcher: Sync {
+    /// A step begins. One that is never reached does not.
+    fn began(&self, step: usize);
+
+    /// A step ended with this response.
+    fn ended(&self, step: usize, response: &Response);
 }
 
 impl Composition {
@@ -87,14 +110,23 @@ impl Composition {
 
 impl Step {
     fn collect<'a>(&'a self, topics: &mut Vec<&'a Topic>) {
+        if let Action::Request { topic, .. } = &self.action {
+            topics.push(topic);
+        }
+        self.action.steps().iter().for_each(|step| step.collect(topics));
+    }
+}
+
+impl Action {
+    /// The steps of an operator.
+    fn steps(&self) -> &[Step] {
         match self {
-            Self::Request { topic, .. } => topics.push(topic),
-            Self::Lambda(_) => {}
+            Self::Request { .. } | Self::Lambda(_) => &[],
             Self::Pipe(steps)
             | Self::AndAnd(steps)
             | Self::OrOr(steps)
             | Self::Batch { steps, .. }
-            | Self::Parallel(steps) => steps.iter().for_each(|step| step.collect(topics)),
+            | Self::Parallel(steps) => steps,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::Step;
+use super::{Action, Step};
 use crate::{Data, InvalidTopic, Object, Shape, Topic};
 
 /// How large a composition may be.
@@ -169,6 +169,7 @@ impl Reader {
     }
 
     fn step(&mut self, value: &RawValue, depth: usize) -> Parsed<Step> {
+        let number = self.steps;
         self.steps += 1;
         if self.steps > self.bounds.steps {
             return Err(self.problem(Problem::TooManySteps(self.bounds.steps)));
@@ -185,15 +186,18 @@ impl Reader {
         };
         let record = self.record(parts.record, operator)?;
         let timeout = self.timeout(parts.timeout, operator)?;
-        self.within(key, |reader| match operator {
+        let action = self.within(key, |reader| match operator {
             Operator::Requests => reader.request(value, timeout),
             Operator::Lambda => reader.lambda(value),
-            Operator::Pipe => reader.list(value, depth).map(Step::Pipe),
-            Operator::AndAnd => reader.list(value, depth).map(Step::AndAnd),
-            Operator::OrOr => reader.list(value, depth).map(Step::OrOr),
-            Operator::Batch => reader.list(value, depth).map(|steps| Step::Batch { steps, record }),
-            Operator::Parallel => reader.list(value, depth).map(Step::Parallel),
-        })
+            Operator::Pipe => reader.list(value, depth).map(Action::Pipe),
+            Operator::AndAnd => reader.list(value, depth).map(Action::AndAnd),
+            Operator::OrOr => reader.list(value, depth).map(Action::OrOr),
+            Operator::Batch => {
+                reader.list(value, depth).map(|steps| Action::Batch { steps, record })
+            }
+            Operator::Parallel => reader.list(value, depth).map(Action::Parallel),
+        })?;
+        Ok(Step { number, action })
     }
 
     fn parts<'a>(&mut self, members: &'a Members<'a>) -> Parsed<Parts<'a>> {
@@ -238,7 +242,7 @@ impl Reader {
         }
     }
 
-    fn request(&mut self, value: &RawValue, timeout: Option<Duration>) -> Parsed<Step> {
+    fn request(&mut self, value: &RawValue, timeout: Option<Duration>) -> Parsed<Action> {
         let Ok(Members(topics)) = serde_json::from_str::<Members<'_>>(value.get()) else {
             return Err(self.problem(Problem::NotTopics(shape(value))));
         };
@@ -248,13 +252,13 @@ impl Reader {
         let merge: Option<Object> = serde_json::from_str(merge.get()).ok();
         self.within(topic, |reader| {
             let topic = Topic::new(topic).map_err(|why| reader.problem(Problem::Topic(why)))?;
-            Ok(Step::Request { topic, merge, timeout })
+            Ok(Action::Request { topic, merge, timeout })
         })
     }
 
-    fn lambda(&mut self, value: &RawValue) -> Parsed<Step> {
+    fn lambda(&mut self, value: &RawValue) -> Parsed<Action> {
         match serde_json::from_str::<String>(value.get()) {
-            Ok(path) if !path.is_empty() => Ok(Step::Lambda(path)),
+            Ok(path) if !path.is_empty() => Ok(Action::Lambda(path)),
             _ => Err(self.problem(Problem::NotAPath(shape(value)))),
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod groups;
 mod memory;
 mod nats;
 mod nats_outage;

@@ -1,8 +1,8 @@
 //! Access to the lists and to registration.
 
 use aws_lc_rs::constant_time;
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, ORIGIN};
+use http::{HeaderMap, StatusCode};
 use poa_core::config::Secret;
 
 use super::Refusal;
@@ -16,9 +16,9 @@ impl Access {
         Self(token)
     }
 
-    /// Lets in who knows the token.
+    /// Lets in who knows the token. Without one, any program of this machine, but no page from elsewhere: browsers send requests for it.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(token) = &self.0 else { return Ok(()) };
+        let Some(token) = &self.0 else { return check_origin(headers) };
         let offered = bearer(headers).ok_or_else(|| {
             Refusal::unauthorized("this needs the token of the gateway: `Authorization: Bearer …`")
         })?;
@@ -26,6 +26,12 @@ impl Access {
             constant_time::verify_slices_are_equal(offered.as_bytes(), token.expose().as_bytes());
         same.map_err(|_| Refusal::unauthorized("the token is wrong"))
     }
+}
+
+fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
+    let foreign = headers.get(ORIGIN).is_some_and(|origin| !poa_http::is_local(origin));
+    let text = "pages of other hosts are refused where the gateway has no token; set `token`";
+    if foreign { Err(Refusal::new(StatusCode::FORBIDDEN, text)) } else { Ok(()) }
 }
 
 /// The token of an `Authorization: Bearer …` header, the scheme in any letter case.
@@ -60,6 +66,16 @@ mod tests {
         }
         assert!(access.check(&HeaderMap::new()).is_err());
         assert!(Access::new(None).check(&HeaderMap::new()).is_ok());
+    }
+
+    #[test]
+    fn without_a_token_pages_of_other_hosts_are_refused() {
+        let from = |origin| {
+            let headers = HeaderMap::from_iter([(ORIGIN, HeaderValue::from_static(origin))]);
+            Access::new(None).check(&headers).map_err(|refusal| refusal.status.as_u16())
+        };
+        assert_eq!(from("http://127.0.0.1:8080"), Ok(()));
+        assert_eq!(from("https://example.org"), Err(403));
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! Requests, signals and compositions of nodes.
+//! Requests, signals and compositions: of nodes, or of who has the token.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::header::ACCEPT;
+use http::{HeaderMap, Request, StatusCode};
 use poa_core::async_trait;
-use poa_gilmour::compose::{Bounds, Caller};
+use poa_gilmour::compose::{Bounds, Caller, Watcher};
 use poa_gilmour::engine::{Signal, SignalError};
 use poa_gilmour::{Composition, Data, Engine, Kind, Message, RequestError, Response, Topic};
 use poa_http::Body;
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::nodes::not_json;
+use super::progress::{self, Progress};
 use super::{Answer, Api, Refusal, json_answer};
 use crate::config::CompositionAnswer;
 use crate::definition;
@@ -79,11 +81,12 @@ fn topic(text: Option<&str>, kind: Kind) -> Result<Topic, Refusal> {
 }
 
 impl Api {
-    /// The node that asks, if it may.
-    fn asking(&self, id: &str) -> Result<Arc<Node>, Refusal> {
+    /// The node that asks, if it may; none when the token speaks.
+    fn asking(&self, id: Option<&str>, headers: &HeaderMap) -> Result<Option<Arc<Node>>, Refusal> {
+        let Some(id) = id else { return self.access.check(headers).map(|()| None) };
         let node = self.gateway.find(id)?;
         match node.status() {
-            Status::Ok => Ok(node),
+            Status::Ok => Ok(Some(node)),
             status => {
                 let text = format!("the node is {status}; it may send again when it is healthy");
                 Err(Refusal::new(StatusCode::CONFLICT, text))
@@ -93,10 +96,11 @@ impl Api {
 
     pub(super) async fn request(
         &self,
-        id: &str,
+        id: Option<&str>,
         request: Request<Body>,
     ) -> Result<Answer, Refusal> {
-        let node = self.asking(id)?;
+        let node = self.asking(id, request.headers())?;
+        let wants_progress = wants_progress(request.headers());
         let bytes = self.read(request).await?;
         let body = Asked::read(&bytes)?;
         let timeout = body.timeout(self.gateway.config.timeout.get())?;
@@ -108,9 +112,11 @@ impl Api {
                 Ok(documented(&Response::single(message)))
             }
             (None, Some(json)) => {
-                let composition = self.parse(json)?;
-                let response = self.evaluate(&node, &composition, body.input(), timeout).await;
-                Ok(documented(&response))
+                let evaluation = self.evaluation(node, json, body.input(), timeout)?;
+                if wants_progress {
+                    return Ok(progress::answer(Progress::of(evaluation)));
+                }
+                Ok(documented(&evaluation.run().await))
             }
             (Some(_), Some(_)) => {
                 Err(Refusal::bad("only one of `topic` and `composition` can be asked for"))
@@ -121,10 +127,11 @@ impl Api {
 
     pub(super) async fn composition(
         &self,
-        id: &str,
+        id: Option<&str>,
         request: Request<Body>,
     ) -> Result<Answer, Refusal> {
-        let node = self.asking(id)?;
+        let node = self.asking(id, request.headers())?;
+        let wants_progress = wants_progress(request.headers());
         let format = match request.uri().query() {
             Some(query) if query.contains("format=data") => CompositionAnswer::Data,
             Some(query) if query.contains("format=documented") => CompositionAnswer::Documented,
@@ -134,16 +141,25 @@ impl Api {
         let body = Asked::read(&bytes)?;
         let timeout = body.timeout(self.gateway.config.timeout.get())?;
         let json = body.composition().ok_or_else(|| Refusal::bad("`composition` is missing"))?;
-        let composition = self.parse(json)?;
         let input = body.data.clone().or_else(|| body.message.clone()).unwrap_or_else(Data::null);
-        let response = self.evaluate(&node, &composition, input, timeout).await;
+        let evaluation = self.evaluation(node, json, input, timeout)?;
+        if wants_progress {
+            return Ok(progress::answer(Progress::of(evaluation)));
+        }
+        let response = evaluation.run().await;
         Ok(match format {
             CompositionAnswer::Documented => documented(&response),
             CompositionAnswer::Data => json_answer(status_of(response.code()), &response.data()),
         })
     }
 
-    fn parse(&self, json: &str) -> Result<Composition, Refusal> {
+    fn evaluation(
+        &self,
+        node: Option<Arc<Node>>,
+        json: &str,
+        input: Data,
+        timeout: Duration,
+    ) -> Result<Evaluation, Refusal> {
         let limits = &self.gateway.config.nodes;
         let bounds = Bounds::default().size(limits.composition_depth, limits.composition_steps);
         let composition = Composition::parse_within(json, bounds)
@@ -151,30 +167,24 @@ impl Api {
         for asked in composition.topics() {
             topic(Some(asked.as_str()), Kind::Request)?;
         }
-        Ok(composition)
+        let asker = Asker { engine: self.gateway.engine.clone(), node };
+        Ok(Evaluation { composition, asker, input, timeout })
     }
 
-    async fn evaluate(
+    pub(super) async fn signal(
         &self,
-        node: &Arc<Node>,
-        composition: &Composition,
-        input: Data,
-        timeout: Duration,
-    ) -> Response {
-        let asker = Asker { engine: &*self.gateway.engine, node };
-        composition.evaluate(&asker, input, timeout).await
-    }
-
-    pub(super) async fn signal(&self, id: &str, request: Request<Body>) -> Result<Answer, Refusal> {
-        let node = self.asking(id)?;
+        id: Option<&str>,
+        request: Request<Body>,
+    ) -> Result<Answer, Refusal> {
+        let node = self.asking(id, request.headers())?;
         let bytes = self.read(request).await?;
         let body = Asked::read(&bytes)?;
         let topic = topic(body.topic.as_deref(), Kind::Slot)?;
         let data = body.input();
         let gateway = &self.gateway;
         let groups = gateway.bus.groups(&topic);
-        if let Err(error) = gateway.bus.take(&gateway.cx, &groups, &topic, &data, Some(&node)).await
-        {
+        let taken = gateway.bus.take(&gateway.cx, &groups, &topic, &data, node.as_deref()).await;
+        if let Err(error) = taken {
             return match error.is_for_now() {
                 true => Ok(not_sent(&error.to_string())),
                 false => Err(Refusal::bad(&error.to_string())),
@@ -231,23 +241,52 @@ fn status_of(code: i64) -> StatusCode {
         .unwrap_or(StatusCode::BAD_GATEWAY)
 }
 
-/// Evaluates a composition for a node: its lambdas are its own.
-struct Asker<'a> {
-    engine: &'a dyn Engine,
-    node: &'a Arc<Node>,
+/// Whether the answer is to tell of each step.
+fn wants_progress(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains(progress::LINES))
+}
+
+/// A composition that was checked, and what it is evaluated with.
+pub(super) struct Evaluation {
+    pub(super) composition: Composition,
+    asker: Asker,
+    input: Data,
+    timeout: Duration,
+}
+
+impl Evaluation {
+    async fn run(self) -> Response {
+        self.composition.evaluate(&self.asker, self.input, self.timeout).await
+    }
+
+    pub(super) async fn run_watched(self, watcher: &dyn Watcher) -> Response {
+        let Self { composition, asker, input, timeout } = self;
+        composition.evaluate_watched(&asker, watcher, input, timeout).await
+    }
+}
+
+/// Evaluates a composition. Lambdas are those of the node that asks.
+struct Asker {
+    engine: Arc<dyn Engine>,
+    node: Option<Arc<Node>>,
 }
 
 #[async_trait]
-impl Caller for Asker<'_> {
+impl Caller for Asker {
     async fn request(&self, topic: &Topic, data: &Data, timeout: Duration) -> Message {
         let reply = self.engine.request(topic, data, timeout).await;
         reply.unwrap_or_else(RequestError::into_message)
     }
 
     async fn lambda(&self, path: &str, data: &Data, timeout: Duration) -> Message {
+        let bad = |text: &str| Message::failure(poa_gilmour::BAD_REQUEST, text);
+        let Some(node) = &self.node else {
+            return bad("a lambda is a path of the node that asks, and no node asks");
+        };
         match definition::canonical("lambda", path) {
-            Ok(path) => self.node.caller.lambda(&path, data, timeout).await,
-            Err(refusal) => Message::failure(poa_gilmour::BAD_REQUEST, &refusal.text),
+            Ok(path) => node.caller.lambda(&path, data, timeout).await,
+            Err(refusal) => bad(&refusal.text),
         }
     }
 }

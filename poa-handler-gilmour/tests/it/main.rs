@@ -5,10 +5,12 @@
 mod bad_nodes;
 mod bus;
 mod calls;
+mod conformance;
 mod contracts;
 mod examples;
 mod life;
 mod many;
 mod nats;
+mod page;
 mod recorded;
 mod support;
