@@ -90,7 +90,12 @@ pub(crate) fn is_configured(source: &Source) -> bool {
 
 /// Connects to the servers of the configuration.
 pub(crate) async fn connect(source: &Source) -> Result<Admin, Failure> {
-    Admin::connect(&configuration(source)?.1).await.map_err(failed)
+    connect_to(&configuration(source)?.1).await
+}
+
+/// Connects to these servers.
+pub(crate) async fn connect_to(config: &Config) -> Result<Admin, Failure> {
+    Admin::connect(config).await.map_err(failed)
 }
 
 /// The configuration, and its section of the engine.

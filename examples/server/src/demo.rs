@@ -1,6 +1,8 @@
 //! The built-in configuration, an agent on this machine, and what to try.
 
 mod agent;
+#[cfg(unix)]
+mod cluster;
 mod fleet;
 mod networks;
 mod rows;
@@ -20,10 +22,21 @@ use crate::serve::{announce, launch, signals};
 
 /// Runs until a signal ends it. Returns the exit code.
 pub(crate) async fn demo(options: Demo, logs: &Logs) -> Result<u8, Failure> {
-    match &options.of {
-        Some(DemoOf::Leviathan(options)) => networks::demo(options, logs).await,
-        None => metrics(options, logs).await,
+    match (&options.of, options.nodes) {
+        (Some(DemoOf::Leviathan(options)), _) => networks::demo(options, logs).await,
+        (None, Some(servers)) => cluster_of(&options, servers).await,
+        (None, None) => metrics(options, logs).await,
     }
+}
+
+#[cfg(unix)]
+async fn cluster_of(options: &Demo, servers: u16) -> Result<u8, Failure> {
+    cluster::demo(options, servers).await
+}
+
+#[cfg(not(unix))]
+async fn cluster_of(_: &Demo, _: u16) -> Result<u8, Failure> {
+    Err(Failure::because("a cluster to try needs the signals and process groups of Unix"))
 }
 
 async fn metrics(options: Demo, logs: &Logs) -> Result<u8, Failure> {

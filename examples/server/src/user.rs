@@ -7,6 +7,7 @@ use std::path::Path;
 use poa_auth::{AdminConfig, Auth, AuthConfig, NewUser};
 use poa_core::AgentId;
 use poa_core::config::Secret;
+use poa_engine_nats::Admin;
 use tempfile::TempDir;
 
 use crate::cli::{User, UserArgs};
@@ -45,20 +46,24 @@ pub(crate) async fn user(args: UserArgs, cx: Context<'_>) -> Result<u8, Failure>
 /// The users of the cluster, with `engine = "nats"`; else, and with `--data-dir`, those in the data directory. Of a cluster, the directory
 /// is a temporary one.
 async fn open(args: &UserArgs, cx: Context<'_>) -> Result<(Auth, Option<TempDir>), Failure> {
-    let failed = |error| Failure::new("auth", error);
     if args.place.data_dir.is_none() && cluster::is_configured(&cx.source()) {
-        let store = cluster::connect(&cx.source()).await?.shared_store();
-        let dir =
-            tempfile::tempdir().map_err(|error| Failure::new("a temporary directory", error))?;
-        let auth = Auth::prepare(management(), dir.path()).map_err(failed)?;
-        auth.share(store)
-            .await
-            .map_err(|error| Failure::because(format_args!("users: {error}")))?;
+        let (auth, dir) = shared(cluster::connect(&cx.source()).await?).await?;
         cx.aside("the users of the cluster");
         return Ok((auth, Some(dir)));
     }
     let place = cx.data(&args.place)?;
-    Ok((Auth::open(management(), place.data_dir()).map_err(failed)?, None))
+    let auth = Auth::open(management(), place.data_dir());
+    Ok((auth.map_err(|error| Failure::new("auth", error))?, None))
+}
+
+/// The users of a cluster, to manage them, and the directory to keep until then.
+pub(crate) async fn shared(admin: Admin) -> Result<(Auth, TempDir), Failure> {
+    let dir = tempfile::tempdir().map_err(|error| Failure::new("a temporary directory", error))?;
+    let auth = Auth::prepare(management(), dir.path());
+    let auth = auth.map_err(|error| Failure::new("auth", error))?;
+    let shared = auth.share(admin.shared_store()).await;
+    shared.map_err(|error| Failure::because(format_args!("users: {error}")))?;
+    Ok((auth, dir))
 }
 
 /// The settings to open the database of users with. No command issues or checks tokens, and no user logs in here, so the key and

@@ -129,9 +129,16 @@ pub(crate) struct Demo {
     /// The port of the admin listener; REST listens two above it, auth three above it. 0: any free ports
     #[arg(long, value_name = "PORT", default_value_t = 4000, value_parser = clap::value_parser!(u16).range(..=65_530))]
     pub(crate) listen_base: u16,
-    /// How many simulated agents also send; some go away at times and return
+    /// How many simulated agents also send; some go away at times and return. With --nodes, 20 unless given
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) agents: u16,
+    /// Runs a cluster instead: so many NATS servers, two front ends, two receiver nodes and a fleet, to kill one of them. The servers
+    /// listen 40 above the port of --listen-base and further
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(3..=5))]
+    pub(crate) nodes: Option<u16>,
+    /// The program of the NATS servers, 2.15 or newer; the default is `nats-server` in PATH
+    #[arg(long, value_name = "PATH", requires = "nodes")]
+    pub(crate) nats_server: Option<PathBuf>,
 }
 
 #[cfg(test)]
