@@ -190,10 +190,9 @@ impl Cluster {
     /// The nodes that hold each receiver, and its backlog.
     pub(crate) fn receivers_status(&self) -> BTreeMap<String, Value> {
         let state = self.levels.read().stream.state;
-        let now = Timestamp::now();
         let all = self.registrations();
         let status = |(receiver, registration): &(String, Registration)| {
-            let (bytes, oldest) = self.backlog_of(receiver, registration, state, now);
+            let (bytes, oldest) = self.backlog_of(receiver, registration, state);
             let waiting: u64 = self
                 .names
                 .partitions()
@@ -246,7 +245,7 @@ impl Cluster {
         if !registration.refuse {
             return false;
         }
-        let (bytes, oldest) = self.backlog_of(receiver, registration, state, now);
+        let (bytes, oldest) = self.backlog_of(receiver, registration, state);
         let max_bytes = registration.max_bytes.unwrap_or(self.settings.max_bytes / 2);
         let max_age = registration.max_age_ms.map(Duration::from_millis);
         let age =
@@ -260,7 +259,6 @@ impl Cluster {
         receiver: &str,
         registration: &Registration,
         state: StreamState,
-        now: Timestamp,
     ) -> (u64, Option<u64>) {
         let cursors: Vec<_> = self
             .names
@@ -270,21 +268,16 @@ impl Cluster {
             .collect();
         let told: u64 = cursors.iter().map(|cursor| cursor.waiting_bytes).sum();
         let oldest = cursors.iter().filter_map(|cursor| cursor.oldest).min();
-        let is_served = cursors.iter().any(|cursor| is_recent(cursor, now));
-        if is_served {
+        if !self.holders(receiver).is_empty() {
             return (told, oldest);
         }
         // No node runs it: what came behind its cursors is known by the numbers of the stream alone.
         let reached = cursors.iter().map(|cursor| cursor.position().sequence()).max().unwrap_or(0);
-        let behind = state.last_seq.saturating_sub(reached);
+        let behind = state.last_seq.saturating_sub(reached).min(state.messages);
         let average = state.bytes.checked_div(state.messages).unwrap_or(0);
-        (told.max(behind.min(state.messages).saturating_mul(average)), oldest)
+        // At the earliest when a cursor was written for the last time.
+        let left = cursors.iter().map(|cursor| cursor.written).max().filter(|at| *at > 0);
+        let oldest = oldest.or(left.filter(|_| behind > 0));
+        (told.max(behind.saturating_mul(average)), oldest)
     }
-}
-
-/// How long ago a cursor was written at most, by a node that serves the receiver.
-const RECENT: Duration = Duration::from_secs(30);
-
-fn is_recent(cursor: &Cursor, now: Timestamp) -> bool {
-    cursor.written + RECENT.as_micros() as u64 > now.as_micros()
 }

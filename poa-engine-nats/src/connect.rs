@@ -74,7 +74,8 @@ pub(crate) async fn connect(config: &Config) -> Result<Contact, BuildError> {
     })
 }
 
-fn with_tls(mut options: ConnectOptions, config: &Config) -> ConnectOptions {
+/// The same with the files for TLS.
+pub(crate) fn with_tls(mut options: ConnectOptions, config: &Config) -> ConnectOptions {
     let Some(tls) = &config.tls else { return options };
     if let Some(ca) = &tls.ca {
         options = options.add_root_certificates(ca.clone());

@@ -16,6 +16,9 @@ use crate::failure::{ApiError, Failure};
 /// How long nothing may succeed before another server is tried: a client stays with a server that runs, but is cut off from the others.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long messages are refused after one was not stored, before the next one finds out whether they are stored again.
+const REFUSING: Duration = Duration::from_secs(1);
+
 /// How long a request of the API may take.
 const API_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -33,6 +36,9 @@ struct State {
     succeeded: Instant,
     /// When the first request failed after that.
     failed: Option<Instant>,
+    /// Since when nothing was stored, and when that was seen last. A server that is cut off still answers questions about the
+    /// streams that it has led, so only what it stores shows that it is not.
+    unstored: Option<(Instant, Instant)>,
     /// When another server was tried last.
     moved: Instant,
 }
@@ -76,7 +82,7 @@ impl Contact {
             .event_callback(|event| async move { log(&event) });
         let client = options.connect(servers).await?;
         let now = Instant::now();
-        let state = Mutex::new(State { succeeded: now, failed: None, moved: now });
+        let state = Mutex::new(State::new(now));
         Ok(Self(Arc::new(Inner { client, state })))
     }
 
@@ -99,6 +105,7 @@ impl Contact {
             request = request.headers(headers);
         }
         let ack: Result<PublishAck, _> = self.ask(subject, request).await;
+        self.0.state.lock().note_stored(ack.as_ref().err());
         ack.map(|ack| Stored { sequence: ack.seq, duplicate: ack.duplicate })
     }
 
@@ -143,7 +150,7 @@ impl Contact {
 
     /// Whether requests have failed for so long that the next will fail as well.
     pub(crate) fn is_lost(&self) -> bool {
-        self.lost_for().is_some_and(|time| time > PATIENCE)
+        self.lost_for().is_some_and(|time| time > PATIENCE) || self.0.state.lock().stores_nothing()
     }
 
     /// For how long nothing but failures have come back.
@@ -158,16 +165,42 @@ impl Contact {
 }
 
 impl State {
+    fn new(now: Instant) -> Self {
+        Self { succeeded: now, failed: None, unstored: None, moved: now }
+    }
+
+    /// Takes note of how a publish ended.
+    fn note_stored(&mut self, failure: Option<&Failure>) {
+        let now = Instant::now();
+        match failure {
+            None => self.unstored = None,
+            Some(failure) if failure.is_about_contact() => {
+                let since = self.unstored.map_or(now, |(since, _)| since);
+                self.unstored = Some((since, now));
+            }
+            // Refused by a server that may be cut off or not.
+            Some(_) => {}
+        }
+    }
+
+    /// Whether the publishes of the last time have failed. After a while without any, the next one finds out.
+    fn stores_nothing(&self) -> bool {
+        let now = Instant::now();
+        self.unstored.is_some_and(|(since, last)| last - since > PATIENCE && now - last < REFUSING)
+    }
+
     /// Whether it is time to try another server.
     fn note(&mut self, failed: bool) -> bool {
         let now = Instant::now();
-        if !failed {
+        if failed {
+            self.failed.get_or_insert(now);
+        } else {
             self.succeeded = now;
             self.failed = None;
-            return false;
         }
-        let since = *self.failed.get_or_insert(now);
-        let is_stuck = now - since > PATIENCE && now - self.moved > PATIENCE;
+        let is_long = |since: Instant| now - since > PATIENCE;
+        let is_failing = self.failed.is_some_and(is_long) || self.stores_nothing();
+        let is_stuck = is_failing && is_long(self.moved);
         if is_stuck {
             self.moved = now;
         }
@@ -212,7 +245,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn another_server_is_tried_after_a_while_of_failures_alone() {
         let now = Instant::now();
-        let mut state = State { succeeded: now, failed: None, moved: now };
+        let mut state = State::new(now);
         assert!(!state.note(true));
         tokio::time::advance(PATIENCE / 2).await;
         assert!(!state.note(false));
@@ -224,5 +257,20 @@ mod tests {
         assert!(!state.note(true), "at once again");
         tokio::time::advance(PATIENCE + Duration::from_millis(1)).await;
         assert!(state.note(true));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_of_a_server_that_stores_nothing_do_not_count() {
+        let mut state = State::new(Instant::now());
+        for _ in 0..3 {
+            tokio::time::advance(PATIENCE * 2 / 3).await;
+            state.note_stored(Some(&Failure::Unanswered));
+        }
+        assert!(state.stores_nothing());
+        assert!(state.note(false), "another server is tried");
+        tokio::time::advance(REFUSING).await;
+        assert!(!state.stores_nothing(), "the next publish finds out");
+        state.note_stored(None);
+        assert!(!state.note(false));
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::bucket::Bucket;
 use crate::failure::Failure;
 use crate::pack::Position;
+use crate::trying::Trying;
 
 /// The most positions of messages that were set aside which a cursor keeps, for front ends that wait to hear of them.
 const MOST_LOST: usize = 64;
@@ -21,7 +22,7 @@ pub(crate) struct Cursor {
     /// Whether that node has let go of the partition in order.
     #[serde(default)]
     pub(crate) released: bool,
-    /// The message that was in flight alone when this was written, and how often a node ended over it.
+    /// The messages that were in flight when this was written after a node ended, and how often one ended over them.
     #[serde(default)]
     pub(crate) trying: Option<Trying>,
     /// The last messages that were set aside instead of delivered.
@@ -39,13 +40,6 @@ pub(crate) struct Cursor {
     /// When it was written, in microseconds since 1970 by the clock of the node.
     #[serde(default)]
     pub(crate) written: u64,
-}
-
-/// A message that may be the reason why nodes end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Trying {
-    pub(crate) position: u64,
-    pub(crate) crashes: u32,
 }
 
 impl Cursor {
@@ -144,9 +138,11 @@ pub(crate) async fn claim(
         if cursor.epoch > epoch {
             return Ok(None);
         }
-        let crashed = !cursor.released && !cursor.is_of(owner, epoch);
-        if let (true, Some(trying)) = (crashed, cursor.trying.as_mut()) {
-            trying.crashes += 1;
+        let crashed = !cursor.released;
+        // Not counted again, when this very claim was stored before and its answer was lost.
+        let is_counted = cursor.is_of(owner, epoch);
+        if let (true, false, Some(trying)) = (crashed, is_counted, cursor.trying.as_mut()) {
+            trying.crashed();
         }
         (cursor.owner, cursor.epoch) = (owner.to_owned(), epoch);
         cursor.released = false;

@@ -17,7 +17,7 @@ use poa_core::{
     Timestamp,
 };
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::bucket::Slot;
@@ -37,6 +37,8 @@ use crate::subscription::Receiver;
 const RECORD: usize = 64;
 /// How often the stream and the cursors are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// The pause before servers that were not available at the start are asked again.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// The bus on NATS JetStream.
 pub struct Nats {
@@ -64,15 +66,29 @@ impl Plugin for Nats {
     }
 
     async fn build(config: Config, cx: &BuildContext) -> Result<Self, BuildError> {
-        let within = config.start_timeout.get();
-        let servers = config.servers.join(", ");
-        match timeout(within, connect::cluster(config, cx)).await {
-            Ok(cluster) => cluster.map(Self::new),
-            Err(_) => Err(BuildError::unavailable(format!(
-                "the NATS servers {servers} did not answer within {within:?}; start them, or correct `servers` in [bus.nats]"
-            ))),
+        let deadline = Instant::now() + config.start_timeout.get();
+        loop {
+            let error = match timeout_at(deadline, connect::cluster(config.clone(), cx)).await {
+                Ok(Ok(cluster)) => return Ok(Self::new(cluster)),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(no_answer(&config)),
+            };
+            // Servers that start together with this node elect leaders first.
+            let is_last = Instant::now() + AGAIN > deadline;
+            if is_last || !matches!(error, BuildError::Unavailable(..)) {
+                return Err(error);
+            }
+            tracing::debug!("trying again: {error}");
+            sleep(AGAIN).await;
         }
     }
+}
+
+fn no_answer(config: &Config) -> BuildError {
+    let (servers, within) = (config.servers.join(", "), config.start_timeout.get());
+    BuildError::unavailable(format!(
+        "the NATS servers {servers} did not answer within {within:?}; start them, or correct `servers` in [bus.nats]"
+    ))
 }
 
 impl Nats {

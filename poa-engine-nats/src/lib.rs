@@ -25,6 +25,7 @@ mod reader;
 mod registration;
 mod store;
 mod subscription;
+mod trying;
 
 pub use admin::{Admin, ReceiverState, StreamStatus};
 pub use config::{Config, Synced, Tls};

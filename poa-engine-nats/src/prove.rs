@@ -9,6 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::{Config, Synced};
+use crate::connect::with_tls;
 use crate::contact::Contact;
 
 /// Since this version servers that sync before they acknowledge are fast with three replicas.
@@ -168,33 +169,52 @@ struct JszData {
 const GATHER: Duration = Duration::from_secs(2);
 
 async fn by_system_account(config: &Config) -> Result<(), BuildError> {
+    let answers = ask_all(config).await.map_err(|why| unseen(&why))?;
+    for answer in &answers {
+        let jetstream = answer.data.as_ref().and_then(|data| data.config.as_ref());
+        check(&answer.server.name, jetstream)?;
+    }
+    // As with monitors: a server that is down is checked later, and most of them must be seen.
+    if answers.len() * 2 > config.servers.len() {
+        return Ok(());
+    }
+    let (seen, all) = (answers.len(), config.servers.len());
+    Err(unseen(&format!("{seen} of {all} answered; is the account the system account?")))
+}
+
+fn unseen(why: &str) -> BuildError {
+    BuildError::unavailable(format!(
+        "cannot see by the system account whether the NATS servers sync: {why}; correct `system_credentials`, set `monitor`, or write \
+         synced = \"trust\""
+    ))
+}
+
+/// The answers of all servers of the cluster that answer.
+async fn ask_all(config: &Config) -> Result<Vec<Jsz>, String> {
     use futures_util::StreamExt as _;
-    let unavailable = |why: String| {
-        BuildError::unavailable(format!(
-            "cannot ask the NATS servers by the system account: {why}; correct `system_credentials`, or set `monitor`"
-        ))
-    };
     let path = config.system_credentials.clone().unwrap_or_default();
-    let options = async_nats::ConnectOptions::with_credentials_file(path).await;
-    let client = options
-        .map_err(|error| unavailable(error.to_string()))?
-        .connect(&config.servers)
-        .await
-        .map_err(|error| unavailable(error.to_string()))?;
+    let options = async_nats::ConnectOptions::with_credentials_file(&path).await;
+    let options = options.map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
+    let client = with_tls(options, config).connect(&config.servers).await;
+    let client = client.map_err(|error| chain(&error))?;
     let inbox = client.new_inbox();
-    let answers = client.subscribe(inbox.clone()).await;
-    let mut answers = answers.map_err(|error| unavailable(error.to_string()))?;
+    let mut messages = client.subscribe(inbox.clone()).await.map_err(|error| chain(&error))?;
     let asked = client.publish_with_reply("$SYS.REQ.SERVER.PING.JSZ", inbox, "{}".into()).await;
-    asked.map_err(|error| unavailable(error.to_string()))?;
-    let mut seen = 0;
-    while let Ok(Some(answer)) = timeout(GATHER, answers.next()).await {
-        let answer: Jsz = serde_json::from_slice(&answer.payload)
-            .map_err(|error| unavailable(error.to_string()))?;
-        check(&answer.server.name, answer.data.and_then(|data| data.config).as_ref())?;
-        seen += 1;
-        if seen >= config.servers.len() {
+    asked.map_err(|error| chain(&error))?;
+    let mut answers = Vec::new();
+    while answers.len() < config.servers.len() {
+        let Ok(Some(message)) = timeout(GATHER, messages.next()).await else { break };
+        if message.payload.is_empty() {
+            // Only in the system account servers listen there.
             break;
         }
+        answers.push(serde_json::from_slice(&message.payload).map_err(|error| chain(&error))?);
     }
-    if seen == 0 { Err(unavailable("none answered".into())) } else { Ok(()) }
+    Ok(answers)
+}
+
+/// An error and its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::{Got, Node, limits, prefix, receive, shared, soon};
 use poa_core::engine::{Acks, Engine as _, Event, ReceiptError, Refused};
-use poa_core::{Ack, Activity, AgentId, ReceiverOptions, Scope, Timestamp, WhenFull};
+use poa_core::{Ack, Activity, AgentId, ReceiverOptions, Scope, Timestamp};
 use poa_engine_nats::Admin;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,47 +258,4 @@ async fn delivered_waits_for_receivers_on_other_nodes() {
     }
     front.finish().await;
     receiving.finish().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backlog_over_its_bound_refuses_skips_or_sets_aside() {
-    let prefix = prefix();
-    let node = Node::build(shared(&prefix), "one").await;
-    let bounded = |policy| ReceiverOptions::subscribe(["x", "y"]).backlog(4 << 10, policy);
-    let skips = node.subscribe_with("skips", &bounded(WhenFull::Skip)).await;
-    let letters = node.subscribe_with("letters", &bounded(WhenFull::DeadLetter)).await;
-    node.engine.start().await.unwrap();
-    for number in 0..60 {
-        soon("a receipt", node.send("a", number).unwrap()).await.unwrap();
-    }
-    let shed = soon("letters", letters.next_shed()).await;
-    assert!(!shed.is_empty());
-    letters.shed_kept(shed.len());
-    let mut got = Got::default();
-    let skipping = tokio::spawn({
-        let skips = skips.clone();
-        async move { skips.next_shed().await }
-    });
-    soon("the backlog is within its bound", async {
-        while skips.level().bytes > 4 << 10 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await;
-    let batch = soon("a batch", skips.next_batch(&limits())).await.unwrap();
-    got.take(&batch);
-    let numbers = got.distinct("a");
-    assert!(numbers.len() < 60 && numbers.ends_with(&[59]), "{numbers:?}");
-    skipping.abort();
-    let _refusing = node.subscribe_with("refuses", &bounded(WhenFull::Refuse)).await;
-    soon("messages are refused", async {
-        loop {
-            match node.send("a", 100) {
-                Ok(receipt) => drop(receipt.await),
-                Err(error) => break assert!(matches!(error.reason(), Refused::BacklogFull { .. })),
-            }
-        }
-    })
-    .await;
-    node.finish().await;
 }

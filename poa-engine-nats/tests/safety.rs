@@ -4,8 +4,10 @@
 
 mod common;
 
+use std::path::Path;
 use std::time::Duration;
 
+use common::accounts::Accounts;
 use common::{Got, Node, prefix, quick, receive, settings, shared, soon, types};
 use poa_core::engine::{Engine as _, Refused};
 use poa_core::{BuildContext, BuildError, Plugin as _};
@@ -34,6 +36,38 @@ fn single(servers: &Servers, prefix: &str) -> Config {
 async fn a_server_that_syncs_later_is_refused_unless_that_is_waived() {
     let servers = Servers::start(Setup::single().lazy()).unwrap();
     let mut config = single(&servers, &prefix());
+    let why = refusal(config.clone()).await;
+    assert!(why.contains("n0") && why.contains("sync_interval: always"), "{why}");
+    config.synced = Synced::Replicated;
+    Node::start(config, "one").await.finish().await;
+}
+
+/// A server with accounts that are signed, a cluster of its own in miniature, and a configuration that sees it by these credentials.
+fn signed(accounts: &Accounts, setup: Setup, system: &Path) -> (Servers, Config) {
+    let servers = Servers::start(setup.accounts(&accounts.lines)).unwrap();
+    let mut config = Config::new(servers.urls(), 16 << 20);
+    config.replicas = 1;
+    config.credentials = Some(accounts.client.clone());
+    config.system_credentials = Some(system.to_owned());
+    (servers, quick(config, &prefix()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_system_account_shows_whether_servers_sync() {
+    let accounts = Accounts::new();
+    let (_syncing, mut config) = signed(&accounts, Setup::single(), &accounts.system);
+    Node::start(config.clone(), "one").await.finish().await;
+
+    // Credentials of another account ask in vain.
+    config.start_timeout = poa_core::config::Duration::from_secs(4);
+    config.system_credentials = Some(accounts.client.clone());
+    let why = refusal(config.clone()).await;
+    assert!(why.contains("0 of 1 answered") && why.contains("system_credentials"), "{why}");
+    config.system_credentials = Some("/nonexistent.creds".into());
+    let why = refusal(config).await;
+    assert!(why.contains("/nonexistent.creds"), "{why}");
+
+    let (_lazy, mut config) = signed(&accounts, Setup::single().lazy(), &accounts.system);
     let why = refusal(config.clone()).await;
     assert!(why.contains("n0") && why.contains("sync_interval: always"), "{why}");
     config.synced = Synced::Replicated;

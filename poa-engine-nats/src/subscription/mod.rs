@@ -131,7 +131,7 @@ impl Receiver {
     fn step(&self, limits: &BatchLimits, first: &mut Option<Instant>) -> Step {
         let mut held = self.held.lock();
         let now = Instant::now();
-        held.prepare(now);
+        held.prepare(now, limits);
         if held.must_write() {
             self.signals.flush.notify_one();
             return Step::Wait(None);

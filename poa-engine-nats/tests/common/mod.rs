@@ -6,6 +6,8 @@
     reason = "the helpers of tests fail as tests do, and not each test uses all"
 )]
 
+pub(crate) mod accounts;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +19,8 @@ use poa_core::engine::{
     SubscriptionRequest, TypeSet,
 };
 use poa_core::{
-    Ack, AgentId, BatchLimits, BuildContext, DataTypes, Draft, Format, IdempotencyKey, Payload,
-    Plugin, ReceiverOptions,
+    Ack, AgentId, BatchLimits, BuildContext, DataType, DataTypes, Draft, Format, IdempotencyKey,
+    Payload, Plugin, ReceiverOptions,
 };
 use poa_engine_nats::{Config, Nats};
 use tempfile::TempDir;
@@ -97,7 +99,9 @@ impl Node {
         options: &ReceiverOptions,
     ) -> Arc<dyn Subscription> {
         let mut types = TypeSet::default();
-        self.types.iter().for_each(|data_type| types.insert(data_type));
+        let of =
+            |data_type: &&DataType| options.subscribe.iter().any(|name| name == data_type.name());
+        self.types.iter().filter(of).for_each(|data_type| types.insert(data_type));
         let request = SubscriptionRequest::new(receiver, types, options);
         self.engine.subscribe(request).await.unwrap()
     }

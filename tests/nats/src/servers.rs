@@ -20,6 +20,8 @@ pub struct Setup {
     lazy: bool,
     settings: String,
     jetstream: String,
+    accounts: Option<String>,
+    store: Option<PathBuf>,
     namespaces: Vec<(String, Ipv4Addr)>,
     program: Option<PathBuf>,
 }
@@ -33,6 +35,8 @@ impl Setup {
             lazy: false,
             settings: String::new(),
             jetstream: String::new(),
+            accounts: None,
+            store: None,
             namespaces: Vec::new(),
             program: None,
         }
@@ -67,6 +71,20 @@ impl Setup {
         self
     }
 
+    /// Accounts other than the usual ones, which clients need no credentials for: the lines of the configuration about them.
+    #[must_use]
+    pub fn accounts(mut self, lines: &str) -> Self {
+        self.accounts = Some(lines.to_owned());
+        self
+    }
+
+    /// Keeps everything below this directory, which is on a disk. By default it is where temporary files are, which can be in memory.
+    #[must_use]
+    pub fn store_in(mut self, directory: &Path) -> Self {
+        self.store = Some(directory.to_owned());
+        self
+    }
+
     /// Runs each server in a network namespace of its own, which exists and has this address.
     #[must_use]
     pub fn within(mut self, namespaces: impl IntoIterator<Item = (String, Ipv4Addr)>) -> Self {
@@ -91,6 +109,15 @@ impl Setup {
         let before = namespace.flat_map(|(name, _)| ["ip", "netns", "exec", name.as_str()]);
         before.map(PathBuf::from).chain([program.to_owned()]).collect()
     }
+}
+
+/// One account for all clients, and the system account.
+fn usual_accounts() -> String {
+    let (user, password) = SYSTEM;
+    format!(
+        "accounts {{\nPOA {{ jetstream: enabled, users: [{{user: poa, password: poa}}] }}\n\
+         SYS {{ users: [{{user: {user}, password: {password}}}] }}\n}}\nsystem_account: SYS\nno_auth_user: poa"
+    )
 }
 
 /// The ports of one server.
@@ -139,7 +166,8 @@ impl Servers {
     fn try_start(setup: &Setup) -> Result<Self, ServerError> {
         let program = setup.program.clone().map_or_else(program, Ok)?;
         let failed = ServerError::io("cannot make a directory for temporary files");
-        let dir = TempDir::with_prefix("poa-nats-").map_err(failed)?;
+        let store = setup.store.clone().unwrap_or_else(std::env::temp_dir);
+        let dir = TempDir::with_prefix_in("poa-nats-", store).map_err(failed)?;
         let ports: Vec<_> = (0..setup.count).map(|_| Ports::free()).collect();
         let mut servers = Self { setup: setup.clone(), ports, processes: Vec::new(), dir };
         for server in 0..setup.count {
@@ -164,17 +192,14 @@ impl Servers {
     fn config(&self, server: usize, directory: &Path) -> String {
         let (address, ports) = (self.setup.address(server), self.ports[server]);
         let sync = if self.setup.lazy { "" } else { "sync_interval: always\n" };
-        let (user, password) = SYSTEM;
         let mut config = format!(
             "server_name: n{server}\nlisten: \"{address}:{}\"\nhttp: \"{address}:{}\"\n\
-             jetstream {{\nstore_dir: {:?}\n{sync}{}}}\n\
-             accounts {{\nPOA {{ jetstream: enabled, users: [{{user: poa, password: poa}}] }}\n\
-             SYS {{ users: [{{user: {user}, password: {password}}}] }}\n}}\n\
-             system_account: SYS\nno_auth_user: poa\n{}",
+             jetstream {{\nstore_dir: {:?}\n{sync}{}}}\n{}\n{}",
             ports.client,
             ports.monitor,
             directory.join("store"),
             self.setup.jetstream,
+            self.setup.accounts.clone().unwrap_or_else(usual_accounts),
             self.setup.settings,
         );
         if self.setup.count > 1 {

@@ -1,18 +1,18 @@
 //! One receiver on one node: the partitions it holds, and the events it has read and not confirmed.
 
+mod partition;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use poa_core::engine::Event;
 use poa_core::{BatchLimits, Message, Timestamp};
 use tokio::time::Instant;
 
-use crate::cursor::{Claimed, Cursor, Trying};
+use crate::cursor::{Claimed, Cursor};
 use crate::pack::Position;
-
-/// How many events are handed out one by one after a node ended without letting go: one of them may be the reason.
-const CAREFUL: u32 = 256;
-/// How many nodes may end over one message before it is set aside.
-const MOST_CRASHES: u32 = 2;
+use partition::{Partition, Permit};
 
 /// An event that was read.
 #[derive(Clone, Debug)]
@@ -25,29 +25,6 @@ pub(crate) struct Entry {
     pub(crate) event: Event,
     /// Whether a front end waits until it is confirmed.
     pub(crate) urgent: bool,
-}
-
-/// A partition that is held.
-#[derive(Debug)]
-pub(crate) struct Partition {
-    pub(crate) epoch: u64,
-    pub(crate) until: Instant,
-    /// As it was last written, and its revision.
-    pub(crate) cursor: Cursor,
-    pub(crate) revision: u64,
-    /// Everything up to here was read.
-    received: Position,
-    /// The reader that reads it.
-    group: u64,
-    /// Nothing more is read: the partition goes to another node once nothing of it is in flight.
-    leaving: bool,
-    /// How many more events are handed out one by one.
-    careful: u32,
-    /// Whether the cursor must be written before anything else is handed out.
-    unwritten: bool,
-    /// Whether the cursor has changed besides its position.
-    dirty: bool,
-    unflushed: u32,
 }
 
 /// Everything a subscription has.
@@ -63,6 +40,8 @@ pub(crate) struct Held {
     pending: BTreeMap<u64, u64>,
     /// The average size of a message of the stream.
     average: usize,
+    /// The most events in a batch.
+    batch: usize,
 }
 
 /// A cursor that is to be written.
@@ -71,6 +50,8 @@ pub(crate) struct Write {
     pub(crate) partition: u16,
     pub(crate) cursor: Cursor,
     pub(crate) revision: u64,
+    /// How many events were confirmed since the last write.
+    confirmed: u32,
 }
 
 /// The backlog of a partition.
@@ -99,23 +80,10 @@ impl Held {
         group: u64,
         until: Instant,
     ) -> u64 {
-        let Claimed { cursor, revision, crashed } = claimed;
-        let received = cursor.position();
-        let held = Partition {
-            epoch: cursor.epoch,
-            until,
-            cursor,
-            revision,
-            received,
-            group,
-            leaving: false,
-            careful: if crashed { CAREFUL } else { 0 },
-            unwritten: false,
-            dirty: false,
-            unflushed: 0,
-        };
+        let held = Partition::new(claimed, group, until);
+        let start = held.received.resume_at();
         self.partitions.insert(partition, held);
-        received.resume_at()
+        start
     }
 
     /// The partition is lost: what was read of it belongs to another node.
@@ -219,9 +187,12 @@ impl Held {
         let (mut count, mut bytes) = (0, 0);
         let most = usize::try_from(limits.bytes.get()).unwrap_or(usize::MAX);
         for entry in &self.window {
-            if self.is_careful(entry) {
+            let held = self.partitions.get(&entry.partition);
+            match held.map_or(Permit::Free, |held| held.permit(entry.position, self.batch)) {
+                Permit::Free => {}
                 // Alone, or the batch ends before it.
-                return (count.max(1), true);
+                Permit::Alone => return (count.max(1), true),
+                Permit::Later => return (count, true),
             }
             bytes += entry.event.footprint();
             if count == limits.size.max(1) || (count > 0 && bytes > most) {
@@ -232,41 +203,47 @@ impl Held {
         (count, count >= limits.size.max(1) || bytes >= most)
     }
 
-    fn is_careful(&self, entry: &Entry) -> bool {
-        self.partitions.get(&entry.partition).is_some_and(|held| held.careful > 0)
-    }
-
-    /// Whether a cursor must be written before the next event is handed out.
+    /// Whether a cursor must be written before the next batch is handed out.
     pub(crate) fn must_write(&self) -> bool {
-        let next = self.window.front().and_then(|entry| self.partitions.get(&entry.partition));
-        next.is_some_and(|held| held.unwritten)
+        let next = self.window.iter().take(self.batch);
+        let mut held = next.filter_map(|entry| self.partitions.get(&entry.partition));
+        held.any(Partition::must_write)
     }
 
-    /// Prepares the next event where one of those before it may have ended a node: it is handed out only after the cursor names it.
+    /// Prepares the next batch where a node may have ended over one of its events: it is handed out only after the cursors name it.
     /// A message over which nodes ended repeatedly is set aside.
-    pub(crate) fn prepare(&mut self, now: Instant) {
+    pub(crate) fn prepare(&mut self, now: Instant, limits: &BatchLimits) {
+        self.batch = limits.size.max(1);
         self.drop_expired(now);
-        while let Some(entry) = self.window.front() {
-            let Some(held) = self.partitions.get_mut(&entry.partition) else { return };
-            let position = entry.position.raw();
-            if held.careful == 0 {
-                return;
-            }
-            match held.cursor.trying.filter(|trying| trying.position == position) {
-                Some(trying) if trying.crashes < MOST_CRASHES => return,
-                Some(_) => held.cursor.trying = None,
-                None => {
-                    held.cursor.trying = Some(Trying { position, crashes: 0 });
-                    held.unwritten = true;
-                    return;
-                }
-            }
-            if let Some(entry) = self.take_front() {
-                tracing::error!(
-                    "setting aside a message over which the server ended {} times",
-                    MOST_CRASHES + 1
-                );
-                self.shed.push_back(entry);
+        if self.partitions.values().any(|held| held.is_careful(self.batch)) {
+            self.set_aside();
+            self.try_next();
+        }
+    }
+
+    fn set_aside(&mut self) {
+        let is_poison = |entry: &Entry| {
+            let held = self.partitions.get(&entry.partition);
+            held.is_some_and(|held| held.is_poison(entry.position))
+        };
+        let found = self.window.iter().take(self.batch).position(is_poison);
+        if let Some(entry) = found.and_then(|place| self.window.remove(place)) {
+            tracing::error!("setting aside a message over which the server ended three times");
+            self.window_bytes = self.window_bytes.saturating_sub(entry.event.footprint());
+            self.shed.push_back(entry);
+        }
+    }
+
+    /// Names what is tried next in the cursors.
+    fn try_next(&mut self) {
+        let mut next: BTreeMap<u16, (Position, Position)> = BTreeMap::new();
+        for entry in self.window.iter().take(self.batch) {
+            next.entry(entry.partition).or_insert((entry.position, entry.position)).1 =
+                entry.position;
+        }
+        for (partition, (first, last)) in next {
+            if let Some(held) = self.partitions.get_mut(&partition) {
+                held.try_next(first, last, self.batch);
             }
         }
     }
@@ -298,9 +275,8 @@ impl Held {
                 held.cursor.add_lost(entry.position);
                 held.dirty = true;
             }
-            held.careful = held.careful.saturating_sub(1);
-            held.unflushed += 1;
-            at_once |= entry.urgent || held.careful > 0 || held.unflushed >= 1000;
+            held.confirmed();
+            at_once |= entry.urgent || held.is_to_be_written(self.batch);
         }
         at_once
     }
@@ -334,11 +310,12 @@ impl Held {
             cursor.waiting_bytes = waiting.bytes + pending * self.average as u64;
             cursor.oldest = waiting.oldest;
             cursor.released = false;
-            if cursor == held.cursor && !held.unwritten && !held.dirty {
+            if cursor == held.cursor && !held.must_be_named && !held.dirty {
                 return None;
             }
             cursor.written = now.as_micros();
-            Some(Write { partition: *number, cursor, revision: held.revision })
+            let (revision, confirmed) = (held.revision, held.unwritten);
+            Some(Write { partition: *number, cursor, revision, confirmed })
         };
         self.partitions.iter().filter_map(write).collect()
     }
@@ -352,19 +329,11 @@ impl Held {
 
     /// A cursor was written. What changed meanwhile stays, and is written next time.
     pub(crate) fn written(&mut self, write: Write, revision: u64) {
-        let Write { partition, mut cursor, .. } = write;
-        let Some(held) = self.partitions.get_mut(&partition) else { return };
-        if held.epoch != cursor.epoch {
-            return;
+        if let Some(held) = self.partitions.get_mut(&write.partition)
+            && held.epoch == write.cursor.epoch
+        {
+            held.written(write, revision);
         }
-        let lost: Vec<_> = cursor.lost().collect();
-        let missing: Vec<_> =
-            held.cursor.lost().filter(|position| !lost.contains(position)).collect();
-        held.dirty = !missing.is_empty();
-        missing.into_iter().for_each(|position| cursor.add_lost(position));
-        held.unwritten = cursor.trying != held.cursor.trying;
-        cursor.trying = held.cursor.trying;
-        (held.cursor, held.revision, held.unflushed) = (cursor, revision, 0);
     }
 
     /// How many events and bytes wait, and since when.
@@ -420,187 +389,5 @@ impl Held {
         let is_behind =
             |held: &Partition| !held.leaving && held.received < Position::end_of(sequence);
         self.pending.values().sum::<u64>() == 0 || !self.partitions.values().any(is_behind)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use bytes::Bytes;
-    use poa_core::{AgentId, DataTypes, Draft, Format, MessageId, Payload};
-
-    use super::*;
-
-    fn event() -> Event {
-        let types = DataTypes::new(["x"]).unwrap();
-        let payload = Payload::new(Format::Json, Bytes::from_static(b"{}"));
-        let agent = AgentId::new("a").unwrap();
-        let draft = Draft::new(agent, types.get("x").unwrap().clone(), payload);
-        Event::Message(Message::stamp(draft, MessageId::from_bytes([1; 16]), Timestamp::now()))
-    }
-
-    /// Partitions 0 and 1 under epoch 9, nothing confirmed.
-    fn held(crashed: bool) -> Held {
-        let mut held = Held::default();
-        for partition in [0, 1] {
-            let mut cursor = Cursor::at(Position::end_of(0));
-            cursor.epoch = 9;
-            let claimed = Claimed { cursor, revision: 1, crashed };
-            let until = Instant::now() + Duration::from_secs(10);
-            assert_eq!(held.add(partition, claimed, 1, until), 1);
-        }
-        held
-    }
-
-    fn push(held: &mut Held, partition: u16, sequence: u64, index: usize) {
-        let position = Position::new(sequence, index);
-        held.push(partition, 9, position, Some((event(), false)));
-    }
-
-    fn take(held: &mut Held, size: usize) -> Vec<u64> {
-        let mut limits = BatchLimits::default();
-        limits.size = size;
-        held.prepare(Instant::now());
-        let (count, _) = held.fitting(&limits);
-        held.hand_out(count).into_iter().map(|(number, _)| number).collect()
-    }
-
-    fn position(held: &Held, partition: u16) -> Option<Position> {
-        let writes = held.writes(Timestamp::now()).into_iter();
-        writes.filter(|w| w.partition == partition).map(|w| w.cursor.position()).next()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cursor_stays_below_what_is_not_confirmed() {
-        let mut held = held(false);
-        for index in 0..3 {
-            push(&mut held, 0, 1, index);
-        }
-        push(&mut held, 1, 2, 0);
-        assert_eq!(take(&mut held, 2), [1, 2]);
-        assert_eq!(position(&held, 0), Some(Position::end_of(0)));
-        held.confirm(&[]);
-        assert_eq!(position(&held, 0), Some(Position::new(1, 1)));
-        assert_eq!(position(&held, 1), Some(Position::end_of(1)));
-        take(&mut held, 9);
-        held.caught_up(1, 5);
-        held.confirm(&[]);
-        assert_eq!([0, 1].map(|p| position(&held, p)), [Some(Position::end_of(5)); 2]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_given_back_comes_first_with_its_numbers() {
-        let mut held = held(false);
-        (1..=4).for_each(|sequence| push(&mut held, 0, sequence, 0));
-        assert_eq!(take(&mut held, 2), [1, 2]);
-        held.give_back();
-        assert_eq!(take(&mut held, 9), [1, 2, 3, 4]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_read_before_is_not_taken_in_again() {
-        let mut held = held(false);
-        push(&mut held, 0, 3, 1);
-        push(&mut held, 0, 3, 0);
-        push(&mut held, 0, 2, 0);
-        held.push(0, 8, Position::new(9, 0), Some((event(), false)));
-        assert_eq!(take(&mut held, 9), [1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_handed_out_after_the_lease() {
-        let mut held = held(false);
-        push(&mut held, 0, 1, 0);
-        push(&mut held, 0, 2, 0);
-        assert_eq!(take(&mut held, 1), [1]);
-        tokio::time::advance(Duration::from_secs(11)).await;
-        held.confirm(&[]);
-        assert!(take(&mut held, 9).is_empty());
-        assert!(
-            held.writes(Timestamp::now()).is_empty(),
-            "a cursor without a lease is not written"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_partition_leaves_when_nothing_of_it_is_in_flight() {
-        let mut held = held(false);
-        (1..=3).for_each(|sequence| push(&mut held, 0, sequence, 0));
-        take(&mut held, 1);
-        held.leave(0);
-        assert!(held.left().is_empty());
-        push(&mut held, 0, 4, 0);
-        held.caught_up(1, 4);
-        held.confirm(&[]);
-        assert_eq!(held.left(), [0]);
-        // The next holder reads what this one had read and not handed out.
-        assert_eq!(position(&held, 0), Some(Position::end_of(1)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_failed_is_listed_in_the_cursor() {
-        let mut held = held(false);
-        push(&mut held, 0, 1, 0);
-        push(&mut held, 0, 1, 1);
-        let numbers = take(&mut held, 9);
-        held.confirm(&numbers[1..]);
-        let write = held.writes(Timestamp::now()).remove(0);
-        assert_eq!(write.cursor.lost().collect::<Vec<_>>(), [Position::new(1, 1)]);
-        held.written(write, 2);
-        let again: Vec<_> = held.writes(Timestamp::now());
-        assert!(again.iter().all(|write| write.partition == 1), "{again:?}");
-    }
-
-    /// The node hands out what may be the reason for a crash only after the cursor names it. Returns the cursor.
-    fn try_one(held: &mut Held) -> Option<Cursor> {
-        held.prepare(Instant::now());
-        let trying = held.must_write().then(|| {
-            let write = held.writes(Timestamp::now()).remove(0);
-            let cursor = write.cursor.clone();
-            held.written(write, 2);
-            cursor
-        });
-        assert_eq!(take(held, 9).len(), 1, "one by one");
-        trying
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn after_a_crash_events_come_one_by_one() {
-        let mut held = held(true);
-        (1..=2).for_each(|sequence| push(&mut held, 0, sequence, 0));
-        let cursor = try_one(&mut held).unwrap();
-        let first = Position::new(1, 0).raw();
-        assert_eq!(cursor.trying, Some(Trying { position: first, crashes: 0 }));
-        assert!(held.confirm(&[]), "written at once");
-        assert!(try_one(&mut held).is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_over_which_three_nodes_ended_is_set_aside() {
-        // The first ended with a whole batch; the second and the third with this message alone.
-        let mut held = held(true);
-        let trying = Some(Trying { position: Position::new(1, 0).raw(), crashes: MOST_CRASHES });
-        for partition in held.partitions.values_mut() {
-            partition.cursor.trying = trying;
-        }
-        (1..=2).for_each(|sequence| push(&mut held, 0, sequence, 0));
-        held.prepare(Instant::now());
-        assert_eq!(held.shed().len(), 1);
-        assert_eq!(position(&held, 0), Some(Position::end_of(0)), "not before it is safe");
-        held.shed_kept(1);
-        assert_eq!(position(&held, 0), Some(Position::end_of(1)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn shedding_takes_the_oldest() {
-        let mut held = held(false);
-        (1..=4).for_each(|sequence| push(&mut held, 0, sequence, 0));
-        let most = held.window_bytes() / 2;
-        assert_eq!(held.shed_while(false, |held| held.window_bytes() > most), 2);
-        assert_eq!(position(&held, 0), Some(Position::end_of(2)));
-        assert_eq!(held.shed_while(true, |held| held.window_bytes() > 0), 0);
-        assert_eq!(held.shed().len(), 2);
-        assert_eq!(position(&held, 0), Some(Position::end_of(2)));
     }
 }
