@@ -8,6 +8,7 @@
 mod browser;
 mod home;
 mod http;
+mod isolated;
 mod rows;
 mod server;
 mod tokens;
@@ -16,6 +17,7 @@ mod wait;
 pub use browser::{Browser, DARK, DESKTOP, LAPTOP, Look, PHONE};
 pub use home::{ADMIN, ADMIN_2, Home, KEY, METRICS, sqlite};
 pub use http::{Answer, Client, Request};
+pub use isolated::{HERE, Network, isolated};
 pub use poa_test_nats::free_port;
 pub use rows::{count, database, numbers, rows};
 pub use server::{Server, program, resident};

@@ -44,7 +44,7 @@ enum Task {
     },
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
-        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents`, `leviathan` or `server`; all of them if absent.
+        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents`, `leviathan`, `cluster` or `server`; all of them if absent.
         which: Option<String>,
     },
     /// Repeats faults many times: kills of servers and nodes, restarts, suspensions.

@@ -54,6 +54,9 @@ async fn a_message_that_ends_the_process_ends_three_at_most_in_the_whole_cluster
         assert!(begin.elapsed() < 2 * PATIENCE, "{crashes} crashes, {:?}", read(&file));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // Three: over a batch, over the same batch named in the cursor, over the message alone. A lease that runs out on a slow machine
+    // counts as a crash, because other nodes cannot see the difference, so there may be fewer.
+    println!("{crashes} processes ended");
     assert!((1..=3).contains(&crashes), "{crashes}");
     let set_aside = async || {
         let mut letters = 0;

@@ -6,11 +6,13 @@
 mod browser;
 mod debian;
 mod dynamodb;
+mod faketime;
 mod nats;
 mod plugins;
 mod postgres;
 mod python;
 mod redis;
+mod systemd;
 mod websocket;
 
 use std::any::Any;
@@ -43,9 +45,11 @@ const ALL: &[Need] = &[
     Need { name: "a browser", variable: browser::VARIABLE, start: browser::start },
     Need { name: "DynamoDB", variable: dynamodb::VARIABLE, start: dynamodb::start },
     Need { name: "the example plugins", variable: plugins::VARIABLE, start: plugins::start },
+    Need { name: "faketime", variable: faketime::VARIABLE, start: faketime::start },
     Need { name: "NATS", variable: nats::VARIABLE, start: nats::start },
     Need { name: "PostgreSQL", variable: postgres::VARIABLE, start: postgres::start },
     Need { name: "Redis", variable: redis::VARIABLE, start: redis::start },
+    Need { name: "systemd-analyze", variable: systemd::VARIABLE, start: systemd::start },
     Need { name: "Autobahn", variable: websocket::AUTOBAHN, start: websocket::autobahn },
     Need { name: "ws for Node.js", variable: websocket::NODE, start: websocket::node },
     Need { name: "websockets for Python", variable: websocket::PYTHON, start: websocket::python },
@@ -76,6 +80,7 @@ pub(crate) fn start_for_bench(which: Option<&str>) -> Result<Vec<Service>, Failu
     let is = |name| which.is_none_or(|which| which == name);
     let mut services = start(|need| match need.variable {
         dynamodb::VARIABLE => is("dynamo"),
+        nats::VARIABLE => is("cluster"),
         postgres::VARIABLE => is("postgres") || is("postgres-outage"),
         _ => false,
     })?;
