@@ -7,6 +7,7 @@ mod agents;
 mod bundled;
 mod bus;
 mod chart;
+mod cluster;
 mod dynamo;
 mod engine;
 mod leviathan;
@@ -65,6 +66,8 @@ enum Which {
     Fleet(ws::fleet::Load),
     /// Container networks against bare netlink messages and `ip` commands, and the memory of 1,000 containers.
     Leviathan,
+    /// The bus on three NATS servers against raw publishes and a raw reader; takeovers; REST to rows. Needs POA_TEST_NATS_SERVER.
+    Cluster(cluster::Size),
     /// The bundled server: start to ready, memory, recovery.
     Server,
     /// Runs one of the measured servers; used by the others.
@@ -91,6 +94,7 @@ fn main() -> Result<(), Failure> {
         Some(Which::Ws) => ws::run(),
         Some(Which::Fleet(load)) => ws::fleet::run(load),
         Some(Which::Leviathan) => leviathan::run(),
+        Some(Which::Cluster(size)) => cluster::run(size),
         Some(Which::Server) => server_process::run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => all(chart.as_deref()),
@@ -112,6 +116,7 @@ fn all(chart: Option<&Path>) -> Result<(), Failure> {
         "fleet",
         "agents",
         "leviathan",
+        "cluster",
         "server",
     ] {
         let mut command = std::process::Command::new(std::env::current_exe()?);

@@ -14,11 +14,11 @@ use crate::load::{Answer, read_answer};
 
 /// The results of the agents.
 #[derive(Default)]
-pub(super) struct Seen {
-    pub(super) acknowledged: u64,
+pub(crate) struct Seen {
+    pub(crate) acknowledged: u64,
     /// Requests answered with a status other than 200, which were repeated.
-    pub(super) refused: u64,
-    pub(super) seconds: f64,
+    pub(crate) refused: u64,
+    pub(crate) seconds: f64,
     /// Times of answers, sorted.
     micros: Vec<u32>,
 }
@@ -34,7 +34,7 @@ impl Seen {
 
 /// Sends statistics for this long: each agent waits for its answer and, if there is a pause, keeps this interval
 /// between messages.
-pub(super) fn run(
+pub(crate) fn run(
     address: &str,
     token: &str,
     agents: usize,

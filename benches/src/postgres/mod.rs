@@ -1,10 +1,10 @@
 //! Rows stored per second in PostgreSQL: through the receiver, by COPY of the same rows alone, and by other ways to
 //! write them; from a REST client through the log to the rows; and a minute without PostgreSQL.
 
-mod agents;
+pub(crate) mod agents;
 mod alone;
 mod outage;
-mod server;
+pub(crate) mod server;
 mod sustained;
 mod ways;
 

@@ -1,4 +1,4 @@
-//! The bundled server with PostgreSQL, and requests to its listeners.
+//! The bundled server, and requests to its listeners.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -26,8 +26,8 @@ fn ask(address: &str, what: &str, headers: &str, body: &str) -> Result<String, F
     if head.starts_with("HTTP/1.1 200") { Ok(body.to_owned()) } else { Err(head.into()) }
 }
 
-/// The bundled server with PostgreSQL. Killed on drop.
-pub(super) struct Server(Bundled);
+/// The bundled server. Killed on drop.
+pub(crate) struct Server(Bundled);
 
 impl Server {
     /// With a receiver `store` for this database, and these additional sections.
@@ -38,18 +38,23 @@ impl Server {
             [handlers.rest]\nkind = \"rest\"\nlisten = \"127.0.0.1:0\"\n[handlers.auth]\nkind = \"auth\"\nlisten = \"127.0.0.1:0\"\n\
             [receivers.store]\nkind = \"postgres\"\nurl = \"{url}\"\nsubscribe = [\"ethereum_metrics\"]\n{sections}"
         );
+        Self::of(dir, &config)
+    }
+
+    /// With this configuration.
+    pub(crate) fn of(dir: &Path, config: &str) -> Result<Self, Failure> {
         std::fs::write(dir.join("poa.toml"), config)?;
         Ok(Self(Bundled::start(dir)?))
     }
 
     /// Address and port of the plugin of this name.
-    pub(super) fn address(&self, name: &str) -> Result<String, Failure> {
+    pub(crate) fn address(&self, name: &str) -> Result<String, Failure> {
         let url = self.0.url(name)?;
         Ok(url.rsplit('/').next().unwrap_or(url).to_owned())
     }
 
     /// A token of a user created for it.
-    pub(super) fn token(&self) -> Result<String, Failure> {
+    pub(crate) fn token(&self) -> Result<String, Failure> {
         let auth = self.address("auth")?;
         let headers =
             format!("Authorization: Basic {CREDENTIALS}\r\nContent-Type: application/json\r\n");
