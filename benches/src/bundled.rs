@@ -55,6 +55,14 @@ impl Bundled {
     }
 }
 
+impl Bundled {
+    /// Tells it to reload, and does not wait.
+    pub(crate) fn reload(&self) -> Result<(), Failure> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("the server has no id")?;
+        Ok(kill_process(pid, Signal::HUP)?)
+    }
+}
+
 impl Drop for Bundled {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -63,7 +71,7 @@ impl Drop for Bundled {
 }
 
 /// The path of the program, which is built beside this one.
-fn program() -> Result<PathBuf, Failure> {
+pub(crate) fn program() -> Result<PathBuf, Failure> {
     let program = std::env::current_exe()?.with_file_name("poa-server");
     if program.exists() { Ok(program) } else { Err("build poa-server with --release first".into()) }
 }

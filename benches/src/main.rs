@@ -21,6 +21,7 @@ mod rest;
 mod server;
 mod server_process;
 mod stopped;
+mod upkeep;
 mod ws;
 
 use std::path::{Path, PathBuf};
@@ -70,6 +71,8 @@ enum Which {
     Cluster(cluster::Size),
     /// The bundled server: start to ready, memory, recovery.
     Server,
+    /// Ingest while retention removes rows, the configuration is reloaded, `tap` and `top` watch.
+    Upkeep(upkeep::Upkeep),
     /// Runs one of the measured servers; used by the others.
     #[command(hide = true)]
     Serve { kind: server::Kind },
@@ -96,6 +99,7 @@ fn main() -> Result<(), Failure> {
         Some(Which::Leviathan) => leviathan::run(),
         Some(Which::Cluster(size)) => cluster::run(size),
         Some(Which::Server) => server_process::run(),
+        Some(Which::Upkeep(upkeep)) => upkeep.run(),
         Some(Which::Serve { kind }) => server::run(kind),
         None => all(chart.as_deref()),
     }
@@ -118,6 +122,7 @@ fn all(chart: Option<&Path>) -> Result<(), Failure> {
         "leviathan",
         "cluster",
         "server",
+        "upkeep",
     ] {
         let mut command = std::process::Command::new(std::env::current_exe()?);
         let chart = chart.iter().flat_map(|path| [Path::new("--chart"), path]);

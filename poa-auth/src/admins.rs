@@ -1,12 +1,12 @@
 //! Admins: the accounts that may manage users.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use poa_core::config::Secret;
 
-use crate::config::AdminConfig;
+use crate::config::{AdminConfig, Role};
 use crate::mac::{Mac, Tag};
 use crate::name::generate_password;
 use crate::open::OpenError;
@@ -40,6 +40,8 @@ pub(crate) struct Admins {
     dummies: Vec<String>,
     mac: Mac,
     generated: Option<GeneratedAdmin>,
+    /// Those who may not change anything.
+    readers: HashSet<String>,
 }
 
 impl Admins {
@@ -63,11 +65,18 @@ impl Admins {
         dummies.extend(proofs.values().filter_map(Proof::hash).filter_map(dummy_like));
         dummies.sort();
         dummies.dedup();
-        Ok(Self { proofs, dummies, mac, generated })
+        let readers = admins.iter().filter(|admin| admin.role == Role::Read);
+        let readers = readers.map(|admin| admin.name.clone()).collect();
+        Ok(Self { proofs, dummies, mac, generated, readers })
     }
 
     pub(crate) fn generated(&self) -> Option<&GeneratedAdmin> {
         self.generated.as_ref()
+    }
+
+    /// The role of an admin who has proved to be one.
+    pub(crate) fn role(&self, name: &str) -> Role {
+        if self.readers.contains(name) { Role::Read } else { Role::Manage }
     }
 
     /// Whether these are the credentials of an admin whose password is known as text.

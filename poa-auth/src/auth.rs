@@ -17,6 +17,7 @@ use crate::admins::Admins;
 use crate::backing::{Backing, BackingError};
 use crate::contact::Contact;
 use crate::directory::Directory;
+use crate::issued::Token;
 use crate::metrics::{Metrics, Outcome};
 use crate::name::check_name;
 use crate::password::Hasher;
@@ -25,7 +26,7 @@ use crate::store::Stored;
 use crate::token::Tokens;
 use crate::trusted::Trusted;
 use crate::verdict::Verdict;
-use crate::{AuthConfig, GeneratedAdmin};
+use crate::{AuthConfig, GeneratedAdmin, Role};
 
 /// The address of an attempt whose origin is unknown.
 const ANYWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     /// Set once the key that signs tokens is known.
     pub(crate) tokens: OnceLock<Tokens>,
     pub(crate) directory: Directory,
+    /// Tokens that are not written to the list yet.
+    pub(crate) issued: Mutex<Vec<Token>>,
     pub(crate) verified: Cache<Box<str>, Arc<Verdict>>,
     pub(crate) store: Mutex<Backing>,
     pub(crate) contact: Contact,
@@ -114,7 +117,7 @@ impl Auth {
         self.hashing(permit, move |inner| inner.login(&attempt)).await?
     }
 
-    /// Checks the credentials of an admin, presented from this address.
+    /// Checks the credentials of an admin, presented from this address, and returns what the admin may do.
     ///
     /// A password that is in the configuration, or was verified before, is not hashed and does not wait. Others wait for their turn, and
     /// longer after repeated failures. Cancel safe: a dropped call counts as an attempt or not at all.
@@ -126,14 +129,15 @@ impl Auth {
         name: &str,
         password: &str,
         from: IpAddr,
-    ) -> Result<(), AuthError> {
+    ) -> Result<Role, AuthError> {
         let attempt = Attempt::new(Who::Admin, name, password, from);
         if self.0.knows_admin(&attempt) {
             self.0.settle(&attempt, true);
-            return Ok(());
+            return Ok(self.0.admins.role(name));
         }
         let permit = self.turn(&attempt).await?;
-        self.hashing(permit, move |inner| inner.check_admin(&attempt)).await?
+        self.hashing(permit, move |inner| inner.check_admin(&attempt)).await??;
+        Ok(self.0.admins.role(name))
     }
 
     /// The admin that was generated because the configuration names none.
@@ -196,7 +200,7 @@ impl Inner {
     pub(crate) fn store(&self) -> Result<MutexGuard<'_, Backing>, BackingError> {
         let mut store = self.store.lock();
         if let Some(members) = store.changed_elsewhere()? {
-            self.directory.revoke(|mirror| *mirror = members);
+            self.directory.replace(members);
         }
         Ok(store)
     }
@@ -218,7 +222,7 @@ impl Inner {
         let active = right.is_some() && stored.as_ref().is_some_and(|user| user.member.active);
         self.settle(attempt, active);
         match stored.filter(|_| active) {
-            Some(user) => self.token(&user),
+            Some(user) => self.token(&user, attempt.from),
             None => Err(AuthError::Unauthorized),
         }
     }
@@ -231,11 +235,21 @@ impl Inner {
             return Ok(None);
         }
         self.settle(attempt, user.member.active);
-        if user.member.active { self.token(&user).map(Some) } else { Err(AuthError::Unauthorized) }
+        if !user.member.active {
+            return Err(AuthError::Unauthorized);
+        }
+        self.token(&user, attempt.from).map(Some)
     }
 
-    fn token(&self, user: &Stored) -> Result<String, AuthError> {
-        Ok(self.tokens()?.issue(&user.name, Timestamp::now(), user.member.tokens_since))
+    fn token(&self, user: &Stored, from: IpAddr) -> Result<String, AuthError> {
+        let tokens = self.tokens()?;
+        let token = tokens.issue(&user.name, Timestamp::now(), user.member.tokens_since);
+        let noted = tokens.read(&token).map_or(Ok(()), |facts| self.note(Token::new(&facts, from)));
+        if let Err(error) = noted {
+            // A login must not fail because of a list.
+            tracing::warn!("cannot write the list of tokens: {error}");
+        }
+        Ok(token)
     }
 
     /// The issuer and reader of tokens.
@@ -295,6 +309,9 @@ impl Inner {
             self.queue.succeeded(key, *from);
         } else {
             self.queue.failed(key, *from);
+            // Not an audit line: a flood of guesses is summarised.
+            let (who, name) = (who.name(), &*attempt.name);
+            tracing::warn!(%from, name, "failed login of {who}");
         }
         self.count(*who, if right { Outcome::Accepted } else { Outcome::Refused });
     }

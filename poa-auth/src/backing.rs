@@ -4,6 +4,7 @@ use poa_core::engine::StoreError;
 use poa_core::{AgentId, Timestamp};
 
 use crate::directory::{Member, Members};
+use crate::issued::Token;
 use crate::shared::SharedUsers;
 use crate::store::{Store, Stored};
 
@@ -24,6 +25,8 @@ pub(crate) enum BackingError {
     Shared(#[from] StoreError),
     #[error("the users are not loaded yet")]
     NotLoaded,
+    #[error("a cluster keeps no list of tokens; revoke all tokens of a user instead")]
+    NotListed,
 }
 
 type Result<T> = std::result::Result<T, BackingError>;
@@ -103,6 +106,38 @@ impl Backing {
         match self {
             Self::Database(store) => Ok(store.ban(fingerprint, expires_at)?),
             Self::Shared(users) => Ok(users.ban(fingerprint, expires_at)?),
+            Self::None => Err(BackingError::NotLoaded),
+        }
+    }
+
+    /// Writes tokens that were issued. A cluster keeps no list of them.
+    pub(crate) fn add_tokens(&mut self, tokens: &[Token], now: Timestamp) -> Result<()> {
+        match self {
+            Self::Database(store) => Ok(store.add_tokens(tokens, now)?),
+            Self::Shared(_) | Self::None => Ok(()),
+        }
+    }
+
+    pub(crate) fn tokens(&self, user: Option<&str>) -> Result<Vec<Token>> {
+        match self {
+            Self::Database(store) => Ok(store.tokens(user)?),
+            Self::Shared(_) => Err(BackingError::NotListed),
+            Self::None => Err(BackingError::NotLoaded),
+        }
+    }
+
+    pub(crate) fn token(&self, id: &str) -> Result<Option<Token>> {
+        match self {
+            Self::Database(store) => Ok(store.token(id)?),
+            Self::Shared(_) => Err(BackingError::NotListed),
+            Self::None => Err(BackingError::NotLoaded),
+        }
+    }
+
+    pub(crate) fn set_tokens_since(&self, name: &str, since: i64) -> Result<bool> {
+        match self {
+            Self::Database(store) => Ok(store.set_tokens_since(name, since)?),
+            Self::Shared(users) => Ok(users.set_tokens_since(name, since)?),
             Self::None => Err(BackingError::NotLoaded),
         }
     }

@@ -64,6 +64,21 @@ pub struct AdminConfig {
     /// A file whose first line is the password. A relative path starts at the working directory.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// The rights of the admin.
+    #[serde(default)]
+    pub role: Role,
+}
+
+/// The rights of an admin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Role {
+    /// Lists users and tokens.
+    Read,
+    /// Also adds, changes, bans and removes users, and revokes tokens.
+    #[default]
+    Manage,
 }
 
 impl AdminConfig {

@@ -65,6 +65,20 @@ impl Directory {
         admitted.then(|| (Principal::new(name.clone(), user.agent.clone()), self.epoch()))
     }
 
+    /// Whether a token of this user, second and fingerprint is admitted, whatever its age.
+    pub(crate) fn has(&self, user: &str, issued: i64, fingerprint: &str) -> bool {
+        let members = self.members.read();
+        let member = members.users.get(user);
+        member.is_some_and(|member| member.active && issued >= member.tokens_since)
+            && !members.banned.contains(fingerprint)
+    }
+
+    /// Takes over what was changed elsewhere.
+    pub(crate) fn replace(&self, members: Members) {
+        crate::audit::elsewhere(&self.members.read(), &members);
+        self.revoke(|mirror| *mirror = members);
+    }
+
     /// Makes a change that revokes no right.
     pub(crate) fn grant(&self, change: impl FnOnce(&mut Members)) {
         change(&mut self.members.write());

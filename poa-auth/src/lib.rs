@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admins;
+mod audit;
 mod auth;
 mod backing;
 mod config;
@@ -9,6 +10,7 @@ mod directory;
 mod failures;
 mod follow;
 mod handler;
+mod issued;
 mod mac;
 mod metrics;
 mod name;
@@ -26,8 +28,9 @@ mod watch;
 
 pub use admins::GeneratedAdmin;
 pub use auth::Auth;
-pub use config::{AdminConfig, AuthConfig};
+pub use config::{AdminConfig, AuthConfig, Role};
 pub use handler::{AuthHandler, AuthHandlerConfig};
+pub use issued::Token;
 pub use name::InvalidName;
 pub use open::OpenError;
 #[doc(hidden)]

@@ -144,6 +144,7 @@ impl Auth {
         Ok(Self(Arc::new(Inner {
             tokens: OnceLock::new(),
             directory: Directory::new(Members::default()),
+            issued: Mutex::default(),
             verified: Cache::new(verdict::CACHED),
             store: Mutex::new(Backing::None),
             contact: Contact::default(),

@@ -191,6 +191,10 @@ impl SharedUsers {
         })
     }
 
+    pub(crate) fn set_tokens_since(&self, name: &str, since: i64) -> Result<bool, StoreError> {
+        self.change(name, |user| user.tokens_since = user.tokens_since.max(since))
+    }
+
     pub(crate) fn set_active(&self, name: &str, active: bool) -> Result<bool, StoreError> {
         self.change(name, |user| user.active = active)
     }

@@ -1,4 +1,6 @@
-//! The database of users and banned tokens.
+//! The database of users and tokens.
+
+mod tokens;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use crate::secret_file::owner_only;
 use crate::token::{second_of, signed};
 
 /// The migrations from an empty database to the newest version, which is their number.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/1.sql"), include_str!("migrations/2.sql")];
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// How long the names of deleted users are remembered, in seconds. One second would suffice if clocks never stepped back.
@@ -173,6 +175,7 @@ impl Store {
         let now = signed(now);
         let long_ago = second_of(now) - REMEMBERED;
         self.connection.execute("DELETE FROM deleted_users WHERE last_iat < ?1", [long_ago])?;
+        self.connection.execute("DELETE FROM tokens WHERE expires_at <= ?1", [now])?;
         self.connection.execute("DELETE FROM banned_tokens WHERE expires_at <= ?1", [now])
     }
 }

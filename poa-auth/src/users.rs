@@ -70,6 +70,9 @@ pub enum UserError {
     /// Too many passwords are being hashed; try again later.
     #[error("too many logins at once; try again later")]
     Busy,
+    /// A cluster keeps no list of tokens.
+    #[error("a cluster keeps no list of tokens; revoke all tokens of a user instead")]
+    NotListed,
     /// The database failed.
     #[error("the database of users is not available")]
     Unavailable(#[source] BoxError),
@@ -77,7 +80,10 @@ pub enum UserError {
 
 impl From<BackingError> for UserError {
     fn from(error: BackingError) -> Self {
-        Self::Unavailable(error.into())
+        match error {
+            BackingError::NotListed => Self::NotListed,
+            error => Self::Unavailable(error.into()),
+        }
     }
 }
 
@@ -156,11 +162,11 @@ impl Auth {
         self.blocking(move |inner| inner.delete_user(&name)).await?
     }
 
-    /// Bans a token for the rest of its lifetime.
+    /// Bans a token for the rest of its lifetime, and returns its user.
     ///
     /// # Errors
     /// When it is not valid anyway, or the database fails.
-    pub async fn ban_token(&self, token: &str) -> Result<(), UserError> {
+    pub async fn ban_token(&self, token: &str) -> Result<Arc<str>, UserError> {
         let token = token.to_owned();
         self.blocking(move |inner| inner.ban_token(&token)).await?
     }
@@ -239,7 +245,7 @@ impl Inner {
         Ok(())
     }
 
-    fn ban_token(&self, token: &str) -> Result<(), UserError> {
+    fn ban_token(&self, token: &str) -> Result<Arc<str>, UserError> {
         let store = self.store()?;
         let verdict = self.verdict(token, Timestamp::now()).map_err(|_| UserError::InvalidToken)?;
         let facts = &verdict.facts;
@@ -247,6 +253,6 @@ impl Inner {
         self.directory.revoke(|members| {
             members.banned.insert(facts.fingerprint.clone());
         });
-        Ok(())
+        Ok(verdict.principal.user.clone())
     }
 }

@@ -54,7 +54,8 @@ impl Auth {
 
 impl Inner {
     fn look(&self, purge: bool) -> Result<(), BackingError> {
-        let store = self.store()?;
+        let mut store = self.store()?;
+        self.write_issued(&mut store)?;
         if purge {
             let purged = store.purge(Timestamp::now())?;
             let members = store.members()?;

@@ -1,6 +1,10 @@
 //! Changes a running host step by step, and undoes all of it when a step fails.
 
-use poa_core::{HandlerFactory, HostHandle, ReceiverFactory, ReceiverOptions};
+use std::error::Error;
+use std::io;
+
+use poa_core::{ChangeError, HandlerFactory, HostHandle, ReceiverFactory, ReceiverOptions};
+use poa_http::Listeners;
 
 use crate::plan::{Change, Plan, Step};
 use crate::tap::{Taps, watched};
@@ -12,6 +16,15 @@ pub(crate) struct Applying<'a> {
     pub(crate) taps: &'a Taps,
     pub(crate) old: &'a Config,
     pub(crate) new: &'a Config,
+    pub(crate) listeners: &'a Listeners,
+}
+
+/// Why a step failed; all of them are undone.
+pub(crate) struct Failed {
+    pub(crate) reason: String,
+    /// A plugin that is replaced could not listen where its predecessor does: it does not take over sockets, and needs the predecessor to
+    /// stop first.
+    pub(crate) needs_the_address: bool,
 }
 
 impl Applying<'_> {
@@ -20,14 +33,16 @@ impl Applying<'_> {
     ///
     /// # Errors
     /// The step that failed, and the reason. Every step before it is undone.
-    pub(crate) async fn apply(&self, plan: &Plan) -> Result<(), String> {
+    pub(crate) async fn apply(&self, plan: &Plan) -> Result<(), Failed> {
         let mut done: Vec<&Step> = Vec::new();
         for change in [Change::Start, Change::Replace, Change::Stop] {
             for step in plan.steps.iter().filter(|step| step.change == change) {
                 tracing::info!("{step}");
                 if let Err(error) = self.step(step, step.change, self.new).await {
                     self.undo(&done).await;
-                    return Err(format!("{}: {error}", step.plugin));
+                    let needs_the_address = change == Change::Replace && is_in_use(&error);
+                    let reason = format!("{}: {}", step.plugin, Chain(&error));
+                    return Err(Failed { reason, needs_the_address });
                 }
                 done.push(step);
             }
@@ -43,19 +58,20 @@ impl Applying<'_> {
                 other => other,
             };
             if let Err(error) = self.step(step, back, self.old).await {
+                let error = Chain(&error);
                 tracing::error!(plugin = step.plugin, "cannot undo a step of the reload: {error}");
             }
         }
     }
 
-    async fn step(&self, step: &Step, change: Change, config: &Config) -> Result<(), String> {
+    async fn step(&self, step: &Step, change: Change, config: &Config) -> Result<(), ChangeError> {
         let Some((role, name)) = step.plugin.split_once('.') else { return Ok(()) };
-        let done = if role == "handlers" {
+        let _same_sockets = (change == Change::Replace).then(|| self.listeners.replacing(name));
+        if role == "handlers" {
             self.handler(name, change, config.handler(name)).await
         } else {
             self.receiver(name, change, config.receiver_parts(name)).await
-        };
-        done.map_err(|error| Chain(&error).to_string())
+        }
     }
 
     async fn handler(
@@ -63,7 +79,7 @@ impl Applying<'_> {
         name: &str,
         change: Change,
         factory: Option<HandlerFactory>,
-    ) -> Result<(), poa_core::ChangeError> {
+    ) -> Result<(), ChangeError> {
         match (change, factory) {
             (Change::Start, Some(factory)) => self.host.add_handler(name, factory).await,
             (Change::Replace, Some(factory)) => self.host.replace_handler(name, factory).await,
@@ -77,7 +93,7 @@ impl Applying<'_> {
         name: &str,
         change: Change,
         parts: Option<(ReceiverOptions, ReceiverFactory)>,
-    ) -> Result<(), poa_core::ChangeError> {
+    ) -> Result<(), ChangeError> {
         let parts = parts.map(|(options, factory)| (options, watched(factory, name, self.taps)));
         match (change, parts) {
             (Change::Start, Some((options, factory))) => {
@@ -90,4 +106,13 @@ impl Applying<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether an address is taken, as far as an error tells: that of a plugin in a library or another process is text.
+fn is_in_use(error: &(dyn Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |cause| (*cause).source());
+    causes.any(|cause| {
+        let kind = cause.downcast_ref().map(io::Error::kind);
+        kind == Some(io::ErrorKind::AddrInUse) || cause.to_string().contains("in use")
+    })
 }

@@ -110,15 +110,13 @@ impl Plan {
         !self.host.is_empty() || self.steps.iter().any(|step| step.change != Change::Keep)
     }
 
-    /// Whether a running host can take the steps one by one: nothing outside of the sections changes, and no plugin that is
-    /// replaced needs an address that is still in use: by its predecessor, or by another plugin (`taken`, as `ADDRESS:PORT`). A
-    /// handler without a `listen` key may have an address that is not known here.
-    pub(crate) fn is_live(&self, new: &Value, taken: &[String]) -> bool {
-        let mut replaced = self.steps.iter().filter(|step| step.change == Change::Replace);
+    /// Whether a running host can take the steps one by one: nothing outside the sections changes, and no plugin needs an address on
+    /// which another one listens (`taken`: the name of the plugin, and `ADDRESS:PORT`). A plugin that keeps its `listen` gets the socket
+    /// of its predecessor. A handler without a `listen` key may have an address that is not known here.
+    pub(crate) fn is_live(&self, new: &Value, taken: &[(String, String)]) -> bool {
         let mut made = self.steps.iter().filter(|step| step.is_made());
         self.host.is_empty()
-            && replaced.all(|step| step.needs_no_address(new))
-            && made.all(|step| !step.listens_on(new, taken))
+            && made.all(|step| step.can_be_made_beside(new) && !step.listens_on(new, taken))
     }
 
     /// Everything outside the sections of handlers and receivers.
@@ -169,24 +167,31 @@ impl Step {
         matches!(self.change, Change::Start | Change::Replace)
     }
 
-    /// Whether it is to listen on the port of one of these addresses. Which of the machine's addresses a name or a wildcard covers
-    /// is not considered.
-    fn listens_on(&self, new: &Value, taken: &[String]) -> bool {
+    /// Whether it is to listen on the port of one of these addresses, other than where its predecessor listens. Which of the machine's
+    /// addresses a name or a wildcard covers is not considered.
+    fn listens_on(&self, new: &Value, taken: &[(String, String)]) -> bool {
         let Some((role, name)) = self.plugin.split_once('.') else { return false };
         let listen = new[role][name]["listen"].as_str().unwrap_or_default();
         let Some((_, port)) = listen.rsplit_once(':') else { return false };
-        let is_taken = |address: &String| address.rsplit_once(':').is_some_and(|at| at.1 == port);
+        let keeps = self.change == Change::Replace && !self.moves();
+        let is_taken = |(by, address): &(String, String)| {
+            !(keeps && by == name) && address.rsplit_once(':').is_some_and(|at| at.1 == port)
+        };
         port != "0" && taken.iter().any(is_taken)
     }
 
-    fn needs_no_address(&self, new: &Value) -> bool {
-        let Some((role, name)) = self.plugin.split_once('.') else { return false };
+    /// Whether it gets another address.
+    fn moves(&self) -> bool {
         let moves = ["listen changed", "listen added"];
-        if new[role][name].get("listen").is_some() {
-            self.reasons.iter().any(|reason| moves.contains(&reason.as_str()))
-        } else {
-            role == "receivers"
-        }
+        self.reasons.iter().any(|reason| moves.contains(&reason.as_str()))
+    }
+
+    /// Whether it can be built while its predecessor runs.
+    fn can_be_made_beside(&self, new: &Value) -> bool {
+        let Some((role, name)) = self.plugin.split_once('.') else { return false };
+        self.change == Change::Start
+            || role == "receivers"
+            || new[role][name].get("listen").is_some()
     }
 }
 

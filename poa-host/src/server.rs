@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::admin::{
     ADMIN_TOKEN_FILE, Admin, AdminToken, Command, Control, Phase, View, certificates,
 };
-use crate::apply::Applying;
+use crate::apply::{Applying, Failed};
 use crate::plan::Applied;
 use crate::reload::{ReloadResult, Reloaded};
 use crate::replace::{Replaced, Replacement};
@@ -250,7 +250,7 @@ impl Server {
             return Ok((self.reloaded(reloaded.clone(), stays), reloaded));
         }
         let (server, failed) = if plan.is_live(config.written(), &self.taken()) {
-            self.change(config, &plan).await
+            self.change(config, &plan, signals).await?
         } else {
             self.replace(config, signals).await?
         };
@@ -263,30 +263,40 @@ impl Server {
         Ok((server.reloaded(reloaded.clone(), warning), reloaded))
     }
 
-    /// The addresses that plugins listen on, as `ADDRESS:PORT`.
-    fn taken(&self) -> Vec<String> {
+    /// The plugins that listen, and where, as `ADDRESS:PORT`.
+    fn taken(&self) -> Vec<(String, String)> {
         let endpoints = self.running.addresses().into_iter();
         let authority = |endpoint: &str| {
             let (_, rest) = endpoint.split_once("://")?;
             rest.split('/').next().map(str::to_owned)
         };
-        endpoints.filter_map(|(_, endpoint)| authority(&endpoint)).collect()
+        endpoints.filter_map(|(name, endpoint)| Some((name, authority(&endpoint)?))).collect()
     }
 
-    /// Changes the running host; if a step fails, undoes all of them, and returns the reason.
-    async fn change(mut self, config: Config, plan: &Plan) -> (Self, Option<String>) {
+    /// Changes the running host; if a step fails, undoes all of them, and returns the reason. Replaces the whole host if a plugin needs
+    /// its address for itself.
+    async fn change(
+        mut self,
+        config: Config,
+        plan: &Plan,
+        signals: &mut mpsc::Receiver<Signal>,
+    ) -> Result<(Self, Option<String>), Outcome> {
         let host = self.handle();
-        let (taps, old) = (&self.control.taps, &self.running.config);
-        let changed = Applying { host: &host, taps, old, new: &config }.apply(plan).await;
-        match changed {
+        let (taps, old, listeners) = (&self.control.taps, &self.running.config, &self.listeners);
+        let applying = Applying { host: &host, taps, old, new: &config, listeners };
+        match applying.apply(plan).await {
             Ok(()) => {
                 self.applied = Applied::of(&config);
                 self.running.config = config;
-                (self, None)
+                Ok((self, None))
             }
-            Err(error) => {
-                let failed = format!("the last reload failed, nothing was changed: {error}");
-                (self, Some(failed))
+            Err(Failed { needs_the_address: true, reason }) => {
+                tracing::info!("replacing the whole host: {reason}");
+                self.replace(config, signals).await
+            }
+            Err(Failed { reason, .. }) => {
+                let failed = format!("the last reload failed, nothing was changed: {reason}");
+                Ok((self, Some(failed)))
             }
         }
     }

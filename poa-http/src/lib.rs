@@ -28,7 +28,7 @@ pub use body::{Body, BodyError};
 pub use encoding::{ACCEPTED_ENCODINGS, Encoding, UnsupportedEncoding};
 pub use limits::Limits;
 pub use listen::{InvalidListen, Listen};
-pub use listeners::Listeners;
+pub use listeners::{Listeners, Replacing};
 pub use origin::is_local;
 pub use received::Received;
 pub use server::Server;

@@ -56,6 +56,8 @@ struct State {
     last: u64,
     /// Whether a socket without a server stays open.
     keeps: bool,
+    /// The plugin whose successor may listen on its sockets while it does.
+    replaced: Option<String>,
 }
 
 /// A socket, and the plugin that requested it last.
@@ -64,8 +66,8 @@ struct Known {
     asked: SocketAddr,
     name: String,
     socket: Socket,
-    /// Whether a server uses it.
-    lent: bool,
+    /// How many servers have it: two while a plugin is replaced.
+    lent: usize,
 }
 
 /// A socket that a server listens on.
@@ -93,7 +95,26 @@ impl Drop for Lent {
     }
 }
 
+/// Ends the time in which a plugin and its successor may listen on the same sockets.
+#[derive(Debug)]
+pub struct Replacing(Listeners);
+
+impl Drop for Replacing {
+    fn drop(&mut self) {
+        self.0.sockets.lock().replaced = None;
+    }
+}
+
 impl Listeners {
+    /// While the value that this returns lives, a server that is bound for the plugin of this name gets the socket of the one that has the
+    /// address, and both accept connections until the first is dropped. So a plugin can be replaced in a running host without a moment in
+    /// which no server listens. For one plugin at a time.
+    #[must_use]
+    pub fn replacing(&self, plugin: &str) -> Replacing {
+        self.sockets.lock().replaced = Some(plugin.to_owned());
+        Replacing(self.clone())
+    }
+
     /// From now on, a socket stays open when its server ends. Call it before stopping a host that is to be replaced.
     pub fn keep_open(&self) {
         self.sockets.lock().keeps = true;
@@ -104,7 +125,7 @@ impl Listeners {
     pub fn close_unused(&self) {
         let mut state = self.sockets.lock();
         state.keeps = false;
-        state.all.retain(|known| known.lent);
+        state.all.retain(|known| known.lent > 0);
     }
 
     /// Listens on an address for the plugin of this name.
@@ -123,25 +144,29 @@ impl State {
     fn listen(&mut self, name: &str, addr: SocketAddr) -> io::Result<(TcpListener, u64)> {
         // A socket without a server belonged to the previous host. Several plugins may ask for port 0.
         let own = |known: &Known| known.name == name || addr.port() != 0;
-        let fits = |known: &Known| known.asked == addr && !known.lent && own(known);
-        if let Some(known) = self.all.iter_mut().find(|known| fits(known)) {
+        let is_replaced = self.replaced.as_deref() == Some(name);
+        let of_predecessor = |known: &Known| is_replaced && known.lent == 1 && known.name == name;
+        let free = |known: &Known| known.lent == 0 && own(known);
+        let fits =
+            |known: &&mut Known| known.asked == addr && (free(known) || of_predecessor(known));
+        if let Some(known) = self.all.iter_mut().find(fits) {
             let tcp = TcpListener::from_std(known.socket.try_clone()?)?;
-            (known.name, known.lent) = (name.to_owned(), true);
+            known.name = name.to_owned();
+            known.lent += 1;
             return Ok((tcp, known.number));
         }
         let socket = self.bind(addr)?.into_std()?;
         let tcp = TcpListener::from_std(socket.try_clone()?)?;
         self.last += 1;
         let (number, name) = (self.last, name.to_owned());
-        self.all.push(Known { number, asked: addr, name, socket, lent: true });
+        self.all.push(Known { number, asked: addr, name, socket, lent: 1 });
         Ok((tcp, number))
     }
 
     fn give_back(&mut self, number: u64) {
         let Some(at) = self.all.iter().position(|known| known.number == number) else { return };
-        if self.keeps {
-            self.all[at].lent = false;
-        } else {
+        self.all[at].lent -= 1;
+        if self.all[at].lent == 0 && !self.keeps {
             self.all.swap_remove(at);
         }
     }
@@ -152,7 +177,7 @@ impl State {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 let before = self.all.len();
                 let port = |known: &Known| known.socket.local_addr().map(|at| at.port()).ok();
-                self.all.retain(|known| known.lent || port(known) != Some(addr.port()));
+                self.all.retain(|known| known.lent > 0 || port(known) != Some(addr.port()));
                 if self.all.len() < before { bind::listen(addr) } else { Err(error) }
             }
             bound => bound,

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use crate::call::{scan_not_an_object, wrong_type};
 use crate::json::{self, Json};
 use crate::msgpack::MessagePack;
-use crate::scan::{Kind, Node, Scan, Shape, pick};
+use crate::scan::{Kind, Node, Scan, Shape};
 use crate::{Format, Limits, Refusal};
 
 /// One field of a body that is not a call, such as the body of `POST /session`.
@@ -79,9 +79,45 @@ pub fn decode_fields<'b, const N: usize>(
     limits: &Limits,
     names: [&'static str; N],
 ) -> Result<[Field<'b>; N], Refusal> {
+    Ok(decode(format, body, limits, names)?.fields)
+}
+
+/// Reads fields as [`decode_fields`] does, and refuses a body that has others: what changes something must not overlook a misspelt name.
+///
+/// # Errors
+///
+/// Also [`Refusal::UnknownField`].
+pub fn decode_known_fields<'b, const N: usize>(
+    format: Format,
+    body: &'b [u8],
+    limits: &Limits,
+    names: [&'static str; N],
+) -> Result<[Field<'b>; N], Refusal> {
+    let Decoded { fields, unknown } = decode(format, body, limits, names)?;
+    match unknown {
+        None => Ok(fields),
+        Some(name) => {
+            Err(Refusal::UnknownField { message: crate::unknown::describe("field", &name, names) })
+        }
+    }
+}
+
+/// The fields that were asked for, and the first of the others.
+struct Decoded<'b, const N: usize> {
+    fields: [Field<'b>; N],
+    unknown: Option<String>,
+}
+
+fn decode<'b, const N: usize>(
+    format: Format,
+    body: &'b [u8],
+    limits: &Limits,
+    names: [&'static str; N],
+) -> Result<Decoded<'b, N>, Refusal> {
     match format {
         Format::Json if json::is_empty(body) => {
-            Ok(names.map(|name| Field { name, value: FieldValue::Missing }))
+            let fields = names.map(|name| Field { name, value: FieldValue::Missing });
+            Ok(Decoded { fields, unknown: None })
         }
         Format::Json => scan_fields(Json::new(body, limits)?, names),
         Format::MessagePack => scan_fields(MessagePack::new(body, limits), names),
@@ -91,16 +127,25 @@ pub fn decode_fields<'b, const N: usize>(
 fn scan_fields<'b, const N: usize>(
     mut scan: impl Scan<'b>,
     names: [&'static str; N],
-) -> Result<[Field<'b>; N], Refusal> {
-    let fields = match scan.shape() {
+) -> Result<Decoded<'b, N>, Refusal> {
+    let decoded = match scan.shape() {
         Some(Shape::Object) => {
-            let nodes = pick(&mut scan, &names)?;
-            Ok(std::array::from_fn(|at| Field { name: names[at], value: value(&scan, nodes[at]) }))
+            let (mut nodes, mut unknown) = ([None; N], None);
+            scan.object(|name, node| {
+                match names.iter().position(|known| known.as_bytes() == name) {
+                    Some(at) => nodes[at] = Some(node),
+                    None => {
+                        unknown.get_or_insert_with(|| String::from_utf8_lossy(name).into_owned());
+                    }
+                }
+            })?;
+            let field = |at: usize| Field { name: names[at], value: value(&scan, nodes[at]) };
+            Ok(Decoded { fields: std::array::from_fn(field), unknown })
         }
         _ => scan_not_an_object(&mut scan)?,
     };
     scan.finish()?;
-    fields
+    decoded
 }
 
 fn value<'b>(scan: &impl Scan<'b>, node: Option<Node>) -> FieldValue<'b> {

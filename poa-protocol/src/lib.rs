@@ -17,7 +17,7 @@ mod unknown;
 
 pub use call::{Batch, Bye, Call, CallKind, Data, MAX_ID_BYTES, Ping, decode};
 pub use encode::{Frame, Outcome, SUCCESS, accepted, answer};
-pub use field::{Field, FieldValue, decode_fields};
+pub use field::{Field, FieldValue, decode_fields, decode_known_fields};
 pub use format::Format;
 pub use limits::Limits;
 pub use malformed::{Malformed, Problem};

@@ -104,6 +104,12 @@ pub enum Refusal {
         /// The rule, to be read after the field's name: `must not be empty`.
         problem: &'static str,
     },
+    /// 422: a body that changes something has a field that does not exist. Created by [`decode_known_fields`](crate::decode_known_fields).
+    #[error("{message}")]
+    UnknownField {
+        /// The name that was sent, cut short; the known names; the nearest of them.
+        message: String,
+    },
     /// 422: `type` is not a configured data type. Created by [`Refusal::unknown_type`].
     #[error("{message}")]
     UnknownType {
@@ -207,6 +213,7 @@ impl Refusal {
             | Self::MissingField { .. }
             | Self::WrongType { .. }
             | Self::InvalidField { .. }
+            | Self::UnknownField { .. }
             | Self::UnknownType { .. }
             | Self::UnknownCall { .. }
             | Self::KeyReused => 422,
@@ -241,6 +248,7 @@ impl Refusal {
             Self::MissingField { .. } => "missing_field",
             Self::WrongType { .. } => "wrong_type",
             Self::InvalidField { .. } => "invalid_field",
+            Self::UnknownField { .. } => "unknown_field",
             Self::UnknownType { .. } => "unknown_type",
             Self::UnknownCall { .. } => "unknown_call",
             Self::KeyReused => "idempotency_key_reused",

@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod agents;
 mod browser;
+pub mod history;
 mod home;
 mod http;
 mod isolated;
@@ -14,6 +16,7 @@ mod server;
 mod tokens;
 mod wait;
 
+pub use agents::Agents;
 pub use browser::{Browser, DARK, DESKTOP, LAPTOP, Look, PHONE};
 pub use home::{ADMIN, ADMIN_2, Home, KEY, METRICS, sqlite};
 pub use http::{Answer, Client, Request};

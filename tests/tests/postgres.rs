@@ -3,16 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures_util::SinkExt as _;
 use hyper::body::Bytes;
 use poa_test_postgres::{Cluster, Setup};
-use poa_tests::{Client, Home, METRICS, Request, Server, database, sqlite, until};
+use poa_tests::{Agents, Home, METRICS, Request, Server, database, sqlite, until};
 use rusqlite::types::ValueRef;
 use serde_json::json;
-use tokio::task::JoinSet;
 use tokio_postgres::NoTls;
 
 const AGENTS: usize = 8;
@@ -30,11 +27,7 @@ async fn what_is_acknowledged_is_stored_whatever_happens_to_postgres() {
     let home = Home::with(&receiver(&cluster));
     let server = Server::start(&home).await;
     let token = server.login().await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut agents = JoinSet::new();
-    for agent in 0..AGENTS {
-        agents.spawn(send(agent, server.rest().to_owned(), token.clone(), stop.clone()));
-    }
+    let agents = Agents::start(&server, AGENTS, &token);
 
     delivered(&server, 1000).await;
     cluster.stop().unwrap();
@@ -50,8 +43,7 @@ async fn what_is_acknowledged_is_stored_whatever_happens_to_postgres() {
         delivered(&server, 500).await;
     }
 
-    stop.store(true, Relaxed);
-    let acknowledged: usize = agents.join_all().await.into_iter().sum();
+    let acknowledged = agents.stop().await;
     server.drained("store").await;
     server.stop().await;
     check(&cluster, acknowledged).await;
@@ -61,23 +53,6 @@ async fn what_is_acknowledged_is_stored_whatever_happens_to_postgres() {
     println!(
         "{acknowledged} messages were acknowledged, all are stored; the backlog had {backlog}"
     );
-}
-
-/// Sends messages, each after the answer to the one before; how many were acknowledged.
-async fn send(agent: usize, address: String, token: String, stop: Arc<AtomicBool>) -> usize {
-    let mut client = Client::connect(&address).await.unwrap();
-    let mut acknowledged = 0;
-    while !stop.load(Relaxed) {
-        let body = json!({
-            "id": format!("agent-{agent}"), "type": METRICS[acknowledged % 3],
-            "data": {"type": "count", "body": {"n": acknowledged}},
-        });
-        let request = Request::post("/data", &token).json(&body.to_string());
-        let answer = client.exchange(&request.bytes()).await.unwrap();
-        assert_eq!(answer.status, 200, "{answer:?}");
-        acknowledged += 1;
-    }
-    acknowledged
 }
 
 async fn count(server: &Server, what: &str) -> u64 {

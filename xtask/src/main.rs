@@ -10,6 +10,7 @@ mod libraries;
 mod run;
 mod sanitize;
 mod services;
+mod soak;
 mod words;
 
 use std::ffi::OsStr;
@@ -44,17 +45,11 @@ enum Task {
     },
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
-        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents`, `leviathan`, `cluster` or `server`; all of them if absent.
+        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents`, `leviathan`, `cluster`, `server` or `upkeep`; all of them if absent.
         which: Option<String>,
     },
-    /// Repeats faults many times: kills of servers and nodes, restarts, suspensions.
-    Soak {
-        /// `cluster`
-        which: Soak,
-        /// How often each fault is repeated.
-        #[arg(long, default_value_t = 20)]
-        rounds: u32,
-    },
+    /// Runs the long form of tests: faults, reloads or rows, many times.
+    Soak(soak::Arguments),
     /// Checks words, arrows between crates, format, lints, documentation, packages, and licences if cargo-deny is installed.
     Lint,
     /// Prints the phrases that docs/glossary.md does not allow, in files whose path starts with PREFIX.
@@ -92,19 +87,12 @@ enum Task {
     Package,
 }
 
-/// A subject of long tests.
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Soak {
-    /// Whole nodes and engines on NATS servers.
-    Cluster,
-}
-
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Test { filter, package } => test(filter.as_deref(), &package),
         Task::Services { which } => services(&which),
         Task::Bench { which } => bench(which.as_deref()),
-        Task::Soak { which: Soak::Cluster, rounds } => soak_cluster(rounds),
+        Task::Soak(arguments) => soak::soak(&arguments),
         Task::Lint => checks::lint(),
         Task::Words { prefix } => words::show(checks::root(), &prefix),
         Task::Features => checks::features(),
@@ -146,22 +134,6 @@ fn test(filter: Option<&str>, packages: &[String]) -> Result<(), Failure> {
         run(&["test", "--all-targets", "--no-fail-fast"], &scope)?;
     }
     run(&["test", "--doc"], &scope)
-}
-
-/// The fault tests of the cluster, one at a time, so that their times mean something.
-fn soak_cluster(rounds: u32) -> Result<(), Failure> {
-    let services = services::start_named(&["nats".to_owned()])?;
-    let rounds = std::ffi::OsString::from(rounds.to_string());
-    let told = services.iter().flat_map(Service::environment);
-    let mut environment: Vec<_> = told.map(|(name, value)| (name, value.as_os_str())).collect();
-    environment.push(("POA_TEST_ROUNDS", &rounds));
-    cargo(["build", "--package", "poa-server", "--bins"])?;
-    for (package, test) in [("poa-engine-nats", "faults"), ("poa-tests", "cluster")] {
-        let tests = ["test", "--package", package, "--test", test];
-        let one_by_one = ["--", "--test-threads", "1", "--nocapture"];
-        cargo_with(&environment, tests.iter().chain(&one_by_one))?;
-    }
-    Ok(())
 }
 
 fn services(which: &[String]) -> Result<(), Failure> {

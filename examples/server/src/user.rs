@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use poa_auth::{AdminConfig, Auth, AuthConfig, NewUser};
+use poa_auth::{AdminConfig, Auth, AuthConfig, NewUser, UserError};
 use poa_core::AgentId;
 use poa_core::config::Secret;
 use poa_engine_nats::Admin;
@@ -27,6 +27,8 @@ pub(crate) async fn user(args: UserArgs, cx: Context<'_>) -> Result<u8, Failure>
             passwd(&auth, &name, password_file.as_deref()).await?;
         }
         User::List => list(&auth).await?,
+        User::Tokens { name } => tokens(&auth, name.as_deref()).await?,
+        User::Revoke { name, token } => revoke(&auth, name, token).await?,
         User::Ban { name } => {
             auth.set_active(&name, false).await.map_err(|error| Failure::new(&name, error))?;
             say(format_args!("{name} is banned"));
@@ -151,6 +153,36 @@ async fn list(auth: &Auth) -> Result<(), Failure> {
         let state = if user.active { "active" } else { "banned" };
         let agent = user.agent.as_ref().map_or("any agent", AgentId::as_str);
         say(format_args!("{:<24} {state}  {}  {agent}", user.name, user.created_at));
+    }
+    Ok(())
+}
+
+async fn tokens(auth: &Auth, name: Option<&str>) -> Result<(), Failure> {
+    let failed = |error| Failure::new(name.unwrap_or("tokens"), error);
+    for token in auth.tokens(name).await.map_err(failed)? {
+        let address = token.address.map_or("an unknown address".to_owned(), |at| at.to_string());
+        say(format_args!(
+            "{}  {:<24} {} to {}  {address}",
+            token.id, token.user, token.issued_at, token.expires_at
+        ));
+    }
+    Ok(())
+}
+
+/// The command line has exactly one of the two.
+async fn revoke(auth: &Auth, name: Option<String>, token: Option<String>) -> Result<(), Failure> {
+    if let Some(name) = name {
+        auth.revoke_tokens(&name).await.map_err(|error| Failure::new(&name, error))?;
+        say(format_args!("{name} has no valid token"));
+    }
+    if let Some(id) = token {
+        let user = auth.revoke_token(&id).await.map_err(|error| match error {
+            UserError::InvalidToken => Failure::because(format_args!(
+                "no valid token has the id {id}; `user tokens` lists them"
+            )),
+            error => Failure::new("revoke", error),
+        })?;
+        say(format_args!("a token of {user} is revoked"));
     }
     Ok(())
 }

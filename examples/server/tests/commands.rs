@@ -78,6 +78,26 @@ fn a_password_can_be_changed() {
 }
 
 #[test]
+fn tokens_are_listed_and_revoked_by_name_or_id() {
+    let folder = folder(CONFIG);
+    std::fs::create_dir(folder.path().join("poa-data")).unwrap();
+    assert_eq!(call(folder.path(), &["user", "add", "alice", "--agent-id", "a"]).0, 0);
+    let (code, out, _) = call(folder.path(), &["user", "tokens"]);
+    assert_eq!((code, out.as_str()), (0, ""));
+    let (code, out, _) = call(folder.path(), &["user", "revoke", "alice"]);
+    assert_eq!((code, out.as_str()), (0, "alice has no valid token\n"));
+    let (code, _, errors) = call(folder.path(), &["user", "revoke", "--token", "-x"]);
+    assert!(code == 1 && errors.contains("no valid token has the id -x"), "{errors}");
+    for args in [&["user", "tokens", "bob"][..], &["user", "revoke", "bob"]] {
+        let (code, _, errors) = call(folder.path(), args);
+        assert!(code == 1 && errors.ends_with("poa-server: bob: no such user\n"), "{errors}");
+    }
+    for args in [&["user", "revoke"][..], &["user", "revoke", "alice", "--token", "x"]] {
+        assert_eq!(call(folder.path(), args).0, 2);
+    }
+}
+
+#[test]
 fn the_data_directory_can_be_named() {
     let folder = folder(CONFIG);
     std::fs::create_dir(folder.path().join("other")).unwrap();

@@ -152,6 +152,10 @@ impl From<UserError> for Refused {
                 Refusal::InvalidField { field: "password", problem }.into()
             }
             UserError::Busy => Self::busy(error.to_string()),
+            UserError::NotListed => {
+                let (status, message) = (StatusCode::NOT_IMPLEMENTED, error.to_string());
+                Self::Other { status, code: "not_listed", message }
+            }
             error @ UserError::Unavailable(_) => Self::internal(&error),
         }
     }

@@ -20,6 +20,18 @@ pub(super) enum Task {
     ChangeUser(Option<String>),
     BanUser,
     BanToken,
+    /// Of one user, or of all.
+    ListTokens(Option<Option<String>>),
+    /// All tokens of a user.
+    RevokeTokens(Option<String>),
+    RevokeToken(String),
+}
+
+impl Task {
+    /// Whether it changes nothing.
+    pub(super) fn only_reads(&self) -> bool {
+        matches!(self, Self::ListUsers | Self::ListTokens(_))
+    }
 }
 
 impl Route {
@@ -33,24 +45,47 @@ impl Route {
             (&Method::POST, "/blacklist/user") => Ok(Self::Admin(Task::BanUser)),
             (&Method::POST, "/blacklist/token") => Ok(Self::Admin(Task::BanToken)),
             (_, "/session" | "/blacklist/user" | "/blacklist/token") => not_allowed("POST"),
+            (&Method::GET, "/token") => Ok(Self::Admin(Task::ListTokens(None))),
+            (_, "/token") => not_allowed("GET"),
             (_, "/user") => not_allowed("GET, POST"),
-            _ => match (method, user(path)) {
-                (_, None) => Err(Refusal::NotFound { what: "path" }),
-                (&Method::DELETE, Some(name)) => {
-                    Ok(Self::Admin(Task::DeleteUser(percent_decode(name))))
-                }
-                (&Method::PATCH, Some(name)) => {
-                    Ok(Self::Admin(Task::ChangeUser(percent_decode(name))))
-                }
-                (_, Some(_)) => not_allowed("DELETE, PATCH"),
-            },
+            _ => Self::of_one(method, path, not_allowed),
+        }
+    }
+
+    /// What is asked for about one user or token.
+    fn of_one(
+        method: &Method,
+        path: &str,
+        not_allowed: impl Fn(&'static str) -> Result<Self, Refusal>,
+    ) -> Result<Self, Refusal> {
+        if let Some(id) = below("/token/", path) {
+            return match method {
+                &Method::DELETE => Ok(Self::Admin(Task::RevokeToken(id.to_owned()))),
+                _ => not_allowed("DELETE"),
+            };
+        }
+        let of = path.strip_suffix("/token").and_then(|path| below("/user/", path));
+        if let Some(name) = of.map(percent_decode) {
+            return match method {
+                &Method::GET => Ok(Self::Admin(Task::ListTokens(Some(name)))),
+                &Method::DELETE => Ok(Self::Admin(Task::RevokeTokens(name))),
+                _ => not_allowed("DELETE, GET"),
+            };
+        }
+        match (method, below("/user/", path)) {
+            (_, None) => Err(Refusal::NotFound { what: "path" }),
+            (&Method::DELETE, Some(name)) => {
+                Ok(Self::Admin(Task::DeleteUser(percent_decode(name))))
+            }
+            (&Method::PATCH, Some(name)) => Ok(Self::Admin(Task::ChangeUser(percent_decode(name)))),
+            (_, Some(_)) => not_allowed("DELETE, PATCH"),
         }
     }
 }
 
-/// The `:name` of `/user/:name`.
-fn user(path: &str) -> Option<&str> {
-    path.strip_prefix("/user/").filter(|name| !name.is_empty() && !name.contains('/'))
+/// The `:name` of `/user/:name`, for example.
+fn below<'p>(place: &str, path: &'p str) -> Option<&'p str> {
+    path.strip_prefix(place).filter(|name| !name.is_empty() && !name.contains('/'))
 }
 
 /// Decodes `%41`; a `%` without two hexadecimal digits stands for itself. `None` if the bytes are not UTF-8.
@@ -101,16 +136,42 @@ mod tests {
         );
         assert_eq!(found("POST", "/blacklist/user"), Ok(Route::Admin(Task::BanUser)));
         assert_eq!(found("POST", "/blacklist/token"), Ok(Route::Admin(Task::BanToken)));
+        assert_eq!(found("GET", "/token"), Ok(Route::Admin(Task::ListTokens(None))));
+        let alice = || Some("alice".to_owned());
+        let of_alice = |method| found(method, "/user/alice/token");
+        assert_eq!(of_alice("GET"), Ok(Route::Admin(Task::ListTokens(Some(alice())))));
+        assert_eq!(of_alice("DELETE"), Ok(Route::Admin(Task::RevokeTokens(alice()))));
+        let revoke = Task::RevokeToken("x-_".to_owned());
+        assert_eq!(found("DELETE", "/token/x-_"), Ok(Route::Admin(revoke)));
     }
 
     #[test]
     fn other_paths_are_404_and_other_methods_405() {
-        for path in
-            ["/", "", "/nope", "/user/", "/user/a/b", "/User", "/session/", "/blacklist", "*"]
-        {
+        for path in [
+            "/",
+            "",
+            "/nope",
+            "/user/",
+            "/user/a/b",
+            "/user//token",
+            "/token/",
+            "/User",
+            "/session/",
+            "/blacklist",
+            "*",
+        ] {
             assert_eq!(found("POST", path), Err(404), "{path}");
         }
-        for path in ["/session", "/user", "/blacklist/user", "/blacklist/token", "/user/a"] {
+        for path in [
+            "/session",
+            "/user",
+            "/blacklist/user",
+            "/blacklist/token",
+            "/user/a",
+            "/token",
+            "/token/a",
+            "/user/a/token",
+        ] {
             for method in ["PUT", "HEAD", "OPTIONS", "BREW"] {
                 assert_eq!(found(method, path), Err(405), "{method} {path}");
             }

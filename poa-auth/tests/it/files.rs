@@ -73,7 +73,7 @@ fn a_database_of_a_newer_version_is_refused_and_not_changed() {
     database.pragma_update(None, "user_version", 7).unwrap();
     drop(database);
     let error = Auth::open(config(), dir.path()).unwrap_err();
-    assert!(matches!(error, OpenError::NewerDatabase { found: 7, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, OpenError::NewerDatabase { found: 7, known: 2, .. }), "{error:?}");
     let text = error.to_string();
     assert!(
         text.contains("auth.db has version 7") && text.contains("use a newer program"),

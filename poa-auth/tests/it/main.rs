@@ -4,6 +4,7 @@
 
 mod endpoints;
 mod files;
+mod listed;
 mod logins;
 mod processes;
 mod recorded;

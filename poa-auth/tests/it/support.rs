@@ -92,7 +92,21 @@ impl Served {
         tls: Option<Tls>,
         change: impl FnOnce(&mut AuthHandlerConfig),
     ) -> Self {
-        let (dir, auth) = empty();
+        Self::start_all(crate::support::config(), tls, change).await
+    }
+
+    /// With this configuration of users and admins.
+    pub(crate) async fn start_as(config: AuthConfig) -> Self {
+        Self::start_all(config, None, |_| ()).await
+    }
+
+    async fn start_all(
+        users: AuthConfig,
+        tls: Option<Tls>,
+        change: impl FnOnce(&mut AuthHandlerConfig),
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let auth = Auth::open(users, dir.path()).unwrap();
         let mut config = AuthHandlerConfig::default();
         config.listen = ([127, 0, 0, 1], 0).into();
         config.tls = tls;

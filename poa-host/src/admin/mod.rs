@@ -2,6 +2,7 @@
 
 mod certificates;
 mod control;
+mod exposition;
 mod guard;
 mod process;
 mod program;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -12,15 +12,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::control::Control;
+use super::exposition::{END, OPEN_METRICS, PLAIN, plain, wants_open_metrics};
 use super::view::{Phase, View};
 use super::{process, program};
 use crate::reload::Reloaded;
 
 type Seen = watch::Receiver<View>;
-
-/// The text format of the metrics, which ends in `# EOF` (OpenMetrics 1.0).
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const END: &str = "# EOF\n";
 
 pub(crate) fn router(seen: Seen, control: Control) -> Router {
     let open = Router::new()
@@ -45,14 +42,18 @@ async fn ready(State(seen): State<Seen>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()
 }
 
-async fn metrics(State(seen): State<Seen>) -> Response {
+async fn metrics(State(seen): State<Seen>, headers: HeaderMap) -> Response {
     let view = seen.borrow().clone();
     let mut text = view.host.as_ref().map(|host| host.metrics()).unwrap_or_default();
     text.truncate(text.trim_end_matches(END).len());
     process::write(&mut text);
     program::write(&mut text, &view);
     text.push_str(END);
-    ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    if wants_open_metrics(&headers) {
+        ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    } else {
+        ([(CONTENT_TYPE, PLAIN)], plain(&text)).into_response()
+    }
 }
 
 #[derive(Serialize)]

@@ -17,7 +17,7 @@ async fn is_alive_but_not_ready_while_starting() {
         ("/health/live", "HTTP/1.1 200", "true"),
         ("/health/ready", "HTTP/1.1 503", "starting: the plugins are being built"),
         ("/status", "HTTP/1.1 200", "\"phase\":\"starting\""),
-        ("/metrics", "HTTP/1.1 200", "# EOF"),
+        ("/metrics", "HTTP/1.1 200", "poa_build_info"),
     ];
     for (path, status, part) in expected {
         let mut stream =

@@ -27,7 +27,7 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
         let problem = problem.under("auth");
         let place = normal(&problem.path);
         // The replacement of an invalid value may be invalid in another way.
-        if !walk.is_replaced(&place) {
+        if !walk.is_replaced_within(&place) {
             say(place, problem.message);
         }
     }
@@ -189,7 +189,7 @@ fn unsubscribed(written: &Value, known: &[&str], say: &mut Say<'_>) {
     for (index, name) in texts(&written["metrics"]) {
         if !subscribed.contains(name) && !meant.contains(name) {
             let message = format!(
-                "no receiver subscribes to `{name}`, so its messages would be acknowledged and go nowhere; add it to `subscribe` of a receiver, or remove it here"
+                "no receiver subscribes to `{name}`, so its messages would be refused; add it to `subscribe` of a receiver, or remove it here"
             );
             say(path(&["metrics", &index.to_string()]), message);
         }

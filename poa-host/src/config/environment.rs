@@ -97,7 +97,9 @@ impl Look<'_> {
         let cx = BuildContext::detached("check", self.data_dir);
         let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
         if let Err(error) = Server::bind(anywhere, Some(&tls), Limits::default(), &cx) {
-            self.say(path, Chain(&error).to_string());
+            // The place of the problem names the key already.
+            let message = Chain(&error).to_string();
+            self.say(path, message.trim_start_matches("tls: ").to_owned());
         }
     }
 

@@ -46,6 +46,11 @@ impl<'s> Walk<'s> {
         (0..=path.len()).any(|end| self.replaced.contains(&path[..end]))
     }
 
+    /// True when something at this path or below it is not what was written.
+    pub(crate) fn is_replaced_within(&self, path: &[String]) -> bool {
+        self.is_replaced(path) || self.replaced.iter().any(|replaced| replaced.starts_with(path))
+    }
+
     /// Reports a problem from another check, and replaces the value by a valid one. Returns false if that is not possible.
     pub(crate) fn report(
         &mut self,

@@ -66,7 +66,7 @@ fn a_running_host_takes_steps_that_share_no_address() {
     assert!(live(|new| new["receivers"]["local"]["path"] = "x".into()));
     assert!(live(|new| new["receivers"]["more"] = json!({"kind": "sqlite"})));
     assert!(live(|new| new["handlers"]["rest"]["listen"] = "127.0.0.1:5002".into()));
-    assert!(!live(|new| new["handlers"]["rest"]["limits"] = json!({})));
+    assert!(live(|new| new["handlers"]["rest"]["limits"] = json!({})));
     assert!(!live(|new| new["handlers"]["ws"]["path"] = "/x".into()));
     assert!(!live(|new| new["metrics"] = json!([])));
 }
@@ -77,8 +77,22 @@ fn an_address_that_is_still_in_use_replaces_the_host() {
     let mut new = base();
     new["handlers"]["rest"]["listen"] = "localhost:5002".into();
     let plan = Plan::of(&applied(base()), &applied(new.clone()));
-    assert!(!plan.is_live(&new, &["127.0.0.1:5002".to_owned()]));
-    assert!(plan.is_live(&new, &["127.0.0.1:15002".to_owned(), "127.0.0.1:500".to_owned()]));
+    let taken = |by: &str, address: &str| vec![(by.to_owned(), address.to_owned())];
+    assert!(!plan.is_live(&new, &taken("ws", "127.0.0.1:5002")));
+    // It listened on all addresses of that port until now.
+    assert!(!plan.is_live(&new, &taken("rest", "0.0.0.0:5002")));
+    assert!(plan.is_live(&new, &taken("ws", "127.0.0.1:15002")));
+    assert!(plan.is_live(&new, &taken("ws", "127.0.0.1:500")));
+}
+
+#[test]
+fn a_handler_that_keeps_its_address_takes_the_socket_of_its_predecessor() {
+    let mut new = base();
+    new["handlers"]["rest"]["limits"] = json!({"request_timeout": "5s"});
+    let plan = Plan::of(&applied(base()), &applied(new.clone()));
+    let taken = |by: &str| vec![(by.to_owned(), "127.0.0.1:4002".to_owned())];
+    assert!(plan.is_live(&new, &taken("rest")));
+    assert!(!plan.is_live(&new, &taken("ws")));
 }
 
 #[test]

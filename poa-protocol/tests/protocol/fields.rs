@@ -1,6 +1,6 @@
 //! Bodies that are not calls, and their formats.
 
-use poa_protocol::{FieldValue, Format, Kind, Limits, Refusal, decode_fields};
+use poa_protocol::{FieldValue, Format, Kind, Limits, Refusal, decode_fields, decode_known_fields};
 use serde_json::json;
 
 use crate::common::to_message_pack;
@@ -36,6 +36,27 @@ fn an_empty_json_body_has_no_fields() {
     assert_eq!(field.value, FieldValue::Missing);
     let refused = decode_fields(Format::MessagePack, b"", &Limits::default(), ["agent-id"]);
     assert_eq!(refused.unwrap_err().status(), 400);
+}
+
+#[test]
+fn where_a_misspelt_field_matters_it_is_refused() {
+    let names = ["active", "password"];
+    let value = json!({"active": false, "pasword": "x", "more": 1});
+    for (format, body) in [
+        (Format::Json, value.to_string().into_bytes()),
+        (Format::MessagePack, to_message_pack(&value)),
+    ] {
+        let limits = Limits::default();
+        let refused = decode_known_fields(format, &body, &limits, names).unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (422, "unknown_field"));
+        assert_eq!(
+            refused.to_string(),
+            "unknown field `pasword`; known: active, password; did you mean `password`?"
+        );
+    }
+    let body = br#"{"active": true}"#;
+    let fields = decode_known_fields(Format::Json, body, &Limits::default(), names).unwrap();
+    assert_eq!(fields[0].clone().flag(), Ok(true));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Debian's packages.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
@@ -20,9 +21,36 @@ pub(super) fn install(package: &str) -> Result<(), String> {
     })
 }
 
+/// Unpacks the files of a package into a directory. Nothing is installed or started, and packages that it depends on are left out.
+///
+/// # Errors
+/// Why it cannot be unpacked.
+pub(super) fn unpack(package: &str, dir: &Path) -> Result<(), String> {
+    let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    eprintln!("xtask: {package} is not installed; trying apt-get download");
+    let download = || apt_get_in(dir, &["download", package]);
+    download().or_else(|_| {
+        apt_get(&["update"])?;
+        download()
+    })?;
+    let unpacked = |error: std::io::Error| error.to_string();
+    for file in std::fs::read_dir(dir).map_err(unpacked)? {
+        let file = file.map_err(unpacked)?.path();
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            succeed(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(dir))?;
+            std::fs::remove_file(&file).map_err(unpacked)?;
+        }
+    }
+    Ok(())
+}
+
 fn apt_get(args: &[&str]) -> Result<(), String> {
+    apt_get_in(Path::new("/"), args)
+}
+
+fn apt_get_in(dir: &Path, args: &[&str]) -> Result<(), String> {
     let mut apt = Command::new("apt-get");
-    apt.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+    apt.args(args).env("DEBIAN_FRONTEND", "noninteractive").current_dir(dir);
     succeed(&mut apt).map_err(|why| format!("{why}; it has to be run as root"))
 }
 

@@ -10,6 +10,7 @@ mod faketime;
 mod nats;
 mod plugins;
 mod postgres;
+mod prometheus;
 mod python;
 mod redis;
 mod systemd;
@@ -48,6 +49,7 @@ const ALL: &[Need] = &[
     Need { name: "faketime", variable: faketime::VARIABLE, start: faketime::start },
     Need { name: "NATS", variable: nats::VARIABLE, start: nats::start },
     Need { name: "PostgreSQL", variable: postgres::VARIABLE, start: postgres::start },
+    Need { name: "Prometheus", variable: prometheus::VARIABLE, start: prometheus::start },
     Need { name: "Redis", variable: redis::VARIABLE, start: redis::start },
     Need { name: "systemd-analyze", variable: systemd::VARIABLE, start: systemd::start },
     Need { name: "Autobahn", variable: websocket::AUTOBAHN, start: websocket::autobahn },

@@ -43,6 +43,20 @@ pub(crate) enum User {
     },
     /// Lists all users
     List,
+    /// Lists the valid tokens of a user, or of all users
+    Tokens {
+        /// The name
+        name: Option<String>,
+    },
+    /// Revokes every token of a user, or one token; they are refused at once, and the user can log in again
+    #[group(required = true, multiple = false)]
+    Revoke {
+        /// The name of the user whose tokens are revoked
+        name: Option<String>,
+        /// The id of one token, as `tokens` lists it
+        #[arg(long, value_name = "ID", allow_hyphen_values = true)]
+        token: Option<String>,
+    },
     /// Stops a user from logging in and sending
     Ban {
         /// The name
