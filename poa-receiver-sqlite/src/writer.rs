@@ -31,6 +31,8 @@ pub(crate) struct Writer {
     watch: Option<Watch>,
     /// Agents whose row says active.
     active: HashSet<AgentId>,
+    /// Whether the planner of queries has been given the sizes of tables since this was opened.
+    analysed: bool,
 }
 
 impl Writer {
@@ -43,7 +45,7 @@ impl Writer {
         let connection = database::open(location)?;
         let path = location.path.clone();
         let watch = watching.then(|| Watch::begin(&path));
-        Ok(Self { connection, path, measures, watch, active: HashSet::new() })
+        Ok(Self { connection, path, measures, watch, active: HashSet::new(), analysed: false })
     }
 
     /// Stores all of these messages, or none. A message that is stored already stays as it is.

@@ -14,7 +14,7 @@ const AGENTS: u64 = 50;
 /// Rows of one transaction.
 const CHUNK: u64 = 50_000;
 
-/// What each table is filled with, and its part of all rows, in tenths. Row `i` of `n` is `60 * i / n` days younger than the first.
+/// The statement that fills each table, and the table's part of all rows, in tenths. Row `i` of `n` is `60 * i / n` days younger than the first.
 const FILLS: [(u64, &str); 3] = [
     (
         2,

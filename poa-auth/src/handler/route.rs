@@ -52,7 +52,7 @@ impl Route {
         }
     }
 
-    /// What is asked for about one user or token.
+    /// The task for a path that names one user or token.
     fn of_one(
         method: &Method,
         path: &str,

@@ -13,6 +13,8 @@ use crate::error::StoreError;
 pub(crate) enum Step {
     /// An index was created.
     Indexed,
+    /// The sizes of tables were written down for the planner of queries.
+    Analysed,
     /// This many rows were removed.
     Removed(usize),
     /// Space was released to the file system.
@@ -29,8 +31,8 @@ const SPARE: i64 = 1024;
 const SHARE: i64 = 4;
 
 impl Writer {
-    /// Performs one due action: creates an index, removes at most this many rows that were received before this time, or releases a
-    /// part of the free space. If none is due, measures. Blocks.
+    /// Performs one due action: creates an index, analyses tables, removes at most this many rows that were received before this time, or
+    /// releases a part of the free space. If none is due, measures. Blocks.
     pub(crate) fn tidy(
         &mut self,
         before: Option<Timestamp>,
@@ -47,6 +49,11 @@ impl Writer {
             self.connection.execute_batch(&index.statement())?;
             return Ok(Step::Indexed);
         }
+        if !self.analysed {
+            self.analyse()?;
+            self.analysed = true;
+            return Ok(Step::Analysed);
+        }
         if let Some(before) = before {
             let removed = self.remove_before(before, rows)?;
             if removed > 0 {
@@ -56,8 +63,15 @@ impl Writer {
         if shrink(&self.connection)? {
             return Ok(Step::Shrunk);
         }
+        self.analyse()?;
         self.measure()?;
         Ok(Step::Idle)
+    }
+
+    /// Without sizes, SQLite reads a whole table to group the rows of the last hour by agent. Looks at no more than 2,000 rows of each index,
+    /// and only if a table has grown or shrunk tenfold since the last time.
+    fn analyse(&self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("PRAGMA optimize = 0x10002")
     }
 
     /// Removes rows of the first table that has any this old.

@@ -2,10 +2,10 @@
 
 use poa_tests::{Home, METRICS, sqlite};
 
-/// What changes from one configuration to the next.
+/// The differences from one configuration to the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Changes {
-    /// What stays.
+    /// The part that stays.
     base: String,
     round: usize,
     /// A number in the sections of the handlers that change.

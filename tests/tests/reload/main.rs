@@ -105,7 +105,7 @@ async fn a_change_of_the_host_refuses_and_loses_nothing() {
         changes.of_the_host(&home, nth);
         reload(&server, &home, "applied").await;
     }
-    soon("the agents go on", load.moves()).await;
+    soon("the agents continue", load.moves()).await;
     let sent = load.stop().await;
     server.drained("local").await;
     server.stop().await;

@@ -14,7 +14,7 @@ use poa_tests::{Agents, Home, Server, database, history, sqlite, until};
 use people::People;
 
 const SHORT: u64 = 20_000;
-/// What the queries of people may take, in a long run.
+/// The time that a query of people may take, in a long run.
 const QUERY: Duration = Duration::from_millis(100);
 /// How much of its ingest a server must keep while it removes rows, in a long run.
 const INGEST: f64 = 0.9;
