@@ -9,7 +9,6 @@ use hyper::body::Bytes;
 use poa_test_postgres::{Cluster, Setup};
 use poa_tests::{Agents, Home, METRICS, Request, Server, database, sqlite, until};
 use rusqlite::types::ValueRef;
-use serde_json::json;
 use tokio_postgres::NoTls;
 
 const AGENTS: usize = 8;

@@ -59,16 +59,16 @@ impl Route {
         not_allowed: impl Fn(&'static str) -> Result<Self, Refusal>,
     ) -> Result<Self, Refusal> {
         if let Some(id) = below("/token/", path) {
-            return match method {
-                &Method::DELETE => Ok(Self::Admin(Task::RevokeToken(id.to_owned()))),
+            return match *method {
+                Method::DELETE => Ok(Self::Admin(Task::RevokeToken(id.to_owned()))),
                 _ => not_allowed("DELETE"),
             };
         }
         let of = path.strip_suffix("/token").and_then(|path| below("/user/", path));
         if let Some(name) = of.map(percent_decode) {
-            return match method {
-                &Method::GET => Ok(Self::Admin(Task::ListTokens(Some(name)))),
-                &Method::DELETE => Ok(Self::Admin(Task::RevokeTokens(name))),
+            return match *method {
+                Method::GET => Ok(Self::Admin(Task::ListTokens(Some(name)))),
+                Method::DELETE => Ok(Self::Admin(Task::RevokeTokens(name))),
                 _ => not_allowed("DELETE, GET"),
             };
         }

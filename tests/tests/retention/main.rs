@@ -54,7 +54,7 @@ async fn old_rows_go_and_nothing_else_notices() {
     let (agents, people, begin) =
         (Agents::start(&server, 4, &token), People::ask(&file), Instant::now());
     removed(&file, long.is_some()).await;
-    let (took, slowest) = (begin.elapsed(), people.stop().await);
+    let (took, (query, slowest)) = (begin.elapsed(), people.stop().await);
     let sent = agents.stop().await;
     let during = rate(sent, begin);
     server.drained("local").await;
@@ -69,7 +69,7 @@ async fn old_rows_go_and_nothing_else_notices() {
     let sent = i64::try_from(sent + alone_sent).unwrap();
     let left = history::count_all(&database(&file)) - sent;
     println!(
-        "half of them removed in {took:.0?}; ingest {during:.0}/s meanwhile, {alone:.0}/s afterwards; slowest query {slowest:.1?}; {} -> {} MB",
+        "half of them removed in {took:.0?}; ingest {during:.0}/s meanwhile, {alone:.0}/s afterwards; 99 in 100 queries below {query:.1?}, the slowest {slowest:.1?}; {} -> {} MB",
         before >> 20,
         size(&file) >> 20,
     );
@@ -78,7 +78,7 @@ async fn old_rows_go_and_nothing_else_notices() {
     assert!((half - half / 100..=half + 1).contains(&left), "{left} of {rows} are left");
     assert!(size(&file) < before + (before >> 3) + (4 << 20), "{before} -> {}", size(&file));
     if long.is_some() {
-        assert!(slowest < QUERY, "a query took {slowest:?}");
+        assert!(query < QUERY, "99 in 100 queries took up to {query:?}");
         assert!(
             during > INGEST * alone,
             "{during:.0}/s while rows were removed, then {alone:.0}/s"
