@@ -119,7 +119,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "path = \"metrics.db\"",
         "path = \"missing/metrics.db\"",
-        "poa.toml:15:8: receivers.local.path: poa-data/missing is not a directory; make it",
+        "poa.toml:15:8: receivers.local.path: poa-data/missing is not a directory; create it",
     ),
     (
         "path = \"metrics.db\"",
