@@ -3,9 +3,13 @@
 use aws_lc_rs::{constant_time, digest};
 use http::header::{AUTHORIZATION, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
 use http::{HeaderMap, HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
 use poa_core::config::Secret;
 
-/// How a page says its token in the handshake of a WebSocket, where it cannot set headers.
+use crate::page;
+
+/// How a page says its token in the handshake of a WebSocket, where it cannot set headers. Characters that a subprotocol cannot have are
+/// percent-encoded.
 const BEARER_PROTOCOL: &str = "bearer.";
 
 /// Why a request is not let in.
@@ -40,10 +44,18 @@ impl Access {
             let foreign = headers.get(ORIGIN).is_some_and(|origin| !is_local(origin));
             return if foreign { Err(Denied::FromPage) } else { Ok(()) };
         };
-        let guess = bearer(headers).or_else(|| protocol(headers)).ok_or(Denied::Unauthorized)?;
-        let guess = digest::digest(&digest::SHA256, guess.as_bytes());
-        let same = constant_time::verify_slices_are_equal(guess.as_ref(), token.as_ref());
-        same.map_err(|_| Denied::Unauthorized)
+        let is_token = |guess: &[u8]| {
+            let guess = digest::digest(&digest::SHA256, guess);
+            constant_time::verify_slices_are_equal(guess.as_ref(), token.as_ref()).is_ok()
+        };
+        let is_right = match bearer(headers) {
+            Some(guess) => is_token(guess.as_bytes()),
+            None => protocol(headers).is_some_and(|guess| {
+                let decoded: Vec<u8> = percent_decode_str(guess).collect();
+                is_token(guess.as_bytes()) || is_token(&decoded)
+            }),
+        };
+        if is_right { Ok(()) } else { Err(Denied::Unauthorized) }
     }
 }
 
@@ -64,7 +76,8 @@ fn protocol(headers: &HeaderMap) -> Option<&str> {
 
 /// The subprotocol to choose: a browser gives the connection up if none of those it named is. One without the token is preferred.
 pub(crate) fn chosen_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
-    let plain = protocols(headers).find(|protocol| *protocol == "leviathan");
+    let plain =
+        protocols(headers).find(|protocol| ["leviathan", page::PROTOCOL].contains(protocol));
     let chosen = plain.or_else(|| protocols(headers).find(|p| p.starts_with(BEARER_PROTOCOL)))?;
     HeaderValue::from_str(chosen).ok()
 }
@@ -93,6 +106,7 @@ mod tests {
         assert_eq!(check(&[(AUTHORIZATION, "Bearer 1234567")]), Err(Denied::Unauthorized));
         assert_eq!(check(&[(AUTHORIZATION, "bearer 12345678")]), Ok(()));
         assert_eq!(check(&[(SEC_WEBSOCKET_PROTOCOL, "leviathan, bearer.12345678")]), Ok(()));
+        assert_eq!(check(&[(SEC_WEBSOCKET_PROTOCOL, "bearer.1234567%38")]), Ok(()));
         assert_eq!(check(&[(AUTHORIZATION, "Bearer 12345678"), (ORIGIN, "https://x.org")]), Ok(()));
     }
 

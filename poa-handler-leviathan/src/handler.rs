@@ -21,6 +21,7 @@ use tokio::sync::oneshot;
 use crate::access::Access;
 use crate::config::{Config, ExecutorKind, ResolverKind};
 use crate::events::{Teller, Told};
+use crate::page::Page;
 use crate::service::Service;
 
 /// How long operations under way get when the host stops.
@@ -102,6 +103,7 @@ impl CustomHandler for Networks {
             recorder,
             told,
             docker: docker.clone(),
+            page: Page::new(),
         };
         let service = Arc::new(service);
         let answer = service_fn(move |request| {

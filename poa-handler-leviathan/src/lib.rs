@@ -3,9 +3,11 @@
 mod access;
 mod answer;
 mod config;
+mod conversation;
 mod events;
 mod handler;
 mod monitor;
+mod page;
 mod route;
 mod service;
 

@@ -3,6 +3,8 @@
 use http::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::page;
+
 /// The resource or action that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -11,11 +13,20 @@ pub(crate) enum Route {
     Cin(String),
     Cens,
     Cins,
-    Container { host: String, container: String },
-    Member { host: String, container: String, cen: String },
+    Container {
+        host: String,
+        container: String,
+    },
+    Member {
+        host: String,
+        container: String,
+        cen: String,
+    },
     Cpool,
     Switch,
     Monitor,
+    /// A file of the page.
+    Page,
 }
 
 /// The kind of a network.
@@ -36,6 +47,9 @@ pub(crate) enum Action {
 impl Route {
     /// Reads a path, percent-decoded; a trailing slash makes no difference. `None` for an unknown path.
     pub(crate) fn of(path: &str) -> Option<Self> {
+        if page::is_page(path) {
+            return Some(Self::Page);
+        }
         let path = path.strip_prefix('/')?;
         let path = path.strip_suffix('/').unwrap_or(path);
         let segments: Option<Vec<String>> = path.split('/').map(decode).collect();
@@ -76,7 +90,7 @@ impl Route {
     pub(crate) fn allow(&self) -> &'static str {
         match self {
             Self::Action(..) | Self::Cpool | Self::Switch => "POST, OPTIONS",
-            Self::Cens | Self::Cins | Self::Monitor => "GET, OPTIONS",
+            Self::Cens | Self::Cins | Self::Monitor | Self::Page => "GET, OPTIONS",
             Self::Cin(_) => "GET, DELETE, OPTIONS",
             Self::Cen(_) | Self::Container { .. } => "GET, PUT, DELETE, OPTIONS",
             Self::Member { .. } => "PUT, DELETE, OPTIONS",
@@ -90,7 +104,8 @@ impl Route {
 
     /// Whether answers are JSON documents, for which `Accept` counts.
     pub(crate) fn is_resource(&self) -> bool {
-        !matches!(self, Self::Action(..) | Self::Cpool | Self::Switch | Self::Monitor)
+        use Route::{Action, Cpool, Monitor, Page, Switch};
+        !matches!(self, Action(..) | Cpool | Switch | Monitor | Page)
     }
 }
 
@@ -109,9 +124,21 @@ mod tests {
         assert_eq!(Route::of("/cpool/"), Some(Route::Cpool));
         let slash = Route::of("/host/host1/a%2Fb/cen1");
         assert!(matches!(slash, Some(Route::Member { container, .. }) if container == "a/b"));
-        for nothing in
-            ["/cen/", "/cen", "/", "", "cen/x", "/cen/%ff", "/host/h", "/host/h/c/n/x", "/cen//x"]
-        {
+        for page in ["/leviathan", "/leviathan/", "/leviathan/feed.js"] {
+            assert_eq!(Route::of(page), Some(Route::Page), "{page}");
+        }
+        for nothing in [
+            "/cen/",
+            "/cen",
+            "/",
+            "",
+            "cen/x",
+            "/cen/%ff",
+            "/host/h",
+            "/host/h/c/n/x",
+            "/cen//x",
+            "/leviathan/x",
+        ] {
             assert_eq!(Route::of(nothing), None, "{nothing}");
         }
     }

@@ -16,8 +16,10 @@ use serde_json::{Value, json};
 
 use crate::access::{Access, chosen_protocol};
 use crate::answer::{self, Answer, Outcome, Refusal};
+use crate::conversation::hold;
 use crate::events::Told;
-use crate::monitor;
+use crate::monitor::{self, Watching};
+use crate::page::{self, Page, Shown};
 use crate::route::{Action, Network, Route};
 
 /// The state that all requests share.
@@ -30,6 +32,7 @@ pub(crate) struct Service {
     /// When changes are messages: how far they were told.
     pub(crate) told: Option<Told>,
     pub(crate) docker: Option<Arc<Docker>>,
+    pub(crate) page: Page,
 }
 
 /// The largest frame that a monitor takes.
@@ -37,6 +40,9 @@ const MAX_FRAME: usize = 64 << 10;
 
 impl Service {
     pub(crate) async fn answer(&self, request: Request<Body>) -> Answer {
+        if let Some(answer) = self.page.answer(&request) {
+            return answer;
+        }
         let mut answer = self.route(request).await;
         answer::share(&mut answer);
         answer
@@ -221,7 +227,14 @@ impl Service {
         let options = Options::default().max_message(MAX_FRAME).memory(self.cx.memory().clone());
         let protocol = chosen_protocol(request.headers());
         let (leviathan, shutdown) = (self.leviathan.clone(), self.cx.shutdown().clone());
-        let session = move |socket| monitor::watch(socket, leviathan, shutdown);
+        let is_page = page::is_asked_for(request.headers());
+        let session = move |socket| async move {
+            if is_page {
+                hold(socket, Shown::new(leviathan.clone()), leviathan, shutdown).await;
+            } else {
+                hold(socket, Watching::new(leviathan.clone()), leviathan, shutdown).await;
+            }
+        };
         match upgrade(&mut request, &options, session) {
             Ok(switching) => {
                 let mut answer = switching.map(|()| http_body_util::Full::default());

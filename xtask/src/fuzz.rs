@@ -10,8 +10,15 @@ use std::process::Command;
 use crate::run::{Failure, cargo_with};
 
 /// All of them.
-const TARGETS: [&str; 5] =
-    ["json_calls", "msgpack_calls", "http_head", "websocket_frames", "tokens"];
+const TARGETS: [&str; 7] = [
+    "json_calls",
+    "msgpack_calls",
+    "http_head",
+    "websocket_frames",
+    "tokens",
+    "leviathan_documents",
+    "leviathan_monitor",
+];
 
 /// The flags that make rustc report branches and comparisons to libFuzzer.
 const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

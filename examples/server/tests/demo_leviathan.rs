@@ -52,11 +52,13 @@ fn networks_are_made_shown_and_gone() {
     }
     assert_eq!(text.matches(": reached").count(), 3, "{text}");
     assert_eq!(text.matches(": not reached").count(), 1, "{text}");
-    let address = text.split("Networks are at  http://").nth(1).unwrap();
+    let address = text.split("See them at  http://").nth(1).unwrap();
     let address = address.split('/').next().unwrap();
     let answer = get(address, "/cens");
     assert!(answer.contains("200 OK") && answer.contains(r#""cenID":"back""#), "{answer}");
     assert_eq!(answer.matches(r#""status":"ready""#).count(), 2, "{answer}");
+    let page = get(address, "/leviathan/");
+    assert!(page.contains("200 OK") && page.contains("<title>poa · networks</title>"), "{page}");
 
     // What is inside is inside: this host has none of it.
     assert!(!std::path::Path::new("/sys/class/net/front").exists());

@@ -9,5 +9,12 @@ mod events;
 #[path = "../../../poa-leviathan/tests/it/fake_docker.rs"]
 mod fake_docker;
 mod http;
+#[cfg(target_os = "linux")]
+#[path = "../../../poa-leviathan/tests/it/isolated.rs"]
+mod isolated;
+#[cfg(target_os = "linux")]
+mod kernel;
 mod monitor;
+mod page;
+mod slow;
 mod support;

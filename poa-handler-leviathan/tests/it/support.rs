@@ -8,7 +8,7 @@ use poa_handler_leviathan::{Config, Networks};
 use poa_testkit::{Recording, TestHost, handler_factory};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_websockets::{ClientBuilder, MaybeTlsStream, Message, WebSocketStream};
 
 /// Longer than anything here should ever take.
@@ -54,8 +54,12 @@ impl Reply {
 
 impl Subject {
     pub(crate) async fn new(more: &str) -> Self {
+        Self::with(config(more)).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
         let recording = Recording::new();
-        let factory = handler_factory::<Networks>(config(more));
+        let factory = handler_factory::<Networks>(config);
         let receiver = recording.factory();
         let host = TestHost::start(|host| {
             let host = host.handler_from("networks", factory);
@@ -106,7 +110,22 @@ impl Subject {
 
     /// Opens the monitor; the status if it does not open.
     pub(crate) async fn join(&self, headers: &[(&str, &str)]) -> Result<Watcher, String> {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.join_on(TcpStream::connect(self.address).await.unwrap(), headers).await
+    }
+
+    /// A client whose machine takes little that it does not read.
+    pub(crate) async fn watch_with_little_room(&self) -> Watcher {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let stream = socket.connect(self.address).await.unwrap();
+        self.join_on(stream, &[]).await.unwrap_or_else(|status| panic!("no upgrade: {status}"))
+    }
+
+    async fn join_on(
+        &self,
+        stream: TcpStream,
+        headers: &[(&str, &str)],
+    ) -> Result<Watcher, String> {
         let mut client = ClientBuilder::from_uri("ws://poa/leviathan/monitor".parse().unwrap());
         for (name, value) in headers {
             client = client.add_header(name.parse().unwrap(), value.parse().unwrap()).unwrap();

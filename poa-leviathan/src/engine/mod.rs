@@ -16,7 +16,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -76,7 +75,7 @@ pub(crate) struct Inner {
     store: Arc<tokio::sync::Mutex<Box<dyn Store>>>,
     model: watch::Sender<Arc<Model>>,
     /// The members of CENs on the host that do not run.
-    missing: Mutex<BTreeSet<ContainerId>>,
+    missing: watch::Sender<BTreeSet<ContainerId>>,
     locks: Locks,
     /// Held while addresses change: the default route of a container is shared by its CINs.
     addressing: tokio::sync::Mutex<()>,
@@ -106,7 +105,7 @@ impl Leviathan {
             executor,
             store: Arc::new(tokio::sync::Mutex::new(store)),
             model: watch::Sender::new(Arc::new(model)),
-            missing: Mutex::default(),
+            missing: watch::Sender::default(),
             locks: Locks::default(),
             addressing: tokio::sync::Mutex::default(),
             containers: None,
@@ -145,7 +144,13 @@ impl Leviathan {
     /// The members of CENs on the host that did not run when they were looked for last.
     #[must_use]
     pub fn missing(&self) -> BTreeSet<ContainerId> {
-        self.0.missing.lock().clone()
+        self.0.missing.borrow().clone()
+    }
+
+    /// [`missing`](Self::missing) as it is and as it becomes.
+    #[must_use]
+    pub fn watch_missing(&self) -> watch::Receiver<BTreeSet<ContainerId>> {
+        self.0.missing.subscribe()
     }
 
     /// The host id.

@@ -100,8 +100,7 @@ impl Inner {
     /// Remembers which members run, and reports members that stopped or came back. Containers in `lost` are no longer members.
     pub(super) async fn note_presence(&self, outcome: &Outcome, lost: &[ContainerId]) {
         let mut news = Vec::new();
-        {
-            let mut missing = self.missing.lock();
+        self.missing.send_if_modified(|missing| {
             for container in outcome.missing.iter().filter(|id| !lost.contains(id)) {
                 if missing.insert(container.clone()) {
                     news.push(Event::ContainerMissing { container: container.clone() });
@@ -112,7 +111,8 @@ impl Inner {
                     news.push(Event::ContainerFound { container: container.clone() });
                 }
             }
-        }
+            !news.is_empty()
+        });
         if news.is_empty() {
             return;
         }

@@ -9,6 +9,8 @@ mod engine;
 #[cfg(all(feature = "docker", target_os = "linux"))]
 mod fake_docker;
 #[cfg(target_os = "linux")]
+mod isolated;
+#[cfg(target_os = "linux")]
 mod kernel;
 mod monitor;
 mod random;

@@ -124,7 +124,7 @@ async fn ask(address: &str, method: &str, path: &str, body: &str) -> Result<Valu
 pub(super) fn explain(at: &str) -> String {
     format!(
         r#"
-Networks are at  http://{at}/
+See them at  http://{at}/leviathan/
 
 Try it from another shell:
 
