@@ -5,6 +5,7 @@ mod agent;
 mod cluster;
 mod fleet;
 mod networks;
+mod nodes;
 mod rows;
 mod text;
 mod users;
@@ -50,11 +51,15 @@ async fn metrics(options: Demo, logs: &Logs) -> Result<u8, Failure> {
     let places = text::Places::of(&server)?;
     let before = rows::look(&places.database()).await;
     let (leave, left) = watch::channel(());
+    let (id, words) = nodes::start(&places.gilmour, nodes::WORDS, gone(left.clone())).await?;
+    let (_, count) = nodes::start(&places.gilmour, nodes::COUNT, gone(left.clone())).await?;
     let agents = [
         Some(agent::start(&places, server.auth(), gone(left.clone())).await?),
         fleet::start(options.agents, &places, server.auth(), gone(left)).await?,
+        Some(words),
+        Some(count),
     ];
-    say(text::explain(&places, server.auth(), options.agents));
+    say(text::explain(&places, server.auth(), options.agents, &id));
     let rows = tokio::spawn(rows::announce_first(places.database(), before));
 
     told_to_stop(&mut signals).await;
@@ -75,7 +80,7 @@ async fn gone(mut sender: watch::Receiver<()>) {
 
 /// The agents take their leave while the server still listens; then the server drains.
 async fn farewell(
-    agents: [Option<JoinHandle<()>>; 2],
+    agents: [Option<JoinHandle<()>>; 4],
     server: Server,
 ) -> Result<Outcome, ServerError> {
     for agent in agents.into_iter().flatten() {

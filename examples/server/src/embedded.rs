@@ -6,6 +6,8 @@ use poa_host::Source;
 
 /// The configuration that runs if no other is given.
 const DEFAULT: &str = include_str!("default.toml");
+/// The demo has this in addition.
+const DEMO: &str = include_str!("demo.toml");
 /// Its name in problems.
 const NAME: &str = "built-in configuration";
 /// The file that is looked for where the program is started.
@@ -25,10 +27,10 @@ pub(crate) fn source(named: Option<&Path>) -> Source {
     }
 }
 
-/// The built-in configuration with another data directory and other ports; base 0 stands for any free ones.
+/// The built-in configuration with that of the demo, another data directory and other ports; base 0 stands for any free ones.
 pub(crate) fn moved(data_dir: &Path, base: u16) -> Source {
     let dir = toml::Value::String(data_dir.display().to_string());
-    let text = DEFAULT.replacen("data_dir = \"poa-data\"", &format!("data_dir = {dir}"), 1);
+    let text = DEFAULT.replacen("data_dir = \"poa-data\"", &format!("data_dir = {dir}"), 1) + DEMO;
     let text = PORTS.iter().zip(0..).fold(text, |text, (port, place)| {
         let moved = match base {
             0 => 0,
@@ -59,7 +61,7 @@ mod tests {
         let config = moved(dir, 5000).load(&registry()).unwrap();
         assert_eq!((config.data_dir(), config.admin().port()), (dir, 5000));
         let Source::Text { text, .. } = moved(dir, 0) else { panic!("no text") };
-        assert_eq!(text.matches("127.0.0.1:0").count(), 5);
+        assert_eq!(text.matches("127.0.0.1:0").count(), 6);
         assert!(!text.contains(":400") && !text.contains(":8181"), "{text}");
         let Source::Text { text, .. } = moved(dir, 65_530) else { panic!("no text") };
         assert!(text.contains("127.0.0.1:65535"), "{text}");

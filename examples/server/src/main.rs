@@ -13,6 +13,7 @@ mod embedded;
 mod failure;
 mod files;
 mod first;
+mod gilmour;
 mod leviathan;
 mod live;
 mod logs;
@@ -106,6 +107,7 @@ fn act(cli: Cli, logs: &Logs) -> Result<u8, Failure> {
         Command::Graph(options) => serve::graph(&cx.source(), options),
         Command::Completions { shell } => packaging::completions(shell),
         Command::Man => packaging::man(),
+        Command::Gilmour(command) => on_runtime(gilmour::gilmour(command)),
         Command::Leviathan(command) => on_runtime(leviathan::leviathan(command)),
     }
 }

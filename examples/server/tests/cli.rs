@@ -343,6 +343,8 @@ fn the_demo_stores_what_this_machine_does_and_its_commands_work() {
             }
         })
         .into();
+    let calls: Vec<_> =
+        ["/request/", "composition", "/signal/"].map(|words| server.line(words)).into();
     server.line("first row in system_stats");
     assert!(server.line("demo-agent").contains("cpu_load = "));
 
@@ -359,6 +361,14 @@ fn the_demo_stores_what_this_machine_does_and_its_commands_work() {
         String::from_utf8(output.stderr)
     );
 
+    let output = Command::new("sh").arg("-c").arg(calls.join(" && echo\n")).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let said: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(said[0]["messages"][0]["data"], serde_json::json!(["a", "b", "a"]));
+    assert_eq!(said[1]["messages"][0]["data"], serde_json::json!({"a": 2, "b": 1}));
+    assert_eq!((&said[2]["status"], said.len()), (&serde_json::json!(0), 3));
+
     let database = folder.path().join("poa-data/metrics.db");
     while simulated(&database) < 3 {
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -366,6 +376,7 @@ fn the_demo_stores_what_this_machine_does_and_its_commands_work() {
     server.tell(Signal::INT);
     assert_eq!(server.exit_code(), 0);
     assert_eq!(rows_of("me", &database), 1);
+    assert_eq!(rows_of("demo-words", &database), 1);
 }
 
 /// How many simulated agents have introduced themselves.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod data;
+mod gilmour;
 mod leviathan;
 mod live;
 mod plugin;
@@ -12,6 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use cluster::{Bus, Cluster, Receivers};
 pub(crate) use data::{Db, Dlq, DlqArgs, Letters, Place, User, UserArgs};
+pub(crate) use gilmour::{Calling, Gilmour, Listening, Way};
 pub(crate) use leviathan::{DemoOf, Leviathan, NetworkDemo, Networks, Resolver};
 pub(crate) use live::{Graph, GraphFormat, PlanArgs, Reload, Tap, Top};
 pub(crate) use plugin::{Form, New, Plugin, Role, Test};
@@ -71,6 +73,9 @@ pub(crate) enum Command {
     User(UserArgs),
     /// Manages the dead letters in the data directory, also while the server runs
     Dlq(DlqArgs),
+    /// Sends requests and signals by topic, and listens to them: by a gateway, or straight over Redis or NATS
+    #[command(subcommand)]
+    Gilmour(Gilmour),
     /// Joins named network namespaces of this host into networks, without a running server
     #[command(subcommand)]
     Leviathan(Leviathan),

@@ -13,6 +13,7 @@ pub(crate) struct Places {
     pub(crate) admin: String,
     pub(crate) rest: String,
     pub(crate) auth: String,
+    pub(crate) gilmour: String,
     /// Not part of every configuration.
     pub(crate) ws: Option<String>,
     /// Not part of every configuration.
@@ -35,6 +36,7 @@ impl Places {
             admin: place("admin")?,
             rest: place("rest")?,
             auth: place("auth")?,
+            gilmour: place("gilmour")?,
             ws: find("ws"),
             dashboard: find("dashboard"),
             data_dir: server.config().data_dir().to_owned(),
@@ -66,8 +68,9 @@ impl Places {
 }
 
 /// The addresses, and commands to try.
-pub(crate) fn explain(places: &Places, auth: &Auth, simulated: u16) -> String {
-    let Places { admin, rest, auth: login, .. } = places;
+pub(crate) fn explain(places: &Places, auth: &Auth, simulated: u16, node: &str) -> String {
+    let Places { admin, rest, auth: login, gilmour, .. } = places;
+    let calls = calls(gilmour, node);
     let (certificate, database) = (quote(&places.certificate()), quote(&places.database()));
     let (name, password) = auth
         .generated_admin()
@@ -79,6 +82,7 @@ pub(crate) fn explain(places: &Places, auth: &Auth, simulated: u16) -> String {
   REST    {rest}    POST /ping /data /bye
   auth    {login}   POST /session, users; certificate {certificate}
   admin   {admin}    /health/ready /metrics /status
+  gilmour {gilmour}    a page; two nodes answer the topics `words` and `count`
   data    {database}
   agent   {agent} sends this machine's CPU, memory and disk every 2 s{more}
 {page}
@@ -94,8 +98,29 @@ Then look at the rows:
 
   sqlite3 {database} 'SELECT date, agent_id, cpu_load FROM system_stats ORDER BY message_id DESC LIMIT 5'
 
+Programs call each other by topic: a request, a composition of two, and a signal that becomes a row. The id is that of a node.
+
+{calls}
+
 Ctrl-C ends it."#
     )
+}
+
+/// The commands that a node sends requests and signals with.
+fn calls(gilmour: &str, node: &str) -> String {
+    let bodies = [
+        ("request", r#"{"topic":"words","message":"a b a"}"#),
+        (
+            "request",
+            r#"{"composition":{"pipe":[{"requests":{"words":""}},{"requests":{"count":""}}]},"message":"a b a"}"#,
+        ),
+        (
+            "signal",
+            r#"{"topic":"metrics.demo","message":{"type":"statistics","body":{"cpu_load":2.5,"memory_usage":20,"disk_usage":30}}}"#,
+        ),
+    ];
+    let line = |(route, body)| format!("  curl -sS {gilmour}/{route}/{node} -d '{body}'");
+    bodies.map(line).join("\n")
 }
 
 /// The parts that not every demo has.
@@ -130,6 +155,7 @@ mod tests {
             admin: String::new(),
             rest: "http://127.0.0.1:4002".into(),
             auth: String::new(),
+            gilmour: String::new(),
             ws: None,
             dashboard: None,
             data_dir: dir.path().to_owned(),
