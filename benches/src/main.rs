@@ -10,6 +10,7 @@ mod chart;
 mod cluster;
 mod dynamo;
 mod engine;
+mod gilmour;
 mod leviathan;
 mod load;
 mod log;
@@ -69,6 +70,8 @@ enum Which {
     Leviathan,
     /// The bus on three NATS servers against raw publishes and a raw reader; takeovers; REST to rows. Needs POA_TEST_NATS_SERVER.
     Cluster(cluster::Size),
+    /// Requests through the Gilmour gateway against a bare reverse proxy; signals, compositions. Needs Redis and NATS.
+    Gilmour,
     /// The bundled server: start to ready, memory, recovery.
     Server,
     /// Ingest while retention removes rows, the configuration is reloaded, `tap` and `top` watch.
@@ -98,6 +101,7 @@ fn main() -> Result<(), Failure> {
         Some(Which::Fleet(load)) => ws::fleet::run(load),
         Some(Which::Leviathan) => leviathan::run(),
         Some(Which::Cluster(size)) => cluster::run(size),
+        Some(Which::Gilmour) => gilmour::run(),
         Some(Which::Server) => server_process::run(),
         Some(Which::Upkeep(upkeep)) => upkeep.run(),
         Some(Which::Serve { kind }) => server::run(kind),
@@ -121,6 +125,7 @@ fn all(chart: Option<&Path>) -> Result<(), Failure> {
         "agents",
         "leviathan",
         "cluster",
+        "gilmour",
         "server",
         "upkeep",
     ] {

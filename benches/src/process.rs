@@ -18,8 +18,14 @@ pub(crate) struct Server {
 impl Server {
     /// Starts this program again as `kind`, and waits for the line with its address and token.
     pub(crate) fn start(kind: &str) -> Result<Self, Failure> {
+        Self::start_with(kind, &[])
+    }
+
+    /// The same with these environment variables.
+    pub(crate) fn start_with(kind: &str, variables: &[(&str, &str)]) -> Result<Self, Failure> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["serve", kind])
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -22,6 +22,10 @@ pub(crate) enum Kind {
     PoaStored,
     /// The same over WebSocket.
     PoaWs,
+    /// A node of the Gilmour gateway.
+    GilmourNode,
+    /// A reverse proxy.
+    GilmourProxy,
 }
 
 /// The data types all servers accept.
@@ -38,6 +42,8 @@ pub(crate) fn run(kind: Kind) -> Result<(), Failure> {
             Kind::PoaMemory => poa::serve(Engine::Memory, Ack::Memory).await,
             Kind::PoaLog => poa::serve(Engine::Log, Ack::Memory).await,
             Kind::PoaStored => poa::serve(Engine::Log, Ack::Stored).await,
+            Kind::GilmourNode => crate::gilmour::hop::serve_node().await,
+            Kind::GilmourProxy => crate::gilmour::hop::serve_proxy().await,
             Kind::PoaWs => crate::ws::serve().await,
         }
     })

@@ -45,7 +45,7 @@ enum Task {
     },
     /// Runs benchmarks in release mode, prints Markdown tables as in docs/benchmarks.md, and draws docs/benchmarks.svg.
     Bench {
-        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents`, `leviathan`, `cluster`, `server` or `upkeep`; all of them if absent.
+        /// `log`, `bus`, `stopped`, `dynamo`, `postgres`, `postgres-outage`, `plugins`, `rest`, `ws`, `fleet`, `agents`, `gilmour`, `leviathan`, `cluster`, `server` or `upkeep`; all of them if absent.
         which: Option<String>,
     },
     /// Runs the long form of tests: faults, reloads or rows, many times.

@@ -82,7 +82,8 @@ pub(crate) fn start_for_bench(which: Option<&str>) -> Result<Vec<Service>, Failu
     let is = |name| which.is_none_or(|which| which == name);
     let mut services = start(|need| match need.variable {
         dynamodb::VARIABLE => is("dynamo"),
-        nats::VARIABLE => is("cluster"),
+        nats::VARIABLE => is("cluster") || is("gilmour"),
+        redis::VARIABLE => is("gilmour"),
         postgres::VARIABLE => is("postgres") || is("postgres-outage"),
         _ => false,
     })?;
