@@ -100,7 +100,7 @@ async fn the_linter_finds_nothing() {
         linted.status.success() && linted.stdout.is_empty() && linted.stderr.is_empty(),
         "{said}"
     );
-    // What waits for the databases that are missing would delay an orderly stop.
+    // The backlog of the missing databases would delay an orderly stop.
     server.kill().await;
 }
 
@@ -147,6 +147,6 @@ async fn prometheus_scrapes_it() {
         until(query, async || (asked(port, query).await? == value).then_some(())).await;
     }
     prometheus.kill().await.unwrap();
-    // What waits for the databases that are missing would delay an orderly stop.
+    // The backlog of the missing databases would delay an orderly stop.
     server.kill().await;
 }

@@ -104,7 +104,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "path = \"metrics.db\"",
         "path = \"metrics.db\"\nretention = \"30\"",
-        "poa.toml:16:13: receivers.local.retention: `30` is no",
+        "poa.toml:16:13: receivers.local.retention: `30` is not a valid duration",
     ),
     (
         "path = \"metrics.db\"",
@@ -114,7 +114,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "path = \"metrics.db\"",
         "path = \"metrics.db\"\nbacklog = { max_bytes = \"8 gigs\" }",
-        "poa.toml:16:25: receivers.local.backlog.max_bytes: `8 gigs` is no",
+        "poa.toml:16:25: receivers.local.backlog.max_bytes: `8 gigs` is not a valid size",
     ),
     (
         "path = \"metrics.db\"",

@@ -41,7 +41,8 @@ fn an_empty_json_body_has_no_fields() {
 #[test]
 fn where_a_misspelt_field_matters_it_is_refused() {
     let names = ["active", "password"];
-    let value = json!({"active": false, "pasword": "x", "more": 1});
+    // In alphabetical order, as some builds of the JSON library write them.
+    let value = json!({"active": false, "pasword": "x", "with": 1});
     for (format, body) in [
         (Format::Json, value.to_string().into_bytes()),
         (Format::MessagePack, to_message_pack(&value)),

@@ -36,7 +36,8 @@ async fn is_accepted(node: &Node, number: u64, receiver: &str) -> bool {
 /// lost.
 pub(super) async fn refuse(space: &Space) {
     let what = "a full backlog that refuses";
-    let node = space.build(Ack::Memory).await;
+    // An engine on servers learns only from them how much waits, so messages come no faster than they are stored.
+    let node = space.build(space.capabilities().await.strongest_ack).await;
     let behind = node.subscribe_as("behind", &bounded(WhenFull::Refuse)).await;
     node.start().await;
     let mut sent = 0;
