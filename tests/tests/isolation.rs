@@ -77,7 +77,8 @@ async fn a_stop_does_not_wait_for_it_and_the_next_start_delivers() {
     let left = format!("\"messages\":{MESSAGES}");
     let log = home.log();
     assert!(
-        log.lines().any(|line| line.contains("wait in the log") && line.contains(&left)),
+        log.lines()
+            .any(|line| line.contains("the backlog stays in the log") && line.contains(&left)),
         "{log}"
     );
 

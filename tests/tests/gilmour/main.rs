@@ -106,7 +106,7 @@ async fn a_composition_is_drawn_while_it_is_evaluated() {
     }
     std::fs::write(&gate, "").unwrap();
     browser.until(&format!("{STEPS} === 'failed,ok,ok,ok,failed,waiting'")).await;
-    browser.until(&says(".step:last-child, li:last-child > .step", "not reached")).await;
+    browser.until(&says("#drawing > li > ul > li:last-child > .step", "not reached")).await;
     browser.until(&says("#verdict", "Code 404")).await;
 
     // A second one, stopped.

@@ -19,7 +19,7 @@ fn document() -> Value {
     let segment = |n: usize| {
         let mut members: Vec<String> =
             (n * 4..n * 4 + 4).map(|c| format!("container-{c:03}")).collect();
-        if n % 5 == 0 {
+        if n.is_multiple_of(5) {
             members.push(format!("container-{:03}", (n * 4 + 5) % CONTAINERS));
         }
         json!({"cenID": format!("segment-{n:02}"), "containerIDs": members})
