@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{constant_time, digest};
 use http::header::{AUTHORIZATION, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
-use http::{HeaderMap, HeaderValue, Uri};
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use poa_core::config::Secret;
 
@@ -41,7 +41,7 @@ impl Access {
     /// point here after the page was loaded.
     pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Denied> {
         let Some(token) = &self.token else {
-            let foreign = headers.get(ORIGIN).is_some_and(|origin| !is_local(origin));
+            let foreign = headers.get(ORIGIN).is_some_and(|origin| !poa_http::is_local(origin));
             return if foreign { Err(Denied::FromPage) } else { Ok(()) };
         };
         let is_token = |guess: &[u8]| {
@@ -80,14 +80,6 @@ pub(crate) fn chosen_protocol(headers: &HeaderMap) -> Option<HeaderValue> {
         protocols(headers).find(|protocol| ["leviathan", page::PROTOCOL].contains(protocol));
     let chosen = plain.or_else(|| protocols(headers).find(|p| p.starts_with(BEARER_PROTOCOL)))?;
     HeaderValue::from_str(chosen).ok()
-}
-
-/// Whether a page was loaded from this machine.
-fn is_local(origin: &HeaderValue) -> bool {
-    let uri: Option<Uri> = origin.to_str().ok().and_then(|origin| origin.parse().ok());
-    let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || bare.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 #[cfg(test)]

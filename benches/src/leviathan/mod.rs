@@ -163,11 +163,14 @@ async fn first_answers() -> Result<(), Failure> {
             let took = make(&leviathan, &document).await?;
             let target = last_address(&leviathan);
             ours.push((took + pair.answer(target)?).as_secs_f64());
+            // The next pair has the same ports.
+            drop(pair);
             destroy(&leviathan).await?;
 
             let pair = Pair::open()?;
             let took = Bare::network(members)?;
             bare.push((took + pair.answer(bare::address(1))?).as_secs_f64());
+            drop(pair);
             delete_links(1)?;
 
             let pair = Pair::open()?;

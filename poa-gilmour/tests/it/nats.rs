@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use poa_gilmour::engine::{Registration, RequestError, Signal, SignalError, SubscribeError};
+use poa_gilmour::engine::{Registration, RequestError, SignalError, SubscribeError};
 use poa_gilmour::{
     Call, Data, ErrorPolicy, Gilmour, Ident, Message, NatsEngine, Options, SlotTopic,
 };
@@ -14,6 +14,7 @@ use poa_test_nats::{Servers, Setup};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
+use crate::groups;
 use crate::redis::{peer, telling, topic};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -176,23 +177,12 @@ async fn slots_hear_what_their_patterns_match() {
 async fn a_group_of_slots_gets_a_signal_once_unless_its_sender_has_handled_it() {
     let server = server().await;
     let (one, two) = pair(&server).await;
+    groups::a_group_of_slots_gets_a_signal_once(&one, &two).await;
+
     let (told, mut hears) = mpsc::channel(100);
     let slot = |pattern: &str| {
         Registration::slot(&SlotTopic::new(pattern).unwrap(), telling(&told)).group("g")
     };
-    let _held = (
-        one.register(slot("x.*")).await.unwrap(),
-        one.register(slot("x.a")).await.unwrap(),
-        two.register(slot("x.a")).await.unwrap(),
-    );
-    for _ in 0..20 {
-        let sent = one.signal(&topic("x.a"), &Data::null()).await.unwrap();
-        assert_eq!(hears.recv().await.unwrap().sender, sent.sender);
-    }
-    let (t, data, taken) = (topic("x.a"), Data::null(), ["poa".into(), "g".into()]);
-    one.engine().signal(Signal::new(&t, &data).taken_by(&taken)).await.unwrap();
-    let last = one.signal(&topic("x.a"), &Data::text("last")).await.unwrap();
-    assert_eq!(hears.recv().await.unwrap().sender, last.sender);
     let ignoring = gilmour(&server, Options::default().with_slot_groups(false)).await;
     let _more = (
         ignoring.register(slot("y")).await.unwrap(),
