@@ -7,8 +7,8 @@ WORKDIR /source
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
-    cargo build --release --locked --package poa-server \
-    && install -D --strip target/release/poa-server /out/poa-server
+    cargo build --profile dist --locked --package poa-server \
+    && install -D --strip target/dist/poa-server /out/poa-server
 
 FROM debian:bookworm-slim
 # The certificates are for connections to AWS and to databases. tini is process 1: it passes signals on, and collects the processes that
