@@ -17,7 +17,7 @@ use poa_leviathan::{Error, Leviathan, Options};
 
 use crate::cli::{self, Networks};
 use crate::failure::Failure;
-use crate::output::say;
+use crate::output::{aside, say};
 
 /// How long Docker may take for one answer.
 const DOCKER: Duration = Duration::from_secs(10);
@@ -181,7 +181,7 @@ fn tell(kind: &str, place: &str, report: &Report) -> usize {
         say(format_args!("{kind} {id} {place}"));
     }
     for failed in &report.failed {
-        eprintln!("poa-server: {kind} {}: {}", failed.id, failed.error);
+        aside(format_args!("poa-server: {kind} {}: {}", failed.id, failed.error));
     }
     report.failed.len()
 }

@@ -3,9 +3,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,8 +19,30 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A program that runs until a test interrupts it.
 struct Running {
     child: Child,
-    out: BufReader<ChildStdout>,
-    errors: BufReader<ChildStderr>,
+    out: Lines,
+    errors: Lines,
+}
+
+/// What a program prints, line by line.
+struct Lines(mpsc::Receiver<String>);
+
+impl Lines {
+    fn of(from: impl Read + Send + 'static) -> Self {
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(from).lines() {
+                if sender.send(line.unwrap()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(lines)
+    }
+
+    /// The next line, which must come in time.
+    fn next(&self) -> String {
+        self.0.recv_timeout(PATIENCE).unwrap()
+    }
 }
 
 impl Running {
@@ -31,27 +54,23 @@ impl Running {
         command.env_remove("RUST_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let errors = BufReader::new(child.stderr.take().unwrap());
+        let out = Lines::of(child.stdout.take().unwrap());
+        let errors = Lines::of(child.stderr.take().unwrap());
         Self { child, out, errors }
     }
 
-    /// Waits for a line of stderr that holds these words.
-    fn until_says(&mut self, words: &str) {
-        let mut said = String::new();
+    /// Waits for a line of stderr that holds these words; the line.
+    fn until_says(&self, words: &str) -> String {
         loop {
-            let before = said.len();
-            assert_ne!(self.errors.read_line(&mut said).unwrap(), 0, "it ended: {said}");
-            if said[before..].contains(words) {
-                return;
+            let line = self.errors.next();
+            if line.contains(words) {
+                return line;
             }
         }
     }
 
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.out.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+    fn line(&self) -> String {
+        self.out.next()
     }
 
     fn interrupt(mut self, signal: Signal) -> i32 {
@@ -87,12 +106,12 @@ fn gilmour(way: &[&str], args: &[&str]) -> (i32, String, String) {
 /// Requests, signals and listeners over this way; `counts` where it tells how many a signal reached.
 fn everything(way: &[&str], counts: bool) {
     let listen = |args: &[&str]| {
-        let mut running = Running::start(&[&["gilmour", "listen"], args, way].concat());
+        let running = Running::start(&[&["gilmour", "listen"], args, way].concat());
         running.until_says("listening to");
         running
     };
-    let mut log = listen(&["log.*"]);
-    let mut echo = listen(&["echo", "--service"]);
+    let log = listen(&["log.*"]);
+    let echo = listen(&["echo", "--service"]);
     let upper = listen(&["upper", "--service", "--exec", "tr a-z A-Z"]);
     let failing = listen(&["failing", "--service", "--exec", "exit 3"]);
 
@@ -151,11 +170,14 @@ fn the_node_in_shell_serves_and_stores() {
     let way = ["--gateway", &*url];
     let file = folder.path().join("messages.jsonl");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../gilmour/node.sh");
-    let mut node = Running::of(
+    let node = Running::of(
         Command::new("sh").args([script, &url, file.to_str().unwrap()]).env("POA_SERVER", PROGRAM),
     );
-    node.until_says("listening to");
-    node.until_says("listening to");
+    // Two programs share its stderr; a line of one is never inside a line of the other.
+    let mut said = [node.until_says("listening to"), node.until_says("listening to")];
+    said.sort();
+    assert!(said[0].ends_with("of `store.system_metrics`; Ctrl-C ends it"), "{said:?}");
+    assert!(said[1].ends_with("of `upper`; Ctrl-C ends it"), "{said:?}");
     assert_eq!(gilmour(&way, &["request", "upper", "shell"]).1, "\"SHELL\"");
     for data in [r#"{"cpu_load":1.5}"#, r#"{"other":1}"#, r#"{"cpu_load":2.5}"#] {
         assert_eq!(gilmour(&way, &["signal", "metrics", data]).0, 0);

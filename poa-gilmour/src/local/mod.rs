@@ -115,6 +115,8 @@ impl Local {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             tokio::select! {
+                // After the end `work` is not polled again, so it cannot take what ends with the runtime for a lost connection.
+                biased;
                 () = stop.cancelled() => {}
                 () = work => {}
             }
@@ -127,6 +129,8 @@ impl Local {
         let stop = self.stop.clone();
         tokio::spawn(async move {
             tokio::select! {
+                // After the end `work` is not polled again, so it cannot take what ends with the runtime for a lost connection.
+                biased;
                 () = stop.cancelled() => {}
                 () = work => {}
             }
@@ -173,4 +177,34 @@ pub(crate) fn report_of(
         backtrace: reply.data.read::<String>().unwrap_or_default(),
         timestamp: ErrorReport::now(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_goes_on_after_the_end() {
+        static WENT_ON: AtomicBool = AtomicBool::new(false);
+        let stop = CancellationToken::new();
+        let local = Local::new(Options::default(), stop.clone());
+        let (sender, _) = tokio::sync::watch::channel(());
+        // Many, since a choice that is left to chance is right half the time.
+        for _ in 0..64 {
+            let mut lost = sender.subscribe();
+            local.spawn(async move {
+                if lost.changed().await.is_err() {
+                    WENT_ON.store(true, Ordering::Relaxed);
+                }
+            });
+        }
+        tokio::task::yield_now().await;
+        stop.cancel();
+        drop(sender);
+        local.tasks.close();
+        local.tasks.wait().await;
+        assert!(!WENT_ON.load(Ordering::Relaxed), "what was cancelled saw its connection end");
+    }
 }
