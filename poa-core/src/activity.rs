@@ -6,13 +6,13 @@
 
 mod journal;
 mod link;
+mod monitor;
 mod quiet;
 mod table;
 mod together;
 mod wheel;
 
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -24,9 +24,10 @@ use tokio::time::Instant;
 
 use crate::bus::Bus;
 use crate::engine::SharedStore;
-use crate::{Activity, AgentId, Relay, Sign, Timestamp};
+use crate::{Activity, AgentId, Timestamp};
 pub(crate) use journal::Journal;
 pub use link::Link;
+pub use monitor::ActivityMonitor;
 use table::{Look, Table, Via};
 use together::{FOR_OTHERS, HOP, Heard, Reason, Together};
 use wheel::Wheel;
@@ -42,96 +43,6 @@ const AT_ONCE: usize = 256;
 
 /// How long an agent's inactivity is remembered, so that it is not reported twice.
 const REMEMBERED: Duration = Duration::from_secs(3600);
-
-/// Detects silent agents for all handlers of a host. Cloning is cheap.
-#[derive(Clone)]
-pub struct ActivityMonitor(Watch);
-
-#[derive(Clone)]
-enum Watch {
-    /// In this host.
-    Here(Arc<Watcher>),
-    /// In the host that the plugin belongs to, in another process or library.
-    There(Arc<dyn Relay>),
-}
-
-impl ActivityMonitor {
-    /// A monitor that reports to this watcher.
-    pub(crate) fn of(watcher: &Arc<Watcher>) -> Self {
-        Self(Watch::Here(watcher.clone()))
-    }
-
-    /// A monitor that reports to another host.
-    pub(crate) fn relayed(relay: Arc<dyn Relay>) -> Self {
-        Self(Watch::There(relay))
-    }
-
-    /// The agent is alive: starts or resets its timer. An agent that was not active becomes active.
-    pub fn ping(&self, agent: &AgentId) {
-        self.ping_over(agent, None);
-    }
-
-    /// The agent sent data: resets a running timer; never starts one.
-    pub fn data(&self, agent: &AgentId) {
-        self.data_over(agent, None);
-    }
-
-    /// The agent leaves: it is inactive immediately, unless it already was.
-    pub fn bye(&self, agent: &AgentId) {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.bye(agent),
-            Watch::There(relay) => relay.sign_of_life(agent, Sign::Bye),
-        }
-    }
-
-    /// Opens a link: agents that use it become inactive when it closes.
-    ///
-    /// In a plugin that belongs to another host the end of a link is not detected; only timers apply.
-    #[must_use]
-    pub fn link(&self) -> Link {
-        Link::new(self.clone())
-    }
-
-    fn ping_over(&self, agent: &AgentId, via: Via) {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.ping(agent, via),
-            Watch::There(relay) => relay.sign_of_life(agent, Sign::Ping),
-        }
-    }
-
-    fn data_over(&self, agent: &AgentId, via: Via) {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.data(agent, via),
-            Watch::There(relay) => relay.sign_of_life(agent, Sign::Data),
-        }
-    }
-
-    /// The number of agents whose silence would be detected.
-    #[must_use]
-    pub fn active(&self) -> usize {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.active(),
-            Watch::There(relay) => relay.active(),
-        }
-    }
-}
-
-impl ActivityMonitor {
-    /// The agents reported to receivers as active, in the order in which they became active.
-    pub(crate) fn active_agents(&self) -> Vec<Activity> {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.table.active_agents(),
-            // Receivers run in the host itself.
-            Watch::There(_) => Vec::new(),
-        }
-    }
-}
-
-impl fmt::Debug for ActivityMonitor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ActivityMonitor({} active)", self.active())
-    }
-}
 
 /// Detects silence.
 pub(crate) struct Watcher {

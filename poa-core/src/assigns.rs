@@ -11,6 +11,19 @@ const LIMIT: usize = 4096;
 ///
 /// They are stored with the message and reach every receiver, in this process, in a shared library, in a child process and on other
 /// machines. At most 4 KiB, written as JSON.
+///
+/// ```
+/// use poa_core::Assigns;
+///
+/// // A handler records where the message came from; a receiver selects by it.
+/// let assigns = Assigns::new().with("site", "north")?.with("hops", 2)?;
+/// assert_eq!(assigns.get("site"), Some(&"north".into()));
+/// assert_eq!(assigns.to_json(), r#"{"hops":2,"site":"north"}"#);
+///
+/// let error = assigns.with("trace", "x".repeat(5000)).unwrap_err();
+/// assert!(error.to_string().contains("at most 4096 bytes"));
+/// # Ok::<(), poa_core::AssignsTooLarge>(())
+/// ```
 #[derive(Clone, Default, PartialEq)]
 pub struct Assigns(Option<Box<Inner>>);
 
@@ -22,11 +35,15 @@ struct Inner {
 }
 
 /// The assigns of a message are too large.
+///
+/// See [`Assigns`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the assigns of a message take at most {LIMIT} bytes as JSON; these take {0}")]
 pub struct AssignsTooLarge(usize);
 
 /// The reason why bytes cannot be read as assigns.
+///
+/// See [`Assigns`] for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAssigns {

@@ -11,6 +11,37 @@ use tokio::sync::watch;
 use crate::{AgentId, BoxError};
 
 /// Decides which clients may send.
+///
+/// ```
+/// use poa_core::auth::{AuthError, Authenticator, Principal};
+/// use poa_core::{AgentId, async_trait};
+/// use tokio::sync::watch;
+///
+/// /// One token, from the environment of the process.
+/// struct Fixed {
+///     token: String,
+///     revocations: watch::Sender<u64>,
+/// }
+///
+/// #[async_trait]
+/// impl Authenticator for Fixed {
+///     fn verify(&self, token: &str) -> Result<Principal, AuthError> {
+///         let known = token == self.token;
+///         known.then(|| Principal::new("gateway", None)).ok_or(AuthError::Unauthorized)
+///     }
+///     async fn login(&self, _: &str, _: &str) -> Result<String, AuthError> {
+///         Err(AuthError::Unauthorized) // there are no passwords
+///     }
+///     fn revocations(&self) -> watch::Receiver<u64> {
+///         self.revocations.subscribe()
+///     }
+/// }
+///
+/// let fixed = Fixed { token: "t0ken".into(), revocations: watch::Sender::new(0) };
+/// assert_eq!(&*fixed.verify("t0ken")?.user, "gateway");
+/// assert!(matches!(fixed.verify("other"), Err(AuthError::Unauthorized)));
+/// # Ok::<(), AuthError>(())
+/// ```
 #[async_trait]
 pub trait Authenticator: Send + Sync + 'static {
     /// The identity that this token proves.
@@ -54,6 +85,18 @@ pub trait Authenticator: Send + Sync + 'static {
 }
 
 /// An authenticated user.
+///
+/// ```
+/// use poa_core::AgentId;
+/// use poa_core::auth::Principal;
+///
+/// let pump = Principal::new("pump-user", Some(AgentId::new("pump-7")?));
+/// assert!(pump.may_speak_for("pump-7") && !pump.may_speak_for("pump-8"));
+///
+/// let gateway = Principal::new("gateway", None);
+/// assert!(gateway.may_speak_for("pump-8"));
+/// # Ok::<(), poa_core::InvalidAgentId>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Principal {
@@ -78,6 +121,8 @@ impl Principal {
 }
 
 /// The reason why a client may not send.
+///
+/// See [`Authenticator`] for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {

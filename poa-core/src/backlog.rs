@@ -4,6 +4,19 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Duration, Size};
 
 /// The size of a receiver's batches, and how long the first message of a batch waits for others.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::{BatchLimits, ReceiverOptions};
+///
+/// // For a store that is fast with large transactions: wait longer, and take more at once.
+/// let options = ReceiverOptions::subscribe(["readings"]).batch(10_000, Duration::from_millis(250));
+///
+/// // The same, as an operator writes it.
+/// let text = r#"{ "size": 10000, "linger": "250ms" }"#;
+/// assert_eq!(options.batch, serde_json::from_str::<BatchLimits>(text)?);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -24,6 +37,18 @@ impl Default for BatchLimits {
 }
 
 /// The limits of a receiver's backlog.
+///
+/// ```
+/// use poa_core::{Backlog, ReceiverOptions, WhenFull, config::Size};
+///
+/// // A dashboard shows the present: old messages are skipped, and agents are never refused because of it.
+/// let options = ReceiverOptions::subscribe(["readings"]).backlog(64 << 20, WhenFull::Skip);
+/// assert_eq!(options.backlog.max_bytes, Some(Size::bytes(64 << 20)));
+///
+/// // A store without a limit of its own may take half of the disk.
+/// let store = Backlog::default().resolved(Some(100 << 30));
+/// assert_eq!(store.max_bytes, Some(Size::bytes(50 << 30)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -65,6 +90,8 @@ impl Backlog {
 }
 
 /// The action when the backlog of a receiver is full.
+///
+/// See [`Backlog`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

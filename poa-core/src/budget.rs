@@ -6,6 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// A number of bytes that all handlers of a host share for the bodies they hold in memory.
 ///
 /// A handler reserves as bytes arrive, so that a client that announces much and sends little costs little.
+///
+/// ```
+/// use poa_core::MemoryBudget;
+///
+/// // A host has one budget: `HandlerContext::memory`.
+/// let budget = MemoryBudget::new(1000);
+/// let mut body = budget.reservation();
+/// for chunk in [&[0_u8; 600][..], &[0; 400]] {
+///     assert!(body.grow(chunk.len() as u64));
+/// }
+/// // Full: this request is refused with 503 before its body is read.
+/// assert!(!budget.reservation().grow(1));
+/// drop(body);
+/// assert_eq!(budget.used(), 0);
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemoryBudget(Arc<Inner>);
 
@@ -42,6 +57,8 @@ impl MemoryBudget {
 }
 
 /// Bytes reserved from a [`MemoryBudget`]; released on drop.
+///
+/// See [`MemoryBudget`] for an example.
 #[derive(Debug)]
 pub struct Reservation {
     budget: Arc<Inner>,

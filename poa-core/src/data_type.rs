@@ -6,6 +6,18 @@ use std::sync::Arc;
 /// The data type of a message, such as `ethereum_metrics`: a name declared in the configuration.
 ///
 /// Interned: the host creates one per declared name, and clones share it.
+///
+/// ```
+/// use poa_core::DataTypes;
+///
+/// let types = DataTypes::new(["readings", "alarms"])?;
+/// // Indices are dense, so a table by data type is an array.
+/// let mut received = [0_u64; 2];
+/// let alarms = types.get("alarms").expect("declared above");
+/// received[alarms.index()] += 1;
+/// assert_eq!((alarms.name(), received), ("alarms", [0, 1]));
+/// # Ok::<(), poa_core::InvalidDataType>(())
+/// ```
 #[derive(Clone)]
 pub struct DataType {
     index: u16,
@@ -47,6 +59,18 @@ impl fmt::Display for DataType {
 }
 
 /// The data types one host accepts, in the order they were declared.
+///
+/// ```
+/// use poa_core::{DataTypes, InvalidDataType};
+///
+/// // A handler looks its data type up once, and clones it for each message.
+/// let types = DataTypes::new(["readings", "alarms"])?;
+/// assert!(types.get("readings").is_some());
+/// assert!(types.get("weather").is_none());
+///
+/// assert_eq!(DataTypes::new(["a", "a"]).unwrap_err(), InvalidDataType::Duplicate("a".into()));
+/// # Ok::<(), InvalidDataType>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct DataTypes(Arc<[DataType]>);
 
@@ -111,6 +135,8 @@ fn check(name: &str, known: &[DataType]) -> Result<(), InvalidDataType> {
 }
 
 /// The reason why a list of names is not valid.
+///
+/// See [`DataTypes`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDataType {
@@ -128,6 +154,18 @@ pub enum InvalidDataType {
 }
 
 /// A set of data types of one host.
+///
+/// ```
+/// use poa_core::DataTypes;
+/// use poa_core::engine::TypeSet;
+///
+/// let types = DataTypes::new(["readings", "alarms", "weather"])?;
+/// let subscribed: TypeSet = ["readings", "alarms"].iter().filter_map(|name| types.get(name)).collect();
+/// // An engine decides in one instruction whether a record is for a subscription.
+/// assert!(subscribed.contains(types.get("alarms").expect("declared above")));
+/// assert!(!subscribed.contains(types.get("weather").expect("declared above")));
+/// # Ok::<(), poa_core::InvalidDataType>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TypeSet(u128);
 

@@ -9,6 +9,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 /// An error and its causes, on one line.
+///
+/// ```
+/// use poa_core::{PluginError, error_chain};
+///
+/// let cause = std::io::Error::other("connection reset");
+/// let error = PluginError::new("the feed ended").with_source(cause);
+/// assert_eq!(error_chain(&error), "the feed ended: connection reset");
+/// ```
 #[must_use]
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -26,6 +34,17 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// The message of a panic.
+///
+/// ```
+/// use poa_core::panic_message;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let task = tokio::spawn(async { panic!("no such sensor: {}", 7) });
+/// let failed = task.await.unwrap_err();
+/// assert_eq!(panic_message(&*failed.into_panic()), "no such sensor: 7");
+/// # }
+/// ```
 #[must_use]
 pub fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();

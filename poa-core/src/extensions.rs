@@ -9,6 +9,19 @@ use std::sync::Arc;
 ///
 /// Messages carry one as `extensions`; the host offers one to every plugin as its resources. Cloning shares the
 /// values.
+///
+/// ```
+/// use std::net::IpAddr;
+/// use poa_core::Extensions;
+///
+/// /// The type is the key, so plugins of different crates do not collide.
+/// struct Peer(IpAddr);
+///
+/// let mut extensions = Extensions::new();
+/// extensions.insert(Peer([10, 0, 0, 7].into()));
+/// assert_eq!(extensions.get::<Peer>().map(|peer| peer.0.to_string()).as_deref(), Some("10.0.0.7"));
+/// assert!(extensions.get::<String>().is_none());
+/// ```
 #[derive(Clone, Default)]
 pub struct Extensions(HashMap<TypeId, Arc<dyn Any + Send + Sync>>);
 

@@ -6,6 +6,18 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// Options that, if they create a file, make it readable and writable for its owner only.
+///
+/// ```
+/// use std::os::unix::fs::PermissionsExt as _;
+/// use poa_core::files::private;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("token");
+/// std::io::Write::write_all(&mut private().create_new(true).write(true).open(&path)?, b"t0ken")?;
+/// // Other users could not read it at any moment, as they could between `File::create` and `set_permissions`.
+/// assert_eq!(path.metadata()?.permissions().mode() & 0o777, 0o600);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[must_use]
 pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -17,6 +29,18 @@ pub fn private() -> OpenOptions {
 ///
 /// # Errors
 /// When it cannot be created.
+///
+/// ```
+/// use std::os::unix::fs::PermissionsExt as _;
+/// use poa_core::files::make_private_dir;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let data = dir.path().join("poa-data/store");
+/// make_private_dir(&data)?;
+/// make_private_dir(&data)?; // it may exist
+/// assert_eq!(data.metadata()?.permissions().mode() & 0o777, 0o700);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 pub fn make_private_dir(path: &Path) -> io::Result<()> {
     let missing = path.ancestors().skip(1).take_while(|dir| !dir.exists());
     let made: Vec<_> = std::iter::once(path).chain(missing).collect();

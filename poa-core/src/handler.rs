@@ -15,6 +15,56 @@ use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, MemoryBudget, Observer, PluginError};
 
 /// Speaks a protocol to clients and sends what it receives as messages into the host.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::{AgentId, CustomHandler, Draft, HandlerContext, Payload, PluginError, async_trait};
+///
+/// /// Sends the load of this machine each second.
+/// struct Load;
+///
+/// #[async_trait]
+/// impl CustomHandler for Load {
+///     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
+///         let missing = || PluginError::new("the host has no data type `load`; declare it");
+///         let load = cx.data_types().get("load").ok_or_else(missing)?.clone();
+///         let failed = |error| PluginError::new("cannot read the load").with_source(error);
+///         let mut second = tokio::time::interval(Duration::from_secs(1));
+///         while cx.shutdown().run_until_cancelled(second.tick()).await.is_some() {
+///             let payload = Payload::json(&serde_json::json!({"load": 0.7})).map_err(failed)?;
+///             let agent = AgentId::new("this-machine").expect("it has no control characters");
+///             match cx.send_to_receivers(Draft::new(agent, load.clone(), payload)) {
+///                 Ok(receipt) => drop(receipt), // a protocol with answers awaits it, then answers
+///                 Err(refused) => println!("not sent: {refused}"),
+///             }
+///         }
+///         Ok(())
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use poa_core::{Host, ReceiverOptions, receiver_fn};
+/// # let (sender, mut messages) = tokio::sync::mpsc::channel(10);
+/// # let receiver = receiver_fn(move |batch: Vec<poa_core::Message>| {
+/// #     let sender = sender.clone();
+/// #     async move {
+/// #         for message in batch { sender.send(message).await.map_err(poa_core::DeliveryError::transient)?; }
+/// #         Ok(())
+/// #     }
+/// # });
+/// # let dir = tempfile::tempdir()?;
+/// # let host = Host::builder().data_dir(dir.path()).data_types(["load"])
+/// #     .engine::<poa_engine_local::Memory>("memory", Default::default())
+/// #     .receiver_from("messages", ReceiverOptions::subscribe(["load"]), receiver)
+/// #     .handler_from("load", std::sync::Arc::new(|_| {
+/// #         Box::pin(async { Ok(Box::new(Load) as Box<dyn CustomHandler>) })
+/// #     }))
+/// #     .start().await?;
+/// # assert_eq!(messages.recv().await.expect("a message").agent_id().as_str(), "this-machine");
+/// # assert!(host.stop().await.is_clean());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "a handler implements `poa_core::CustomHandler`")]
 pub trait CustomHandler: Send + 'static {
@@ -34,6 +84,8 @@ pub trait CustomHandler: Send + 'static {
 }
 
 /// The interface of a host to a running handler. Cloning is cheap.
+///
+/// See [`CustomHandler`] for an example.
 #[derive(Clone)]
 pub struct HandlerContext {
     pub(crate) name: Arc<str>,

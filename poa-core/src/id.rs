@@ -11,6 +11,19 @@ const MAX_AGENT_ID: usize = 256;
 /// The id of an agent: non-empty UTF-8 of at most 256 bytes, without control characters.
 ///
 /// Cloning is cheap: clones share one allocation.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use poa_core::{AgentId, InvalidAgentId};
+///
+/// // Verified once, where it enters: no receiver meets an id that would break its log or its URL.
+/// assert_eq!(AgentId::new("pump\n7"), Err(InvalidAgentId::ControlCharacter));
+///
+/// // A map by agent is searched by text, without allocating an id.
+/// let latest = HashMap::from([(AgentId::new("pump-7")?, 21.5)]);
+/// assert_eq!(latest.get("pump-7"), Some(&21.5));
+/// # Ok::<(), InvalidAgentId>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentId(Arc<str>);
 
@@ -58,6 +71,8 @@ impl fmt::Display for AgentId {
 }
 
 /// The reason why a text is not a valid agent id.
+///
+/// See [`AgentId`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidAgentId {
@@ -76,6 +91,18 @@ pub enum InvalidAgentId {
 ///
 /// It has the form of a UUID version 7 and displays as one. Receivers use it to store a message once, however often it is
 /// delivered.
+///
+/// ```
+/// use poa_core::Timestamp;
+/// use poa_core::engine::IdGenerator;
+///
+/// let mut ids = IdGenerator::new();
+/// let now = Timestamp::now();
+/// let (first, second) = (ids.next(now), ids.next(now));
+/// // A column of ids is unique, and sorts by time even within one microsecond.
+/// assert!(first < second && first.to_string() < second.to_string());
+/// assert_eq!(second.time(), now);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId([u8; 16]);
 
@@ -127,6 +154,17 @@ impl fmt::Debug for MessageId {
 ///
 /// The 74 bits a UUID version 7 leaves free hold the microsecond (10 bits), a counter restarted each microsecond (20 bits) and a
 /// random number drawn once per bus (44 bits).
+///
+/// ```
+/// use poa_core::Timestamp;
+/// use poa_core::engine::IdGenerator;
+///
+/// // After a restart an engine continues behind its last record, even if the clock was set back meanwhile.
+/// let newest = Timestamp::from_micros(2_000_000);
+/// let mut ids = IdGenerator::after(newest);
+/// let now = Timestamp::from_micros(1_000_000);
+/// assert!(ids.next(now).time() > newest);
+/// ```
 #[derive(Debug)]
 pub struct IdGenerator {
     micros: u64,

@@ -10,6 +10,17 @@ use crate::AgentId;
 const MAX_KEY: usize = 255;
 
 /// A digest of the idempotency key of a message. The same key of the same agent identifies the same message.
+///
+/// ```
+/// use poa_core::{AgentId, IdempotencyKey, InvalidKey};
+///
+/// let (pump, valve) = (AgentId::new("pump-7").unwrap(), AgentId::new("valve-1").unwrap());
+/// // A retry of the agent has the same key, so the message is accepted once; other agents may use the same text.
+/// assert_eq!(IdempotencyKey::new(&pump, "42")?, IdempotencyKey::new(&pump, "42")?);
+/// assert_ne!(IdempotencyKey::new(&pump, "42")?, IdempotencyKey::new(&valve, "42")?);
+/// assert_eq!(IdempotencyKey::new(&pump, ""), Err(InvalidKey));
+/// # Ok::<(), InvalidKey>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey([u8; 16]);
 
@@ -64,6 +75,15 @@ impl IdempotencyKey {
 /// Distinguishes two messages with the same key and different content.
 ///
 /// It is kept in memory only: after a restart it is computed from the log.
+///
+/// ```
+/// use poa_core::engine::Fingerprint;
+///
+/// // The same key with the same content is a retry; with other content it is a mistake of the client.
+/// let first = Fingerprint::of("readings", br#"{"bar":3.2}"#);
+/// assert_eq!(first, Fingerprint::of("readings", br#"{"bar":3.2}"#));
+/// assert_ne!(first, Fingerprint::of("readings", br#"{"bar":3.3}"#));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint(u64);
 
@@ -91,6 +111,8 @@ impl Fingerprint {
 }
 
 /// A text that is not a valid idempotency key.
+///
+/// See [`IdempotencyKey`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an idempotency key has 1 to {MAX_KEY} bytes and no control characters")]
 pub struct InvalidKey;

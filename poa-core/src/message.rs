@@ -10,6 +10,8 @@ use crate::{
 };
 
 /// The content of a message.
+///
+/// See [`Draft`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MessageType {
@@ -21,6 +23,24 @@ pub enum MessageType {
 }
 
 /// A message before the host has accepted it, as a handler creates it.
+///
+/// ```
+/// use poa_core::{AgentId, Assigns, DataTypes, Draft, IdempotencyKey, MessageType, Payload};
+///
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// let pump = AgentId::new("pump-7")?;
+/// let key = IdempotencyKey::new(&pump, "reading-42")?;
+/// let draft = Draft::new(pump.clone(), readings.clone(), Payload::json(&serde_json::json!({"bar": 3.2}))?)
+///     .with_idempotency_key(key) // sent twice, accepted once
+///     .with_assigns(Assigns::new().with("site", "north")?);
+/// assert_eq!(draft.message_type(), MessageType::Data);
+///
+/// let leaves = Draft::new(pump, readings, Payload::json(&serde_json::json!({"reason": "maintenance"}))?)
+///     .with_message_type(MessageType::Bye);
+/// # assert_eq!(leaves.message_type(), MessageType::Bye);
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub(crate) agent_id: AgentId,
@@ -169,6 +189,28 @@ impl Draft {
 /// A message as receivers see it.
 ///
 /// Cloning is cheap: clones share one allocation, and the payload is never copied.
+///
+/// ```
+/// use poa_core::engine::IdGenerator;
+/// use poa_core::{AgentId, DataTypes, Draft, Message, Payload, Timestamp};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Reading {
+///     bar: f64,
+/// }
+///
+/// // A host makes messages of drafts; a test of a receiver does it by hand.
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// let draft = Draft::new(AgentId::new("pump-7")?, readings, Payload::json(&serde_json::json!({"bar": 3.2}))?);
+/// let now = Timestamp::now();
+/// let message = Message::stamp(draft, IdGenerator::new().next(now), now);
+///
+/// // Each receiver reads the payload in the form that it needs.
+/// assert_eq!(message.payload().read::<Reading>()?.bar, 3.2);
+/// assert_eq!(message.payload().to_json()?, r#"{"bar":3.2}"#);
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
 #[derive(Clone)]
 pub struct Message(Arc<Stamped>);
 

@@ -1,26 +1,77 @@
 //! The life of a plugin: from a typed configuration, through validation and building, to a running part of a host.
 
-use std::fmt;
-use std::future::Future;
-use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+mod context;
+mod factory;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
 use crate::config::Problem;
-use crate::engine::{BusSettings, Engine};
-use crate::shared::Shared;
-use crate::telemetry::Telemetry;
-use crate::{CustomHandler, DataTypes, Extensions, Receiver};
+pub use context::BuildContext;
+pub(crate) use factory::factory;
+pub use factory::{
+    Building, EngineFactory, Factory, HandlerFactory, ReceiverFactory, engine_factory,
+    handler_factory, receiver_factory,
+};
 
 /// Any error that can be sent across threads.
+///
+/// ```
+/// use poa_core::BoxError;
+///
+/// fn celsius(text: &str) -> Result<f64, BoxError> {
+///     let value: f64 = text.parse()?;
+///     if value < -273.15 {
+///         return Err("colder than absolute zero".into());
+///     }
+///     Ok(value)
+/// }
+///
+/// assert_eq!(celsius("-300").unwrap_err().to_string(), "colder than absolute zero");
+/// ```
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A handler, receiver or engine that can be built from a configuration, and so be named in a [`Registry`](crate::Registry).
+///
+/// ```
+/// use poa_core::config::Problem;
+/// use poa_core::{BuildContext, BuildError, Plugin, async_trait};
+///
+/// /// The section that operators write.
+/// #[derive(Clone, serde::Deserialize, schemars::JsonSchema)]
+/// #[serde(deny_unknown_fields)]
+/// struct Config {
+///     /// The name of the table.
+///     table: String,
+/// }
+///
+/// struct Store {
+///     table: String,
+/// }
+///
+/// #[async_trait]
+/// impl Plugin for Store {
+///     type Config = Config;
+///
+///     fn validate(config: &Config) -> Vec<Problem> {
+///         let empty = config.table.is_empty();
+///         empty.then(|| Problem::new("table", "is empty; name a table")).into_iter().collect()
+///     }
+///
+///     async fn build(config: Config, _: &BuildContext) -> Result<Self, BuildError> {
+///         Ok(Self { table: config.table }) // connect here
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// assert_eq!(Store::validate(&Config { table: String::new() }).len(), 1);
+/// let cx = BuildContext::detached("store", std::env::temp_dir());
+/// assert_eq!(Store::build(Config { table: "readings".into() }, &cx).await?.table, "readings");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be registered",
@@ -46,148 +97,21 @@ pub trait Plugin: Sized + Send + 'static {
     async fn build(config: Self::Config, cx: &BuildContext) -> Result<Self, BuildError>;
 }
 
-/// The environment of a plugin while it is built.
-#[derive(Clone)]
-pub struct BuildContext {
-    pub(crate) name: Arc<str>,
-    pub(crate) data_dir: Arc<Path>,
-    pub(crate) data_types: DataTypes,
-    pub(crate) resources: Arc<Extensions>,
-    pub(crate) shared: Shared,
-    pub(crate) bus: Arc<BusSettings>,
-    pub(crate) telemetry: Telemetry,
-    pub(crate) has_authenticator: bool,
-    pub(crate) call_timeout: Option<Duration>,
-}
-
-impl BuildContext {
-    /// A context outside of any host, for tests and for other kinds of hosts: this name, this data directory, nothing else.
-    #[must_use]
-    pub fn detached(name: &str, data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            name: name.into(),
-            data_dir: data_dir.into().into(),
-            data_types: DataTypes::default(),
-            resources: Arc::default(),
-            shared: Shared::default(),
-            bus: Arc::default(),
-            telemetry: Telemetry::default(),
-            has_authenticator: false,
-            call_timeout: None,
-        }
-    }
-
-    /// The same context for a plugin of another name.
-    #[must_use]
-    pub fn with_name(self, name: &str) -> Self {
-        Self { name: name.into(), ..self }
-    }
-
-    /// Sets the data types.
-    #[must_use]
-    pub fn with_data_types(self, data_types: DataTypes) -> Self {
-        Self { data_types, ..self }
-    }
-
-    /// Sets the requirements of the host on its engine.
-    #[must_use]
-    pub fn with_bus(self, bus: BusSettings) -> Self {
-        Self { bus: Arc::new(bus), ..self }
-    }
-
-    /// Sets the telemetry registry.
-    #[must_use]
-    pub fn with_telemetry(self, telemetry: Telemetry) -> Self {
-        Self { telemetry, ..self }
-    }
-
-    /// Sets whether the host has an authenticator.
-    #[must_use]
-    pub fn with_authenticator(self, has_authenticator: bool) -> Self {
-        Self { has_authenticator, ..self }
-    }
-
-    /// Sets the time limit of the host for a call of a receiver.
-    #[must_use]
-    pub fn with_call_timeout(self, timeout: Duration) -> Self {
-        Self { call_timeout: Some(timeout), ..self }
-    }
-
-    /// Adds a resource for plugins that know `T`.
-    #[must_use]
-    pub fn with_resource<T: std::any::Any + Send + Sync>(self, resource: T) -> Self {
-        let mut resources = (*self.resources).clone();
-        resources.insert(resource);
-        Self { resources: Arc::new(resources), ..self }
-    }
-
-    /// The name of the plugin, the `x` of `[receivers.x]`; for an engine its kind.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The directory for everything the host writes. It exists.
-    #[must_use]
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-
-    /// The data types the host accepts.
-    #[must_use]
-    pub fn data_types(&self) -> &DataTypes {
-        &self.data_types
-    }
-
-    /// A resource of the embedder or of the registry, for plugins that know `T`.
-    #[must_use]
-    pub fn resource<T: std::any::Any>(&self) -> Option<&T> {
-        self.resources.get()
-    }
-
-    /// State that the plugins of one host share, created by the first that asks for it: a connection pool, or an engine that a
-    /// handler and a receiver of one crate both use. Each host has its own.
-    ///
-    /// It lives as long as the host, even while the plugins that use it restart; hold state that must end with its last user as a
-    /// [`Weak`](std::sync::Weak) in it.
-    #[must_use]
-    pub fn shared<T: std::any::Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
-        self.shared.get(make)
-    }
-
-    /// The requirements of the host on its engine.
-    #[must_use]
-    pub fn bus(&self) -> &BusSettings {
-        &self.bus
-    }
-
-    /// Whether the host has an authenticator for its handlers.
-    #[must_use]
-    pub fn has_authenticator(&self) -> bool {
-        self.has_authenticator
-    }
-
-    /// The time limit of the host for a call of the receiver that is built; a receiver that exceeds it is dropped, and its batch is
-    /// delivered again. Unknown for a handler, and outside of a host.
-    #[must_use]
-    pub fn call_timeout(&self) -> Option<Duration> {
-        self.call_timeout
-    }
-
-    /// The registry for counters and gauges.
-    #[must_use]
-    pub fn telemetry(&self) -> &Telemetry {
-        &self.telemetry
-    }
-}
-
-impl fmt::Debug for BuildContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BuildContext").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 /// The reason why a plugin could not be built.
+///
+/// ```
+/// use poa_core::{BuildError, error_chain};
+///
+/// fn read_key(path: &str) -> Result<String, BuildError> {
+///     std::fs::read_to_string(path).map_err(|error| {
+///         BuildError::failed(format!("cannot read {path}; name a readable file in `key`")).with_source(error)
+///     })
+/// }
+///
+/// let error = read_key("/no/such/file").unwrap_err();
+/// let text = "cannot read /no/such/file; name a readable file in `key`: No such file or directory";
+/// assert!(error_chain(&error).starts_with(text));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -224,6 +148,15 @@ impl BuildError {
 }
 
 /// The reason why a running plugin stopped.
+///
+/// ```
+/// use poa_core::{PluginError, error_chain};
+///
+/// // The end of a handler whose listener broke: the supervisor logs the text, and restarts the handler.
+/// let broken = std::io::Error::other("too many open files");
+/// let error = PluginError::new("cannot accept connections on 127.0.0.1:4010").with_source(broken);
+/// assert_eq!(error_chain(&error), "cannot accept connections on 127.0.0.1:4010: too many open files");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct PluginError {
@@ -243,48 +176,4 @@ impl PluginError {
         self.source = Some(source.into());
         self
     }
-}
-
-/// A plugin that is being built.
-pub type Building<'a, T> = Pin<Box<dyn Future<Output = Result<T, BuildError>> + Send + 'a>>;
-
-/// Builds a plugin of one role, each time it is started.
-pub type Factory<T> = Arc<dyn Fn(&BuildContext) -> Building<'_, Box<T>> + Send + Sync>;
-
-/// Builds a handler, each time it is started.
-pub type HandlerFactory = Factory<dyn CustomHandler>;
-
-/// Builds a receiver, each time it is started.
-pub type ReceiverFactory = Factory<dyn Receiver>;
-
-/// Builds an engine.
-pub type EngineFactory = Factory<dyn Engine>;
-
-/// A factory of `P` with this configuration; `erase` converts it to the trait object.
-pub(crate) fn factory<P: Plugin, T: ?Sized + 'static>(
-    config: P::Config,
-    erase: fn(P) -> Box<T>,
-) -> Factory<T> {
-    Arc::new(move |cx| {
-        let config = config.clone();
-        Box::pin(async move { Ok(erase(P::build(config, cx).await?)) })
-    })
-}
-
-/// A factory of a handler with this configuration.
-#[must_use]
-pub fn handler_factory<P: Plugin + CustomHandler>(config: P::Config) -> HandlerFactory {
-    factory(config, |handler: P| Box::new(handler))
-}
-
-/// A factory of a receiver with this configuration.
-#[must_use]
-pub fn receiver_factory<P: Plugin + Receiver>(config: P::Config) -> ReceiverFactory {
-    factory(config, |receiver: P| Box::new(receiver))
-}
-
-/// A factory of an engine with this configuration.
-#[must_use]
-pub fn engine_factory<P: Plugin + Engine>(config: P::Config) -> EngineFactory {
-    factory(config, |engine: P| Box::new(engine))
 }

@@ -13,6 +13,8 @@ use crate::Draft;
 use crate::engine::{Party, Refused};
 
 /// The rate at which one sender may send. Nothing is limited by default.
+///
+/// See [`Rates`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rate {
@@ -25,6 +27,16 @@ pub struct Rate {
 }
 
 /// The rates of a host.
+///
+/// ```
+/// use poa_core::{Host, Rate, Rates};
+///
+/// // An agent in a loop costs itself; a gateway that sends for many agents from one address may send more.
+/// let agent = Rate::new(Some(100), Some(1 << 20), None);
+/// let address = Rate::new(Some(10_000), None, None);
+/// let builder = Host::builder().rates(Rates::new(agent, Rate::default(), address));
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rates {

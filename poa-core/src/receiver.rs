@@ -1,8 +1,9 @@
 //! Receivers: plugins that store messages, show them or forward them.
 
+mod error;
+
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Receipt, SendError};
 use crate::handler::Services;
 use crate::telemetry::Telemetry;
-use crate::{AgentId, BoxError, DataTypes, Draft, Message, Timestamp};
+use crate::{AgentId, DataTypes, Draft, Message, Timestamp};
+pub use error::{DeliveryError, Rejected};
 
 /// Receives messages from the host.
 ///
@@ -20,6 +22,48 @@ use crate::{AgentId, BoxError, DataTypes, Draft, Message, Timestamp};
 /// A future of any of these methods may be dropped before it completes: when it exceeds its time limit, when the receiver is replaced,
 /// or when the host stops. The receiver is then dropped too, and a new one is built; the events in flight are delivered again. So a
 /// receiver stores by [message id](Message::id), and storing a message twice has the effect of storing it once.
+///
+/// ```
+/// use std::io::{BufWriter, Write};
+/// use poa_core::{ControlMessage, DeliveryError, Message, Receiver, async_trait};
+///
+/// /// Writes a line for each message. (A file blocks: a receiver for production writes in `spawn_blocking`.)
+/// struct Lines<W: Write>(BufWriter<W>);
+///
+/// #[async_trait]
+/// impl<W: Write + Send + 'static> Receiver for Lines<W> {
+///     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+///         for message in batch {
+///             let json = message.payload().to_json().map_err(DeliveryError::permanent)?;
+///             writeln!(self.0, "{} {json}", message.agent_id()).map_err(DeliveryError::transient)?;
+///         }
+///         // `Ok` confirms the batch, so nothing may remain in the buffer.
+///         self.0.flush().map_err(DeliveryError::transient)
+///     }
+///
+///     async fn handle_message(&mut self, message: ControlMessage) -> Result<(), DeliveryError> {
+///         match message {
+///             ControlMessage::Stopping => println!("the backlog follows, then `terminate`"),
+///             _ => {}
+///         }
+///         Ok(())
+///     }
+/// }
+/// # use poa_core::{AgentId, DataTypes, Draft, Payload, Timestamp, engine::IdGenerator};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// # let draft = Draft::new(AgentId::new("pump-7")?, readings, Payload::json(&serde_json::json!({"bar": 3}))?);
+/// # let now = Timestamp::now();
+/// # let message = Message::stamp(draft, IdGenerator::new().next(now), now);
+/// # let mut receiver = Lines(BufWriter::new(Vec::new()));
+/// # receiver.metrics_received(&[message]).await?;
+/// # receiver.handle_message(ControlMessage::Stopping).await?;
+/// # assert_eq!(receiver.0.get_ref(), b"pump-7 {\"bar\":3}\n");
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "a receiver implements `poa_core::Receiver`")]
 pub trait Receiver: Send + 'static {
@@ -79,6 +123,50 @@ pub trait Receiver: Send + 'static {
 }
 
 /// The interface of a host to a running receiver. Cloning is cheap.
+///
+/// ```
+/// use poa_core::telemetry::Counter;
+/// use poa_core::{DeliveryError, Message, Receiver, ReceiverContext, async_trait};
+///
+/// #[derive(Default)]
+/// struct Counting {
+///     bytes: Option<Counter>,
+/// }
+///
+/// #[async_trait]
+/// impl Receiver for Counting {
+///     async fn start(&mut self, cx: ReceiverContext) -> Result<(), DeliveryError> {
+///         let labels = [("receiver", cx.name())];
+///         self.bytes = Some(cx.telemetry().counter("payload_bytes", "Bytes of payloads", &labels));
+///         Ok(())
+///     }
+///
+///     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+///         let bytes: usize = batch.iter().map(|message| message.payload().bytes().len()).sum();
+///         self.bytes.iter().for_each(|counter| { counter.inc_by(bytes as u64); });
+///         Ok(())
+///     }
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # use poa_core::{AgentId, Draft, Host, Payload, ReceiverOptions};
+/// # let dir = tempfile::tempdir()?;
+/// # let host = Host::builder().data_dir(dir.path()).data_types(["readings"])
+/// #     .engine::<poa_engine_local::Memory>("memory", Default::default())
+/// #     .ack(poa_core::Ack::Delivered)
+/// #     .receiver_from("count", ReceiverOptions::subscribe(["readings"]), std::sync::Arc::new(|_| {
+/// #         Box::pin(async { Ok(Box::new(Counting::default()) as Box<dyn Receiver>) })
+/// #     }))
+/// #     .start().await?;
+/// # let handle = host.handle();
+/// # let readings = handle.data_types().get("readings").expect("declared above").clone();
+/// # let payload = Payload::json(&serde_json::json!({"n": 1}))?;
+/// # handle.send_to_receivers(Draft::new(AgentId::new("a")?, readings, payload))?.await?;
+/// # assert!(handle.metrics().contains(r#"poa_payload_bytes_total{receiver="count"} 7"#));
+/// # assert!(host.stop().await.is_clean());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ReceiverContext {
     pub(crate) name: Arc<str>,
@@ -132,6 +220,19 @@ impl fmt::Debug for ReceiverContext {
 }
 
 /// An agent whose state changed.
+///
+/// ```
+/// use poa_core::{Activity, AgentId, Timestamp};
+///
+/// /// The text of an alarm, for a receiver's `handle_inactive`.
+/// fn alarm(change: &Activity) -> String {
+///     format!("{} has been silent since {}", change.agent_id, change.since)
+/// }
+///
+/// let change = Activity::new(AgentId::new("pump-7")?, false, Timestamp::from_micros(0));
+/// assert_eq!(alarm(&change), "pump-7 has been silent since 1970-01-01T00:00:00.000000Z");
+/// # Ok::<(), poa_core::InvalidAgentId>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Activity {
@@ -152,91 +253,11 @@ impl Activity {
 }
 
 /// A notification of the host about itself.
+///
+/// See [`Receiver`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlMessage {
     /// The host is stopping. The backlog will be delivered, then [`Receiver::terminate`] is called.
     Stopping,
-}
-
-/// The reason why messages were not delivered. The receiver knows its destination, so it decides which errors are transient.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DeliveryError {
-    /// A transient error: connection lost, table locked, throttled. The host retries the batch with increasing waits.
-    #[error("not delivered, a retry may succeed")]
-    Transient {
-        /// The cause.
-        #[source]
-        source: BoxError,
-        /// The wait that the destination asked for, if any.
-        retry_after: Option<Duration>,
-    },
-    /// An error that lasts until the configuration or the destination is corrected: wrong credentials, a table or path that does not
-    /// exist. The host retries the batch with the longest wait, and reports the receiver as misconfigured in `/status`.
-    #[error("not delivered, the configuration is wrong")]
-    Misconfigured(#[source] BoxError),
-    /// A permanent error for these items of the batch (by index). Without any index: for some of them, which the host isolates by
-    /// delivering the halves.
-    #[error("not deliverable")]
-    Permanent {
-        /// The items that cannot be delivered; empty if the receiver cannot identify them.
-        items: Vec<usize>,
-        /// The cause.
-        #[source]
-        source: BoxError,
-    },
-    /// These items of the batch cannot be delivered; all others are delivered, and are not delivered again.
-    #[error("{} messages of the batch were rejected", .0.len())]
-    Rejected(Vec<Rejected>),
-}
-
-/// A message of a batch that cannot be delivered, while others of the batch were.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Rejected {
-    /// Its index in the batch.
-    pub item: usize,
-    /// The reason.
-    pub reason: String,
-}
-
-impl Rejected {
-    /// The message of this index was rejected for this reason.
-    pub fn new(item: usize, reason: impl Into<String>) -> Self {
-        Self { item, reason: reason.into() }
-    }
-}
-
-impl DeliveryError {
-    /// A transient error.
-    pub fn transient(source: impl Into<BoxError>) -> Self {
-        Self::Transient { source: source.into(), retry_after: None }
-    }
-
-    /// A transient error; the destination asked for this wait.
-    pub fn transient_after(wait: Duration, source: impl Into<BoxError>) -> Self {
-        Self::Transient { source: source.into(), retry_after: Some(wait) }
-    }
-
-    /// An error that lasts until the configuration or the destination is corrected.
-    pub fn misconfigured(source: impl Into<BoxError>) -> Self {
-        Self::Misconfigured(source.into())
-    }
-
-    /// Some messages of the batch cannot be delivered, and the receiver cannot identify them.
-    pub fn permanent(source: impl Into<BoxError>) -> Self {
-        Self::Permanent { items: Vec::new(), source: source.into() }
-    }
-
-    /// These messages of the batch cannot be delivered.
-    pub fn permanent_for(items: Vec<usize>, source: impl Into<BoxError>) -> Self {
-        Self::Permanent { items, source: source.into() }
-    }
-
-    /// These messages of the batch cannot be delivered; all others are delivered.
-    #[must_use]
-    pub fn rejected(items: Vec<Rejected>) -> Self {
-        Self::Rejected(items)
-    }
 }

@@ -14,6 +14,19 @@ use crate::{CustomHandler, Extensions, Receiver};
 
 /// A kind of plugin: the name in `kind = "…"` (for engines `engine = "…"`) in the configuration. `T` is the role: `dyn
 /// CustomHandler`, `dyn Receiver` or `dyn Engine`.
+///
+/// ```
+/// use poa_core::Registry;
+/// use poa_engine_local::Memory;
+/// use serde_json::json;
+///
+/// let registry = Registry::new().engine::<Memory>("memory");
+/// let kind = &registry.engines()["memory"];
+/// // A configuration is checked without building anything, and an editor can use the schema.
+/// let problems = kind.configure(json!({"size": "1GiB"})).err().expect("the section has no keys");
+/// assert!(problems[0].message.contains("unknown field `size`"));
+/// assert_eq!(kind.schema()["additionalProperties"], false);
+/// ```
 pub trait Kind<T: ?Sized>: Send + Sync {
     /// The JSON Schema of the section, without `kind` and without the keys common to all sections of the role.
     fn schema(&self) -> Value;
@@ -26,18 +39,39 @@ pub trait Kind<T: ?Sized>: Send + Sync {
 }
 
 /// A kind of handler.
+///
+/// See [`Kind`] for an example.
 pub type HandlerKind = dyn Kind<dyn CustomHandler>;
 
 /// A kind of receiver.
+///
+/// See [`Kind`] for an example.
 pub type ReceiverKind = dyn Kind<dyn Receiver>;
 
 /// A kind of engine.
+///
+/// See [`Kind`] for an example.
 pub type EngineKind = dyn Kind<dyn Engine>;
 
 /// The kinds of one role, by name.
+///
+/// See [`Registry`] for an example.
 pub type Kinds<T> = BTreeMap<String, Arc<dyn Kind<T>>>;
 
 /// The kinds of handlers, receivers and engines that a host can build, by name, and the resources they need.
+///
+/// ```
+/// use poa_core::Registry;
+/// use poa_engine_local::{Log, Memory};
+///
+/// // A server lists the kinds that its configuration can name.
+/// let registry = Registry::new().engine::<Log>("log").engine::<Memory>("memory");
+/// assert!(registry.engines().keys().eq(["log", "memory"]));
+///
+/// // The first of a name stays, and the conflict is reported.
+/// let registry = registry.engine::<Memory>("log");
+/// assert!(registry.duplicates()[0].to_string().starts_with("engine kind `log` is registered twice"));
+/// ```
 #[derive(Clone, Default)]
 pub struct Registry {
     handlers: Kinds<dyn CustomHandler>,
@@ -48,6 +82,8 @@ pub struct Registry {
 }
 
 /// A kind was registered twice.
+///
+/// See [`Registry`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{role} kind `{kind}` is registered twice; give one of them another name")]
 pub struct DuplicateKind {

@@ -12,6 +12,51 @@ use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget};
 
 /// Forwards the calls of a handler's context to the host that has the bus.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use poa_core::engine::Refused;
+/// use poa_core::telemetry::Telemetry;
+/// use poa_core::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget, Receipt, Relay, Relayed, Sign};
+/// # use poa_core::Payload;
+///
+/// /// Records what a handler does, to test it without a host.
+/// #[derive(Default)]
+/// struct Recorder(Mutex<Vec<String>>);
+///
+/// impl Relay for Recorder {
+///     fn send(&self, messages: &[Draft]) -> Result<Receipt, Refused> {
+///         self.0.lock().unwrap().extend(messages.iter().map(|message| message.agent_id().to_string()));
+///         Ok(Receipt::ready(vec![None; messages.len()]))
+///     }
+///     fn sign_of_life(&self, agent: &AgentId, sign: Sign) {
+///         self.0.lock().unwrap().push(format!("{agent}: {sign:?}"));
+///     }
+///     fn active(&self) -> usize {
+///         0
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let recorder = Arc::new(Recorder::default());
+/// let cx = HandlerContext::relayed("test", Relayed {
+///     relay: recorder.clone(),
+///     data_types: DataTypes::new(["readings"])?,
+///     authenticator: None,
+///     memory: MemoryBudget::new(1 << 20),
+///     telemetry: Telemetry::default(),
+///     shutdown: Default::default(),
+/// });
+/// let pump = AgentId::new("pump-7")?;
+/// cx.activity().ping(&pump);
+/// # let readings = cx.data_types().get("readings").expect("declared above").clone();
+/// # let draft = Draft::new(pump, readings, Payload::json(&serde_json::json!({}))?);
+/// cx.send_to_receivers(draft)?.await?;
+/// assert_eq!(*recorder.0.lock().unwrap(), ["pump-7: Ping", "pump-7"]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Relay: Send + Sync + 'static {
     /// As [`HandlerContext::send_all_to_receivers`]; create the receipt with [`Receipt::pending`].
     ///
@@ -27,6 +72,8 @@ pub trait Relay: Send + Sync + 'static {
 }
 
 /// A sign of life of an agent.
+///
+/// See [`Relay`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// It is alive.
@@ -38,6 +85,8 @@ pub enum Sign {
 }
 
 /// The parts of a context outside of the host.
+///
+/// See [`Relay`] for an example.
 #[derive(Clone)]
 pub struct Relayed {
     /// The connection to the host.

@@ -11,6 +11,18 @@ use crate::config::Duration;
 
 /// The retries of deliveries after a transient error: without limit unless `max_age` is set, each wait drawn at random between zero and a
 /// maximum that doubles from `initial` to `max`.
+///
+/// ```
+/// use poa_core::{ReceiverOptions, Retry, config::Duration};
+///
+/// // As an operator writes it in `[receivers.store.retry]`: a reading that is a day old becomes a dead letter.
+/// let retry: Retry = serde_json::from_str(r#"{ "max": "5m", "max_age": "1day" }"#)?;
+/// assert_eq!(retry.max_age, Some(Duration::from_secs(86_400)));
+///
+/// let mut options = ReceiverOptions::subscribe(["readings"]);
+/// options.retry = retry;
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]

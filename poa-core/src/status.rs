@@ -8,6 +8,37 @@ use serde::Serialize;
 use crate::Timestamp;
 
 /// The state of a host at one moment.
+///
+/// ```
+/// use poa_core::status::{Phase, Role, Status};
+/// # use poa_core::{Host, ReceiverOptions, receiver_fn};
+/// # use poa_engine_local::Memory;
+///
+/// /// The line of a health page: receivers that do not deliver, and how many messages wait for each.
+/// fn troubled(status: &Status) -> Vec<String> {
+///     let receivers = status.plugins.iter().filter(|plugin| plugin.role == Role::Receiver);
+///     let troubled = receivers.filter(|plugin| plugin.phase != Phase::Running);
+///     troubled
+///         .map(|plugin| {
+///             let backlog = plugin.delivery.unwrap_or_default().backlog_messages;
+///             format!("{} is {:?}, {backlog} messages wait", plugin.name, plugin.phase)
+///         })
+///         .collect()
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let options = ReceiverOptions::subscribe(["readings"]).required();
+/// # let host = Host::builder().data_dir(dir.path()).data_types(["readings"])
+/// #     .engine::<Memory>("memory", Default::default())
+/// #     .receiver_from("print", options, receiver_fn(|_| async { Ok(()) }))
+/// #     .start().await?;
+///
+/// assert_eq!(troubled(&host.handle().status()), Vec::<String>::new());
+/// # host.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -37,6 +68,8 @@ fn is_nothing(value: &serde_json::Value) -> bool {
 }
 
 /// The state of a plugin at one moment.
+///
+/// See [`Status`] for an example.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct PluginStatus {
@@ -67,6 +100,8 @@ pub struct PluginStatus {
 }
 
 /// The backlog and the work of a receiver. Counts are of messages since the host started.
+///
+/// See [`Status`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct DeliveryStatus {
@@ -88,6 +123,8 @@ pub struct DeliveryStatus {
 }
 
 /// The role of a plugin.
+///
+/// See [`Status`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -99,6 +136,8 @@ pub enum Role {
 }
 
 /// The phase of a plugin's life.
+///
+/// See [`Status`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

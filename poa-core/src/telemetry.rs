@@ -58,6 +58,18 @@ pub fn merge<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
 ///
 /// Asking twice for the same name and labels returns the same metric, so a restarted plugin continues to count where it was. Ask once
 /// and keep the metric: asking takes a lock, counting does not.
+///
+/// ```
+/// use poa_core::telemetry::Telemetry;
+///
+/// // A plugin takes it from its context, and keeps the metrics.
+/// let telemetry = Telemetry::default();
+/// let requests = telemetry.counter("requests", "Requests received", &[("handler", "lines")]);
+/// let wait = telemetry.histogram("wait_seconds", "Time to the answer", &[]);
+/// requests.inc();
+/// wait.observe(0.003);
+/// assert!(telemetry.encode().contains(r#"poa_requests_total{handler="lines"} 1"#));
+/// ```
 #[derive(Clone, Default)]
 pub struct Telemetry(Arc<Mutex<Metrics>>);
 

@@ -6,6 +6,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A point in time: microseconds since 1970-01-01 UTC.
 ///
 /// Displays as ISO 8601 in UTC with microseconds, `2026-01-31T12:00:00.000001Z`.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::Timestamp;
+///
+/// let received = Timestamp::from_micros(1_769_860_800_000_001);
+/// let stored = Timestamp::from_micros(1_769_860_800_250_001);
+/// assert_eq!(received.to_string(), "2026-01-31T12:00:00.000001Z");
+/// assert_eq!(stored.since(received), Duration::from_millis(250));
+/// // A clock that was set back never makes an age negative.
+/// assert_eq!(received.since(stored), Duration::ZERO);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 

@@ -1,4 +1,4 @@
-//! Checks that run nothing: words, arrows between crates, listings of the public API, format, lints, documentation, licences, packages, features, compatibility.
+//! Checks that run nothing: words, arrows between crates, listings and examples of the public API, format, lints, documentation, licences, packages, features, compatibility.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -20,6 +20,7 @@ pub(crate) fn lint() -> Result<(), Failure> {
     crate::words::check(root())?;
     crate::arrows::check(root())?;
     crate::api::check(root())?;
+    crate::api::check_examples(root())?;
     cargo(["fmt", "--all", "--check"])?;
     cargo(["fmt", "--all", "--check", "--manifest-path", PLUGINS])?;
     let clippy = ["clippy", "--all-targets", "--locked"];

@@ -50,7 +50,7 @@ enum Task {
     },
     /// Runs the long form of tests: faults, reloads or rows, many times.
     Soak(soak::Arguments),
-    /// Checks words, arrows between crates, format, lints, documentation, packages, and licences if cargo-deny is installed.
+    /// Checks words, arrows between crates, examples, format, lints, documentation, packages, and licences if cargo-deny is installed.
     Lint,
     /// Prints the phrases that docs/glossary.md does not allow, in files whose path starts with PREFIX.
     Words {

@@ -1,14 +1,37 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use super::ActivityMonitor;
+use super::monitor::Watch;
 use super::table::Via;
-use super::{ActivityMonitor, Watch};
 use crate::AgentId;
 
 /// A connection, or another path whose end is detected, over which agents send.
 ///
 /// An agent is alive as long as the link it last used is open. When the link is dropped, every agent whose latest sign of
 /// life came over it is inactive immediately, unless it left before.
+///
+/// ```
+/// use poa_core::{AgentId, Host};
+/// # use poa_engine_local::Memory;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let host = Host::builder().data_dir(dir.path()).engine::<Memory>("memory", Default::default()).start().await?;
+/// # let cx = host.handle().context("lines");
+/// // One for each connection; the task of the connection owns it.
+/// let mut link = cx.activity().link();
+/// link.ping(&AgentId::new("pump-7")?);
+/// link.ping(&AgentId::new("pump-8")?);
+/// assert_eq!(cx.activity().active(), 2);
+///
+/// drop(link); // however the connection ended
+/// assert_eq!(cx.activity().active(), 0);
+/// # host.stop().await;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Link {
     monitor: ActivityMonitor,
     /// `None` if the end is not detected.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 
 use super::fake::{Published, bus};
-use super::{ActivityMonitor, Journal, Watch, Watcher};
+use super::monitor::Watch;
+use super::{ActivityMonitor, Journal, Watcher};
 use crate::bus::Bus;
 use crate::{Activity, AgentId};
 

@@ -4,6 +4,22 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A length of time in a configuration, written `250ms`, `7s`, `1h 30m`.
+///
+/// ```
+/// use poa_core::config::Duration;
+///
+/// /// A section of a configuration: `interval = "1m 30s"`.
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     interval: Duration,
+/// }
+///
+/// let config: Config = serde_json::from_str(r#"{ "interval": "1m 30s" }"#)?;
+/// assert_eq!(config.interval.get(), std::time::Duration::from_secs(90));
+/// // A number alone would leave the unit to guesses.
+/// assert!(serde_json::from_str::<Config>(r#"{ "interval": 90 }"#).is_err());
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Duration(std::time::Duration);
 

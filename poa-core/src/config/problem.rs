@@ -1,6 +1,15 @@
 use std::fmt;
 
 /// A problem in a configuration: its place, the fault, and the cure.
+///
+/// ```
+/// use poa_core::config::Problem;
+///
+/// // `Plugin::validate` names the key within its section; the host adds the path of the section, and finds the line.
+/// let problem = Problem::new("tls.cert", "is set without `key`; set both");
+/// let problem = problem.under("rest").under("handlers");
+/// assert_eq!(problem.to_string(), "handlers.rest.tls.cert: is set without `key`; set both");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {

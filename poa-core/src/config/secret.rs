@@ -4,6 +4,17 @@ use std::fmt;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// A secret text in a configuration: never shown in logs, dumps or `/status`.
+///
+/// ```
+/// use poa_core::config::Secret;
+///
+/// let password = Secret::new("hunter2");
+/// assert_eq!(password.expose(), "hunter2");
+/// // A configuration with a secret can be logged and shown.
+/// assert_eq!(format!("{password:?}"), "[redacted]");
+/// assert_eq!(serde_json::to_string(&password)?, r#""[redacted]""#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);

@@ -4,6 +4,21 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A number of bytes in a configuration, written `64KiB`, `8MB`, or as a plain number of bytes.
+///
+/// ```
+/// use poa_core::config::Size;
+///
+/// /// A section of a configuration: `max_body = "64KiB"`.
+/// #[derive(serde::Deserialize)]
+/// struct Config {
+///     max_body: Size,
+/// }
+///
+/// let config: Config = serde_json::from_str(r#"{ "max_body": "64KiB" }"#)?;
+/// assert_eq!(config.max_body.get(), 65_536);
+/// assert_eq!(config.max_body.to_string(), "64.0 KiB");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(u64);
 

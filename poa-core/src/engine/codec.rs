@@ -27,6 +27,23 @@ const JSON: u8 = 0;
 const MESSAGE_PACK: u8 = 1;
 
 /// Appends an event to `out`.
+///
+/// ```
+/// use poa_core::engine::{Decoded, Event, decode, encode};
+/// use poa_core::{Activity, AgentId, DataTypes, Timestamp};
+///
+/// let change = Activity::new(AgentId::new("pump-7")?, true, Timestamp::now());
+/// let mut record = Vec::new();
+/// encode(&Event::Activity(change.clone()), &mut record);
+///
+/// // Read back after a restart, perhaps with other data types, or by another node.
+/// let types = DataTypes::new(["readings"])?;
+/// let Decoded::Event(Event::Activity(read)) = decode(&record, &types) else { panic!("written above") };
+/// assert_eq!(read, change);
+/// // Damage is reported, never a panic.
+/// assert!(matches!(decode(&record[..3], &types), Decoded::Unreadable));
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
 pub fn encode(event: &Event, out: &mut Vec<u8>) {
     match event {
         Event::Message(message) => encode_message(message, out),
@@ -72,6 +89,8 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 }
 
 /// The content of a record.
+///
+/// See [`encode`] for an example.
 #[derive(Debug)]
 pub enum Decoded {
     /// An event.
@@ -83,6 +102,8 @@ pub enum Decoded {
 }
 
 /// Reads what [`encode`] wrote. The payload is copied.
+///
+/// See [`encode`] for an example.
 #[must_use]
 pub fn decode(record: &[u8], types: &DataTypes) -> Decoded {
     let mut input = Input(record);
@@ -102,6 +123,8 @@ pub fn decode(record: &[u8], types: &DataTypes) -> Decoded {
 }
 
 /// The identity of a stored message.
+///
+/// See [`trace`] for an example.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Trace {
     /// Its id.
@@ -113,6 +136,26 @@ pub struct Trace {
 }
 
 /// Reads only the identity of a message; `None` for any other record.
+///
+/// ```
+/// use poa_core::engine::{Event, IdGenerator, encode, trace};
+/// use poa_core::{AgentId, DataTypes, Draft, IdempotencyKey, Message, Payload, Timestamp};
+///
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// let pump = AgentId::new("pump-7")?;
+/// let key = IdempotencyKey::new(&pump, "42")?;
+/// let draft = Draft::new(pump, readings, Payload::json(&serde_json::json!({"bar": 3.2}))?);
+/// let now = Timestamp::now();
+/// let message = Message::stamp(draft.with_idempotency_key(key), IdGenerator::new().next(now), now);
+/// let mut record = Vec::new();
+/// encode(&Event::Message(message.clone()), &mut record);
+///
+/// // At its start an engine reads the keys of its window, and leaves the payloads unread.
+/// let found = trace(&record).expect("the record of a message");
+/// assert_eq!((found.id, found.key), (message.id(), Some((key, message.fingerprint()))));
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
 #[must_use]
 pub fn trace(record: &[u8]) -> Option<Trace> {
     let mut input = Input(record);

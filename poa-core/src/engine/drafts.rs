@@ -3,6 +3,23 @@
 use crate::Draft;
 
 /// One message or several, accepted together or not at all. One message costs no allocation.
+///
+/// ```
+/// use poa_core::engine::Drafts;
+/// # use poa_core::{AgentId, DataTypes, Draft, Payload};
+///
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// # let draft = Draft::new(AgentId::new("pump-7")?, readings, Payload::json(&serde_json::json!({}))?);
+/// let one: Drafts = draft.clone().into();
+/// let several: Drafts = vec![draft.clone(), draft].into();
+/// // An engine takes both alike: to look first, and then to take.
+/// assert_eq!((one.as_slice().len(), several.as_slice().len()), (1, 2));
+/// let mut accepted = Vec::new();
+/// several.for_each(|draft| accepted.push(draft));
+/// # assert_eq!(accepted.len(), 2);
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Drafts(Inner);
 

@@ -4,6 +4,8 @@ use super::TypeSet;
 use crate::{Activity, AgentId, Message, Timestamp};
 
 /// An entry of the bus.
+///
+/// See [`encode`](super::encode) for an example.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A message, for the subscriptions of its data type.
@@ -13,6 +15,8 @@ pub enum Event {
 }
 
 /// Events that are delivered together, oldest first, each with its position.
+///
+/// See [`Engine`](super::Engine) for an example.
 pub type Batch = Vec<(u64, Event)>;
 
 impl Event {

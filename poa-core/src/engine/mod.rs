@@ -43,6 +43,42 @@ use crate::{Ack, Activity, BuildError};
 ///
 /// Built like every plugin (see [`Plugin`](crate::Plugin)) and shared by all handlers and receivers of a host. An engine is built,
 /// subscribed to, started, closed and finished, in this order.
+///
+/// A host makes these calls; a test of an engine makes them by hand:
+///
+/// ```
+/// use poa_core::engine::{Engine, Leftover, Level, SubscriptionRequest};
+/// # use poa_core::engine::Event;
+/// use poa_core::{BatchLimits, BuildContext, Plugin as _, ReceiverOptions};
+/// # use poa_core::{AgentId, DataTypes, Draft, Payload};
+/// use poa_engine_local::Memory;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// # let cx = BuildContext::detached("memory", std::env::temp_dir()).with_data_types(types.clone());
+/// # let draft = Draft::new(AgentId::new("pump-7")?, readings, Payload::json(&serde_json::json!({}))?);
+/// let engine = Memory::build(Default::default(), &cx).await?;
+/// let options = ReceiverOptions::subscribe(["readings"]);
+/// let request = SubscriptionRequest::new("store", types.iter().collect(), &options);
+/// let store = engine.subscribe(request).await?;
+/// engine.start().await?;
+///
+/// engine.publish(draft.into())?.await?;
+/// let batch = store.next_batch(&BatchLimits::default()).await.expect("the engine is open");
+/// assert_eq!(batch.len(), 1);
+/// assert_eq!(store.level().events, 1); // in flight
+/// store.confirm(&[]);
+/// assert_eq!(store.level(), Level::default());
+///
+/// engine.close();
+/// assert!(store.next_batch(&BatchLimits::default()).await.is_none());
+/// drop(store);
+/// assert_eq!(engine.finish().await, Leftover::default());
+/// # Ok(())
+/// # }
+/// ```
 #[async_trait]
 #[diagnostic::on_unimplemented(note = "an engine implements `poa_core::engine::Engine`")]
 pub trait Engine: Send + Sync + 'static {
@@ -122,6 +158,15 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 /// The capabilities of an engine.
+///
+/// ```
+/// use poa_core::Ack;
+/// use poa_core::engine::Capabilities;
+///
+/// // An engine says what it can promise; a host that needs more does not start on it.
+/// assert!(!Capabilities::VOLATILE.can_promise(Ack::Stored));
+/// assert!(Capabilities::DURABLE.can_promise(Ack::Stored));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -149,6 +194,8 @@ impl Capabilities {
 }
 
 /// The messages that an engine could not save.
+///
+/// See [`Engine`] for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leftover {
     /// Lost messages that were acknowledged with `memory` only.

@@ -15,6 +15,28 @@ use crate::MessageId;
 /// Resolves when the accepted messages have reached the level that `ack` sets.
 ///
 /// Dropping a receipt does not withdraw the messages. Cancel safe.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::{Receipt, ReceiptError};
+///
+/// /// The answer of a handler to its client, once the outcome is known.
+/// async fn answer(receipt: Receipt) -> &'static str {
+///     match receipt.within(Duration::from_secs(30)).await {
+///         Ok(()) => "ok",
+///         Err(ReceiptError::TimedOut) => "accepted, not yet delivered",
+///         Err(_) => "not stored; send it again",
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // In a host the engine settles it.
+/// let (receipt, sender) = Receipt::pending(None);
+/// sender.settle(Ok(()));
+/// assert_eq!(answer(receipt).await, "ok");
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "acknowledge the messages only after the receipt resolves"]
 pub struct Receipt {
@@ -33,6 +55,18 @@ type Answer = Result<Option<MessageIds>, ReceiptError>;
 
 /// The ids of the messages of one call, in the order in which they were sent. A duplicate, recognised by its idempotency key, has the
 /// id of the message accepted first; a message that no receiver subscribes to has none.
+///
+/// ```
+/// use poa_core::Receipt;
+/// use poa_core::engine::IdGenerator;
+/// # use poa_core::Timestamp;
+///
+/// let first = IdGenerator::new().next(Timestamp::now());
+/// // Three messages of one call: accepted, a duplicate of the first, and one that no receiver wants.
+/// let receipt = Receipt::ready(vec![Some(first), Some(first), None]);
+/// assert_eq!(receipt.ids().as_slice(), [Some(first), Some(first), None]);
+/// assert_eq!(receipt.id(), Some(first));
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MessageIds(Ids);
 
@@ -84,6 +118,8 @@ impl Deadline {
 }
 
 /// The reason why an accepted message did not reach the level that `ack` sets.
+///
+/// See [`Receipt`] for an example.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
@@ -161,6 +197,8 @@ impl Future for Receipt {
 }
 
 /// Settles a [`Receipt`]. Dropped without a result, it fails the receipt with [`ReceiptError::Stopped`].
+///
+/// See [`Receipt`] for an example.
 #[derive(Debug)]
 pub struct ReceiptSender(oneshot::Sender<Answer>);
 

@@ -8,6 +8,24 @@ use super::Drafts;
 use crate::Draft;
 
 /// The reason why the bus refuses a message.
+///
+/// ```
+/// use poa_core::Refused;
+///
+/// /// The status of a handler that speaks HTTP; a transient one goes with `Retry-After`.
+/// fn status(refused: &Refused) -> u16 {
+///     match refused {
+///         Refused::OverRate { .. } | Refused::OverShare { .. } => 429,
+///         Refused::TooLarge { .. } => 413,
+///         refused if refused.is_transient() => 503,
+///         _ => 422,
+///     }
+/// }
+///
+/// assert_eq!(status(&Refused::Stopping), 503);
+/// assert!(Refused::Stopping.retry_after().is_some());
+/// assert_eq!((status(&Refused::KeyReused), Refused::KeyReused.retry_after()), (422, None));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
@@ -66,6 +84,19 @@ pub enum Refused {
 }
 
 /// A party that has a share or a rate of its own.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::engine::{Party, Refused};
+///
+/// // One agent exceeds its rate, and the text of the refusal says whose it is; its neighbours are accepted.
+/// let refused = Refused::OverRate {
+///     of: Party::Agent,
+///     what: "messages a second",
+///     retry_after: Duration::from_millis(200),
+/// };
+/// assert_eq!(refused.to_string(), "over the rate of one agent: messages a second; try again in 1s");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Party {
@@ -115,6 +146,26 @@ impl Refused {
 }
 
 /// Messages that were refused, and the reason. The caller gets them back.
+///
+/// ```
+/// use poa_core::{Refused, SendError};
+/// # use poa_core::{AgentId, DataTypes, Draft, Payload};
+///
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// # let draft = Draft::new(AgentId::new("pump-7")?, readings, Payload::json(&serde_json::json!({}))?);
+/// # let result: Result<(), _> = Err(SendError::new(Refused::LogBusy, draft));
+/// let mut later = Vec::new();
+/// if let Err(error) = result {
+///     // The messages come back, so a handler can keep them without having cloned each before it sent it.
+///     match error.is_transient() {
+///         true => later.extend(error.into_messages()),
+///         false => println!("dropped: {error}"),
+///     }
+/// }
+/// assert_eq!(later.len(), 1);
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
 pub struct SendError(Box<(Refused, Drafts)>);
 
 impl SendError {

@@ -9,6 +9,8 @@ use crate::telemetry::{Counter, Telemetry};
 use crate::{Ack, DataType, DataTypes};
 
 /// The requirements of a host on its engine, whichever it is.
+///
+/// See [`Acks`] for an example.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BusSettings {
@@ -31,6 +33,25 @@ impl BusSettings {
 }
 
 /// The level at which messages are acknowledged, by data type.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::engine::{Acks, BusSettings};
+/// use poa_core::{Ack, BuildContext, DataTypes};
+///
+/// let types = DataTypes::new(["readings", "heartbeats"])?;
+/// let by_type = |data_type: &poa_core::DataType| match data_type.name() {
+///     "heartbeats" => Ack::Memory,
+///     _ => Ack::Stored,
+/// };
+/// let acks = Acks::new(&types, by_type, Duration::from_secs(30));
+/// assert_eq!(acks.of(types.get("heartbeats").expect("declared above")), Ack::Memory);
+///
+/// // An engine finds them in its context; a test of an engine puts them there.
+/// let cx = BuildContext::detached("mine", std::env::temp_dir()).with_bus(BusSettings::new(acks));
+/// assert!(cx.bus().acks.contains(Ack::Stored));
+/// # Ok::<(), poa_core::InvalidDataType>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Acks {
     by_type: Box<[Ack]>,
@@ -74,6 +95,15 @@ impl Acks {
 }
 
 /// The treatment of messages that no receiver subscribes to.
+///
+/// ```
+/// use poa_core::Host;
+/// use poa_core::engine::Unrouted;
+///
+/// // For a host whose receivers come and go: messages of types that no receiver wants are counted, not refused.
+/// let builder = Host::builder().data_types(["readings"]).unrouted(Unrouted::Allow);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -86,6 +116,16 @@ pub enum Unrouted {
 }
 
 /// The counters that every engine maintains.
+///
+/// ```
+/// use poa_core::engine::BusCounts;
+/// use poa_core::telemetry::Telemetry;
+///
+/// let telemetry = Telemetry::default();
+/// // An engine increments them; every engine has the same metrics, so dashboards need not know which one runs.
+/// BusCounts::new(&telemetry).repeated.inc();
+/// assert!(telemetry.encode().contains("poa_repeated_messages_total{} 1"));
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct BusCounts {
@@ -114,6 +154,17 @@ impl BusCounts {
 }
 
 /// The deduplication window: a key is forgotten as soon as one of the three limits is reached.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::Host;
+/// use poa_core::engine::KeyWindow;
+///
+/// // Agents of this service retry for a day after an outage.
+/// let window = KeyWindow::default().time(Duration::from_secs(86_400)).keys(5_000_000);
+/// let builder = Host::builder().idempotency(window);
+/// # drop(builder);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyWindow {

@@ -12,6 +12,8 @@ use crate::{Backlog, BatchLimits, Message, ReadFrom, ReceiverOptions, Scope, Tim
 ///
 /// One task calls [`next_batch`](Self::next_batch), [`confirm`](Self::confirm) and [`give_back`](Self::give_back); another may call
 /// [`next_shed`](Self::next_shed) and [`shed_kept`](Self::shed_kept) meanwhile.
+///
+/// See [`Engine`](super::Engine) for an example.
 #[async_trait]
 pub trait Subscription: Send + Sync + 'static {
     /// The next events, as soon as there is a full batch or the first of them has waited for [`BatchLimits::linger`]; `None` once the
@@ -55,6 +57,8 @@ pub trait Subscription: Send + Sync + 'static {
 }
 
 /// The size of a subscription's backlog.
+///
+/// See [`Engine`](super::Engine) for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
     /// Messages and changes of activity. After a restart an estimate until the subscription has caught up.
@@ -66,6 +70,8 @@ pub struct Level {
 }
 
 /// The requirements of a receiver on the engine.
+///
+/// See [`Engine`](super::Engine) for an example.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscriptionRequest {
@@ -109,6 +115,16 @@ impl SubscriptionRequest {
 }
 
 /// The counters that an engine maintains for a subscription.
+///
+/// ```
+/// use poa_core::engine::SubscriptionCounts;
+/// use poa_core::telemetry::Telemetry;
+///
+/// let telemetry = Telemetry::default();
+/// // Nothing is dropped silently: an engine counts each message that a subscription does not get.
+/// SubscriptionCounts::new(&telemetry, "store").skipped.inc_by(3);
+/// assert!(telemetry.encode().contains(r#"poa_receiver_skipped_messages_total{receiver="store"} 3"#));
+/// ```
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct SubscriptionCounts {

@@ -21,6 +21,30 @@ use crate::{
 };
 
 /// Describes a host. Nothing is built before [`start`](Self::start).
+///
+/// ```
+/// use poa_core::{Host, ReceiverOptions, StartError, receiver_fn};
+/// use poa_engine_local::Memory;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let data = dir.path();
+/// let options = ReceiverOptions::subscribe(["reading"]);
+/// let started = Host::builder()
+///     .data_dir(data)
+///     .data_types(["readings"])
+///     .engine::<Memory>("memory", Default::default())
+///     .receiver_from("ignore", options, receiver_fn(|_| async { Ok(()) }))
+///     .start()
+///     .await;
+///
+/// // A host that would never deliver does not start.
+/// let error = started.unwrap_err();
+/// assert!(matches!(&error, StartError::UnknownDataType { data_type, .. } if data_type == "reading"));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a host is started with `start`"]
 pub struct HostBuilder {
     pub(super) data_types: Vec<String>,

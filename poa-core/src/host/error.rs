@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::{BoxError, InvalidDataType};
 
 /// The reason why a host did not start. Everything that was built has been dropped.
+///
+/// See [`HostBuilder`](crate::HostBuilder) for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -64,6 +66,8 @@ pub enum StartError {
 }
 
 /// The reason why a running host was not changed. Everything that ran before still runs.
+///
+/// See [`HostHandle`](crate::HostHandle) for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChangeError {

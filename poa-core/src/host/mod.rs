@@ -41,6 +41,32 @@ use crate::{
 ///
 /// [`stop`](Self::stop) it to deliver the accepted messages. A host that is dropped stops without delivering: its tasks are
 /// aborted.
+///
+/// ```
+/// use poa_core::{Host, ReceiverOptions, receiver_fn};
+/// use poa_engine_local::Memory;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let data = dir.path();
+/// let print = receiver_fn(|batch| async move {
+///     batch.iter().for_each(|message| println!("{message:?}"));
+///     Ok(())
+/// });
+/// let host = Host::builder()
+///     .data_dir(data)
+///     .data_types(["readings"])
+///     .engine::<Memory>("memory", Default::default())
+///     .receiver_from("print", ReceiverOptions::subscribe(["readings"]), print)
+///     .start()
+///     .await?;
+///
+/// let report = host.stop().await;
+/// assert!(report.is_clean(), "undelivered: {:?}", report.undelivered);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Host {
     handle: HostHandle,
@@ -74,6 +100,8 @@ impl Host {
 }
 
 /// The reason why messages were not delivered again.
+///
+/// See [`HostHandle`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplayError {
@@ -86,6 +114,31 @@ pub enum ReplayError {
 }
 
 /// Queries a running host, sends messages into it, and changes it. Cloning is cheap.
+///
+/// ```
+/// use poa_core::{ChangeError, Host, ReceiverOptions, ReplayError, receiver_fn};
+/// use poa_engine_local::Memory;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let dir = tempfile::tempdir()?;
+/// # let builder = Host::builder().data_dir(dir.path()).data_types(["readings"]);
+/// let host = builder.engine::<Memory>("memory", Default::default()).start().await?;
+/// let handle = host.handle();
+///
+/// // A receiver added to the running host starts at the next message.
+/// let options = ReceiverOptions::subscribe(["readings"]);
+/// let ignore = receiver_fn(|_| async { Ok(()) });
+/// handle.add_receiver("ignore", options.clone(), ignore.clone()).await?;
+/// let again = handle.add_receiver("ignore", options, ignore).await;
+/// assert!(matches!(again, Err(ChangeError::DuplicateName(_))));
+///
+/// assert_eq!(handle.replay("store", vec![]).await, Err(ReplayError::NoSuchReceiver));
+/// assert_eq!(handle.status().plugins.len(), 1);
+/// # assert!(host.stop().await.is_clean());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct HostHandle(Arc<Shared>);
 

@@ -9,6 +9,18 @@ use crate::{Backlog, BatchLimits, Retry};
 /// The level at which messages are acknowledged.
 ///
 /// The levels are ordered: each includes the guarantees of those before it.
+///
+/// ```
+/// use poa_core::{Ack, Host};
+///
+/// // Readings survive a crash of the machine; a lost heartbeat is soon followed by the next.
+/// let builder = Host::builder()
+///     .data_types(["readings", "heartbeats"])
+///     .ack(Ack::Stored)
+///     .ack_for("heartbeats", Ack::Memory);
+/// # drop(builder);
+/// assert!(Ack::Memory < Ack::Stored);
+/// ```
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -37,6 +49,22 @@ impl Ack {
 }
 
 /// The options common to all receivers.
+///
+/// ```
+/// use std::time::Duration;
+/// use poa_core::{ReadFrom, ReceiverOptions, Scope};
+///
+/// let options = ReceiverOptions::subscribe(["readings", "alarms"])
+///     .batch(500, Duration::from_millis(50))
+///     .from_start() // a new store begins with the messages that the log still has
+///     .critical();  // `ack = "delivered"` waits for it
+/// assert_eq!(options.from, ReadFrom::Start);
+///
+/// // In a configuration these are the keys of `[receivers.dashboard]`, beside those of its kind.
+/// let text = r#"{ "subscribe": ["readings"], "scope": "each" }"#;
+/// assert_eq!(serde_json::from_str::<ReceiverOptions>(text)?.scope, Scope::Each);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -71,6 +99,8 @@ pub struct ReceiverOptions {
 }
 
 /// The sharing of cursors between receivers of one name on the nodes of an engine that spans machines.
+///
+/// See [`ReceiverOptions`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -83,6 +113,8 @@ pub enum Scope {
 }
 
 /// The position at which a new receiver starts reading.
+///
+/// See [`ReceiverOptions`] for an example.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

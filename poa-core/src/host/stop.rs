@@ -19,6 +19,8 @@ pub(super) struct Limits {
 const ENGINE: Duration = Duration::from_secs(10);
 
 /// The result of a stop: everything that did not complete.
+///
+/// See [`Host`] for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopReport {

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 /// How a payload is encoded.
+///
+/// See [`Payload`] for an example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
@@ -21,6 +23,20 @@ pub enum Format {
 /// The payload of a message: one JSON or MessagePack object, kept as the agent sent it.
 ///
 /// Nothing is parsed until a receiver asks. Cloning is cheap: clones share the bytes.
+///
+/// ```
+/// use poa_core::{Format, Payload, PayloadError};
+///
+/// // Agents choose the format; receivers need not care.
+/// let json = Payload::new(Format::Json, r#"{"bar":3}"#.into());
+/// let packed = Payload::new(Format::MessagePack, b"\x81\xa3bar\x03"[..].into());
+/// assert_eq!(json.to_json()?, packed.to_json()?);
+///
+/// let values = json.read::<std::collections::BTreeMap<String, u32>>()?;
+/// assert_eq!(values["bar"], 3);
+/// assert!(matches!(Payload::json("text"), Err(PayloadError::NotAnObject)));
+/// # Ok::<(), PayloadError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Payload {
     format: Format,
@@ -98,6 +114,8 @@ impl fmt::Debug for Payload {
 }
 
 /// The reason why a payload could not be read.
+///
+/// See [`Payload`] for an example.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {

@@ -2,6 +2,7 @@
 //!
 //! The listing is made from the source: it follows modules and re-exports, and shows items without their bodies. It does not expand macros.
 
+mod examples;
 mod item;
 mod source;
 mod surface;
@@ -15,6 +16,9 @@ use source::Module;
 
 /// The directory of the listings.
 const LISTINGS: &str = "docs/api";
+
+/// Libraries whose every public type has an example.
+const WITH_EXAMPLES: &[&str] = &["poa-core"];
 
 /// Writes the listing of each library.
 pub(crate) fn write(root: &Path) -> Result<(), Failure> {
@@ -57,12 +61,34 @@ pub(crate) fn check(root: &Path) -> Result<(), Failure> {
     }
 }
 
+/// Refuses a public type or function without an example.
+pub(crate) fn check_examples(root: &Path) -> Result<(), Failure> {
+    let mut missing = Vec::new();
+    for library in libraries()?.iter().filter(|one| WITH_EXAMPLES.contains(&&*one.name)) {
+        let module = load(root, library)?;
+        missing.extend(examples::missing(&surface::entries(&crate_name(library), &module)));
+    }
+    match missing.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Refused(format!(
+            "no example that runs: {}; write one, or name a type that has one: \"See [`Type`] for an example.\"",
+            missing.join(", ")
+        ))),
+    }
+}
+
 fn file_name(library: &Library) -> String {
     format!("{}.rs.txt", library.name)
 }
 
 fn listing(root: &Path, library: &Library) -> Result<String, Failure> {
-    let crate_name = library.name.replace('-', "_");
-    let module = Module::load(&root.join(&library.name).join("src/lib.rs"))?;
-    Ok(surface::of(&crate_name, &module))
+    Ok(surface::of(&crate_name(library), &load(root, library)?))
+}
+
+fn crate_name(library: &Library) -> String {
+    library.name.replace('-', "_")
+}
+
+fn load(root: &Path, library: &Library) -> Result<Module, Failure> {
+    Module::load(&root.join(&library.name).join("src/lib.rs"))
 }

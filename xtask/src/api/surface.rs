@@ -10,22 +10,34 @@ use super::source::Module;
 /// Re-exports of re-exports are followed no deeper than this.
 const DEPTH: usize = 8;
 
-/// The public API of a crate.
+/// An item that users of a crate can name.
+pub(super) struct Entry<'c> {
+    /// Its declaration, without everything that is not public.
+    text: String,
+    /// The item; none if it is of another crate.
+    pub(super) item: Option<&'c Item>,
+}
+
+/// The public API of a crate as text.
 pub(super) fn of(crate_name: &str, root: &Module) -> String {
-    let mut surface = Surface { root, implementations: root.all_items(), entries: BTreeMap::new() };
-    surface.module(crate_name, &[], root);
     let mut text = String::new();
-    for (path, entry) in surface.entries {
-        text.push_str(&format!("// {path}\n{entry}\n"));
+    for (path, entry) in entries(crate_name, root) {
+        text.push_str(&format!("// {path}\n{}\n", entry.text));
     }
     text
+}
+
+/// The public API of a crate, by path.
+pub(super) fn entries<'c>(crate_name: &str, root: &'c Module) -> BTreeMap<String, Entry<'c>> {
+    let mut surface = Surface { root, implementations: root.all_items(), entries: BTreeMap::new() };
+    surface.module(crate_name, &[], root);
+    surface.entries
 }
 
 struct Surface<'c> {
     root: &'c Module,
     implementations: Vec<&'c Item>,
-    /// The text of each item by its path.
-    entries: BTreeMap<String, String>,
+    entries: BTreeMap<String, Entry<'c>>,
 }
 
 impl<'c> Surface<'c> {
@@ -44,15 +56,16 @@ impl<'c> Surface<'c> {
         }
     }
 
-    fn item(&mut self, path: &str, name: Option<&str>, item: &Item) {
+    fn item(&mut self, path: &str, name: Option<&str>, item: &'c Item) {
         let (Some(public), Some(own)) = (item::public(item), item::name(item)) else { return };
         let mut items = vec![public];
-        for item in &self.implementations {
-            let Item::Impl(block) = item else { continue };
+        for implementation in &self.implementations {
+            let Item::Impl(block) = implementation else { continue };
             items.extend(item::implementation(block, &own).map(Item::Impl));
         }
         let text = prettyplease::unparse(&File { shebang: None, attrs: Vec::new(), items });
-        self.entries.insert(format!("{path}::{}", name.unwrap_or(&own)), text);
+        let path = format!("{path}::{}", name.unwrap_or(&own));
+        self.entries.insert(path, Entry { text, item: Some(item) });
     }
 
     fn re_exports(&mut self, path: &str, at: &[String], import: &ItemUse) {
@@ -67,7 +80,8 @@ impl<'c> Surface<'c> {
                 }
                 None => {
                     let text = format!("pub use {};\n", import.segments.join("::"));
-                    self.entries.insert(format!("{path}::{}", import.name), text);
+                    let path = format!("{path}::{}", import.name);
+                    self.entries.insert(path, Entry { text, item: None });
                 }
             }
         }
