@@ -27,7 +27,7 @@
 #define POA_ABI_MAJOR 1
 
 // The minor version of this interface.
-#define POA_ABI_MINOR 1
+#define POA_ABI_MINOR 2
 
 // `poa_kind.role`: a handler.
 #define POA_HANDLER 1
@@ -58,7 +58,7 @@
 // `poa_result.code` of `send`: refused, the disk is too slow at present.
 #define POA_REFUSED_BUSY 17
 
-// `poa_result.code` of `send`: refused, the host or this handler is stopping.
+// `poa_result.code` of `send`: refused, the host or the sender is stopping.
 #define POA_REFUSED_STOPPING 18
 
 // `poa_result.code` of `send`: refused, a message is not valid; `text` names the fault.
@@ -177,7 +177,7 @@ typedef struct poa_result {
   void *instance;
 } poa_result;
 
-// A message from a handler.
+// A message from a handler, or from a receiver that derives messages from others.
 typedef struct poa_draft {
   // The agent.
   struct poa_bytes agent_id;
@@ -195,7 +195,7 @@ typedef struct poa_draft {
   struct poa_bytes assigns;
 } poa_draft;
 
-// Messages from a handler.
+// Messages to send.
 typedef struct poa_drafts {
   // `sizeof(poa_drafts)`.
   size_t size;
@@ -208,7 +208,7 @@ typedef struct poa_drafts {
 } poa_drafts;
 
 // A call of the host by the plugin: `function` is called exactly once, from any thread, possibly before the call
-// itself returns.
+// itself returns, and possibly after `drop`, which can wait for it.
 typedef struct poa_done {
   // Passed to `function`.
   void *context;
@@ -233,14 +233,15 @@ typedef struct poa_host {
               struct poa_bytes text);
   // The most detailed level that is logged; 0 if none is.
   uint32_t (*log_level)(const struct poa_host *host);
-  // Sends messages to the receivers: all of them, or none. A refusal completes before this returns.
+  // Sends messages to the receivers: all of them, or none. A refusal completes before this returns. `sender` is a
+  // handler or, since 1.2, a receiver, which sends one message at a time. One that has ended is refused.
   void (*send)(const struct poa_host *host,
-               uint64_t handler,
+               uint64_t sender,
                const struct poa_drafts *messages,
                struct poa_done done);
-  // Reports a sign of life of an agent: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`.
+  // Reports a sign of life of an agent: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`. A receiver reports only the last.
   void (*activity)(const struct poa_host *host,
-                   uint64_t handler,
+                   uint64_t sender,
                    struct poa_bytes agent,
                    uint32_t sign);
   // The number of agents whose silence is watched for.
@@ -320,6 +321,18 @@ typedef struct poa_activities {
   size_t stride;
 } poa_activities;
 
+// The context of a receiver that starts. Lent until the call is completed.
+typedef struct poa_start {
+  // The size of this structure in this host.
+  size_t size;
+  // The name in the configuration, the `x` of `[receivers.x]`.
+  struct poa_bytes name;
+  // Identifies the receiver in `send` and `activity` of the host. It is a number that is never reused: any thread can
+  // use it at any time, and after the end of the receiver `send` answers `POA_REFUSED_STOPPING`. There is nothing to
+  // release.
+  uint64_t sender;
+} poa_start;
+
 // A kind of handler or receiver, selected by `kind = "…"`. Functions of the other role, and optional ones, can be
 // null.
 //
@@ -339,7 +352,7 @@ typedef struct poa_kind {
   // Writes the problems of a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; empty if there are
   // none. Pure: no file, no network.
   void (*validate)(struct poa_bytes config, struct poa_sink out);
-  // Builds an instance. It may connect, but must not start background work. Required.
+  // Builds an instance. It may connect, but must not start background work: `start` and `run` are for that. Required.
   void (*build)(const struct poa_build *build, struct poa_call call);
   // Frees an instance.
   void (*drop)(void *instance);
@@ -362,10 +375,14 @@ typedef struct poa_kind {
   // Required.
   void (*run)(void *instance, uint64_t handler, struct poa_call call);
   // Handler: accept no new work, answer accepted requests, then complete `run`. It can come at any time, as
-  // `cancel` can.
+  // `cancel` can. Receiver with a `start`, since 1.2: end the background work. It comes once, before `drop`, and also
+  // if `start` failed: as soon as the receiver is replaced or removed, or else after its last call.
   void (*shutdown)(void *instance);
   // Handler: tokens may have been revoked; verify those of long connections again.
   void (*revoked)(void *instance);
+  // Receiver, since 1.2: called once, before anything else: the place to start threads and to open connections that
+  // live as long as the instance. After an error the host drops the instance, and builds another later.
+  void (*start)(void *instance, const struct poa_start *start, struct poa_call call);
 } poa_kind;
 
 // The plugin, exported as the constant `poa_plugin_descriptor_v1`.

@@ -13,7 +13,7 @@ use std::ffi::c_void;
 /// The major version of this interface. The name of the exported symbol contains it, too.
 pub const POA_ABI_MAJOR: u32 = 1;
 /// The minor version of this interface.
-pub const POA_ABI_MINOR: u32 = 1;
+pub const POA_ABI_MINOR: u32 = 2;
 
 /// `poa_kind.role`: a handler.
 pub const POA_HANDLER: u32 = 1;
@@ -37,7 +37,7 @@ pub const POA_PANICKED: u32 = 3;
 pub const POA_REFUSED_BACKLOG: u32 = 16;
 /// `poa_result.code` of `send`: refused, the disk is too slow at present.
 pub const POA_REFUSED_BUSY: u32 = 17;
-/// `poa_result.code` of `send`: refused, the host or this handler is stopping.
+/// `poa_result.code` of `send`: refused, the host or the sender is stopping.
 pub const POA_REFUSED_STOPPING: u32 = 18;
 /// `poa_result.code` of `send`: refused, a message is not valid; `text` names the fault.
 pub const POA_REFUSED_INVALID: u32 = 19;
@@ -137,7 +137,7 @@ pub struct Call {
 }
 
 /// A call of the host by the plugin: `function` is called exactly once, from any thread, possibly before the call
-/// itself returns.
+/// itself returns, and possibly after `drop`, which can wait for it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Done {
@@ -165,13 +165,14 @@ pub struct Host {
         Option<unsafe extern "C" fn(host: *const Host, level: u32, target: Bytes, text: Bytes)>,
     /// The most detailed level that is logged; 0 if none is.
     pub log_level: Option<unsafe extern "C" fn(host: *const Host) -> u32>,
-    /// Sends messages to the receivers: all of them, or none. A refusal completes before this returns.
+    /// Sends messages to the receivers: all of them, or none. A refusal completes before this returns. `sender` is a
+    /// handler or, since 1.2, a receiver, which sends one message at a time. One that has ended is refused.
     pub send: Option<
-        unsafe extern "C" fn(host: *const Host, handler: u64, messages: *const Drafts, done: Done),
+        unsafe extern "C" fn(host: *const Host, sender: u64, messages: *const Drafts, done: Done),
     >,
-    /// Reports a sign of life of an agent: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`.
+    /// Reports a sign of life of an agent: `POA_PING`, `POA_SENT_DATA`, `POA_LEAVES`. A receiver reports only the last.
     pub activity:
-        Option<unsafe extern "C" fn(host: *const Host, handler: u64, agent: Bytes, sign: u32)>,
+        Option<unsafe extern "C" fn(host: *const Host, sender: u64, agent: Bytes, sign: u32)>,
     /// The number of agents whose silence is watched for.
     pub active_agents: Option<unsafe extern "C" fn(host: *const Host, handler: u64) -> u64>,
     /// Verifies a token: returns a code, and with `POA_OK` writes `{"user": "…", "agent": "…" or null}`.
@@ -252,7 +253,7 @@ pub struct Activities {
     pub stride: usize,
 }
 
-/// A message from a handler.
+/// A message from a handler, or from a receiver that derives messages from others.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Draft {
@@ -272,7 +273,7 @@ pub struct Draft {
     pub assigns: Bytes,
 }
 
-/// Messages from a handler.
+/// Messages to send.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Drafts {
@@ -306,6 +307,20 @@ pub struct Build {
     pub has_authenticator: u32,
 }
 
+/// The context of a receiver that starts. Lent until the call is completed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// The size of this structure in this host.
+    pub size: usize,
+    /// The name in the configuration, the `x` of `[receivers.x]`.
+    pub name: Bytes,
+    /// Identifies the receiver in `send` and `activity` of the host. It is a number that is never reused: any thread can
+    /// use it at any time, and after the end of the receiver `send` answers `POA_REFUSED_STOPPING`. There is nothing to
+    /// release.
+    pub sender: u64,
+}
+
 /// A kind of handler or receiver, selected by `kind = "…"`. Functions of the other role, and optional ones, can be
 /// null.
 ///
@@ -327,7 +342,7 @@ pub struct Kind {
     /// Writes the problems of a section (JSON): a JSON array of `{"path": "a.b", "message": "…"}`; empty if there are
     /// none. Pure: no file, no network.
     pub validate: Option<unsafe extern "C-unwind" fn(config: Bytes, out: Sink)>,
-    /// Builds an instance. It may connect, but must not start background work. Required.
+    /// Builds an instance. It may connect, but must not start background work: `start` and `run` are for that. Required.
     pub build: Option<unsafe extern "C-unwind" fn(build: *const Build, call: Call)>,
     /// Frees an instance.
     pub drop: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
@@ -356,10 +371,15 @@ pub struct Kind {
     /// Required.
     pub run: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, handler: u64, call: Call)>,
     /// Handler: accept no new work, answer accepted requests, then complete `run`. It can come at any time, as
-    /// `cancel` can.
+    /// `cancel` can. Receiver with a `start`, since 1.2: end the background work. It comes once, before `drop`, and also
+    /// if `start` failed: as soon as the receiver is replaced or removed, or else after its last call.
     pub shutdown: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
     /// Handler: tokens may have been revoked; verify those of long connections again.
     pub revoked: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
+    /// Receiver, since 1.2: called once, before anything else: the place to start threads and to open connections that
+    /// live as long as the instance. After an error the host drops the instance, and builds another later.
+    pub start:
+        Option<unsafe extern "C-unwind" fn(instance: *mut c_void, start: *const Start, call: Call)>,
 }
 
 /// The plugin, exported as the constant `poa_plugin_descriptor_v1`.

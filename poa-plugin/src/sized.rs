@@ -9,8 +9,8 @@ use crate::abi;
 /// # Safety
 /// `repr(C)`, a `usize` with the size first, and valid when every further byte is zero.
 pub(crate) unsafe trait Versioned: Copy {
-    /// The size in version 1.0: anything shorter is not valid. It never changes when fields are added, for plugins of
-    /// that version.
+    /// The size in the first version that has it: anything shorter is not valid. It never changes when fields are added,
+    /// for plugins of that version.
     const LEAST: usize;
 }
 
@@ -19,7 +19,7 @@ const fn end_of<T, F>(_: fn(&T) -> &F, offset: usize) -> usize {
     (offset + size_of::<F>()).next_multiple_of(align_of::<T>())
 }
 
-/// A structure whose last field in version 1.0 is this one. Later fields come after it, and after its padding.
+/// A structure whose last field in its first version is this one. Later fields come after it, and after its padding.
 macro_rules! versioned {
     ($($structure:ty, $last:ident;)*) => {
         $(
@@ -40,6 +40,7 @@ versioned! {
     abi::Host, login;
     abi::Kind, revoked;
     abi::Descriptor, metrics;
+    abi::Start, sender;
 }
 
 /// An item of a sequence that carries the distance between its items. All zeros are valid.
@@ -190,6 +191,7 @@ mod tests {
             abi::Descriptor::LEAST,
         ];
         assert_eq!(sizes, [56, 32, 32, 32, 80, 88, 144, 72]);
+        assert_eq!(abi::Start::LEAST, 32, "since 1.2");
         assert_eq!([abi::Draft::LEAST, abi::Message::LEAST, abi::Activity::LEAST], [72, 80, 24]);
     }
 

@@ -9,18 +9,17 @@ use std::path::Path;
 use poa_core::{
     Ack, AgentId, Assigns, Draft, Format, Host, IdempotencyKey, Payload, ReceiverOptions, Registry,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// A receiver in C of version 1.0 stores messages that have parts which it does not know.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_receiver_of_version_1_0_still_works() {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/1.0");
+/// The lines that a receiver in C of this version stores of three messages with a key and assigns.
+async fn stored_by(version: &str, kind: &str) -> Vec<String> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(version);
     let dir = tempfile::tempdir().unwrap();
-    let source = std::fs::read_to_string(fixtures.join("ndjson.c")).unwrap();
-    let library = compile::c_against(&fixtures, dir.path(), "ndjson", &source);
+    let source = std::fs::read_to_string(fixtures.join(kind).with_extension("c")).unwrap();
+    let library = compile::c_against(&fixtures, dir.path(), kind, &source);
     let kinds = library.register(Registry::new());
     let stored = dir.path().join("stored.ndjson");
-    let receiver = kinds.receivers()["ndjson"].configure(json!({ "path": stored })).unwrap();
+    let receiver = kinds.receivers()[kind].configure(json!({ "path": stored })).unwrap();
     let host = Host::builder()
         .data_dir(dir.path().join("data"))
         .data_types(["m"])
@@ -44,9 +43,23 @@ async fn a_receiver_of_version_1_0_still_works() {
     handle.context("test").send_all_to_receivers(drafts).unwrap().await.unwrap();
     assert!(host.stop().await.is_clean());
     let lines = std::fs::read_to_string(stored).unwrap();
+    lines.lines().map(str::to_owned).collect()
+}
+
+/// It does not know the key and the assigns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_of_version_1_0_still_works() {
+    let lines = stored_by("1.0", "ndjson").await;
     let numbers: Vec<_> = lines
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["data"]["n"].clone())
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["data"]["n"].clone())
         .collect();
     assert_eq!(numbers, [0, 1, 2]);
+}
+
+/// It has no `start`, so its `shutdown`, which would end the process, is not called.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_of_version_1_1_still_works() {
+    let lines = stored_by("1.1", "extras").await;
+    assert_eq!(lines, [r#"16 {"peer":0}"#, r#"16 {"peer":1}"#, r#"16 {"peer":2}"#]);
 }

@@ -124,7 +124,7 @@ fn a_plugin_of_another_version() {
     let workshop = Workshop::new();
     refused(
         &workshop.library(&[("MAJOR", "2")]),
-        &["version 2.0", "this server speaks version 1.1"],
+        &["version 2.0", "this server speaks version 1.2"],
     );
     let next = workshop.library(&[("SYMBOL", "poa_plugin_descriptor_v2")]);
     refused(&next, &["version 2 of the plugin interface"]);

@@ -1,5 +1,6 @@
 //! The receiver contract, for receivers that store.
 
+mod beside;
 mod direct;
 mod hosted;
 
@@ -15,6 +16,7 @@ use direct::Bench;
 /// It needs a factory of the receiver, and a function that reads back the [ids](Message::id) of the stored messages, as text, in the order
 /// in which they were stored. The store can contain other messages, too. The contract checks that:
 ///
+/// - it [starts](poa_core::Receiver::start), once for each instance, before its first call;
 /// - every message is stored, once, in order per agent;
 /// - the same batch again, an overlapping one, and one whose confirmation was lost leave no duplicate and no gap;
 /// - the same holds when a call is dropped at any of its awaits; when instances are slow, fail, panic and hang in turn, before
@@ -24,7 +26,7 @@ use direct::Bench;
 /// - changes of activity and control messages are accepted, twice as well as once;
 /// - confirmed messages are released, so that memory is limited;
 /// - it stops in time, also with messages in flight, and confirmed messages are still stored after a rebuild;
-/// - it leaves no task behind, nor does one that is built and never used.
+/// - it leaves no task behind, nor does one that is built and never used, or started and dropped.
 ///
 /// Instances are first built one after the other with the same data directory, as by one host, and then by hosts with their own
 /// directories.
@@ -91,7 +93,7 @@ impl<S: AsyncFn() -> Vec<String>> ReceiverContract<S> {
     /// When the receiver breaks the contract; the message says how.
     pub async fn check(&self) {
         let (bench, mut samples) =
-            (Bench::new(self), Samples::new(&self.data_types).starting_now());
+            (Bench::new(self).await, Samples::new(&self.data_types).starting_now());
         let stored = &self.stored;
         direct::leaves_no_task(&bench, &mut samples).await;
         direct::takes_a_batch_again(&bench, &mut samples, stored).await;
@@ -102,6 +104,7 @@ impl<S: AsyncFn() -> Vec<String>> ReceiverContract<S> {
         direct::refuses_the_unreadable_for_good(&bench, &mut samples, stored).await;
         direct::takes_activity_and_control(&bench).await;
         direct::keeps_nothing_in_memory(&bench, &mut samples).await;
+        bench.close().await;
         hosted::stores_all_in_order(self).await;
         hosted::stores_once_when_confirmations_get_lost(self).await;
         hosted::comes_through_faults(self).await;

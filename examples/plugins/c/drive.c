@@ -68,6 +68,14 @@ static void end(answer *to) {
     pthread_mutex_destroy(&to->lock);
 }
 
+static void start(void *instance) {
+    poa_start start = { .size = sizeof start };
+    answer to;
+    start.name = poa_text("drive");
+    kind->start(instance, &start, begin(&to));
+    end(&to);
+}
+
 static void *build(const char *dir) {
     poa_build build = { .size = sizeof build };
     answer to;
@@ -76,6 +84,7 @@ static void *build(const char *dir) {
     build.data_dir = poa_text(dir);
     kind->build(&build, begin(&to));
     end(&to);
+    start(to.instance);
     return to.instance;
 }
 

@@ -38,6 +38,7 @@ typedef struct {
     size_t written;         /* how many ids there were in all, */
     char floor[ID];         /* and the greatest of the others; all zeros when there are none */
     pthread_t thread;
+    int has_thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int has_call;           /* `batch` and `call` are to be done */
@@ -203,14 +204,14 @@ static void write_batch(ndjson *self, const poa_batch *batch, poa_call call) {
 
 /* ---- calls ---- */
 
-/* Waits for the instance before this one, should it still write, and then says that this one is built. */
+/* Waits for the instance before this one, should it still write, and then says that this one has started. */
 static int begin(ndjson *self) {
     if (flock(self->file, LOCK_EX) == 0 && learn(self)) {
         poa_log(self->call.host, POA_INFO, "appending lines");
-        poa_complete(self->call, POA_OK, NULL, self);
+        poa_complete(self->call, POA_OK, NULL, NULL);
         return 1;
     }
-    poa_complete(self->call, POA_PERMANENT, "cannot read the file that is to be appended to", NULL);
+    poa_complete(self->call, POA_TRANSIENT, "cannot read the file that is to be appended to", NULL);
     return 0;
 }
 
@@ -225,11 +226,7 @@ static void close_all(ndjson *self) {
 
 static void *work(void *argument) {
     ndjson *self = argument;
-    if (!begin(self)) {
-        pthread_detach(pthread_self());
-        close_all(self);
-        return NULL;
-    }
+    if (!begin(self)) return NULL;
     pthread_mutex_lock(&self->lock);
     for (;;) {
         while (!self->has_call && !self->stop) pthread_cond_wait(&self->changed, &self->lock);
@@ -246,6 +243,15 @@ static void *work(void *argument) {
     }
     pthread_mutex_unlock(&self->lock);
     return NULL;
+}
+
+/* Comes first, once: the place to start threads. */
+static void start(void *instance, const poa_start *start, poa_call call) {
+    ndjson *self = instance;
+    (void)start;
+    self->call = call;
+    self->has_thread = pthread_create(&self->thread, NULL, work, self) == 0;
+    if (!self->has_thread) poa_complete(call, POA_TRANSIENT, "cannot start a thread", NULL);
 }
 
 static void give(ndjson *self, const poa_batch *batch, poa_call call) {
@@ -272,7 +278,7 @@ static void drop(void *instance) {
     self->stop = 1;
     pthread_cond_signal(&self->changed);
     pthread_mutex_unlock(&self->lock);
-    pthread_join(self->thread, NULL);
+    if (self->has_thread) pthread_join(self->thread, NULL);
     close_all(self);
 }
 
@@ -324,15 +330,13 @@ static void build(const poa_build *build, poa_call call) {
     }
     pthread_mutex_init(&self->lock, NULL);
     pthread_cond_init(&self->changed, NULL);
-    self->call = call;
     self->name = file_name(build);
     self->file = self->name ? open(self->name, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -1;
     if (self->file < 0) {
         close_all(self);
         poa_complete(call, POA_PERMANENT, "cannot append to the file; is its directory there?", NULL);
-    } else if (pthread_create(&self->thread, NULL, work, self) != 0) {
-        close_all(self);
-        poa_complete(call, POA_TRANSIENT, "cannot start a thread", NULL);
+    } else {
+        poa_complete(call, POA_OK, NULL, self);
     }
 }
 
@@ -343,6 +347,7 @@ static const poa_kind KIND = {
     .schema = schema,
     .validate = validate,
     .build = build,
+    .start = start,
     .drop = drop,
     .metrics_received = metrics_received,
     .terminate = terminate,
@@ -353,7 +358,7 @@ static const poa_kind *const KINDS[] = { &KIND };
 const poa_descriptor poa_plugin_descriptor_v1 = {
     .size = sizeof(poa_descriptor),
     .abi_major = POA_ABI_MAJOR,
-    .abi_minor = 0,
+    .abi_minor = 2, /* the first with `start` */
     .name = POA_TEXT("ndjson"),
     .version = POA_TEXT("1.0.0"),
     .kinds = KINDS,

@@ -41,6 +41,8 @@ pub(crate) struct Ready {
     pub(crate) protocol: u64,
     /// Whether it wants to be notified of agents that become active or inactive.
     pub(crate) activity: bool,
+    /// Whether it wants to be told when it starts.
+    pub(crate) start: bool,
     /// The child hangs when it writes nothing for this many seconds.
     pub(crate) heartbeat: Option<NonZeroU32>,
     pub(crate) endpoints: Vec<String>,
@@ -84,6 +86,8 @@ struct Keys<'a> {
     protocol: Option<u64>,
     #[serde(default)]
     activity: bool,
+    #[serde(default)]
+    start: bool,
     heartbeat: Option<NonZeroU32>,
     #[serde(default)]
     endpoints: Vec<String>,
@@ -105,6 +109,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Frame<'_>, FrameError> {
         "ready" => Frame::Ready(Ready {
             protocol: keys.protocol.ok_or_else(|| missing("protocol"))?,
             activity: keys.activity,
+            start: keys.start,
             heartbeat: keys.heartbeat,
             endpoints: keys.endpoints,
         }),
@@ -179,7 +184,7 @@ mod tests {
         for (line, expected) in [
             (
                 r#"{"type":"ready","protocol":1,"later":[]}"#,
-                "Ready(Ready { protocol: 1, activity: false, heartbeat: None, endpoints: [] })",
+                "Ready(Ready { protocol: 1, activity: false, start: false, heartbeat: None, endpoints: [] })",
             ),
             (r#"{"type":"ack","id":7}"#, "Ack(7)"),
             (

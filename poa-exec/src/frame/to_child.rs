@@ -106,6 +106,18 @@ fn join_lines(json: &mut [u8]) {
 }
 
 #[derive(Serialize)]
+struct Start<'a> {
+    r#type: &'static str,
+    id: u64,
+    name: &'a str,
+}
+
+/// The receiver of this name starts: the child can begin its work in the background.
+pub(crate) fn start(id: u64, name: &str) -> Vec<u8> {
+    line(&Start { r#type: "start", id, name })
+}
+
+#[derive(Serialize)]
 struct Changes<'a> {
     r#type: &'static str,
     id: u64,

@@ -1,7 +1,7 @@
 //! The call table: plugins hold numbers, not pointers, of the host.
 //!
-//! A plugin can complete a call late, twice or never, and use a handler that has ended. So every call and every
-//! handler has a number that is never reused, and is looked up here. A call table lives until the process ends, as its
+//! A plugin can complete a call late, twice or never, and use the host after it has ended. So every call, every running
+//! handler and every started receiver has a number that is never reused, and is looked up here. A call table lives until the process ends, as its
 //! library does: one for each time a library is loaded.
 
 use std::any::Any;
@@ -10,8 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use poa_core::HandlerContext;
-use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::border::cross;
@@ -19,10 +17,11 @@ use super::functions;
 use super::instance::Instance;
 use super::loaded_kind::LoadedKind;
 use super::outcome::Answer;
+use super::served::Served;
 use super::thread_pool::{Left, ThreadPool};
 use crate::abi::{self, Call, Sink};
 
-/// The calls and handlers of one library.
+/// The calls of one library, and its plugins that use the host.
 pub(crate) struct CallTable {
     library: String,
     descriptor: usize,
@@ -30,7 +29,7 @@ pub(crate) struct CallTable {
     pool: &'static ThreadPool,
     next: AtomicU64,
     calls: Mutex<HashMap<u64, Pending>>,
-    handlers: Mutex<HashMap<u64, Served>>,
+    served: Mutex<HashMap<u64, Served>>,
     seats: Mutex<HashMap<String, &'static abi::Host>>,
 }
 
@@ -68,13 +67,6 @@ pub(crate) struct Answered {
     pub(crate) _lent: Option<Lent>,
 }
 
-/// A running handler, and the runtime of the tasks it started.
-#[derive(Clone)]
-pub(crate) struct Served {
-    pub(crate) cx: HandlerContext,
-    pub(crate) runtime: Handle,
-}
-
 impl CallTable {
     /// A call table for a library that was just loaded, with the descriptor at this address.
     pub(crate) fn for_ever(
@@ -89,7 +81,7 @@ impl CallTable {
             pool: ThreadPool::of(descriptor),
             next: AtomicU64::new(1),
             calls: Mutex::default(),
-            handlers: Mutex::default(),
+            served: Mutex::default(),
             seats: Mutex::default(),
         }))
     }
@@ -177,20 +169,20 @@ impl CallTable {
         }
     }
 
-    /// Lets a handler use the host until it is [closed](Self::close_handler).
-    pub(crate) fn open_handler(&self, served: Served) -> u64 {
+    /// Lets a plugin use the host under this number until it is [removed](Self::stop_serving).
+    pub(crate) fn serve(&self, served: Served) -> u64 {
         let id = self.number();
-        self.handlers.lock().insert(id, served);
+        self.served.lock().insert(id, served);
         id
     }
 
-    pub(crate) fn close_handler(&self, id: u64) {
-        let closed = self.handlers.lock().remove(&id);
+    pub(crate) fn stop_serving(&self, id: u64) {
+        let ended = self.served.lock().remove(&id);
         // Dropped after the lock is released.
-        drop(closed);
+        drop(ended);
     }
 
-    pub(crate) fn handler(&self, id: u64) -> Option<Served> {
-        self.handlers.lock().get(&id).cloned()
+    pub(crate) fn served(&self, id: u64) -> Option<Served> {
+        self.served.lock().get(&id).cloned()
     }
 }

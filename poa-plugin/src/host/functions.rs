@@ -2,19 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use poa_core::AgentId;
 use poa_core::auth::AuthError;
-use poa_core::{
-    AgentId, Assigns, Draft, Format, HandlerContext, IdempotencyKey, MessageType, Payload,
-    ReceiptError, Refused,
-};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 
 use super::border::cross;
-use super::call_table::{CallTable, Seat, Served};
+use super::call_table::{CallTable, Seat};
 use super::outcome::Answer;
+use super::sending::{drafts, shortfall};
+use super::served::Served;
 use crate::abi::{self, Bytes, Done, Drafts, Host, Outcome, Sink};
-use crate::sized;
 
 /// The table of functions that a plugin gets.
 pub(crate) fn host(seat: &'static Seat) -> Host {
@@ -51,9 +49,9 @@ unsafe fn table(host: *const Host) -> Option<&'static CallTable> {
 
 /// # Safety
 /// As for [`seat`].
-unsafe fn served(host: *const Host, handler: u64) -> Option<Served> {
+unsafe fn served(host: *const Host, plugin: u64) -> Option<Served> {
     // SAFETY: the caller guarantees it.
-    unsafe { table(host) }.and_then(|table| table.handler(handler))
+    unsafe { table(host) }.and_then(|table| table.served(plugin))
 }
 
 /// Nothing here should panic; if it does, the process continues.
@@ -141,26 +139,23 @@ impl Drop for Promise {
     }
 }
 
-unsafe extern "C" fn send(host: *const Host, handler: u64, messages: *const Drafts, done: Done) {
+unsafe extern "C" fn send(host: *const Host, sender: u64, messages: *const Drafts, done: Done) {
     // SAFETY: the plugin passes the pointer it was given.
     let promise = unsafe { Promise::of(host, done) };
     guard((), || {
         // SAFETY: as above.
-        let Some(Served { cx, runtime }) = (unsafe { served(host, handler) }) else {
+        let Some(Served { cx, runtime }) = (unsafe { served(host, sender) }) else {
             return promise.keep(abi::POA_REFUSED_STOPPING, "");
         };
         // The plugin's thread has no access to the host's timers.
         let _entered = runtime.enter();
         // SAFETY: lent for this call.
-        let drafts = match unsafe { drafts(&cx, messages) } {
+        let drafts = match unsafe { drafts(cx.data_types(), messages) } {
             Ok(drafts) => drafts,
             Err(why) => return promise.keep(abi::POA_REFUSED_INVALID, &why),
         };
-        match cx.send_all_to_receivers(drafts) {
-            Err(refused) => {
-                let (code, text) = refusal(refused.reason());
-                promise.keep(code, &text);
-            }
+        match cx.send(drafts) {
+            Err((code, text)) => promise.keep(code, &text),
             Ok(receipt) => drop(runtime.spawn(async move {
                 match receipt.await {
                     Ok(()) => promise.keep(abi::POA_OK, ""),
@@ -171,94 +166,15 @@ unsafe extern "C" fn send(host: *const Host, handler: u64, messages: *const Draf
     });
 }
 
-/// # Safety
-/// `messages` is null or valid until this returns.
-unsafe fn drafts(cx: &HandlerContext, messages: *const Drafts) -> Result<Vec<Draft>, String> {
-    // SAFETY: the caller guarantees it, also for the data it leads to.
-    unsafe {
-        let messages = sized::read(messages).map_err(|_| "there are no messages".to_owned())?;
-        let all = sized::items(messages.messages, messages.count, messages.stride);
-        if all.len() != messages.count {
-            return Err("`stride` is not `sizeof(poa_draft)`".to_owned());
-        }
-        all.map(|message| draft(cx, &message)).collect()
-    }
-}
-
-/// # Safety
-/// The data of the message is valid until this returns.
-unsafe fn draft(cx: &HandlerContext, message: &abi::Draft) -> Result<Draft, String> {
-    // SAFETY: the caller guarantees it.
-    let (agent, data_type, key, payload) = unsafe {
-        let key = message.key.text();
-        (message.agent_id.text(), message.data_type.text(), key, message.payload.get())
-    };
-    let agent = AgentId::new(agent).map_err(|error| error.to_string())?;
-    let known = cx.data_types().get(&data_type);
-    let known = known.ok_or_else(|| format!("`{data_type}` is not among the host's data types"))?;
-    let format = match message.format {
-        abi::POA_JSON => Format::Json,
-        abi::POA_MESSAGE_PACK => Format::MessagePack,
-        other => return Err(format!("{other} is not a valid format")),
-    };
-    let message_type = match message.message_type {
-        abi::POA_DATA => MessageType::Data,
-        abi::POA_BYE => MessageType::Bye,
-        other => return Err(format!("{other} is not a valid type of message")),
-    };
-    let payload = Payload::new(format, bytes::Bytes::copy_from_slice(payload));
-    let key = match &*key {
-        "" => None,
-        key => Some(IdempotencyKey::new(&agent, key).map_err(|error| error.to_string())?),
-    };
-    // SAFETY: the caller guarantees it.
-    let assigns = Assigns::from_json(unsafe { message.assigns.get() });
-    let draft = Draft::new(agent, known.clone(), payload)
-        .with_message_type(message_type)
-        .with_assigns(assigns.map_err(|error| error.to_string())?);
-    Ok(match key {
-        Some(key) => draft.with_idempotency_key(key),
-        None => draft,
-    })
-}
-
-fn refusal(refused: &Refused) -> (u32, String) {
-    match refused {
-        Refused::BacklogFull { receiver } => (abi::POA_REFUSED_BACKLOG, receiver.to_string()),
-        Refused::LogBusy
-        | Refused::Unavailable(_)
-        | Refused::OverShare { .. }
-        | Refused::OverRate { .. }
-        | Refused::NobodySubscribed(_) => (abi::POA_REFUSED_BUSY, String::new()),
-        Refused::Stopping => (abi::POA_REFUSED_STOPPING, String::new()),
-        Refused::KeyReused => (abi::POA_REFUSED_KEY, String::new()),
-        other => (abi::POA_REFUSED_INVALID, other.to_string()),
-    }
-}
-
-fn shortfall(error: ReceiptError) -> u32 {
-    match error {
-        ReceiptError::NotStored => abi::POA_NOT_STORED,
-        ReceiptError::TimedOut => abi::POA_TIMED_OUT,
-        ReceiptError::Stopped => abi::POA_STOPPED,
-        _ => abi::POA_NOT_DELIVERED,
-    }
-}
-
-unsafe extern "C" fn activity(host: *const Host, handler: u64, agent: Bytes, sign: u32) {
+unsafe extern "C" fn activity(host: *const Host, sender: u64, agent: Bytes, sign: u32) {
     guard((), || {
         // SAFETY: the plugin passes the pointer it was given, and lends the text.
-        let (served, agent) = unsafe { (served(host, handler), agent.text()) };
+        let (served, agent) = unsafe { (served(host, sender), agent.text()) };
         let (Some(Served { cx, runtime }), Ok(agent)) = (served, AgentId::new(agent)) else {
             return;
         };
         let _entered = runtime.enter();
-        match sign {
-            abi::POA_PING => cx.activity().ping(&agent),
-            abi::POA_SENT_DATA => cx.activity().data(&agent),
-            abi::POA_LEAVES => cx.publish_inactive(&agent),
-            _ => {}
-        }
+        cx.sign_of_life(&agent, sign);
     });
 }
 
@@ -267,7 +183,7 @@ unsafe extern "C" fn active_agents(host: *const Host, handler: u64) -> u64 {
         // SAFETY: the plugin passes the pointer it was given.
         let Some(Served { cx, runtime }) = (unsafe { served(host, handler) }) else { return 0 };
         let _entered = runtime.enter();
-        cx.activity().active() as u64
+        cx.active() as u64
     })
 }
 

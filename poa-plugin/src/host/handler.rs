@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use poa_core::{CustomHandler, HandlerContext, PluginError, async_trait};
-use tokio::runtime::Handle;
 
 use super::border::cross;
-use super::call_table::{CallTable, Served};
 use super::instance::{InUse, Instance};
+use super::served::{Context, Serving};
 use crate::abi::Sink;
 
 /// A handler in a library, as seen by the core.
@@ -32,36 +31,14 @@ impl ForeignHandler {
             tokio::select! {
                 () = cx.shutdown().cancelled(), if !stopping => {
                     stopping = true;
-                    self.notify("shutdown", self.0.loaded().functions().shutdown);
+                    self.0.notify("shutdown", self.0.loaded().functions().shutdown);
                 }
                 again = revoked => match again {
-                    true => self.notify("revoked", self.0.loaded().functions().revoked),
+                    true => self.0.notify("revoked", self.0.loaded().functions().revoked),
                     false => revocations = None,
                 },
             }
         }
-    }
-
-    fn notify(
-        &self,
-        name: &'static str,
-        function: Option<unsafe extern "C-unwind" fn(*mut std::ffi::c_void)>,
-    ) {
-        if let Some(function) = function {
-            let library = self.0.loaded().table().library();
-            // SAFETY: a function of a library that is never unloaded, with its instance; these can be called at any
-            // time.
-            cross(library, name, || unsafe { function(self.0.pointer()) });
-        }
-    }
-}
-
-/// Lets a handler use the host as long as this lives.
-struct Serving(&'static CallTable, u64);
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        self.0.close_handler(self.1);
     }
 }
 
@@ -69,9 +46,8 @@ impl Drop for Serving {
 impl CustomHandler for ForeignHandler {
     async fn run(&mut self, cx: HandlerContext) -> Result<(), PluginError> {
         let run = self.0.loaded().functions().run.expect("a handler without `run` is not loaded");
-        let table = self.0.loaded().table();
-        let number = table.open_handler(Served { cx: cx.clone(), runtime: Handle::current() });
-        let _serving = Serving(table, number);
+        let serving = Serving::begin(self.0.loaded().table(), Context::Handler(cx.clone()));
+        let number = serving.number();
         let ended = self.0.call("run", Arc::new(()), move |instance, (), call| {
             // SAFETY: a function of a library that is never unloaded, with its instance.
             unsafe { run(instance, number, call) }

@@ -72,6 +72,17 @@ impl Instance {
         waiting.answered = true;
         answered.answer
     }
+
+    /// Calls this function, if the plugin has it: one that takes no call, and can come at any time.
+    pub(crate) fn notify(
+        &self,
+        name: &'static str,
+        function: Option<unsafe extern "C-unwind" fn(*mut c_void)>,
+    ) {
+        let Some(function) = function else { return };
+        // SAFETY: a function of a library that is never unloaded, with its instance, which exists.
+        cross(self.loaded.table().library(), name, || unsafe { function(self.pointer.0) });
+    }
 }
 
 impl Drop for Instance {

@@ -14,6 +14,9 @@ mod library;
 mod loaded_kind;
 mod outcome;
 mod receiver;
+mod sending;
+mod served;
+mod started;
 mod thread_pool;
 
 pub use error::LoadError;

@@ -88,6 +88,7 @@ const fn nothing(name: &'static str) -> Kind {
         run: None,
         shutdown: None,
         revoked: None,
+        start: None,
     }
 }
 

@@ -10,6 +10,7 @@ use poa_core::{
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::beside::Beside;
 use super::{ReceiverContract, assert_stored};
 use crate::cut::polled;
 use crate::{Samples, tasks};
@@ -22,21 +23,34 @@ pub(super) struct Bench {
     factory: ReceiverFactory,
     data_dir: TempDir,
     data_types: DataTypes,
+    /// The host whose context they are started with.
+    beside: Beside,
 }
 
 impl Bench {
-    pub(super) fn new<S: AsyncFn() -> Vec<String>>(contract: &ReceiverContract<S>) -> Self {
+    pub(super) async fn new<S: AsyncFn() -> Vec<String>>(contract: &ReceiverContract<S>) -> Self {
         let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
         let data_types = DataTypes::new(&contract.data_types);
         let data_types = data_types.unwrap_or_else(|error| panic!("{error}"));
-        Self { factory: contract.factory.clone(), data_dir, data_types }
+        let beside = Beside::start(&contract.data_types).await;
+        Self { factory: contract.factory.clone(), data_dir, data_types, beside }
+    }
+
+    pub(super) async fn close(self) {
+        self.beside.stop().await;
     }
 
     async fn build(&self) -> Subject {
-        let cx = BuildContext::detached("subject", self.data_dir.path())
+        let cx = BuildContext::detached(Beside::NAME, self.data_dir.path())
             .with_data_types(self.data_types.clone());
         let built = (self.factory)(&cx).await;
         Subject { receiver: built.unwrap_or_else(|error| panic!("not built: {error:?}")) }
+    }
+
+    async fn start(&self) -> Subject {
+        let mut subject = self.build().await;
+        succeeds("start", subject.receiver.start(self.beside.context())).await;
+        subject
     }
 }
 
@@ -76,12 +90,14 @@ fn batch(samples: &mut Samples, count: usize) -> Vec<Message> {
         .collect()
 }
 
-/// Built and never used, and built, used and terminated.
+/// Built and never used, started and dropped, and started, used and terminated.
 pub(super) async fn leaves_no_task(bench: &Bench, samples: &mut Samples) {
     let before = tasks::alive();
     drop(bench.build().await);
     tasks::no_more_than(before, "built, and never used", "receiver").await;
-    let mut subject = bench.build().await;
+    drop(bench.start().await);
+    tasks::no_more_than(before, "started, and dropped", "receiver").await;
+    let mut subject = bench.start().await;
     subject.store("a batch before the end", &batch(samples, 4)).await;
     subject.terminate().await;
     tasks::no_more_than(before, "used, and terminated", "receiver").await;
@@ -93,7 +109,7 @@ pub(super) async fn takes_a_batch_again<S: AsyncFn() -> Vec<String>>(
     stored: &S,
 ) {
     let what = "a batch delivered again";
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     let sent = batch(samples, 20);
     subject.store(what, &sent[..10]).await;
     subject.store(what, &sent[..10]).await;
@@ -109,7 +125,7 @@ pub(super) async fn tells_messages_of_one_moment_apart<S: AsyncFn() -> Vec<Strin
     stored: &S,
 ) {
     let what = "500 messages received in the same microsecond";
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     let data = json!({"type": "contract", "body": {"n": 1}});
     let draft = samples.draft("batching", &samples.first_type(), &data);
     let sent = samples.stamp_all(vec![draft; 500]);
@@ -126,10 +142,10 @@ pub(super) async fn keeps_what_was_confirmed<S: AsyncFn() -> Vec<String>>(
 ) {
     let what = "an instance dropped without being terminated";
     let sent = batch(samples, 20);
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     subject.store(what, &sent[..10]).await;
     drop(subject);
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     subject.store(what, &sent[5..]).await;
     subject.terminate().await;
     assert_stored(what, &sent, stored).await;
@@ -148,14 +164,14 @@ pub(super) async fn survives_a_call_cut_off_anywhere<S: AsyncFn() -> Vec<String>
     for polls in 1..CUTS {
         let what = format!("a call cut off after {polls} polls, then delivered again");
         let sent = batch(samples, 20);
-        let mut subject = bench.build().await;
+        let mut subject = bench.start().await;
         let call = subject.receiver.metrics_received(&sent[..10]);
         let cut = tokio::time::timeout(PATIENCE, polled(polls, call)).await;
         let cut =
             cut.unwrap_or_else(|_| panic!("`metrics_received` did not return within {PATIENCE:?}"));
         let ended = cut.is_some();
         drop(subject);
-        let mut subject = bench.build().await;
+        let mut subject = bench.start().await;
         subject.store(&what, &sent).await;
         subject.terminate().await;
         assert_stored(&what, &sent, stored).await;
@@ -177,7 +193,7 @@ const AT_ONCE: usize = 100;
 pub(super) async fn keeps_nothing_in_memory(bench: &Bench, samples: &mut Samples) {
     let what = "many messages through one instance";
     let held = Arc::new(());
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     for _ in 0..PASSING / AT_ONCE {
         let sent: Vec<_> = (0..AT_ONCE).map(|_| counted(samples, &held)).collect();
         subject.store(what, &sent).await;
@@ -236,7 +252,7 @@ pub(super) async fn takes_any_object<S: AsyncFn() -> Vec<String>>(
         );
         sent.push(samples.message_of(&format!("packed {data_type}"), &data_type, packed));
     }
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     for message in &sent {
         subject.store(what, std::slice::from_ref(message)).await;
     }
@@ -252,7 +268,7 @@ pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>
     let what = "a payload that cannot be read";
     let mut sent = batch(samples, 3);
     sent.insert(1, samples.json("even", &samples.first_type(), r#"{"type":"#));
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     match subject.try_store(&sent).await {
         // A receiver that never reads a payload has none to refuse.
         Ok(()) => {}
@@ -271,7 +287,7 @@ pub(super) async fn refuses_the_unreadable_for_good<S: AsyncFn() -> Vec<String>>
 }
 
 pub(super) async fn takes_activity_and_control(bench: &Bench) {
-    let mut subject = bench.build().await;
+    let mut subject = bench.start().await;
     let agent = AgentId::new("contract-activity").expect("a valid id");
     let change = |active| [Activity::new(agent.clone(), active, Timestamp::now())];
     let receiver = &mut subject.receiver;

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use poa_core::{
-    Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverFactory, async_trait,
+    Activity, ControlMessage, DeliveryError, Message, Receiver, ReceiverContext, ReceiverFactory,
+    async_trait,
 };
 use poa_testkit::receiver_contract;
 use serde_json::value::RawValue;
@@ -52,6 +53,12 @@ enum Flaw {
     KeepsAll,
     /// A task is spawned when it is built, and never ends.
     SpawnsWhenBuilt,
+    /// Its `start` is never called, as behind a border that does not pass it on.
+    NeverStarted,
+    /// `start` fails.
+    FailsToStart,
+    /// A task is spawned when it starts, and outlives the receiver.
+    SpawnsForGood,
     /// A task is spawned for a batch, and outlives the receiver.
     LeavesATask,
     /// A batch never ends.
@@ -78,6 +85,7 @@ struct Shelf {
     store: Shared,
     waiting: Vec<String>,
     kept: Vec<Message>,
+    started: bool,
     stopping: bool,
     /// The batches of this instance.
     batches: usize,
@@ -94,7 +102,15 @@ impl Shelf {
         }
         drop(held);
         let store = store.clone();
-        Self { flaw, store, waiting: vec![], kept: vec![], stopping: false, batches: 0 }
+        Self {
+            flaw,
+            store,
+            waiting: vec![],
+            kept: vec![],
+            started: false,
+            stopping: false,
+            batches: 0,
+        }
     }
 
     fn check(&self, batch: &[Message]) -> Result<(), DeliveryError> {
@@ -141,7 +157,21 @@ impl Shelf {
 
 #[async_trait]
 impl Receiver for Shelf {
+    async fn start(&mut self, _: ReceiverContext) -> Result<(), DeliveryError> {
+        match self.flaw {
+            Flaw::NeverStarted => return Ok(()),
+            Flaw::FailsToStart => return Err(DeliveryError::transient("no network")),
+            Flaw::SpawnsForGood => drop(tokio::spawn(std::future::pending::<()>())),
+            _ => {}
+        }
+        self.started = true;
+        Ok(())
+    }
+
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
+        if !self.started {
+            return Err(DeliveryError::transient("not started"));
+        }
         self.check(batch)?;
         self.batches += 1;
         let mut batch = batch.to_vec();
@@ -301,7 +331,16 @@ fn receivers_that_never_return() {
 fn receivers_that_leave_tasks_behind() {
     let unused = "built, and never used: 1 tasks are left";
     assert_found(Flaw::SpawnsWhenBuilt, &[unused, "they have to end with the receiver"]);
+    assert_found(Flaw::SpawnsForGood, &["started, and dropped: 1 tasks are left"]);
     assert_found(Flaw::LeavesATask, &["used, and terminated: 1 tasks are left"]);
+}
+
+#[test]
+fn receivers_that_are_not_started() {
+    let unstarted = "a batch before the end: it has to be accepted, and is not: Transient";
+    assert_found(Flaw::NeverStarted, &[unstarted, "not started"]);
+    let failed = "`start` has to succeed, and fails: Transient";
+    assert_found(Flaw::FailsToStart, &[failed, "no network"]);
 }
 
 #[test]

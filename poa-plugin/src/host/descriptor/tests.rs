@@ -26,6 +26,7 @@ const NOTHING: Kind = Kind {
     run: None,
     shutdown: None,
     revoked: None,
+    start: None,
 };
 
 /// The result for a descriptor of these kinds, after a change.
@@ -102,7 +103,7 @@ fn a_kind_stands_there_once() {
 #[test]
 fn other_versions_are_refused_by_number() {
     refused(&[NOTHING], |d| d.abi_major = 2, "version 2.0 of the plugin interface");
-    refused(&[NOTHING], |d| d.abi_minor = 7, "this server speaks version 1.1");
+    refused(&[NOTHING], |d| d.abi_minor = 7, "this server speaks version 1.2");
 }
 
 #[test]
