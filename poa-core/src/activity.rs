@@ -47,7 +47,10 @@ const REMEMBERED: Duration = Duration::from_secs(3600);
 /// Detects silence.
 pub(crate) struct Watcher {
     bus: Bus,
+    /// The timeout of handlers without one of their own.
     timeout: Duration,
+    /// The longest timeout of any handler, in milliseconds: for agents of which it is not known over which handler they were heard.
+    longest: AtomicU64,
     begin: Instant,
     /// The ticks in which this process did not run.
     lost: AtomicU64,
@@ -75,6 +78,7 @@ impl Watcher {
         Self {
             bus,
             timeout,
+            longest: AtomicU64::new(millis(timeout)),
             begin: Instant::now(),
             lost: AtomicU64::new(0),
             table: Table::default(),
@@ -95,7 +99,7 @@ impl Watcher {
     /// The same watcher, which records active agents in this journal. The given agents were active before a restart: each has one
     /// timeout to send a sign of life.
     pub(crate) fn remembering(self, journal: Journal, active: Vec<AgentId>) -> Self {
-        let deadline = self.deadline();
+        let deadline = self.deadline(self.longest());
         for agent in active {
             let look = self.table.presume(&agent, deadline);
             self.watch(look, agent);
@@ -103,31 +107,38 @@ impl Watcher {
         Self { journal: Some(Mutex::new(journal)), ..self }
     }
 
-    fn ping(&self, agent: &AgentId, via: Via) {
+    /// A handler with this timeout is about to report agents.
+    pub(crate) fn expect_timeout(&self, timeout: Duration) {
+        self.longest.fetch_max(millis(timeout), Relaxed);
+    }
+
+    fn ping(&self, agent: &AgentId, via: Via, timeout: Option<Duration>) {
+        let timeout = timeout.unwrap_or(self.timeout);
         if let Some(together) = &self.together {
-            together.note(agent, Heard::Ping);
+            together.note(agent, Heard { ping: true, timeout });
         }
-        let times = (self.now(), self.deadline());
+        let times = (self.now(), self.deadline(timeout));
         let look = self.table.ping(agent, via, times, |active| self.publish(agent, active));
         self.watch_if(look, agent);
     }
 
     /// Another node heard the agent. If that is a change, that node publishes it too.
-    fn heard(&self, agent: &AgentId) {
-        let times = (self.now(), self.deadline());
+    fn heard(&self, agent: &AgentId, timeout: Duration) {
+        let times = (self.now(), self.deadline(timeout));
         let publish = |active| self.publish_after(agent, active, Reason::Silent, FOR_OTHERS);
         let look = self.table.ping(agent, None, times, publish);
         self.watch_if(look, agent);
     }
 
     /// Another node received data of the agent.
-    fn heard_data(&self, agent: &AgentId) {
-        self.table.heard_data(agent, self.deadline());
+    fn heard_data(&self, agent: &AgentId, timeout: Duration) {
+        self.table.heard_data(agent, self.deadline(timeout));
     }
 
     /// Another node told receivers that the agent is active.
-    fn is_active_elsewhere(&self, agent: &AgentId, since: Timestamp) {
-        let look = self.table.told_active(agent, since, (self.now(), self.deadline()));
+    fn is_active_elsewhere(&self, agent: &AgentId, since: Timestamp, timeout: Duration) {
+        let deadline = self.deadline(timeout.max(self.longest()));
+        let look = self.table.told_active(agent, since, (self.now(), deadline));
         self.watch_if(look, agent);
     }
 
@@ -137,16 +148,17 @@ impl Watcher {
         self.watch_if(look, agent);
     }
 
-    fn data(&self, agent: &AgentId, via: Via) {
+    fn data(&self, agent: &AgentId, via: Via, timeout: Option<Duration>) {
+        let timeout = timeout.unwrap_or(self.timeout);
         if let Some(together) = &self.together {
-            together.note(agent, Heard::Data);
+            together.note(agent, Heard { ping: false, timeout });
         }
-        let look = self.table.data(agent, via, (self.now(), self.deadline()));
+        let look = self.table.data(agent, via, (self.now(), self.deadline(timeout)));
         self.watch_if(look, agent);
     }
 
-    fn excuse(&self, agent: &AgentId, via: Via) {
-        self.table.excuse(agent, via, self.deadline());
+    fn excuse(&self, agent: &AgentId, via: Via, timeout: Option<Duration>) {
+        self.table.excuse(agent, via, self.deadline(timeout.unwrap_or(self.timeout)));
     }
 
     /// A number that no other link has.
@@ -301,10 +313,18 @@ impl Watcher {
     }
 
     /// The first tick at which an agent that is heard now has been silent for too long.
-    fn deadline(&self) -> u64 {
-        let at = ticks(self.begin.elapsed() + self.timeout) + 1;
+    fn deadline(&self, timeout: Duration) -> u64 {
+        let at = ticks(self.begin.elapsed().saturating_add(timeout)) + 1;
         at.saturating_sub(self.lost.load(Relaxed))
     }
+
+    fn longest(&self) -> Duration {
+        Duration::from_millis(self.longest.load(Relaxed))
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The number of whole ticks in this time.

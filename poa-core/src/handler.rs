@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -10,6 +11,7 @@ use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
 use crate::bus::{Bus, check_types};
 use crate::engine::{Drafts, Receipt, SendError};
+use crate::error::or_default;
 use crate::relay::Relay;
 use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, MemoryBudget, Observer, PluginError};
@@ -81,6 +83,12 @@ pub trait CustomHandler: Send + 'static {
     fn endpoints(&self) -> Vec<String> {
         Vec::new()
     }
+
+    /// How long an agent of this handler may be silent before it is inactive, if not as long as the host says
+    /// ([`HostBuilder::inactive_after`](crate::HostBuilder::inactive_after)). Asked once, when the handler is built.
+    fn inactive_after(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The interface of a host to a running handler. Cloning is cheap.
@@ -94,6 +102,7 @@ pub struct HandlerContext {
 }
 
 /// The state that all handlers of a host share.
+#[derive(Clone)]
 pub(crate) struct Services {
     pub(crate) way: Way,
     pub(crate) activity: ActivityMonitor,
@@ -102,6 +111,15 @@ pub(crate) struct Services {
     pub(crate) memory: MemoryBudget,
     pub(crate) telemetry: Telemetry,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Services {
+    /// The same for a handler, with the timeout of its agents.
+    pub(crate) fn of_handler(self: &Arc<Self>, handler: &dyn CustomHandler) -> Arc<Self> {
+        let Some(timeout) = or_default(|| handler.inactive_after()) else { return self.clone() };
+        let activity = self.activity.clone().with_timeout(timeout);
+        Arc::new(Self { activity, ..Self::clone(self) })
+    }
 }
 
 impl HandlerContext {
@@ -185,6 +203,7 @@ impl HandlerContext {
 }
 
 /// The destination of a plugin's messages.
+#[derive(Clone)]
 pub(crate) enum Way {
     /// The bus of this host.
     Here(Bus),

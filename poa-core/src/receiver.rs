@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::{Receipt, SendError};
 use crate::handler::Services;
 use crate::telemetry::Telemetry;
-use crate::{AgentId, DataTypes, Draft, Message, Timestamp};
+use crate::{AgentId, BuildContext, DataTypes, Draft, Message, Timestamp};
 pub use error::{DeliveryError, Rejected};
 
 /// Receives messages from the host.
@@ -175,6 +175,14 @@ pub struct ReceiverContext {
 }
 
 impl ReceiverContext {
+    /// The context of a receiver outside of any host, for tests: what it sends is refused as by a host that is stopping.
+    #[must_use]
+    pub fn detached(build: &BuildContext) -> Self {
+        let services = Services::detached(build.data_types().clone(), build.telemetry().clone());
+        let shutdown = CancellationToken::new();
+        Self { name: build.name.clone(), shutdown, services: Arc::new(services) }
+    }
+
     /// The name of the receiver, the `x` of `[receivers.x]`.
     #[must_use]
     pub fn name(&self) -> &str {

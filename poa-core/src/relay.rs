@@ -109,6 +109,37 @@ impl std::fmt::Debug for Relayed {
     }
 }
 
+/// A host that refuses everything.
+struct Nowhere;
+
+impl Relay for Nowhere {
+    fn send(&self, _: &[Draft]) -> Result<Receipt, Refused> {
+        Err(Refused::Stopping)
+    }
+
+    fn sign_of_life(&self, _: &AgentId, _: Sign) {}
+
+    fn active(&self) -> usize {
+        0
+    }
+}
+
+impl Services {
+    /// Those of a plugin outside of any host.
+    pub(crate) fn detached(data_types: DataTypes, telemetry: Telemetry) -> Self {
+        let nowhere = Arc::new(Nowhere);
+        Self {
+            way: Way::There(nowhere.clone()),
+            activity: ActivityMonitor::relayed(nowhere),
+            authenticator: None,
+            data_types,
+            memory: MemoryBudget::new(0),
+            telemetry,
+            observer: None,
+        }
+    }
+}
+
 impl HandlerContext {
     /// The context of a handler of this name that runs outside of the host.
     #[must_use]

@@ -2,7 +2,7 @@
 
 mod text;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,9 +77,30 @@ pub struct Telemetry(Arc<Mutex<Metrics>>);
 struct Metrics {
     registry: Registry,
     counters: HashMap<String, Family<Labels, Counter>>,
-    gauges: HashMap<String, Family<Labels, Gauge>>,
+    gauges: HashMap<String, Gauges>,
     histograms: HashMap<String, Histograms>,
     sources: BTreeMap<String, Source>,
+}
+
+/// The gauges of one name.
+#[derive(Default)]
+struct Gauges {
+    family: Family<Labels, Gauge>,
+    known: HashSet<Labels>,
+}
+
+impl Gauges {
+    fn get(&mut self, labels: Labels) -> Gauge {
+        let gauge = self.family.get_or_create(&labels).clone();
+        self.known.insert(labels);
+        gauge
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Labels) -> bool) {
+        for gone in self.known.extract_if(|labels| !keep(labels)) {
+            self.family.remove(&gone);
+        }
+    }
 }
 
 impl Telemetry {
@@ -107,12 +128,26 @@ impl Telemetry {
     #[must_use]
     pub fn gauge(&self, name: &str, help: &str, labels: &[(&str, &str)]) -> Gauge {
         let Metrics { registry, gauges, .. } = &mut *self.0.lock();
-        let family = gauges.entry(name.to_owned()).or_insert_with(|| {
-            let family = Family::default();
-            registry.register(format!("poa_{name}"), help, family.clone());
-            family
+        let gauges = gauges.entry(name.to_owned()).or_insert_with(|| {
+            let gauges = Gauges::default();
+            registry.register(format!("poa_{name}"), help, gauges.family.clone());
+            gauges
         });
-        family.get_or_create(&owned(labels)).clone()
+        gauges.get(owned(labels))
+    }
+
+    /// Removes the gauges of a plugin that is gone: those with this label. What counts stays, since a number that only grows must not
+    /// fall when the plugin comes back.
+    pub(crate) fn forget_gauges_of(&self, label: &str, value: &str) {
+        let keep = |labels: &Labels| !labels.iter().any(|(l, v)| l == label && v == value);
+        self.0.lock().gauges.values_mut().for_each(|gauges| gauges.retain(keep));
+    }
+
+    /// Removes what describes the state of an earlier host: gauges and other sources. What counts stays.
+    pub(crate) fn forget_state(&self) {
+        let mut metrics = self.0.lock();
+        metrics.gauges.values_mut().for_each(|gauges| gauges.retain(|_| false));
+        metrics.sources.clear();
     }
 
     /// A distribution of durations in seconds. `name` gets the prefix `poa_`; let it end in `_seconds`.
@@ -176,6 +211,31 @@ mod tests {
         assert!(text.contains(r#"poa_requests_total{handler="b"} 1"#), "{text}");
         assert_eq!(text.matches("# TYPE poa_requests ").count(), 1, "{text}");
         assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+    }
+
+    #[test]
+    fn what_is_gone_has_no_gauge_and_keeps_its_counts() {
+        let telemetry = Telemetry::default();
+        let depth = |receiver: &str| telemetry.gauge("depth", "Depth", &[("receiver", receiver)]);
+        let stored = |receiver| telemetry.counter("stored", "Stored", &[("receiver", receiver)]);
+        for receiver in ["a", "b"] {
+            depth(receiver).set(7);
+            stored(receiver).inc();
+        }
+        telemetry.include("other", || "# TYPE other gauge\nother 1\n# EOF\n".to_owned());
+        telemetry.forget_gauges_of("receiver", "a");
+        let text = telemetry.encode();
+        assert!(!text.contains(r#"poa_depth{receiver="a"}"#), "{text}");
+        assert!(text.contains(r#"poa_depth{receiver="b"} 7"#), "{text}");
+        assert!(text.contains(r#"poa_stored_total{receiver="a"} 1"#), "{text}");
+        telemetry.forget_state();
+        let text = telemetry.encode();
+        assert!(!text.contains(r#"receiver="b"} 7"#) && !text.contains("other"), "{text}");
+        depth("a").set(1);
+        stored("a").inc();
+        let text = telemetry.encode();
+        assert!(text.contains(r#"poa_depth{receiver="a"} 1"#), "{text}");
+        assert!(text.contains(r#"poa_stored_total{receiver="a"} 2"#), "{text}");
     }
 
     #[test]

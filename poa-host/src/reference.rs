@@ -4,9 +4,10 @@ mod shared;
 
 use std::fmt::Write as _;
 
-use poa_core::Registry;
+use poa_core::{ReceiverOptions, Registry};
 use serde_json::Value;
 
+use crate::config::HandlerOptions;
 use crate::config::shape::{alternatives, keyword, names, properties, required, resolve, types};
 use crate::schema::{checking_schema, option_keys};
 use shared::Shared;
@@ -82,25 +83,25 @@ struct Page<'s> {
 
 impl<'s> Page<'s> {
     fn handlers(&mut self) {
-        self.heading("## Handlers", &self.root["properties"]["handlers"]);
-        for form in forms(self.root, "handlers") {
-            self.kind(form, "handlers", &[]);
-        }
+        self.role("## Handlers", "handlers", "handler", &option_keys::<HandlerOptions>());
     }
 
     fn receivers(&mut self) {
-        let common = option_keys();
-        let forms = forms(self.root, "receivers");
-        self.heading("## Receivers", &self.root["properties"]["receivers"]);
+        self.role("## Receivers", "receivers", "receiver", &option_keys::<ReceiverOptions>());
+    }
+
+    fn role(&mut self, title: &str, role: &str, plugin: &str, common: &[String]) {
+        let forms = forms(self.root, role);
+        self.heading(title, &self.root["properties"][role]);
         if let Some(first) = forms.first() {
-            let own = own_keys(first, &common);
-            self.text.push_str("\n### Keys of every receiver\n");
+            let own = own_keys(first, common);
+            let _ = write!(self.text, "\n### Keys of every {plugin}\n");
             self.keys(first, &own);
-            self.nested(first, "receivers.NAME", &own);
+            self.nested(first, &format!("{role}.NAME"), &own);
         }
         let common: Vec<_> = common.iter().map(String::as_str).collect();
         for form in forms {
-            self.kind(form, "receivers", &common);
+            self.kind(form, role, &common);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use poa_core::Registry;
+use poa_core::telemetry::Telemetry;
 use poa_http::Listeners;
 use tokio::sync::mpsc;
 
@@ -18,6 +19,8 @@ pub(crate) struct Replacement<'s> {
     pub(crate) registry: &'s Registry,
     pub(crate) listeners: &'s Listeners,
     pub(crate) taps: &'s Taps,
+    /// Of the host that is replaced.
+    pub(crate) telemetry: &'s Telemetry,
     pub(crate) admin: &'s Admin,
     pub(crate) signals: &'s mut mpsc::Receiver<Signal>,
 }
@@ -83,7 +86,7 @@ impl Replacement<'_> {
     }
 
     async fn start(&self, config: Config) -> Result<Running, String> {
-        let error = match Running::start(config, self.listeners, self.taps).await {
+        let error = match Running::start(config, self.listeners, self.taps, self.telemetry).await {
             Ok(running) => return Ok(running),
             Err(error) => Chain(&error).to_string(),
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use poa_auth::Auth;
 use poa_core::engine::SharedStore;
+use poa_core::telemetry::Telemetry;
 use poa_core::{BoxError, Host, HostHandle, StopReport};
 use poa_dead_letters::DeadLetterStore;
 use poa_http::Listeners;
@@ -23,7 +24,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Opens the users, then starts the host, whose addresses stay open in `Listeners`.
+    /// Opens the users, then starts the host, whose addresses stay open in `Listeners`. It continues the metrics of the host before it.
     ///
     /// # Errors
     /// When either fails. Nothing runs then.
@@ -31,10 +32,11 @@ impl Running {
         config: Config,
         listeners: &Listeners,
         taps: &Taps,
+        telemetry: &Telemetry,
     ) -> Result<Self, ServerError> {
         let (auth, dead_letters) = open(&config).await?;
         let watch = |name: &str, factory| watched(factory, name, taps);
-        let host = config.host_with(&auth, &dead_letters, watch);
+        let host = config.host_with(&auth, &dead_letters, watch).continuing(telemetry);
         let host = match config.is_local() {
             true => host,
             false => {

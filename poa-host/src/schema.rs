@@ -3,9 +3,10 @@
 mod editor;
 
 use poa_core::{ReceiverOptions, Registry};
+use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
-use crate::config::Top;
+use crate::config::{HandlerOptions, Top};
 
 /// The JSON Schema (draft 2020-12) of the configuration of a server with these kinds of plugins, designed for editors: the kind of a
 /// section determines its schema, so an error is about the kind that was meant.
@@ -19,11 +20,14 @@ pub(crate) fn checking_schema(registry: &Registry) -> Value {
     let mut root = schemars::schema_for!(Top).to_value();
     root["title"] = "poa server configuration".into();
     let mut definitions = take_definitions(&mut root);
-    let handlers = registry.handlers().iter().map(|(kind, plugin)| section(kind, plugin.schema()));
+    let handlers = registry
+        .handlers()
+        .iter()
+        .map(|(kind, plugin)| with_options::<HandlerOptions>(section(kind, plugin.schema())));
     let receivers = registry
         .receivers()
         .iter()
-        .map(|(kind, plugin)| with_options(section(kind, plugin.schema())));
+        .map(|(kind, plugin)| with_options::<ReceiverOptions>(section(kind, plugin.schema())));
     let roles = [
         ("handlers", "Plugins that accept messages", handlers.collect::<Vec<_>>()),
         ("receivers", "Plugins that messages are delivered to", receivers.collect()),
@@ -67,9 +71,9 @@ fn engines(registry: &Registry, definitions: &mut Map<String, Value>) {
     }
 }
 
-/// The keys that every receiver has.
-pub(crate) fn option_keys() -> Vec<String> {
-    let options = schemars::schema_for!(ReceiverOptions).to_value();
+/// The keys that these options have.
+pub(crate) fn option_keys<O: JsonSchema>() -> Vec<String> {
+    let options = schemars::schema_for!(O).to_value();
     options["properties"].as_object().into_iter().flatten().map(|(key, _)| key.clone()).collect()
 }
 
@@ -86,9 +90,9 @@ fn section(kind: &str, mut schema: Value) -> (String, Value) {
     (kind.to_owned(), schema)
 }
 
-/// The same with the keys common to all receivers, which take precedence over keys of the same name.
-fn with_options((kind, mut own): (String, Value)) -> (String, Value) {
-    let mut options = schemars::schema_for!(ReceiverOptions).to_value();
+/// The same with the keys common to all plugins of the role, which take precedence over keys of the same name.
+fn with_options<O: JsonSchema>((kind, mut own): (String, Value)) -> (String, Value) {
+    let mut options = schemars::schema_for!(O).to_value();
     let definitions = take_definitions(&mut options);
     let mut adopted = take_definitions(&mut own);
     let options = adopt_with(options, "common", &mut adopted, definitions);

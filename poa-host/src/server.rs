@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use poa_auth::Auth;
+use poa_core::telemetry::Telemetry;
 use poa_core::{HostHandle, Registry, Timestamp};
 use poa_http::Listeners;
 use tokio::sync::{mpsc, oneshot};
@@ -75,7 +76,8 @@ impl Launch {
         let view = View::new(about);
         let admin = Admin::start(settings, data_dir, &listeners, view, control.clone())
             .map_err(ServerError::Admin)?;
-        let running = Running::start(config, &listeners, &control.taps).await?;
+        let telemetry = Telemetry::default();
+        let running = Running::start(config, &listeners, &control.taps, &telemetry).await?;
         let server =
             Server { source, registry, admin, listeners, running, applied, control, commands };
         server.open_control();
@@ -309,12 +311,14 @@ impl Server {
     ) -> Result<(Self, Option<String>), Outcome> {
         self.admin.show(|view| view.phase = Phase::Reloading);
         self.listeners.keep_open();
+        let telemetry = self.handle().telemetry().clone();
         let old = self.running.hand_over().await;
         let replacement = Replacement {
             source: &self.source,
             registry: &self.registry,
             listeners: &self.listeners,
             taps: &self.control.taps,
+            telemetry: &telemetry,
             admin: &self.admin,
             signals,
         };

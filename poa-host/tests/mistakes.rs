@@ -289,6 +289,7 @@ body_limit = "big"
 timeout = "long"
 workers = 0
 lisen = 1
+inactive_after = "later"
 
 [handlers.b]
 kind = "nothing"
@@ -316,11 +317,12 @@ subscribe = ["blocks", "bloks"]
             "poa.toml:10:11 handlers.a.timeout",
             "poa.toml:11:11 handlers.a.workers",
             "poa.toml:12:1 handlers.a.lisen",
-            "poa.toml:15:8 handlers.b.kind",
-            "poa.toml:18:1 auth.isuer",
-            "poa.toml:22:1 receivers.r.pth",
-            "poa.toml:23:11 receivers.r.timeout",
-            "poa.toml:24:24 receivers.r.subscribe[1]",
+            "poa.toml:13:18 handlers.a.inactive_after",
+            "poa.toml:16:8 handlers.b.kind",
+            "poa.toml:19:1 auth.isuer",
+            "poa.toml:23:1 receivers.r.pth",
+            "poa.toml:24:11 receivers.r.timeout",
+            "poa.toml:25:24 receivers.r.subscribe[1]",
         ],
         "{lines:#?}"
     );

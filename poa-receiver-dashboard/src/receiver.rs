@@ -8,7 +8,7 @@ use hyper::service::service_fn;
 use poa_core::config::{Problem, Secret};
 use poa_core::{
     Activity, BoxError, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver,
-    async_trait,
+    ReceiverContext, async_trait,
 };
 use poa_http::Server;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +32,9 @@ pub struct Dashboard {
     saver: Saver,
     endpoint: String,
     shutdown: CancellationToken,
-    serving: Serving,
+    /// Bound, but not served yet.
+    bound: Option<(Server, Arc<Site>)>,
+    serving: Option<Serving>,
 }
 
 #[async_trait]
@@ -43,11 +45,7 @@ impl Plugin for Dashboard {
         config.problems()
     }
 
-    /// Binds the listener, opens the file of the last values, and serves.
-    ///
-    /// The serving task is spawned here, because no method is called before the first message and the page has to be
-    /// available before that. The task belongs to this instance and is aborted when the instance is dropped, so an
-    /// instance that never runs leaves no task behind.
+    /// Binds the listener and opens the file of the last values.
     ///
     /// # Errors
     /// [`BuildError::Failed`] when the port is taken, the certificate cannot be used, or the file is not a file of the
@@ -65,7 +63,7 @@ impl Plugin for Dashboard {
             BuildError::failed("cannot open the last values").with_source(error)
         })?;
         let opened = opened.map_err(|error| BuildError::failed(error.to_string()))?;
-        Ok(Self::serve(config, cx, server, opened))
+        Ok(Self::of(config, cx, server, opened))
     }
 }
 
@@ -101,7 +99,7 @@ fn read_saved(path: &Path) -> Result<(Store, Vec<Saved>, Vec<u8>), StoreError> {
 }
 
 impl Dashboard {
-    fn serve(config: Config, cx: &BuildContext, server: Server, opened: Opened) -> Self {
+    fn of(config: Config, cx: &BuildContext, server: Server, opened: Opened) -> Self {
         let labels = [("receiver", cx.name())];
         let help = "Times that the last values could not be written";
         let failures = cx.telemetry().counter("dashboard_save_failures", help, &labels);
@@ -118,8 +116,7 @@ impl Dashboard {
             shutdown: shutdown.clone(),
         };
         let site = Arc::new(Site::new(setup, state.clone(), opened.access));
-        let serving = Serving::begin(serve(server, site, saver.clone(), shutdown.clone()));
-        Self { state, saver, endpoint, shutdown, serving }
+        Self { state, saver, endpoint, shutdown, bound: Some((server, site)), serving: None }
     }
 }
 
@@ -137,6 +134,14 @@ async fn serve(server: Server, site: Arc<Site>, saver: Saver, shutdown: Cancella
 
 #[async_trait]
 impl Receiver for Dashboard {
+    async fn start(&mut self, _: ReceiverContext) -> Result<(), DeliveryError> {
+        if let Some((server, site)) = self.bound.take() {
+            let work = serve(server, site, self.saver.clone(), self.shutdown.clone());
+            self.serving = Some(Serving::begin(work));
+        }
+        Ok(())
+    }
+
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         // All are read before any is shown, so that a batch that is delivered again is shown once.
         let readings = read_all(batch)?;
@@ -161,7 +166,9 @@ impl Receiver for Dashboard {
 
     async fn terminate(&mut self) {
         self.shutdown.cancel();
-        self.serving.ended().await;
+        if let Some(serving) = &mut self.serving {
+            serving.ended().await;
+        }
         self.saver.save(true).await;
     }
 

@@ -1,9 +1,11 @@
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use poa_core::telemetry::Counter;
 use poa_core::{
-    Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
+    Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, ReceiverContext,
+    async_trait,
 };
 use poa_tables::Measures;
 
@@ -27,7 +29,8 @@ pub struct Postgres {
     session: Option<Session>,
     /// Kept across connections.
     refusals: Refusals,
-    _tidying: Tidying,
+    retention: Option<Duration>,
+    tidying: Option<Tidying>,
 }
 
 impl Postgres {
@@ -83,9 +86,8 @@ impl Plugin for Postgres {
         let settings = Arc::new(settings(config, cx).map_err(BuildError::failed)?);
         let session = Session::open(settings.clone()).await?;
         let counters = Counters::new(cx);
-        let tidying = Tidying::begin(settings.clone(), retention, counters.measures.clone());
         let refusals = Refusals::default();
-        Ok(Self { settings, counters, session: Some(session), refusals, _tidying: tidying })
+        Ok(Self { settings, counters, session: Some(session), refusals, retention, tidying: None })
     }
 }
 
@@ -105,6 +107,12 @@ pub(crate) fn settings(config: Config, cx: &BuildContext) -> Result<Settings, St
 
 #[async_trait]
 impl Receiver for Postgres {
+    async fn start(&mut self, _: ReceiverContext) -> Result<(), DeliveryError> {
+        let (settings, measures) = (self.settings.clone(), self.counters.measures.clone());
+        self.tidying = Some(Tidying::begin(settings, self.retention, measures));
+        Ok(())
+    }
+
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         let mut rows = Rows::of(batch);
         self.store(&mut rows).await?;
@@ -121,6 +129,7 @@ impl Receiver for Postgres {
     }
 
     async fn terminate(&mut self) {
+        self.tidying = None;
         let Some(session) = self.session.take() else { return };
         if let Err(error) = session.close().await {
             tracing::debug!(%error, "the connection was not closed in order; nothing is lost");

@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_secs(5);
 pub(crate) struct Tidying(JoinHandle<()>);
 
 impl Tidying {
-    /// Starts the task. It belongs to the receiver that is being built, and ends when that is dropped.
+    /// Starts the task. It belongs to the receiver, and ends when that is dropped.
     pub(crate) fn begin(
         settings: Arc<Settings>,
         retention: Option<Duration>,

@@ -1,9 +1,11 @@
 //! The receiver: runs every call on a blocking thread that owns the connection meanwhile.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use poa_core::{
-    Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, async_trait,
+    Activity, BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, ReceiverContext,
+    async_trait,
 };
 use poa_tables::Measures;
 
@@ -21,7 +23,8 @@ use crate::writer::{Wanted, Writer};
 #[derive(Debug)]
 pub struct Sqlite {
     shared: Arc<Shared>,
-    _tidying: Tidying,
+    retention: Option<Duration>,
+    tidying: Option<Tidying>,
 }
 
 impl Sqlite {
@@ -77,13 +80,17 @@ impl Plugin for Sqlite {
         let measures = Measures::new(cx);
         let shared = Arc::new(blocking(move || Shared::open(location, measures)).await?);
         let retention = config.retention.map(poa_core::config::Duration::get);
-        let tidying = Tidying::begin(shared.clone(), retention);
-        Ok(Self { shared, _tidying: tidying })
+        Ok(Self { shared, retention, tidying: None })
     }
 }
 
 #[async_trait]
 impl Receiver for Sqlite {
+    async fn start(&mut self, _: ReceiverContext) -> Result<(), DeliveryError> {
+        self.tidying = Some(Tidying::begin(self.shared.clone(), self.retention));
+        Ok(())
+    }
+
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         let batch = batch.to_vec();
         self.write(move |writer, wanted| writer.store(&batch, wanted)).await
@@ -99,6 +106,7 @@ impl Receiver for Sqlite {
     }
 
     async fn terminate(&mut self) {
+        self.tidying = None;
         let shared = self.shared.clone();
         if let Err(error) = blocking(move || shared.close()).await {
             tracing::warn!(%error, "the database was not closed in order; nothing is lost");

@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(30);
 pub(crate) struct Tidying(JoinHandle<()>);
 
 impl Tidying {
-    /// Starts the task. It belongs to the receiver that is being built, and ends when that is dropped.
+    /// Starts the task. It belongs to the receiver, and ends when that is dropped.
     pub(crate) fn begin(shared: Arc<Shared>, retention: Option<Duration>) -> Self {
         Self(tokio::spawn(run(shared, retention)))
     }

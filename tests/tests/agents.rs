@@ -118,7 +118,13 @@ async fn all_is_stored(via: Via) {
 }
 
 async fn who_falls_silent_is_inactive(via: Via) {
-    let home = home(via, "inactive_after = \"2s\"\n");
+    let home = home(via, "inactive_after = \"1h\"\n");
+    // The time of a handler takes precedence over that of the host.
+    let text = fs::read_to_string(home.config()).unwrap();
+    let own = |kind: &str| (kind.to_owned(), format!("{kind}inactive_after = \"2s\"\n"));
+    let kinds = ["kind = \"rest\"\n", "kind = \"ws\"\n"].map(own);
+    let text = kinds.into_iter().fold(text, |text, (kind, more)| text.replace(&kind, &more));
+    fs::write(home.config(), text).unwrap();
     let server = Server::start(&home).await;
     let mut options = options(&server, via, 40, 4.0).await;
     options.silent = 0.5;

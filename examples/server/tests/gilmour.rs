@@ -23,7 +23,7 @@ struct Running {
     errors: Lines,
 }
 
-/// What a program prints, line by line.
+/// The output of a program, line by line.
 struct Lines(mpsc::Receiver<String>);
 
 impl Lines {

@@ -41,7 +41,7 @@ pub struct Link {
 
 impl Link {
     pub(super) fn new(monitor: ActivityMonitor) -> Self {
-        let id = match &monitor.0 {
+        let id = match &monitor.watch {
             Watch::Here(watcher) => watcher.next_link(),
             Watch::There(_) => None,
         };
@@ -71,8 +71,9 @@ impl Link {
     ///
     /// In a plugin that belongs to another host, this does nothing.
     pub fn excuse(&self) {
-        if let Watch::Here(watcher) = &self.monitor.0 {
-            self.agents.iter().for_each(|agent| watcher.excuse(agent, self.id));
+        let ActivityMonitor { watch, timeout } = &self.monitor;
+        if let Watch::Here(watcher) = watch {
+            self.agents.iter().for_each(|agent| watcher.excuse(agent, self.id, *timeout));
         }
     }
 
@@ -91,7 +92,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        if let Watch::Here(watcher) = &self.monitor.0 {
+        if let Watch::Here(watcher) = &self.monitor.watch {
             watcher.all_gone(std::mem::take(&mut self.agents), self.id);
         }
     }

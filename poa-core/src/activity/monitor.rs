@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::table::Via;
 use super::{Link, Watcher};
 use crate::{Activity, AgentId, Relay, Sign};
 
 /// Detects silent agents for all handlers of a host. Cloning is cheap.
+///
+/// An agent is active while it has been silent for less than the timeout of a handler that heard it: the longest of them counts.
 ///
 /// ```
 /// use poa_core::{AgentId, Host};
@@ -29,7 +32,11 @@ use crate::{Activity, AgentId, Relay, Sign};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct ActivityMonitor(pub(super) Watch);
+pub struct ActivityMonitor {
+    pub(super) watch: Watch,
+    /// The handler's own timeout; otherwise that of the host.
+    pub(super) timeout: Option<Duration>,
+}
 
 #[derive(Clone)]
 pub(super) enum Watch {
@@ -42,12 +49,20 @@ pub(super) enum Watch {
 impl ActivityMonitor {
     /// A monitor that reports to this watcher.
     pub(crate) fn of(watcher: &Arc<Watcher>) -> Self {
-        Self(Watch::Here(watcher.clone()))
+        Self { watch: Watch::Here(watcher.clone()), timeout: None }
     }
 
     /// A monitor that reports to another host.
     pub(crate) fn relayed(relay: Arc<dyn Relay>) -> Self {
-        Self(Watch::There(relay))
+        Self { watch: Watch::There(relay), timeout: None }
+    }
+
+    /// The same monitor for a handler with its own timeout.
+    pub(crate) fn with_timeout(self, timeout: Duration) -> Self {
+        if let Watch::Here(watcher) = &self.watch {
+            watcher.expect_timeout(timeout);
+        }
+        Self { timeout: Some(timeout), ..self }
     }
 
     /// The agent is alive: starts or resets its timer. An agent that was not active becomes active.
@@ -62,7 +77,7 @@ impl ActivityMonitor {
 
     /// The agent leaves: it is inactive immediately, unless it already was.
     pub fn bye(&self, agent: &AgentId) {
-        match &self.0 {
+        match &self.watch {
             Watch::Here(watcher) => watcher.bye(agent),
             Watch::There(relay) => relay.sign_of_life(agent, Sign::Bye),
         }
@@ -77,15 +92,15 @@ impl ActivityMonitor {
     }
 
     pub(super) fn ping_over(&self, agent: &AgentId, via: Via) {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.ping(agent, via),
+        match &self.watch {
+            Watch::Here(watcher) => watcher.ping(agent, via, self.timeout),
             Watch::There(relay) => relay.sign_of_life(agent, Sign::Ping),
         }
     }
 
     pub(super) fn data_over(&self, agent: &AgentId, via: Via) {
-        match &self.0 {
-            Watch::Here(watcher) => watcher.data(agent, via),
+        match &self.watch {
+            Watch::Here(watcher) => watcher.data(agent, via, self.timeout),
             Watch::There(relay) => relay.sign_of_life(agent, Sign::Data),
         }
     }
@@ -93,7 +108,7 @@ impl ActivityMonitor {
     /// The number of agents whose silence would be detected.
     #[must_use]
     pub fn active(&self) -> usize {
-        match &self.0 {
+        match &self.watch {
             Watch::Here(watcher) => watcher.active(),
             Watch::There(relay) => relay.active(),
         }
@@ -103,7 +118,7 @@ impl ActivityMonitor {
 impl ActivityMonitor {
     /// The agents reported to receivers as active, in the order in which they became active.
     pub(crate) fn active_agents(&self) -> Vec<Activity> {
-        match &self.0 {
+        match &self.watch {
             Watch::Here(watcher) => watcher.table.active_agents(),
             // Receivers run in the host itself.
             Watch::There(_) => Vec::new(),

@@ -58,6 +58,8 @@ struct Agent {
     via: Via,
     /// It was active before a restart, and has not been heard since.
     presumed: bool,
+    /// The deadline is that of the most patient handler, since it is not known over which one it was heard.
+    guessed: bool,
     /// The state that was reported to receivers.
     told_active: bool,
     /// The number of changes reported to receivers in the window that ends at the tick `window_end`.
@@ -105,16 +107,20 @@ impl Table {
     ) -> Option<Look> {
         let (shard, hash) = self.shard(agent);
         let mut shard = shard.lock();
-        if let Some(known) = shard.agents.get_mut(agent)
-            && known.state == State::Active
-        {
-            known.via = via;
-            known.deadline = deadline;
-            // The process may have crashed before receivers were told.
-            if std::mem::take(&mut known.presumed) {
-                known.since = tell(true);
+        match shard.agents.get_mut(agent) {
+            Some(known) if known.state == State::Active && known.guessed => {
+                let mut known = Agent { via, deadline, guessed: false, ..*known };
+                // The process may have crashed before receivers were told.
+                if std::mem::take(&mut known.presumed) {
+                    known.since = tell(true);
+                }
+                return Some(shard.put(agent, known));
             }
-            return None;
+            Some(known) if known.state == State::Active => {
+                known.heard(via, deadline);
+                return None;
+            }
+            _ => {}
         }
         shard.quiet.remove(hash, now);
         let mut entry = shard.entry(agent, now);
@@ -131,10 +137,9 @@ impl Table {
         let mut shard = self.shard(agent).0.lock();
         let entry = shard.entry(agent, 0);
         shard.active += 1;
-        shard.put(
-            agent,
-            Agent { state: State::Active, presumed: true, told_active: true, deadline, ..entry },
-        )
+        let (presumed, guessed, told_active) = (true, true, true);
+        let state = State::Active;
+        shard.put(agent, Agent { state, presumed, guessed, told_active, deadline, ..entry })
     }
 
     /// Records data of an agent.
@@ -149,8 +154,7 @@ impl Table {
         let shard = &mut *shard;
         match shard.agents.get_mut(agent) {
             Some(known) if known.state == State::Active => {
-                known.via = via;
-                known.deadline = deadline;
+                known.heard(via, deadline);
                 return None;
             }
             Some(known) if known.state == State::Linked => {
@@ -182,7 +186,7 @@ impl Table {
         let mut shard = self.shard(agent).0.lock();
         let known = shard.agents.get_mut(agent);
         if let Some(known) = known.filter(|known| known.state == State::Active) {
-            (known.via, known.deadline) = (None, deadline);
+            known.heard(None, deadline);
         }
     }
 
@@ -204,8 +208,8 @@ impl Table {
         shard.quiet.remove(hash, now);
         let entry = shard.entry(agent, now);
         shard.active += 1;
-        let state = State::Active;
-        Some(shard.put(agent, Agent { state, since, told_active: true, deadline, ..entry }))
+        let (state, guessed, told_active) = (State::Active, true, true);
+        Some(shard.put(agent, Agent { state, since, guessed, told_active, deadline, ..entry }))
     }
 
     /// Receivers regard the agent as inactive.
@@ -231,7 +235,7 @@ impl Table {
         let known = shard.agents.get_mut(agent);
         if let Some(known) = known.filter(|known| known.via == via && known.state == State::Active)
         {
-            known.deadline = deadline;
+            known.heard(via, deadline);
         }
     }
 
@@ -337,6 +341,7 @@ impl Shard {
             since: NEVER,
             via: None,
             presumed: false,
+            guessed: false,
             told_active: false,
             changes: 0,
             window_end: now + WINDOW,
@@ -365,6 +370,12 @@ impl Shard {
 }
 
 impl Agent {
+    /// Records a sign of life of an active agent. One over a handler with a short timeout takes nothing from one with a long timeout.
+    fn heard(&mut self, via: Via, deadline: u64) {
+        self.via = via;
+        self.deadline = self.deadline.max(deadline);
+    }
+
     /// Reports the agent's state to receivers, if it differs from the last reported one and the limit allows it.
     fn change(&mut self, now: u64, tell: impl FnOnce(bool) -> Timestamp) {
         if !self.is_untold() {

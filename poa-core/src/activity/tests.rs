@@ -88,6 +88,57 @@ async fn data_resets_a_running_timer_and_never_starts_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_handler_has_its_own_timeout_and_the_longest_counts() {
+    let (monitor, reader) = monitor();
+    let patient = monitor.clone().with_timeout(Duration::from_secs(30));
+    let hasty = monitor.clone().with_timeout(Duration::from_secs(2));
+    patient.ping(&agent("seldom"));
+    hasty.ping(&agent("often"));
+    monitor.ping(&agent("both"));
+    assert_eq!(next(&reader).await.len(), 3);
+    let begin = Instant::now();
+    // Data over another handler does not shorten the time of a ping, and may extend it.
+    hasty.data(&agent("seldom"));
+    patient.data(&agent("both"));
+    let mut silent = Vec::new();
+    while silent.len() < 3 {
+        for change in next(&reader).await {
+            assert!(!change.active, "{change:?}");
+            silent.push((change.agent_id.to_string(), begin.elapsed()));
+        }
+    }
+    silent.sort();
+    for ((name, silent), after) in silent.into_iter().zip([30, 2, 30].map(Duration::from_secs)) {
+        assert!(silent >= after && silent < after + TIMEOUT / 2, "{name}: {silent:?}");
+    }
+}
+
+/// It is not known over which handler it was heard before the restart.
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_an_agent_has_the_longest_timeout_of_all_handlers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("active-agents");
+    let (mut journal, _) = Journal::open(&path).unwrap();
+    ["seldom", "often"].iter().for_each(|name| journal.note(&agent(name), true));
+    let (journal, active) = Journal::open(&path).unwrap();
+    let patience = Duration::from_secs(30);
+    let (monitor, reader) = run(|bus| {
+        let watcher = Watcher::new(bus, TIMEOUT);
+        watcher.expect_timeout(patience);
+        watcher.remembering(journal, active)
+    });
+    let begin = Instant::now();
+    monitor.ping(&agent("often"));
+    assert!(next(&reader).await[0].active);
+    for (name, after) in [("often", TIMEOUT), ("seldom", patience)] {
+        let changes = next(&reader).await;
+        assert_eq!((changes[0].agent_id.as_str(), changes[0].active), (name, false));
+        let silent = begin.elapsed();
+        assert!(silent >= after && silent < after + TIMEOUT, "{name}: {silent:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn bye_is_reported_immediately_and_once() {
     let (monitor, reader) = monitor();
     let one = agent("one");
@@ -125,7 +176,7 @@ async fn an_agent_that_never_pinged_can_leave() {
 }
 
 fn watches_nobody(monitor: &ActivityMonitor) -> bool {
-    let Watch::Here(watcher) = &monitor.0 else { panic!("the monitor reports elsewhere") };
+    let Watch::Here(watcher) = &monitor.watch else { panic!("the monitor reports elsewhere") };
     watcher.wheel.lock().is_empty()
 }
 

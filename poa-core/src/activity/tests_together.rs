@@ -116,3 +116,25 @@ async fn leaving_is_reported_immediately_and_moving_to_another_node_is_not() {
     sleep(Duration::from_secs(30)).await;
     assert!(published.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_timeout_of_a_handler_holds_on_every_node() {
+    let ([first, other, _], _store, _bus, published) = cluster();
+    let patience = Duration::from_secs(30);
+    let patient = first.monitor.clone().with_timeout(patience);
+    patient.ping(&agent("seldom b"));
+    other.monitor.ping(&agent("often"));
+    told(&published, 2).await;
+    let begin = Instant::now();
+    // An agent that hops is heard over the handler with the long timeout on one node, and over the other on another.
+    sleep(Duration::from_secs(1)).await;
+    other.monitor.data(&agent("seldom b"));
+    assert_eq!(told(&published, 1).await, ["-often"]);
+    assert!(begin.elapsed() < patience / 2, "{:?}", begin.elapsed());
+    assert_eq!(told(&published, 1).await, ["-seldom b"]);
+    let silent = begin.elapsed();
+    assert!(silent + Duration::from_secs(1) >= patience, "{silent:?}");
+    assert!(silent < patience + TIMEOUT, "{silent:?}");
+    sleep(Duration::from_secs(60)).await;
+    assert!(published.is_empty());
+}

@@ -5,6 +5,7 @@
 //! key publishes that the agent is active, the node that removes it that the agent is inactive.
 
 use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +42,11 @@ pub(super) const HOP: Duration = Duration::from_millis(500);
 
 /// A sign of life to pass to other nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    Ping,
-    Data,
+pub(super) struct Heard {
+    /// Otherwise it was data.
+    pub(super) ping: bool,
+    /// The timeout of the handler that heard it.
+    pub(super) timeout: Duration,
 }
 
 /// The reason for which an agent is inactive.
@@ -92,8 +95,10 @@ impl Together {
     pub(super) fn note(&self, agent: &AgentId, sign: Heard) {
         let mut heard = self.heard.lock();
         match heard.get_mut(agent) {
-            Some(Heard::Ping) => {}
-            Some(known) => *known = sign,
+            Some(known) => {
+                known.ping |= sign.ping;
+                known.timeout = known.timeout.max(sign.timeout);
+            }
             None => drop(heard.insert(agent.clone(), sign)),
         }
     }
@@ -145,13 +150,10 @@ impl Together {
         if lines.next().is_none_or(|node| node == self.node) {
             return;
         }
-        for line in lines {
-            let Some((sign, id)) = line.split_at_checked(1) else { continue };
-            let Ok(agent) = AgentId::new(id) else { continue };
-            match sign {
-                "+" => watcher.heard(&agent),
-                "." => watcher.heard_data(&agent),
-                _ => {}
+        for (agent, sign) in lines.filter_map(read_sign) {
+            match sign.ping {
+                true => watcher.heard(&agent, sign.timeout),
+                false => watcher.heard_data(&agent, sign.timeout),
             }
         }
     }
@@ -171,12 +173,10 @@ impl Together {
             match change {
                 Change::Put(key, entry) => {
                     let Some(agent) = agent_of(&key) else { continue };
-                    let micros =
-                        std::str::from_utf8(&entry.value).ok().and_then(|t| t.parse().ok());
                     self.roster.lock().insert(agent.clone(), entry.revision);
                     if !self.is_pending(&agent, false) {
-                        let since = Timestamp::from_micros(micros.unwrap_or(0));
-                        watcher.is_active_elsewhere(&agent, since);
+                        let (since, timeout) = read_entry(&entry.value);
+                        watcher.is_active_elsewhere(&agent, since, timeout);
                     }
                 }
                 Change::Removed(key) => {
@@ -190,7 +190,7 @@ impl Together {
                 // Signs of life were lost with the connection: every agent gets one full timeout.
                 Change::Synced if std::mem::take(&mut lost) => {
                     let agents: Vec<_> = self.roster.lock().keys().cloned().collect();
-                    agents.iter().for_each(|agent| watcher.heard(agent));
+                    agents.iter().for_each(|agent| watcher.heard(agent, watcher.longest()));
                 }
                 Change::Synced => {}
             }
@@ -267,7 +267,7 @@ impl Together {
             return Ok(());
         }
         let since = Timestamp::now();
-        let value = Bytes::from(since.as_micros().to_string());
+        let value = written_entry(since, watcher.longest());
         let revision = self.store.put(&key_of(agent), value, Revision::ABSENT).await?;
         self.roster.lock().insert(agent.clone(), revision);
         watcher.bus.publish_activity(Activity::new(agent.clone(), true, since));
@@ -295,6 +295,19 @@ impl Together {
     }
 }
 
+/// The value of an agent's key: since when it is active, in microseconds, and the longest timeout of the handlers of the node that made
+/// the key, in milliseconds.
+fn written_entry(since: Timestamp, timeout: Duration) -> Bytes {
+    format!("{} {}", since.as_micros(), timeout.as_millis()).into()
+}
+
+fn read_entry(value: &[u8]) -> (Timestamp, Duration) {
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    let (micros, millis) = text.split_once(' ').unwrap_or((text, ""));
+    let since = Timestamp::from_micros(micros.parse().unwrap_or(0));
+    (since, Duration::from_millis(millis.parse().unwrap_or(0)))
+}
+
 fn key_of(agent: &AgentId) -> String {
     format!("{PREFIX}{agent}")
 }
@@ -303,15 +316,17 @@ fn agent_of(key: &str) -> Option<AgentId> {
     AgentId::new(key.strip_prefix(PREFIX)?).ok()
 }
 
-/// Signs of life in the form other nodes read: the node on the first line, then one agent a line.
+/// Signs of life in the form other nodes read: the node on the first line, then one agent a line, `+7000 agent` for a ping and
+/// `.7000 agent` for data, with the timeout in milliseconds.
 fn signals(node: &str, heard: HashMap<AgentId, Heard>) -> Vec<Bytes> {
     let (mut signals, mut text) = (Vec::new(), String::new());
     for (agent, sign) in heard {
         if text.is_empty() {
             text.push_str(node);
         }
-        text.push_str(if sign == Heard::Ping { "\n+" } else { "\n." });
-        text.push_str(agent.as_str());
+        let (mark, timeout) = (if sign.ping { '+' } else { '.' }, sign.timeout.as_millis());
+        // Writing to a text cannot fail.
+        let _ = write!(text, "\n{mark}{timeout} {agent}");
         if text.len() >= MOST {
             signals.push(Bytes::from(std::mem::take(&mut text)));
         }
@@ -320,6 +335,18 @@ fn signals(node: &str, heard: HashMap<AgentId, Heard>) -> Vec<Bytes> {
         signals.push(text.into());
     }
     signals
+}
+
+fn read_sign(line: &str) -> Option<(AgentId, Heard)> {
+    let (mark, rest) = line.split_at_checked(1)?;
+    let (timeout, agent) = rest.split_once(' ')?;
+    let ping = match mark {
+        "+" => true,
+        "." => false,
+        _ => return None,
+    };
+    let timeout = Duration::from_millis(timeout.parse().ok()?);
+    Some((AgentId::new(agent).ok()?, Heard { ping, timeout }))
 }
 
 async fn until(at: Option<Instant>) {

@@ -121,6 +121,13 @@ impl HostBuilder {
         self
     }
 
+    /// Continues the metrics of a host that has stopped, and its name: counters and histograms continue from where they were.
+    pub fn continuing(mut self, telemetry: &Telemetry) -> Self {
+        telemetry.forget_state();
+        self.telemetry = telemetry.clone();
+        self
+    }
+
     /// Sets the data types that the host accepts.
     pub fn data_types<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.data_types.extend(names.into_iter().map(Into::into));

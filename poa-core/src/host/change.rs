@@ -75,6 +75,7 @@ impl HostHandle {
             return Err(ChangeError::NoSuchPlugin(format!("handlers.{name}")));
         }
         self.end_handler(old).await;
+        self.0.services.telemetry.forget_gauges_of("handler", name);
         Ok(())
     }
 
@@ -141,6 +142,7 @@ impl HostHandle {
         }
         self.retire(name).await;
         self.0.parts.lock().receivers.retain(|part| part.state.name != name);
+        self.0.services.telemetry.forget_gauges_of("receiver", name);
         let removed = self.0.bus.engine().unsubscribe(name).await;
         removed.map_err(|error| {
             StartError::Plugin { plugin: format!("receivers.{name}"), source: error.into() }.into()

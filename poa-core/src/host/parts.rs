@@ -182,7 +182,7 @@ impl Shared {
         let cx = HandlerContext {
             name: built.build.name.clone(),
             shutdown: stop.clone(),
-            services: self.services.clone(),
+            services: self.services.of_handler(&*built.handler),
         };
         let labels = [("handler", name.as_str())];
         let help = "Times the handler was restarted";

@@ -7,12 +7,13 @@ use std::sync::atomic::AtomicBool;
 use tokio_util::sync::CancellationToken;
 
 use super::parts::LockedParts;
-use super::start::Built;
+use super::start::{Built, BuiltHandler};
 use super::{Host, HostBuilder, HostHandle, Shared, StartError};
 use crate::activity::{ActivityMonitor, Journal, Watcher};
 use crate::bus::Bus;
 use crate::delivery::Turns;
 use crate::engine::Engine;
+use crate::error::or_default;
 use crate::handler::{Services, Way};
 use crate::{BuildContext, MemoryBudget, Timestamp, files};
 
@@ -26,7 +27,7 @@ impl HostBuilder {
     ) -> Result<Host, StartError> {
         let bus = Bus::new(engine.clone(), build.data_types.clone()).with_rates(self.rates);
         let state_dir = state_dir(&*engine, &build.data_dir);
-        let watcher = Arc::new(self.watcher(bus.clone(), state_dir.as_deref()));
+        let watcher = Arc::new(self.watcher(bus.clone(), state_dir.as_deref(), &built.handlers));
         let shared = Arc::new(self.shared(build, bus, &watcher, state_dir));
         let mut subscribed = Vec::new();
         for receiver in built.receivers {
@@ -92,9 +93,13 @@ impl HostBuilder {
 
     /// Watches the agents: together with the other nodes if the engine spans machines; with another durable engine, including those that
     /// were active before a restart.
-    fn watcher(&self, bus: Bus, state_dir: Option<&Path>) -> Watcher {
+    fn watcher(&self, bus: Bus, state_dir: Option<&Path>, handlers: &[BuiltHandler]) -> Watcher {
         let store = bus.engine().shared_store();
         let watcher = Watcher::new(bus, self.inactive_after);
+        for built in handlers {
+            let timeout = or_default(|| built.handler.inactive_after());
+            timeout.into_iter().for_each(|timeout| watcher.expect_timeout(timeout));
+        }
         if let Some(store) = store {
             return watcher.sharing(store);
         }

@@ -4,6 +4,7 @@ mod checks;
 mod document;
 mod environment;
 mod files;
+mod handler;
 mod merge;
 mod outline;
 mod path;
@@ -31,6 +32,7 @@ use serde_json::Value;
 
 pub(crate) use document::Part;
 pub(crate) use files::Files;
+pub(crate) use handler::HandlerOptions;
 pub use outline::Outline;
 pub use position::Position;
 pub use problems::{Located, Problems};

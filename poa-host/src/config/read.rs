@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::document::{self, Document, Marks, Part};
 use super::files::Files;
+use super::handler::HandlerOptions;
 use super::outline::{self, Outline};
 use super::path::{KeyPath, normal, show};
 use super::substitute::{Sources, Substitutions, substitute};
@@ -219,7 +220,12 @@ fn handler(
         .as_str()
         .and_then(|kind| registry.handlers().get(kind))?
         .clone();
-    settle(walk, root, &path, |section| kind.configure(without(section, &["kind".to_owned()])))
+    let mut common = option_keys::<HandlerOptions>();
+    let options: Option<HandlerOptions> =
+        settle(walk, root, &path, |section| deserialize(only(section, &common)));
+    common.push("kind".to_owned());
+    let factory = settle(walk, root, &path, |section| kind.configure(without(section, &common)));
+    options.zip(factory).map(|(options, factory)| options.apply(factory))
 }
 
 fn receiver(
@@ -233,7 +239,7 @@ fn receiver(
         .as_str()
         .and_then(|kind| registry.receivers().get(kind))?
         .clone();
-    let mut common = option_keys();
+    let mut common = option_keys::<ReceiverOptions>();
     let options = settle(walk, root, &path, |section| deserialize(only(section, &common)));
     common.push("kind".to_owned());
     let factory = settle(walk, root, &path, |section| kind.configure(without(section, &common)));

@@ -1,8 +1,10 @@
 //! Tables that several kinds of plugins have under the same key, such as `limits` and `tls`.
 
+use poa_core::ReceiverOptions;
 use serde_json::Value;
 
 use super::{ROLES, forms};
+use crate::config::HandlerOptions;
 use crate::config::shape::{alternatives, properties};
 use crate::schema::option_keys;
 
@@ -10,9 +12,9 @@ use crate::schema::option_keys;
 pub(super) struct Shared<'s>(Vec<(&'s str, &'s Value)>);
 
 impl<'s> Shared<'s> {
-    /// Finds the shared tables of a configuration schema. Keys that every receiver has are documented apart from the kinds.
+    /// Finds the shared tables of a configuration schema. Keys that every plugin of a role has are documented apart from the kinds.
     pub(super) fn among(root: &'s Value) -> Self {
-        let common = option_keys();
+        let common = [option_keys::<ReceiverOptions>(), option_keys::<HandlerOptions>()].concat();
         let kinds = ROLES.iter().flat_map(|role| forms(root, role));
         let keys = kinds.flat_map(|form| properties(form).into_iter().flatten());
         let tables = keys.filter(|(key, _)| !common.contains(key)).flat_map(|(key, schema)| {

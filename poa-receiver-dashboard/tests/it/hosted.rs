@@ -5,7 +5,7 @@ use poa_receiver_dashboard::Dashboard;
 use poa_testkit::{Fault, Faults, TestHost, receiver_factory};
 use serde_json::json;
 
-use crate::support::{Subject, address, config, free_port, soon};
+use crate::support::{Subject, address, config, free_port, soon, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_says_where_it_is_and_stops_in_order() {
@@ -45,7 +45,8 @@ async fn a_new_instance_listens_where_the_last_one_did() {
 async fn clients_are_counted_as_long_as_they_are_connected() {
     let dir = tempfile::tempdir().unwrap();
     let cx = poa_core::BuildContext::detached("dashboard", dir.path());
-    let receiver = Dashboard::build(config(), &cx).await.unwrap();
+    let mut receiver = Dashboard::build(config(), &cx).await.unwrap();
+    start(&mut receiver, &cx).await;
     let counted = async |count: u32| {
         let line = format!("poa_dashboard_clients{{receiver=\"dashboard\"}} {count}\n");
         while !cx.telemetry().encode().contains(&line) {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use poa_core::{
-    Activity, AgentId, BuildContext, BuildError, Message, Plugin as _, Receiver as _, Timestamp,
+    Activity, AgentId, BuildContext, BuildError, Message, Plugin as _, Receiver as _,
+    ReceiverContext, Timestamp,
 };
 use poa_receiver_dashboard::{Config, Dashboard};
 use serde_json::Value;
@@ -32,7 +33,15 @@ pub(crate) fn config() -> Config {
 }
 
 pub(crate) async fn build(config: Config, dir: &Path) -> Result<Dashboard, BuildError> {
-    Dashboard::build(config, &BuildContext::detached("dashboard", dir)).await
+    let cx = BuildContext::detached("dashboard", dir);
+    let mut dashboard = Dashboard::build(config, &cx).await?;
+    start(&mut dashboard, &cx).await;
+    Ok(dashboard)
+}
+
+/// Starts it as a host does.
+pub(crate) async fn start(dashboard: &mut Dashboard, cx: &BuildContext) {
+    dashboard.start(ReceiverContext::detached(cx)).await.unwrap();
 }
 
 /// A dashboard with a directory of its own.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use poa_core::{BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver};
+use poa_core::{
+    BuildContext, BuildError, DeliveryError, Message, Plugin, Receiver, ReceiverContext,
+};
 use poa_receiver_postgres::{Config, Postgres};
 use poa_testkit::Samples;
 use tempfile::TempDir;
@@ -24,6 +26,13 @@ pub(crate) struct Subject {
     _dir: TempDir,
 }
 
+/// A receiver that a host has started.
+async fn started(config: Config, cx: &BuildContext) -> Result<Postgres, BuildError> {
+    let mut receiver = Postgres::build(config, cx).await?;
+    receiver.start(ReceiverContext::detached(cx)).await.unwrap();
+    Ok(receiver)
+}
+
 impl Subject {
     pub(crate) async fn new() -> Self {
         Self::with(|config| config).await
@@ -40,13 +49,13 @@ impl Subject {
     pub(crate) async fn at(database: Database, config: Config) -> Self {
         let dir = TempDir::new().unwrap();
         let cx = BuildContext::detached("store", dir.path());
-        let receiver = Postgres::build(config.clone(), &cx).await.unwrap();
+        let receiver = started(config.clone(), &cx).await.unwrap();
         Self { receiver, database, cx, samples: Samples::default(), config, _dir: dir }
     }
 
     /// Drops the receiver without terminating it, and builds a new one.
     pub(crate) async fn crash(&mut self) {
-        self.receiver = Postgres::build(self.config.clone(), &self.cx).await.unwrap();
+        self.receiver = started(self.config.clone(), &self.cx).await.unwrap();
     }
 
     /// Builds another receiver of the same tables.
@@ -54,7 +63,7 @@ impl Subject {
         &self,
         change: impl FnOnce(Config) -> Config,
     ) -> Result<Postgres, BuildError> {
-        Postgres::build(change(self.config.clone()), &self.cx).await
+        started(change(self.config.clone()), &self.cx).await
     }
 
     pub(crate) async fn store(&mut self, batch: &[Message]) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use poa_core::{BuildContext, Draft, Message, Plugin, Timestamp};
+use poa_core::{BuildContext, Draft, Message, Plugin, Receiver, ReceiverContext, Timestamp};
 use poa_receiver_sqlite::{Config, Sqlite};
 use rusqlite::Connection;
 use rusqlite::types::Value::Integer;
@@ -37,12 +37,19 @@ async fn until(database: &Connection, query: &str, wanted: i64) {
     assert!(in_time.is_ok(), "{query}: {} and not {wanted}", value());
 }
 
+/// A receiver that a host has started.
+async fn started(config: Config, cx: &BuildContext) -> Sqlite {
+    let mut receiver = Sqlite::build(config, cx).await.unwrap();
+    receiver.start(ReceiverContext::detached(cx)).await.unwrap();
+    receiver
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn old_rows_are_removed_while_new_ones_are_stored() {
     let mut subject = Subject::with(Config::default()).await;
     // Half an hour of margin on each side.
     fill(&subject.database(), 100 * 24);
-    let mut receiver = Sqlite::build(month(), &subject.cx).await.unwrap();
+    let mut receiver = started(month(), &subject.cx).await;
     let new: Vec<_> = (0..50)
         .map(|_| {
             let old = subject.samples.json("new", "networking_metrics", "{}");
@@ -52,9 +59,7 @@ async fn old_rows_are_removed_while_new_ones_are_stored() {
         })
         .collect();
     for message in &new {
-        poa_core::Receiver::metrics_received(&mut receiver, std::slice::from_ref(message))
-            .await
-            .unwrap();
+        receiver.metrics_received(std::slice::from_ref(message)).await.unwrap();
     }
     let kept = "SELECT count(*) FROM metrics WHERE agent_id <> 'new'";
     until(&subject.database(), kept, 30 * 24).await;
@@ -73,7 +78,7 @@ async fn a_file_releases_the_space_of_old_rows() {
     let database = subject.database();
     fill(&database, 200 * 24);
     let before = rows(&database, "PRAGMA page_count")[0][0].clone();
-    let _receiver = Sqlite::build(month(), &subject.cx).await.unwrap();
+    let _receiver = started(month(), &subject.cx).await;
     until(&database, "SELECT count(*) FROM metrics", 30 * 24).await;
     let spare = "SELECT freelist_count <= 1024 OR freelist_count * 4 <= page_count FROM pragma_freelist_count, pragma_page_count";
     until(&database, spare, 1).await;
@@ -95,7 +100,7 @@ async fn a_database_of_an_earlier_version_gets_its_indexes() {
     let rusqlite::types::Value::Text(drop) = &all[0][0] else { panic!("{all:?}") };
     database.execute_batch(drop).unwrap();
     fill(&database, 40 * 24);
-    let _receiver = Sqlite::build(month(), &subject.cx).await.unwrap();
+    let _receiver = started(month(), &subject.cx).await;
     until(&database, names, 6).await;
     until(&database, "SELECT count(*) FROM metrics", 30 * 24).await;
     let plan = rows(
@@ -117,7 +122,7 @@ async fn sizes_and_the_oldest_row_are_measured() {
     database
         .execute_batch("INSERT INTO system_stats (message_id, date, agent_id) VALUES ('x', '2026-01-31T12:00:00.000001Z', 'a')")
         .unwrap();
-    let _receiver = Sqlite::build(Config::default(), &cx).await.unwrap();
+    let _receiver = started(Config::default(), &cx).await;
     let wanted = [
         "poa_receiver_oldest_row_timestamp_seconds{receiver=\"local\",table=\"system_stats\"} 1769860800\n",
         "poa_receiver_oldest_row_timestamp_seconds{receiver=\"local\",table=\"metrics\"} 0\n",

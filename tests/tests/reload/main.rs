@@ -91,7 +91,8 @@ fn check(home: &Home, file: &str, sent: &[Sent]) {
     }
 }
 
-/// The other kind of reload: it takes the place of the whole host, so every connection is closed, and none is refused.
+/// The other kind of reload: it takes the place of the whole host, so every connection is closed, none is refused, and counters
+/// continue.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_host_refuses_and_loses_nothing() {
     let (home, changes) = changes::home();
@@ -100,12 +101,14 @@ async fn a_change_of_the_host_refuses_and_loses_nothing() {
     let mut load = Load::default();
     load.add(&server, "rest", Kind::Rest, 8, true, &token);
     load.add(&server, "ws", Kind::WebSocket, 8, true, &token);
+    let counters = Counters::watch(&server);
     for nth in 0..3 {
         load.moves().await;
         changes.of_the_host(&home, nth);
         reload(&server, &home, "applied").await;
     }
     soon("the agents continue", load.moves()).await;
+    assert!(counters.stop().await > 20);
     let sent = load.stop().await;
     server.drained("local").await;
     server.stop().await;
