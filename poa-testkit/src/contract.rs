@@ -14,7 +14,7 @@ use direct::Bench;
 /// Checks a receiver that stores messages against the contract of [`poa_core::Receiver`].
 ///
 /// It needs a factory of the receiver, and a function that reads back the [ids](Message::id) of the stored messages, as text, in the order
-/// in which they were stored. The store can contain other messages, too. The contract checks that:
+/// in which they were stored; a store without an order returns them sorted. The store can contain other messages, too. The contract checks that:
 ///
 /// - it [starts](poa_core::Receiver::start), once for each instance, before its first call;
 /// - every message is stored, once, in order per agent;
@@ -22,7 +22,7 @@ use direct::Bench;
 /// - the same holds when a call is dropped at any of its awaits; when instances are slow, fail, panic and hang in turn, before
 ///   and after their work; and when a batch is delivered again in halves;
 /// - any object is accepted: empty, deep, with wide numbers, with any character, in both formats;
-/// - a malformed payload is a permanent error with its index, and only that message is dead-lettered;
+/// - a malformed payload is a permanent error with its index, or rejected, and only that message is dead-lettered;
 /// - changes of activity and control messages are accepted, twice as well as once;
 /// - confirmed messages are released, so that memory is limited;
 /// - it stops in time, also with messages in flight, and confirmed messages are still stored after a rebuild;

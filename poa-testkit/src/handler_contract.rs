@@ -15,7 +15,7 @@ use crate::{METRICS, Recording, TestHost};
 ///
 /// It needs a factory of the handler, which [`handler_factory`](crate::handler_factory) makes from your plugin, and a client: a function
 /// that sends one message to the [endpoints](poa_core::CustomHandler::endpoints) it gets, and returns whether the answer was positive.
-/// An error, no answer and a broken connection are `false`. The client leaves no task behind. The contract checks that:
+/// An error, no answer and a broken connection are `false`: without a connection to break, the client waits a second or two. It leaves no task behind. The contract checks that:
 ///
 /// - an answer is positive only if the message was delivered, not if the receipt fails, the host refuses the message, or stops
 ///   before the result is known;

@@ -43,4 +43,6 @@ mod guide {
     struct Engine;
     #[doc = include_str!("../../docs/guide/embed-poa.md")]
     struct Embed;
+    #[doc = include_str!("../../docs/guide/questions.md")]
+    struct Questions;
 }

@@ -5,6 +5,7 @@
 mod engines;
 mod handlers;
 mod receivers;
+mod rejections;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
