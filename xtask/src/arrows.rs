@@ -86,13 +86,30 @@ fn engines_in(directory: &Path) -> Result<Vec<String>, Failure> {
     Ok(problems)
 }
 
-/// The engines that a source file names, its comments included.
+/// The engines that a source file names, its comments included. Not those in examples, which are tests: a host in a test has some engine.
 fn named_engines(text: &str) -> impl Iterator<Item = &'static str> {
-    let text = text.to_lowercase();
+    let text = without_examples(text).to_lowercase();
     let is_name = |c: char| c.is_alphanumeric() || c == '_';
     ENGINES.iter().copied().filter(move |engine| {
         text.match_indices(engine).any(|(at, _)| !text[..at].ends_with(is_name))
     })
+}
+
+/// The text without the blocks of code in its documentation.
+fn without_examples(text: &str) -> String {
+    let mut inside = false;
+    let mut kept = String::with_capacity(text.len());
+    for line in text.lines() {
+        let written = line.trim_start();
+        let documentation = written.strip_prefix("///").or_else(|| written.strip_prefix("//!"));
+        inside &= documentation.is_some();
+        inside ^= documentation.is_some_and(|text| text.trim_start().starts_with("```"));
+        if !inside {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -138,5 +155,14 @@ mod tests {
             named_engines("use poa_log::Log; // as on NATS\nlet ornates = 1;").collect();
         assert_eq!(named, ["poa_log", "nats"]);
         assert_eq!(named_engines("fn alternates() {}").count(), 0);
+    }
+
+    #[test]
+    fn examples_may_name_an_engine_and_the_text_around_them_may_not() {
+        let example = "/// Text.\n/// ```\n/// use poa_engine_local::Memory;\n/// ```\n";
+        assert_eq!(named_engines(example).count(), 0);
+        assert_eq!(named_engines(&format!("{example}/// As on NATS.")).next(), Some("nats"));
+        let unclosed = "/// ```\n/// let a = 1;\nuse poa_log::Log;";
+        assert_eq!(named_engines(unclosed).next(), Some("poa_log"));
     }
 }
