@@ -47,6 +47,10 @@ pub struct Config {
     /// A file with the credentials of a user of the system account: another way to see whether the servers sync.
     #[serde(default)]
     pub system_credentials: Option<PathBuf>,
+    /// Whether a bucket that was deleted while the stream has messages is created again, empty. Otherwise the engine does not start then:
+    /// without its cursor, a receiver starts where its `from` says, and users are gone. Remove it after that start.
+    #[serde(default)]
+    pub recreate_buckets: bool,
     /// Whether the servers must sync a message to the disk before they acknowledge it.
     #[serde(default)]
     pub synced: Synced,
@@ -147,6 +151,7 @@ impl Config {
             max_bytes: Size::bytes(max_bytes),
             monitor: Vec::new(),
             system_credentials: None,
+            recreate_buckets: false,
             synced: Synced::default(),
             node: None,
             start_timeout: ten_seconds(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::bucket::{self, Bucket};
+use crate::cluster::StreamInfo;
 use crate::config::Config;
 use crate::contact::Contact;
 use crate::failure::Failure;
@@ -35,6 +36,9 @@ pub(crate) async fn prepare(
 ) -> Result<(), BuildError> {
     let replicas = config.replicas;
     let buckets = [names.receivers(), names.shared()];
+    if !config.recreate_buckets {
+        check_buckets(contact, names, &buckets).await?;
+    }
     for bucket in &buckets {
         ensure(contact, &bucket::config(bucket, replicas)).await?;
     }
@@ -54,6 +58,37 @@ pub(crate) async fn prepare(
             // Another node was faster, with the same configuration or it will say so at its next start.
             Ok(_) | Err(Failure::WrongSequence) => {}
             Err(why) => return Err(unavailable("write the bucket", &why)),
+        }
+    }
+    Ok(())
+}
+
+/// A bucket that is missing beside a stream with messages was deleted: created again silently, it would make receivers skip their
+/// backlogs, or leave the cluster without its users.
+async fn check_buckets(
+    contact: &Contact,
+    names: &Names,
+    buckets: &[String],
+) -> Result<(), BuildError> {
+    // The stream first: the node that creates it has created the buckets before.
+    let subject = format!("STREAM.INFO.{}", names.stream());
+    let messages = match contact.api::<StreamInfo>(&subject, &Value::Null).await {
+        Ok(stream) if stream.state.last_seq > 0 => stream.state.messages,
+        Ok(_) | Err(Failure::NotFound(_)) => return Ok(()),
+        Err(why) => return Err(unavailable(&format!("find the stream {}", names.stream()), &why)),
+    };
+    for bucket in buckets {
+        if !exists(contact, &format!("KV_{bucket}")).await? {
+            return Err(BuildError::failed(format!(
+                "the bucket {bucket} was deleted while the stream {} still has {messages} messages; {}: stop all nodes, then restore it \
+                 from a backup, or let it be created again with `recreate_buckets = true` in `[bus.nats]`",
+                names.stream(),
+                match *bucket == names.receivers() {
+                    true =>
+                        "the cursors of all receivers are lost, and those without `from = \"start\"` would skip these messages",
+                    false => "the users of the cluster are lost",
+                },
+            )));
         }
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::accounts::Accounts;
 use common::{Got, Node, prefix, quick, receive, settings, shared, soon, types};
 use poa_core::engine::{Engine as _, Refused};
-use poa_core::{BuildContext, BuildError, Plugin as _};
+use poa_core::{BuildContext, BuildError, Plugin as _, ReceiverOptions};
 use poa_engine_nats::{Config, Nats, Synced};
 use poa_test_nats::{Servers, Setup};
 
@@ -154,6 +154,46 @@ async fn a_consumer_that_was_deleted_is_replaced_without_a_hole() {
     receive(&*subscription, &mut got, 30).await;
     assert_eq!(got.distinct("a"), (0..30).collect::<Vec<_>>());
     node.finish().await;
+}
+
+/// Created again silently, it would make the receiver skip its backlog.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_was_deleted_is_not_created_again_silently() {
+    let servers = Servers::start(Setup::single()).unwrap();
+    let mut config = single(&servers, &prefix());
+    let admin = async_nats::connect(servers.urls()).await.unwrap();
+    for (bucket, lost) in [("receivers", "the cursors of all"), ("shared", "the users of the")] {
+        let node = Node::build(config.clone(), "one").await;
+        let subscription = node.subscribe("local").await;
+        node.engine.start().await.unwrap();
+        soon("a receipt", node.send("a", 1).unwrap()).await.unwrap();
+        let gone = format!("KV_{}_{bucket}", config.prefix);
+        let answer = admin.request(format!("$JS.API.STREAM.DELETE.{gone}"), "".into()).await;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.unwrap().payload).unwrap();
+        assert_eq!(answer["success"], true, "{gone}: {answer}");
+        if bucket == "receivers" {
+            let told = async {
+                while !subscription.status().to_string().contains("was deleted") {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            soon("the status tells", told).await;
+        }
+        drop(subscription);
+        node.finish().await;
+        let why = refusal(config.clone()).await;
+        assert!(why.contains("was deleted") && why.contains(lost), "{why}");
+        config.recreate_buckets = true;
+        let node = Node::build(config.clone(), "one").await;
+        config.recreate_buckets = false;
+        let options = ReceiverOptions::subscribe(["x", "y"]).from_start();
+        let subscription = node.subscribe_with("local", &options).await;
+        node.engine.start().await.unwrap();
+        let mut got = Got::default();
+        receive(&*subscription, &mut got, 1).await;
+        assert_eq!(got.distinct("a"), [1]);
+        node.finish().await;
+    }
 }
 
 async fn delete_consumers(admin: &async_nats::Client, stream: &str) {

@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::run::{Failure, cargo_with};
 
 /// All of them.
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 9] = [
     "json_calls",
     "msgpack_calls",
     "http_head",
@@ -18,6 +18,8 @@ const TARGETS: [&str; 7] = [
     "tokens",
     "leviathan_documents",
     "leviathan_monitor",
+    "log_segments",
+    "configuration",
 ];
 
 /// The flags that make rustc report branches and comparisons to libFuzzer.

@@ -186,6 +186,13 @@ impl Receiver {
     async fn acquire_one(&self, partition: u16) -> Option<(u16, Lease, Claimed)> {
         match self.try_acquire(partition).await {
             Ok(acquired) => acquired.map(|(lease, claimed)| (partition, lease, claimed)),
+            Err(Failure::NotFound(_)) => {
+                self.not_reading(format!(
+                    "the bucket {} was deleted, and with it the cursors of all receivers; stop all nodes and restore it",
+                    self.cluster.names.receivers()
+                ));
+                None
+            }
             Err(failure) => {
                 tracing::debug!(
                     receiver = self.name(),
@@ -237,16 +244,20 @@ impl Receiver {
         if reached <= state.last_seq {
             return Ok(Some(claimed));
         }
-        let error = format!(
+        self.not_reading(format!(
             "the stream {} ends at {}, but this receiver has confirmed messages up to {reached}: the stream was created again; \
              see what is lost, then `poa-server receivers forget {}`",
             self.cluster.names.stream(),
             state.last_seq,
             self.name()
-        );
+        ));
+        Ok(None)
+    }
+
+    /// Says once why nothing is read; the status keeps it.
+    fn not_reading(&self, error: String) {
         if self.broken.lock().replace(error.clone()).as_ref() != Some(&error) {
             tracing::error!(receiver = self.name(), "not reading: {error}");
         }
-        Ok(None)
     }
 }
