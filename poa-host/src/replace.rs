@@ -5,11 +5,11 @@ use std::time::Duration;
 use poa_core::Registry;
 use poa_core::telemetry::Telemetry;
 use poa_http::Listeners;
-use tokio::sync::mpsc;
 
 use crate::admin::Admin;
 use crate::plan::Applied;
 use crate::running::{Running, plugins_let_go};
+use crate::signal::Inbox;
 use crate::tap::Taps;
 use crate::{Chain, Config, Outcome, Signal, Source};
 
@@ -22,7 +22,6 @@ pub(crate) struct Replacement<'s> {
     /// Of the host that is replaced.
     pub(crate) telemetry: &'s Telemetry,
     pub(crate) admin: &'s Admin,
-    pub(crate) signals: &'s mut mpsc::Receiver<Signal>,
 }
 
 /// The host that runs after a replacement.
@@ -44,13 +43,19 @@ impl Replacement<'_> {
     ///
     /// # Errors
     /// The outcome, if a signal to stop arrived while no host was running.
-    pub(crate) async fn run(mut self, new: Config, old: &Config) -> Result<Replaced, Outcome> {
+    pub(crate) async fn run(
+        self,
+        new: Config,
+        old: &Config,
+        signals: &mut Inbox,
+    ) -> Result<Replaced, Outcome> {
         let (mut new, mut wait) = (Some(new), FIRST_WAIT);
         loop {
-            if let Some(replaced) = self.attempt(new, old).await {
+            let attempt = signals.during(self.attempt(new, old)).await;
+            if let Some(replaced) = attempt.map_err(Outcome::Aborted)? {
                 return Ok(replaced);
             }
-            if self.stopped_within(wait).await {
+            if stopped_within(wait, signals).await {
                 return Err(Outcome::nothing_left());
             }
             wait = LONGEST_WAIT.min(wait * 2);
@@ -94,12 +99,12 @@ impl Replacement<'_> {
         plugins_let_go().await;
         Err(error)
     }
+}
 
-    /// Waits for the next attempt, or for a signal; returns whether it is one to stop.
-    async fn stopped_within(&mut self, wait: Duration) -> bool {
-        match tokio::time::timeout(wait, self.signals.recv()).await {
-            Err(_) | Ok(Some(Signal::Hangup)) => false,
-            Ok(_) => true,
-        }
+/// Waits for the next attempt, or for a signal; returns whether it is one to stop.
+async fn stopped_within(wait: Duration, signals: &mut Inbox) -> bool {
+    match tokio::time::timeout(wait, signals.next()).await {
+        Err(_) | Ok(Some(Signal::Hangup)) => false,
+        Ok(_) => true,
     }
 }

@@ -82,16 +82,16 @@ impl Running {
         (self.config, report)
     }
 
-    /// Stops the host for another one, and returns its configuration. Receivers get no more time than a batch needs, unless the
+    /// Stops the host for another one, and returns its configuration and what it left behind. Receivers get no more time than a batch needs, unless the
     /// backlog would be lost: the next host delivers the backlog in the log, and clients wait for it.
-    pub(crate) async fn hand_over(self) -> Config {
+    pub(crate) async fn hand_over(self) -> (Config, StopReport) {
         if !self.is_durable() {
-            return self.stop().await.0;
+            return self.stop().await;
         }
         let report = self.host.stop_within(HAND_OVER).await;
         crate::outcome::log(&report, true);
         plugins_let_go().await;
-        self.config
+        (self.config, report)
     }
 }
 

@@ -10,16 +10,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::admin::{
-    ADMIN_TOKEN_FILE, Admin, AdminToken, Command, Control, Phase, View, certificates,
+    ADMIN_TOKEN_FILE, Admin, AdminToken, Command, Control, Phase, View, certificates, private,
 };
 use crate::apply::{Applying, Failed};
 use crate::plan::Applied;
 use crate::reload::{ReloadResult, Reloaded};
 use crate::replace::{Replaced, Replacement};
 use crate::running::Running;
-use crate::{
-    About, CheckOptions, Config, Outcome, Plan, Problems, ServerError, Signal, Source, told_to_stop,
-};
+use crate::signal::Inbox;
+use crate::{About, CheckOptions, Config, Outcome, Plan, Problems, ServerError, Signal, Source};
 
 /// The name of the file in the data directory with the address of the running server's admin listener.
 pub const ADMIN_ENDPOINT_FILE: &str = "admin_endpoint";
@@ -85,21 +84,23 @@ impl Launch {
         Ok(server)
     }
 
-    /// Starts the server, calls `ready`, and serves until a signal ends it. A signal to stop is obeyed during the start, too.
+    /// Starts the server, calls `ready`, and serves until a signal ends it. A signal to stop is obeyed during the start, too; one to
+    /// reload, after it.
     ///
     /// # Errors
     /// When the server does not start, or ends because neither the new nor the old configuration works any more.
     pub async fn run(
         self,
-        mut signals: mpsc::Receiver<Signal>,
+        signals: mpsc::Receiver<Signal>,
         ready: impl FnOnce(&Server),
     ) -> Result<Outcome, ServerError> {
+        let mut signals = Inbox::new(signals);
         let server = tokio::select! {
             server = self.start() => server?,
-            _ = told_to_stop(&mut signals) => return Ok(Outcome::nothing_left()),
+            _ = signals.told_to_stop() => return Ok(Outcome::nothing_left()),
         };
         ready(&server);
-        server.run(signals).await
+        server.serve(signals).await
     }
 }
 
@@ -156,10 +157,11 @@ impl Server {
     ///
     /// # Errors
     /// None at present: after a reload where neither configuration starts, both are retried until one does.
-    pub async fn run(
-        mut self,
-        mut signals: mpsc::Receiver<Signal>,
-    ) -> Result<Outcome, ServerError> {
+    pub async fn run(self, signals: mpsc::Receiver<Signal>) -> Result<Outcome, ServerError> {
+        self.serve(Inbox::new(signals)).await
+    }
+
+    async fn serve(mut self, mut signals: Inbox) -> Result<Outcome, ServerError> {
         while let Some(command) = self.next(&mut signals).await {
             match self.act(command, &mut signals).await {
                 Ok(server) => self = server,
@@ -172,7 +174,7 @@ impl Server {
         let durable = self.running.is_durable();
         let outcome = tokio::select! {
             (_, report) = self.running.stop() => Outcome::stopped(report, durable),
-            signal = told_to_stop(&mut signals) => Outcome::Aborted(signal),
+            signal = signals.told_to_stop() => Outcome::Aborted(signal),
         };
         if matches!(outcome, Outcome::Stopped { .. }) {
             self.admin.stop().await;
@@ -181,9 +183,9 @@ impl Server {
     }
 
     /// The next command; `None` when the server must stop.
-    async fn next(&mut self, signals: &mut mpsc::Receiver<Signal>) -> Option<Command> {
+    async fn next(&mut self, signals: &mut Inbox) -> Option<Command> {
         tokio::select! {
-            signal = signals.recv() => match signal {
+            signal = signals.next() => match signal {
                 // The result of a signal is in the log output and in `/status`.
                 Some(Signal::Hangup) => Some(Command::Reload(oneshot::channel().0)),
                 _ => None,
@@ -192,11 +194,7 @@ impl Server {
         }
     }
 
-    async fn act(
-        self,
-        command: Command,
-        signals: &mut mpsc::Receiver<Signal>,
-    ) -> Result<Self, Outcome> {
+    async fn act(self, command: Command, signals: &mut Inbox) -> Result<Self, Outcome> {
         match command {
             Command::Plan(file, answer) => {
                 let _ = answer.send(self.plan(file));
@@ -220,10 +218,9 @@ impl Server {
     /// Applies the current configuration, if it has changed. One with problems, including those of the files and programs it names,
     /// changes nothing; if the new host does not start, the old one is started again. Addresses stay open, and clients that connect
     /// wait.
-    async fn reload(
-        self,
-        signals: &mut mpsc::Receiver<Signal>,
-    ) -> Result<(Self, Reloaded), Outcome> {
+    ///
+    /// A signal to stop takes effect when the reload has ended; a second one ends the server immediately.
+    async fn reload(self, signals: &mut Inbox) -> Result<(Self, Reloaded), Outcome> {
         let begin = Instant::now();
         let took = |result, reason, plan| Reloaded {
             result,
@@ -281,12 +278,12 @@ impl Server {
         mut self,
         config: Config,
         plan: &Plan,
-        signals: &mut mpsc::Receiver<Signal>,
+        signals: &mut Inbox,
     ) -> Result<(Self, Option<String>), Outcome> {
         let host = self.handle();
         let (taps, old, listeners) = (&self.control.taps, &self.running.config, &self.listeners);
         let applying = Applying { host: &host, taps, old, new: &config, listeners };
-        match applying.apply(plan).await {
+        match signals.during(applying.apply(plan)).await.map_err(Outcome::Aborted)? {
             Ok(()) => {
                 self.applied = Applied::of(&config);
                 self.running.config = config;
@@ -307,12 +304,17 @@ impl Server {
     async fn replace(
         self,
         config: Config,
-        signals: &mut mpsc::Receiver<Signal>,
+        signals: &mut Inbox,
     ) -> Result<(Self, Option<String>), Outcome> {
         self.admin.show(|view| view.phase = Phase::Reloading);
         self.listeners.keep_open();
         let telemetry = self.handle().telemetry().clone();
-        let old = self.running.hand_over().await;
+        let durable = self.running.is_durable();
+        let handed_over = signals.during(self.running.hand_over()).await;
+        let (old, report) = handed_over.map_err(Outcome::Aborted)?;
+        if signals.is_told_to_stop() {
+            return Err(Outcome::stopped(report, durable));
+        }
         let replacement = Replacement {
             source: &self.source,
             registry: &self.registry,
@@ -320,9 +322,8 @@ impl Server {
             taps: &self.control.taps,
             telemetry: &telemetry,
             admin: &self.admin,
-            signals,
         };
-        let Replaced { running, applied, failed } = replacement.run(config, &old).await?;
+        let Replaced { running, applied, failed } = replacement.run(config, &old, signals).await?;
         self.listeners.close_unused();
         let applied = applied.unwrap_or(self.applied);
         Ok((Self { running, applied, ..self }, failed))
@@ -358,7 +359,8 @@ impl Server {
             }
         }
         let endpoint = data_dir.join(ADMIN_ENDPOINT_FILE);
-        if let Err(error) = std::fs::write(&endpoint, self.admin.endpoint()) {
+        // Commands send the token to this address, so no other user may write the file, whatever the umask.
+        if let Err(error) = private::write(&endpoint, self.admin.endpoint()) {
             let file = endpoint.display();
             tracing::warn!("cannot write {file}, in which commands find this server: {error}");
         }

@@ -38,6 +38,8 @@ pub(crate) enum Why {
     Changed,
     /// A table refuses every row.
     Refusing,
+    /// The server refuses every row.
+    UsedUp,
     Other,
 }
 
@@ -80,7 +82,16 @@ impl Verdict {
 /// raised by triggers.
 pub(crate) fn refuses_values(error: &Error) -> bool {
     let classes = ["22", "23", "44", "54", "P0"];
-    error.code().is_some_and(|code| classes.contains(&&code.code()[..2]))
+    error.code().is_some_and(|code| classes.contains(&&code.code()[..2])) && !is_used_up(error)
+}
+
+/// The functions of the server that report that it has no transaction ids left until it is vacuumed. They share the code of rows that are too
+/// large, so as above only the place in the server's source distinguishes them.
+const USED_UP: [&str; 2] = ["GetNewTransactionId", "GetNewMultiXactId"];
+
+/// Whether the server refuses every row until an administrator acts.
+fn is_used_up(error: &Error) -> bool {
+    error.as_db_error().and_then(|db| db.routine()).is_some_and(|at| USED_UP.contains(&at))
 }
 
 impl Why {
@@ -95,6 +106,7 @@ impl Why {
             };
         };
         match code.code() {
+            _ if is_used_up(error) => Self::UsedUp,
             "57P03" => Self::Starting,
             "53300" => Self::TooMany,
             "53100" => Self::Full,
@@ -136,6 +148,9 @@ impl Why {
             }
             Self::Refusing => {
                 "the messages wait, because the table seems to be at fault; change the constraint, index, column or trigger that refuses them"
+            }
+            Self::UsedUp => {
+                "the server is out of transaction ids; the messages wait until every database of it is vacuumed, see its log for what holds that up"
             }
             Self::Other => "see the log of the server",
         }

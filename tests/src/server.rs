@@ -5,7 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -153,9 +153,8 @@ impl Server {
     /// # Panics
     /// When it does not exit with code 0.
     pub async fn stop(self) {
-        let log = self.log.clone();
-        let code = self.exit_code().await;
-        assert_eq!(code, Some(0), "{}", fs::read_to_string(log).unwrap_or_default());
+        self.tell_to_stop();
+        self.stopped().await;
     }
 
     /// Tells the server to stop; the code that it exits with.
@@ -182,6 +181,22 @@ impl Server {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Waits until the server, which was told to stop, has.
+    ///
+    /// # Panics
+    /// When it does not exit with code 0.
+    pub async fn stopped(mut self) {
+        let status = soon("the server stops", self.child.wait()).await.unwrap();
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        assert_eq!(status.code(), Some(0), "{log}");
+    }
+
+    /// Limits the size of files that the server writes, as `ulimit -Sf` does, or removes the limit.
+    pub fn limit_file_sizes(&self, bytes: Option<u64>) {
+        let limit = Rlimit { current: bytes, ..getrlimit(Resource::Fsize) };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+
     /// Kills the server at once, as `kill -9`.
     pub async fn kill(mut self) {
         soon("the server is gone", self.child.kill()).await.unwrap();
@@ -198,8 +213,11 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap()
     }
 }
 

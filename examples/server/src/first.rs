@@ -27,6 +27,7 @@ pub(crate) fn watch_over_server() -> io::Result<u8> {
 mod linux {
     use std::os::unix::process::CommandExt as _;
     use std::process::Command;
+    use std::time::Duration;
 
     use rustix::process::{
         Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, set_child_subreaper, wait,
@@ -38,6 +39,9 @@ mod linux {
     /// The exit code of a process that a signal ended, less the number of the signal.
     const BY_SIGNAL: i32 = 128;
 
+    /// How often to look whether the server has started to handle signals.
+    const STEP: Duration = Duration::from_millis(5);
+
     pub(super) async fn watch() -> io::Result<u8> {
         // Before the server runs, so that none is missed.
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -48,6 +52,7 @@ mod linux {
         // As process 1 it gets the orphans anyway.
         set_child_subreaper(Some(getpid()))?;
         let server = start()?;
+        let mut reload = false;
         loop {
             let told = tokio::select! {
                 _ = ended.recv() => {
@@ -58,7 +63,14 @@ mod linux {
                 }
                 _ = interrupt.recv() => Signal::INT,
                 _ = terminate.recv() => Signal::TERM,
-                _ = hangup.recv() => Signal::HUP,
+                _ = hangup.recv() => {
+                    reload = true;
+                    continue;
+                }
+                () = handles_hangups(server), if reload => {
+                    reload = false;
+                    Signal::HUP
+                }
                 _ = quit.recv() => Signal::QUIT,
             };
             // It fails when the server has just ended, and then that is what comes next.
@@ -75,6 +87,25 @@ mod linux {
         let server = server.spawn()?;
         let pid = i32::try_from(server.id()).ok().and_then(Pid::from_raw);
         pid.ok_or_else(|| io::Error::other("the server has no process id"))
+    }
+
+    /// Waits until the server handles SIGHUP; before, the signal would end it.
+    ///
+    /// Cancel safe.
+    async fn handles_hangups(server: Pid) {
+        while !handles(server, Signal::HUP) {
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    /// Whether a process handles a signal, or the system does not tell.
+    fn handles(process: Pid, signal: Signal) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status"));
+        let caught = status.ok().and_then(|status| {
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        });
+        caught.is_none_or(|caught| caught & (1 << (signal.as_raw() - 1)) != 0)
     }
 
     /// Waits for all that have ended; the exit code of the server if it is among them.

@@ -4,6 +4,7 @@ mod certificates;
 mod control;
 mod exposition;
 mod guard;
+pub(crate) mod private;
 mod process;
 mod program;
 mod routes;

@@ -1,9 +1,11 @@
 //! The secret of clients that may do more than read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
+
+use super::private::{self, owner_only};
 
 /// The name of the file in the data directory that holds the token.
 pub const ADMIN_TOKEN_FILE: &str = "admin_token";
@@ -30,7 +32,7 @@ impl AdminToken {
             )),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let token = Self(random()?.into());
-                token.write(&file)?;
+                private::write(&file, &format!("{}\n", token.0))?;
                 Ok(token)
             }
             Err(error) => Err(error),
@@ -43,20 +45,6 @@ impl AdminToken {
         let (given, own) = (given.trim_ascii(), self.0.as_bytes());
         let difference = own.iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
         scheme.eq_ignore_ascii_case(b"bearer ") && given.len() == own.len() && difference == 0
-    }
-
-    /// The file appears whole or not at all.
-    fn write(&self, file: &Path) -> io::Result<()> {
-        let made = file.with_extension("new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut out = options.open(&made)?;
-        writeln!(out, "{}", self.0)?;
-        out.sync_all()?;
-        owner_only(&made)?;
-        fs::rename(&made, file)
     }
 }
 
@@ -72,19 +60,6 @@ fn random() -> io::Result<String> {
     let mut bytes = [0; 32];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// Makes the file accessible to its owner only.
-fn owner_only(file: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(file)?.permissions().mode();
-        if mode & 0o077 != 0 {
-            fs::set_permissions(file, fs::Permissions::from_mode(0o600))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

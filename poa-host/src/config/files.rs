@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
 
-use super::Problems;
+use super::{Located, Position, Problems};
 
 /// One text, and the file that holds it.
 #[derive(Clone)]
@@ -35,20 +36,11 @@ impl Files {
     /// # Errors
     /// When one cannot be read, or the directory has none.
     pub(crate) fn read(named: &Path) -> Result<Self, Problems> {
-        let failed = |file: &Path, error: io::Error| {
-            let message =
-                format!("cannot read the file: {error}; name a readable file with --config");
-            Problems::whole(file, message)
-        };
         if !named.is_dir() {
-            let text = std::fs::read_to_string(named).map_err(|error| failed(named, error))?;
-            return Ok(Self::of_text(&text, named));
+            return Ok(Self::of_text(&read(named)?, named));
         }
-        let files = toml_files(named).map_err(|error| failed(named, error))?;
-        let texts = files.into_iter().map(|file| match std::fs::read_to_string(&file) {
-            Ok(text) => Ok(Text { file, text }),
-            Err(error) => Err(failed(&file, error)),
-        });
+        let files = toml_files(named).map_err(|error| unreadable(named, &error))?;
+        let texts = files.into_iter().map(|file| read(&file).map(|text| Text { file, text }));
         let texts = texts.collect::<Result<Vec<_>, _>>()?;
         if texts.is_empty() {
             let message = "this directory has no file that ends in .toml; add one, or name a file with --config";
@@ -56,6 +48,28 @@ impl Files {
         }
         Ok(Self { named: named.to_owned(), dir: named.to_owned(), texts })
     }
+}
+
+fn read(file: &Path) -> Result<String, Problems> {
+    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    String::from_utf8(bytes).map_err(|error| not_utf8(file, error.as_bytes(), error.utf8_error()))
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Problems {
+    let message = format!("cannot read the file: {error}; name a readable file with --config");
+    Problems::whole(file, message)
+}
+
+/// Says where, as the rest of the file may look right in an editor that guesses the encoding.
+fn not_utf8(file: &Path, bytes: &[u8], error: Utf8Error) -> Problems {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        let message = "the file is encoded in UTF-16; save it as UTF-8, in PowerShell with `Set-Content -Encoding utf8`";
+        return Problems::whole(file, message.to_owned());
+    }
+    let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+    let (position, path) = (Position::of(&valid, valid.len()), String::new());
+    let message = "this character is not encoded in UTF-8; save the file as UTF-8".to_owned();
+    Problems::new(vec![Located { file: file.to_owned(), position, path, message }])
 }
 
 fn toml_files(dir: &Path) -> io::Result<Vec<PathBuf>> {

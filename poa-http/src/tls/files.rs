@@ -1,8 +1,10 @@
 use std::path::Path;
 
 use poa_core::{BoxError, BuildError};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::CertificateFiles;
 
@@ -16,9 +18,26 @@ pub(super) fn read(files: &CertificateFiles) -> Result<Pair, BuildError> {
     if certificates.is_empty() {
         return Err(unreadable("certificate", &files.cert, pem::Error::NoItemsFound));
     }
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| unreadable("private key", &files.key, error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+        encrypted(&files.key).unwrap_or_else(|| unreadable("private key", &files.key, error))
+    })?;
     Ok((certificates, key))
+}
+
+/// The error for a key that is protected by a passphrase, in PKCS #8 or as OpenSSL used to write it, if that is the reason.
+fn encrypted(path: &Path) -> Option<BuildError> {
+    let text = std::fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    let marked = |mark: &str| text.lines().any(|line| line.starts_with(mark));
+    let is_encrypted =
+        marked("-----BEGIN ENCRYPTED PRIVATE KEY") || marked("Proc-Type: 4,ENCRYPTED");
+    is_encrypted.then(|| {
+        let path = path.display();
+        BuildError::failed(format!(
+            "tls: the private key {path} is encrypted with a passphrase, which the server cannot enter; \
+             store it without one (`openssl pkey -in {path} -out NEW`), readable by the server only"
+        ))
+    })
 }
 
 fn unreadable(what: &str, path: &Path, error: pem::Error) -> BuildError {
@@ -40,10 +59,24 @@ fn unreadable(what: &str, path: &Path, error: pem::Error) -> BuildError {
 }
 
 /// The two files were read but cannot be used together.
-pub(super) fn do_not_fit(files: &CertificateFiles, error: rustls::Error) -> BuildError {
-    let (cert, key) = (files.cert.display(), files.key.display());
-    BuildError::failed(format!(
-        "tls: the key {key} does not match the certificate {cert}; name the key that this certificate was issued for"
-    ))
-    .with_source(error)
+pub(super) fn do_not_fit(
+    files: &CertificateFiles,
+    (certificates, key): &Pair,
+    error: rustls::Error,
+) -> BuildError {
+    let (cert, file) = (files.cert.display(), files.key.display());
+    let belongs = |certificate: &CertificateDer<'static>| {
+        let (chain, key) = (vec![certificate.clone()], key.clone_key());
+        CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider()).is_ok()
+    };
+    let message = match certificates.iter().position(belongs) {
+        Some(at @ 1..) => format!(
+            "tls: the certificate of the key {file} is number {} in {cert}; put it first, followed by its intermediate certificates",
+            at + 1
+        ),
+        _ => format!(
+            "tls: the key {file} does not match the certificate {cert}; name the key that this certificate was issued for"
+        ),
+    };
+    BuildError::failed(message).with_source(error)
 }

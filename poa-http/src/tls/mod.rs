@@ -58,14 +58,15 @@ impl Tls {
                 &made
             }
         };
-        let (certificates, key) = files::read(files)?;
+        let pair = files::read(files)?;
         let config =
             rustls::ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
                 .with_protocol_versions(&[&TLS13, &TLS12])
                 .and_then(|config| {
+                    let (certificates, key) = (pair.0.clone(), pair.1.clone_key());
                     config.with_no_client_auth().with_single_cert(certificates, key)
                 });
-        let mut config = config.map_err(|error| files::do_not_fit(files, error))?;
+        let mut config = config.map_err(|error| files::do_not_fit(files, &pair, error))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(TlsAcceptor::from(Arc::new(config)))
     }

@@ -4,6 +4,7 @@
 
 mod bind;
 mod capacity;
+mod certificates;
 mod exchange;
 mod fairness;
 mod linger;

@@ -44,7 +44,7 @@ async fn echo(addr: std::net::SocketAddr, name: &str, config: ClientConfig) -> S
     connect(addr, name, config).await.post("/echo", "secret").await.body
 }
 
-fn make_certificate(dir: &Path, name: &str) -> CertificateFiles {
+pub(crate) fn make_certificate(dir: &Path, name: &str) -> CertificateFiles {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
     let file = |what| dir.join(format!("{name}-{what}.pem"));
     let files = CertificateFiles { cert: file("cert"), key: file("key") };
@@ -53,7 +53,7 @@ fn make_certificate(dir: &Path, name: &str) -> CertificateFiles {
     files
 }
 
-fn bind(tls: &Tls, data_dir: &Path) -> Result<Server, String> {
+pub(crate) fn bind(tls: &Tls, data_dir: &Path) -> Result<Server, String> {
     let cx = BuildContext::detached("test", data_dir);
     Server::bind(any_port(), Some(tls), Limits::default(), &cx).map_err(|error| {
         let source = std::error::Error::source(&error).map(|source| format!(": {source}"));

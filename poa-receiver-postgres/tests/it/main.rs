@@ -18,3 +18,4 @@ mod secrets;
 mod statistics;
 mod tls;
 mod wire;
+mod wraparound;

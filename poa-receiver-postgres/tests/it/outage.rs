@@ -23,7 +23,7 @@ fn options() -> ReceiverOptions {
     options
 }
 
-async fn host(cluster: &Cluster) -> TestHost {
+pub(crate) async fn host(cluster: &Cluster) -> TestHost {
     let config = Config::new(cluster.url("postgres"));
     TestHost::start(|host| {
         host.receiver_from("subject", options(), receiver_factory::<Postgres>(config))
@@ -31,12 +31,12 @@ async fn host(cluster: &Cluster) -> TestHost {
     .await
 }
 
-fn send(host: &TestHost, n: usize) -> Receipt {
+pub(crate) fn send(host: &TestHost, n: usize) -> Receipt {
     let draft = host.draft("a1", METRICS[n % 3], &json!({"type": "count", "body": {"n": n}}));
     host.handle().send_to_receivers(draft).unwrap_or_else(|error| panic!("{error}"))
 }
 
-async fn all(receipts: Vec<Receipt>) {
+pub(crate) async fn all(receipts: Vec<Receipt>) {
     let delivered = async {
         for receipt in receipts {
             receipt.await.unwrap();
@@ -65,7 +65,7 @@ async fn failed(host: &TestHost, wanted: u64) {
 }
 
 /// Rows, and different numbers among them, in the order of the messages.
-async fn stored(cluster: &Cluster) -> (i64, i64) {
+pub(crate) async fn stored(cluster: &Cluster) -> (i64, i64) {
     let client = connect(&cluster.url("postgres")).await;
     let query = "SELECT count(*), count(DISTINCT body ->> 'n') FROM metrics";
     let row = client.query_one(query, &[]).await.unwrap();
@@ -149,7 +149,7 @@ async fn a_server_that_crashes_in_the_middle_of_a_batch_costs_nothing() {
 }
 
 /// The last error in the status of the receiver, once it contains this text.
-async fn says(host: &TestHost, what: &str) {
+pub(crate) async fn says(host: &TestHost, what: &str) {
     let saying = async {
         while !serde_json::to_string(&host.status("subject")).unwrap().contains(what) {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -299,7 +299,7 @@ impl Cluster {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.setup.data.clone().unwrap_or_else(|| self.dir.path().join("data"))
     }
 

@@ -4,6 +4,7 @@ mod bouncer;
 mod cluster;
 mod error;
 mod programs;
+mod wraparound;
 
 pub use bouncer::{Bouncer, program as bouncer_program};
 pub use cluster::{Cluster, Setup};
