@@ -25,11 +25,10 @@ impl Programs {
         let named = env::var_os("POA_TEST_POSTGRES_BIN").map(PathBuf::from);
         let path = env::var_os("PATH").unwrap_or_default();
         let known = named.into_iter().chain(env::split_paths(&path)).chain(debian());
-        known
-            .into_iter()
-            .find(|dir| dir.join("initdb").exists())
-            .map(Self)
-            .ok_or(ClusterError::NoPrograms)
+        let initdb = known.into_iter().find_map(|dir| dir.join("initdb").canonicalize().ok());
+        // A directory in PATH may have links to some of them only.
+        let directory = initdb.as_deref().and_then(Path::parent).map(Path::to_owned);
+        directory.map(Self).ok_or(ClusterError::NoPrograms)
     }
 
     /// The directory.

@@ -15,7 +15,7 @@ fn slow() -> String {
         store.canonicalize().unwrap().display()
     );
     format!(
-        "[receivers.slow]\nkind = \"exec\"\ncommand = [\"sh\", \"-c\", {script:?}]\nstart_timeout = \"50s\"\n\
+        "[receivers.slow]\nkind = \"exec\"\ncommand = [\"sh\", \"-c\", {script:?}]\nstart_timeout = \"100s\"\n\
          options = {{ path = \"messages.db\" }}\nsubscribe = {METRICS:?}\n"
     )
 }
@@ -80,6 +80,8 @@ async fn a_stop_behind_many_reloads_is_not_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_a_server_that_is_reloading() {
     let home = Home::new();
+    // A start_timeout of 100 s.
+    home.change_host(80);
     let server = Server::start(&home).await;
     add(&home, &slow());
     server.tell_to_reload();
