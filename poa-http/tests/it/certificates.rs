@@ -7,7 +7,7 @@ use poa_http::{CertificateFiles, Tls};
 use crate::tls::{bind, make_certificate};
 
 /// As in <https://github.com/fluent/fluent-bit/issues/9478> and <https://github.com/influxdata/telegraf/issues/12932>: a key with a passphrase, and
-/// an error that does not say so. Both forms that OpenSSL writes.
+/// an error about something else. Both forms that OpenSSL writes.
 #[tokio::test]
 async fn an_encrypted_key_is_reported_as_such() {
     let dir = tempfile::tempdir().unwrap();
