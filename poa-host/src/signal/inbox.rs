@@ -115,7 +115,12 @@ mod tests {
     #[tokio::test]
     async fn signals_during_work_wait_and_stops_come_first() {
         let mut inbox = inbox(&[Signal::Hangup, Signal::Hangup, Signal::Terminate]);
-        let work = async { tokio::task::yield_now().await };
+        let work = async {
+            // The work is polled once more after each signal.
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        };
         assert_eq!(inbox.during(work).await, Ok(()));
         assert!(inbox.is_told_to_stop());
         for expected in [Some(Signal::Terminate), Some(Signal::Hangup), None] {
