@@ -116,7 +116,7 @@ mod tests {
     async fn signals_during_work_wait_and_stops_come_first() {
         let mut inbox = inbox(&[Signal::Hangup, Signal::Hangup, Signal::Terminate]);
         let work = async {
-            // The work is polled once more after each signal.
+            // The work is polled again after each signal.
             for _ in 0..3 {
                 tokio::task::yield_now().await;
             }
