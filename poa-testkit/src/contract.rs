@@ -1,6 +1,5 @@
 //! The receiver contract, for receivers that store.
 
-mod beside;
 mod direct;
 mod hosted;
 
@@ -93,7 +92,7 @@ impl<S: AsyncFn() -> Vec<String>> ReceiverContract<S> {
     /// When the receiver breaks the contract; the message says how.
     pub async fn check(&self) {
         let (bench, mut samples) =
-            (Bench::new(self).await, Samples::new(&self.data_types).starting_now());
+            (Bench::new(self), Samples::new(&self.data_types).starting_now());
         let stored = &self.stored;
         direct::leaves_no_task(&bench, &mut samples).await;
         direct::takes_a_batch_again(&bench, &mut samples, stored).await;
@@ -104,7 +103,6 @@ impl<S: AsyncFn() -> Vec<String>> ReceiverContract<S> {
         direct::refuses_the_unreadable_for_good(&bench, &mut samples, stored).await;
         direct::takes_activity_and_control(&bench).await;
         direct::keeps_nothing_in_memory(&bench, &mut samples).await;
-        bench.close().await;
         hosted::stores_all_in_order(self).await;
         hosted::stores_once_when_confirmations_get_lost(self).await;
         hosted::comes_through_faults(self).await;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use poa_core::{BuildContext, HandlerFactory, ReceiverFactory, Registry};
+use poa_core::{BuildContext, HandlerFactory, ReceiverContext, ReceiverFactory, Registry};
 use poa_host::Library;
 use poa_testkit::{Samples, handler_contract, receiver_contract};
 use poa_tests::{Home, METRICS, Request, Server, program, soon, sqlite, until};
@@ -400,6 +400,7 @@ async fn write_too_much(name: &str, kind: &str) {
     let (factory, path, dir) = writer(name, kind);
     let cx = BuildContext::detached("r", dir.path());
     let mut receiver = factory(&cx).await.unwrap();
+    receiver.start(ReceiverContext::detached(&cx)).await.unwrap();
     let mut samples = Samples::from_now();
     let mut batch = |size: usize| {
         let data = serde_json::json!({ "type": "t", "body": "x".repeat(size) });
@@ -499,7 +500,7 @@ fn commands_know_what_is_loaded() {
     assert!(schema.contains("Writes JSON lines."), "{schema}");
     let file = library("ndjson");
     let inspected = printed(&ask(&home, &["plugin", "inspect", &file.to_string_lossy()]));
-    assert_eq!(inspected, "name     ndjson\nversion  1.0.0\nabi      1.0\nreceiver ndjson\n");
+    assert_eq!(inspected, "name     ndjson\nversion  1.0.0\nabi      1.2\nreceiver ndjson\n");
     let check = ask(&home, &["check"]);
     assert_eq!((check.status.code(), printed(&check)), (Some(0), "poa.toml: ok\n".to_owned()));
 }

@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use poa_core::{
     Activity, AgentId, BuildContext, ControlMessage, DataTypes, DeliveryError, Format, Message,
-    Payload, Receiver, ReceiverFactory, Timestamp,
+    Payload, Receiver, ReceiverContext, ReceiverFactory, Timestamp,
 };
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::beside::Beside;
 use super::{ReceiverContract, assert_stored};
 use crate::cut::polled;
 use crate::{Samples, tasks};
@@ -23,33 +22,31 @@ pub(super) struct Bench {
     factory: ReceiverFactory,
     data_dir: TempDir,
     data_types: DataTypes,
-    /// The host whose context they are started with.
-    beside: Beside,
 }
 
 impl Bench {
-    pub(super) async fn new<S: AsyncFn() -> Vec<String>>(contract: &ReceiverContract<S>) -> Self {
+    pub(super) fn new<S: AsyncFn() -> Vec<String>>(contract: &ReceiverContract<S>) -> Self {
         let data_dir = TempDir::with_prefix("poa-testkit-").expect("a temporary directory");
         let data_types = DataTypes::new(&contract.data_types);
         let data_types = data_types.unwrap_or_else(|error| panic!("{error}"));
-        let beside = Beside::start(&contract.data_types).await;
-        Self { factory: contract.factory.clone(), data_dir, data_types, beside }
+        Self { factory: contract.factory.clone(), data_dir, data_types }
     }
 
-    pub(super) async fn close(self) {
-        self.beside.stop().await;
+    fn context(&self) -> BuildContext {
+        BuildContext::detached("subject", self.data_dir.path())
+            .with_data_types(self.data_types.clone())
     }
 
     async fn build(&self) -> Subject {
-        let cx = BuildContext::detached(Beside::NAME, self.data_dir.path())
-            .with_data_types(self.data_types.clone());
+        let cx = self.context();
         let built = (self.factory)(&cx).await;
         Subject { receiver: built.unwrap_or_else(|error| panic!("not built: {error:?}")) }
     }
 
     async fn start(&self) -> Subject {
         let mut subject = self.build().await;
-        succeeds("start", subject.receiver.start(self.beside.context())).await;
+        let cx = ReceiverContext::detached(&self.context());
+        succeeds("start", subject.receiver.start(cx)).await;
         subject
     }
 }
