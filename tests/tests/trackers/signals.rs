@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 fn slow() -> String {
     let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/exec/store.py");
     let script = format!(
-        "echo $PPID > server.new; mv server.new server.pid; until [ -e go ]; do sleep 0.01; done; exec python3 {}",
+        "echo $PPID > server.new; mv server.new server.pid; until [ -e go ]; do kill -0 $PPID || exit; sleep 0.01; done; exec python3 {}",
         store.canonicalize().unwrap().display()
     );
     format!(
