@@ -1,4 +1,4 @@
-//! A handler's context backed by another host's: plugins in another process or library use it to run handlers.
+//! Contexts backed by another host's: plugins in another process or library use them to run handlers and receivers.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::auth::Authenticator;
 use crate::engine::{Receipt, Refused};
 use crate::handler::{Services, Way};
 use crate::telemetry::Telemetry;
-use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget};
+use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget, ReceiverContext};
 
-/// Forwards the calls of a handler's context to the host that has the bus.
+/// Forwards the calls of a plugin's context to the host that has the bus.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -97,9 +97,9 @@ pub struct Relayed {
     pub authenticator: Option<Arc<dyn Authenticator>>,
     /// The limit on the memory that all request bodies in flight may take.
     pub memory: MemoryBudget,
-    /// The registry for the handler's counters.
+    /// The registry for the plugin's counters.
     pub telemetry: Telemetry,
-    /// Fires when the handler is to stop.
+    /// Fires when the plugin is to stop.
     pub shutdown: CancellationToken,
 }
 
@@ -140,11 +140,9 @@ impl Services {
     }
 }
 
-impl HandlerContext {
-    /// The context of a handler of this name that runs outside of the host.
-    #[must_use]
-    pub fn relayed(name: &str, parts: Relayed) -> Self {
-        let Relayed { relay, data_types, authenticator, memory, telemetry, shutdown } = parts;
+impl Relayed {
+    fn into_services(self) -> (CancellationToken, Arc<Services>) {
+        let Self { relay, data_types, authenticator, memory, telemetry, shutdown } = self;
         let activity = ActivityMonitor::relayed(relay.clone());
         let way = Way::There(relay);
         let services = Services {
@@ -156,6 +154,25 @@ impl HandlerContext {
             telemetry,
             observer: None,
         };
-        Self { name: name.into(), shutdown, services: Arc::new(services) }
+        (shutdown, Arc::new(services))
+    }
+}
+
+impl HandlerContext {
+    /// The context of a handler of this name that runs outside of the host.
+    #[must_use]
+    pub fn relayed(name: &str, parts: Relayed) -> Self {
+        let (shutdown, services) = parts.into_services();
+        Self { name: name.into(), shutdown, services }
+    }
+}
+
+impl ReceiverContext {
+    /// The context of a receiver of this name that runs outside of the host: what
+    /// [`Receiver::start`](crate::Receiver::start) gets there. The authenticator and the memory have no use.
+    #[must_use]
+    pub fn relayed(name: &str, parts: Relayed) -> Self {
+        let (shutdown, services) = parts.into_services();
+        Self { name: name.into(), shutdown, services }
     }
 }
