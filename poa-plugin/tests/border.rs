@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use poa_core::{Ack, AgentId, Assigns, Draft, Format, Host, IdempotencyKey, Payload, Refused};
-use support::{Step, host, kinds, of, receiver, until};
+use support::{Step, host, host_with, kinds, of, receiver, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_arrive_as_they_were_sent() {
@@ -137,6 +137,37 @@ async fn a_handler_sends_through_the_border() {
     // The handler kept its context; the host it belongs to is gone.
     assert_eq!(cx.send_to_receivers(draft).unwrap_err(), Refused::Stopping);
     assert_eq!(seen.messages().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_starts_and_sends_through_the_border() {
+    let (host, seen) = host(&[]).await;
+    until(|| seen.started().len() == 1).await;
+    let cx = seen.started().remove(0);
+    assert_eq!((cx.name(), cx.shutdown().is_cancelled()), ("r", false));
+    let data_type = cx.data_types().get("m").unwrap().clone();
+    let payload = Payload::new(Format::Json, "{}".into());
+    let draft = Draft::new(AgentId::new("agent-9").unwrap(), data_type, payload);
+    cx.send_to_receivers(draft.clone()).unwrap().await.unwrap();
+    until(|| seen.messages().len() == 1).await;
+    host.handle().remove_receiver("r").await.unwrap();
+    // A task that keeps the context outlives the receiver, and is told and refused.
+    until(|| cx.shutdown().is_cancelled()).await;
+    until(|| seen.dropped() == 1).await;
+    assert_eq!(cx.send_to_receivers(draft).unwrap_err(), Refused::Stopping);
+    assert_eq!(seen.messages().len(), 1);
+    host.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_fails_or_panics_is_an_instance_that_fails() {
+    let (host, seen) = host_with(1, &[]).await;
+    until(|| seen.started().len() == 3).await;
+    send(&host, 1).await;
+    until(|| seen.messages().len() == 1).await;
+    assert_eq!(receiver(&host).restarts, 2);
+    until(|| seen.dropped() == 2).await;
+    host.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,8 @@ pub const fn receiver_kind<P: Plugin + Receiver, const THREADS: usize>(name: &'s
         handle_inactive: Some(receiver::handle_inactive),
         handle_message: Some(receiver::handle_message),
         terminate: Some(receiver::terminate),
+        start: Some(receiver::start),
+        shutdown: Some(receiver::shutdown),
         ..nothing(name)
     }
 }

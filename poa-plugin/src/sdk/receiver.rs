@@ -3,24 +3,50 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use poa_core::{ControlMessage, DataTypes, DeliveryError, Receiver, ReceiverKind};
+use poa_core::{
+    BuildContext, ControlMessage, DeliveryError, MemoryBudget, Receiver, ReceiverContext,
+    ReceiverKind, Relayed,
+};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
 
+use super::batch;
 use super::build::{misconfigured, on_runtime};
+use super::context::{self, HostRef};
 use super::held::{self, share};
 use super::kind::{guard, write};
+use super::relay::HostRelay;
 use super::task::{Ended, Tasks, error};
-use super::{batch, context};
-use crate::abi::{self, Activities, Batch, Build, Call, Sink};
+use crate::abi::{self, Activities, Batch, Build, Call, Sink, Start};
+use crate::sized;
 
 /// A receiver owned by the host.
 struct Instance {
     receiver: Mutex<Box<dyn Receiver>>,
-    types: DataTypes,
+    cx: BuildContext,
+    host: HostRef,
+    shutdown: CancellationToken,
     agents: parking_lot::Mutex<batch::Agents>,
     endpoints: String,
     tasks: Tasks,
+}
+
+impl Instance {
+    /// The context under which it starts with this number.
+    fn context(&self, number: u64) -> ReceiverContext {
+        ReceiverContext::relayed(
+            self.cx.name(),
+            Relayed {
+                relay: Arc::new(HostRelay::new(self.host, number)),
+                data_types: self.cx.data_types().clone(),
+                authenticator: None,
+                memory: MemoryBudget::new(0),
+                telemetry: self.cx.telemetry().clone(),
+                shutdown: self.shutdown.clone(),
+            },
+        )
+    }
 }
 
 /// A pointer to data that the host lends until a call is completed.
@@ -62,7 +88,9 @@ async fn make(
         Ok(receiver) => Ok(Instance {
             endpoints: serde_json::json!(receiver.endpoints()).to_string(),
             receiver: Mutex::new(receiver),
-            types: known.cx.data_types().clone(),
+            cx: known.cx,
+            host: known.host,
+            shutdown: CancellationToken::new(),
             agents: parking_lot::Mutex::default(),
             tasks: Tasks::on(runtime),
         }),
@@ -85,6 +113,29 @@ pub(super) unsafe extern "C-unwind" fn endpoints(instance: *mut c_void, out: Sin
     unsafe { write(out, || share::<Instance>(instance).endpoints.clone()) }
 }
 
+pub(super) unsafe extern "C-unwind" fn start(
+    instance: *mut c_void,
+    lent: *const Start,
+    call: Call,
+) {
+    // SAFETY: the host owns the instance, and lends the context until the call is completed.
+    let (instance, start) = unsafe { (share::<Instance>(instance), sized::read(lent)) };
+    let sender = start.map(|start| start.sender);
+    let own = instance.clone();
+    instance.tasks.spawn(call, async move {
+        let Ok(sender) = sender else {
+            return Ended::new(abi::POA_TRANSIENT, "the host's context is not valid");
+        };
+        let cx = own.context(sender);
+        Ended::delivered(own.receiver.lock().await.start(cx).await)
+    });
+}
+
+pub(super) unsafe extern "C-unwind" fn shutdown(instance: *mut c_void) {
+    // SAFETY: the host owns the instance.
+    unsafe { share::<Instance>(instance) }.shutdown.cancel();
+}
+
 pub(super) unsafe extern "C-unwind" fn metrics_received(
     instance: *mut c_void,
     lent: *const Batch,
@@ -94,8 +145,9 @@ pub(super) unsafe extern "C-unwind" fn metrics_received(
     let instance = unsafe { share::<Instance>(instance) };
     // Copied on the host's thread, whose cache has the batch: another processor would have to fetch it. SAFETY: lent
     // until the call is completed.
-    let messages =
-        guard(|| unsafe { batch::messages(lent, &instance.types, &mut instance.agents.lock()) });
+    let messages = guard(|| unsafe {
+        batch::messages(lent, instance.cx.data_types(), &mut instance.agents.lock())
+    });
     let own = instance.clone();
     instance.tasks.spawn(call, async move {
         match messages.flatten() {

@@ -1,4 +1,4 @@
-//! Passes a handler's messages to the host.
+//! Passes a plugin's messages to the host.
 
 use std::ffi::c_void;
 
@@ -10,15 +10,16 @@ use super::context::HostRef;
 use crate::abi::{self, Bytes, Done, Drafts, Outcome};
 use crate::sized;
 
-/// The host, for handlers.
+/// The host, for a running handler or a started receiver.
 pub(super) struct HostRelay {
     host: HostRef,
-    handler: u64,
+    /// Its number.
+    plugin: u64,
 }
 
 impl HostRelay {
-    pub(super) fn new(host: HostRef, handler: u64) -> Self {
-        Self { host, handler }
+    pub(super) fn new(host: HostRef, plugin: u64) -> Self {
+        Self { host, plugin }
     }
 }
 
@@ -104,7 +105,7 @@ impl Relay for HostRelay {
         let context = Box::into_raw(Box::new(Waiting { refused, receipt })).cast();
         let done = Done { context, function: Some(answered) };
         // SAFETY: the host's function and pointer; the messages are lent for this call.
-        unsafe { send(self.host.pointer, self.handler, &drafts, done) };
+        unsafe { send(self.host.pointer, self.plugin, &drafts, done) };
         match refusal.try_recv() {
             Ok(refused) => Err(refused),
             Err(_) => Ok(promised),
@@ -120,13 +121,13 @@ impl Relay for HostRelay {
         };
         let agent = Bytes::of(agent.as_str().as_bytes());
         // SAFETY: the host's function and pointer; the text is lent for this call.
-        unsafe { activity(self.host.pointer, self.handler, agent, sign) }
+        unsafe { activity(self.host.pointer, self.plugin, agent, sign) }
     }
 
     fn active(&self) -> usize {
         let Some(active) = self.host.functions.active_agents else { return 0 };
         // SAFETY: the host's function and pointer.
-        let count = unsafe { active(self.host.pointer, self.handler) };
+        let count = unsafe { active(self.host.pointer, self.plugin) };
         usize::try_from(count).unwrap_or(usize::MAX)
     }
 }

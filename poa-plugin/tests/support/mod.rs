@@ -8,8 +8,8 @@ use poa_core::config::Problem;
 use poa_core::status::PluginStatus;
 use poa_core::{
     Ack, Activity, BuildContext, BuildError, ControlMessage, CustomHandler, DeliveryError,
-    HandlerContext, Host, Message, Plugin, PluginError, Receiver, ReceiverOptions, Registry,
-    async_trait,
+    HandlerContext, Host, Message, Plugin, PluginError, Receiver, ReceiverContext, ReceiverOptions,
+    Registry, async_trait,
 };
 use poa_plugin::host::Library;
 use schemars::JsonSchema;
@@ -35,6 +35,7 @@ pub(crate) struct Seen {
     log: Mutex<Vec<String>>,
     dropped: Mutex<usize>,
     context: Mutex<Option<HandlerContext>>,
+    started: Mutex<Vec<ReceiverContext>>,
 }
 
 impl Seen {
@@ -48,6 +49,11 @@ impl Seen {
 
     pub(crate) fn dropped(&self) -> usize {
         *self.dropped.lock().unwrap()
+    }
+
+    /// The contexts of all starts of the receiver.
+    pub(crate) fn started(&self) -> Vec<ReceiverContext> {
+        self.started.lock().unwrap().clone()
     }
 
     fn note(&self, text: impl Into<String>) {
@@ -68,7 +74,8 @@ pub(crate) struct Config {
     number: u64,
 }
 
-pub(crate) struct Scripted;
+/// Its number. With 1, its first start fails, and its second one panics.
+pub(crate) struct Scripted(u64);
 
 #[async_trait]
 impl Plugin for Scripted {
@@ -82,13 +89,22 @@ impl Plugin for Scripted {
         match config.number {
             404 => Err(BuildError::failed("not found")),
             500 => panic!("five hundred"),
-            _ => Ok(Self),
+            number => Ok(Self(number)),
         }
     }
 }
 
 #[async_trait]
 impl Receiver for Scripted {
+    async fn start(&mut self, cx: ReceiverContext) -> Result<(), DeliveryError> {
+        seen().started.lock().unwrap().push(cx);
+        match (self.0, seen().started().len()) {
+            (1, 1) => Err(DeliveryError::transient("no network")),
+            (1, 2) => panic!("no network again"),
+            _ => Ok(()),
+        }
+    }
+
     async fn metrics_received(&mut self, batch: &[Message]) -> Result<(), DeliveryError> {
         let step = seen().steps.lock().unwrap().pop_front().unwrap_or(Step::Ok);
         match step {
@@ -181,11 +197,16 @@ pub(crate) fn options() -> ReceiverOptions {
 
 /// A host with both plugins, whose receiver goes through these steps.
 pub(crate) async fn host(steps: &[Step]) -> (Host, &'static Seen) {
+    host_with(0, steps).await
+}
+
+/// The same with a receiver of this number.
+pub(crate) async fn host_with(number: u64, steps: &[Step]) -> (Host, &'static Seen) {
     *seen().steps.lock().unwrap() = steps.iter().copied().collect();
     let kinds = kinds();
-    let config = || serde_json::json!({});
-    let receiver = kinds.receivers()["scripted"].configure(config()).unwrap();
-    let handler = kinds.handlers()["generous"].configure(config()).unwrap();
+    let config = |number: u64| serde_json::json!({ "number": number });
+    let receiver = kinds.receivers()["scripted"].configure(config(number)).unwrap();
+    let handler = kinds.handlers()["generous"].configure(config(0)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let host = Host::builder()
         .data_types(["m"])
