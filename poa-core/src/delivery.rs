@@ -127,8 +127,9 @@ impl Delivery {
             self.discard(broken);
         }
         self.status.enter(Phase::Stopping);
-        self.terminate().await;
+        // Before the last call, which may wait for the tasks that this ends.
         self.context.shutdown.cancel();
+        self.terminate().await;
         self.status.enter(Phase::Stopped);
     }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use poa_core::status::{DeliveryStatus, Phase};
 use poa_core::{
     Ack, Activity, AgentId, BoxError, DeadLetter, DeadLetters, DeliveryError, Draft, HostBuilder,
-    Message, Receipt, ReceiptError, Receiver, ReceiverFactory, Refused, WhenFull,
+    Message, Receipt, ReceiptError, Receiver, ReceiverContext, ReceiverFactory, Refused, WhenFull,
+    async_trait,
 };
 use poa_testkit::{Fault, Faults, Record, Recording, RecordingReceiver, Step, TestHost};
 use serde_json::json;
@@ -409,4 +410,34 @@ async fn every_change_of_activity_arrives_in_order_whatever_happens() {
         states.dedup();
         assert_eq!(states, [true, false, true]);
     }
+}
+
+/// A receiver whose last call waits for the task that it has started.
+struct Background(Option<tokio::task::JoinHandle<()>>);
+
+#[async_trait]
+impl Receiver for Background {
+    async fn start(&mut self, cx: ReceiverContext) -> Result<(), DeliveryError> {
+        self.0 = Some(tokio::spawn(async move { cx.shutdown().cancelled().await }));
+        Ok(())
+    }
+
+    async fn metrics_received(&mut self, _: &[Message]) -> Result<(), DeliveryError> {
+        Ok(())
+    }
+
+    async fn terminate(&mut self) {
+        self.0.take().unwrap().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_shutdown_of_a_receiver_comes_before_its_last_call() {
+    let factory: ReceiverFactory =
+        Arc::new(|_| Box::pin(async { Ok(Box::new(Background(None)) as Box<dyn Receiver>) }));
+    let host = TestHost::with_receiver(factory).await;
+    host.deliver(numbered(&host, 1)).await.unwrap();
+    let begin = Instant::now();
+    assert!(host.stop().await.is_clean());
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
 }
