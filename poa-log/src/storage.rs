@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A flat directory of files.
@@ -140,8 +140,31 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// A file of a directory, open for writing.
+#[derive(Debug)]
+pub struct Written {
+    file: File,
+    /// Whether the file system counts the names of a file.
+    counts_names: bool,
+}
+
+impl Written {
+    fn of(file: File) -> io::Result<Self> {
+        let counts_names = file.metadata()?.nlink() > 0;
+        Ok(Self { file, counts_names })
+    }
+
+    /// A file without a name is gone as soon as it is closed, whatever was synced.
+    fn check_name(&self) -> io::Result<()> {
+        if self.counts_names && self.file.metadata()?.nlink() == 0 {
+            return Err(io::Error::other("the file was removed while the log is in use"));
+        }
+        Ok(())
+    }
+}
+
 impl Storage for Directory {
-    type Writer = File;
+    type Writer = Written;
     type File = File;
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -150,13 +173,14 @@ impl Storage for Directory {
             .collect()
     }
 
-    fn create(&self, name: &str) -> io::Result<File> {
+    fn create(&self, name: &str) -> io::Result<Written> {
         let path = self.0.join(name);
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)
+        let mut options = OpenOptions::new();
+        Written::of(options.create(true).write(true).truncate(true).mode(0o600).open(path)?)
     }
 
-    fn write(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().write(true).open(self.0.join(name))
+    fn write(&self, name: &str) -> io::Result<Written> {
+        Written::of(OpenOptions::new().write(true).open(self.0.join(name))?)
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
@@ -172,17 +196,18 @@ impl Storage for Directory {
     }
 }
 
-impl WriteAt for File {
+impl WriteAt for Written {
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write_all_at(bytes, offset)
+        self.file.write_all_at(bytes, offset)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.file.sync_data()?;
+        self.check_name()
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        File::set_len(self, len)
+        self.file.set_len(len)
     }
 }
 

@@ -160,3 +160,23 @@ fn damage_before_the_last_record_is_reported_and_nothing_after_it_is_cut() {
     assert_eq!(texts, [b"third".to_vec(), b"fourth".to_vec()]);
     assert_eq!(fs::read(segment).unwrap(), damaged, "kept unchanged");
 }
+
+#[test]
+fn nothing_is_acknowledged_in_a_file_that_was_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let (mut log, _) = open(&path).unwrap();
+    log.append(&group("one")).unwrap();
+    fs::remove_file(&segments(&path)[0]).unwrap();
+    let error = log.append(&group("lost")).unwrap_err();
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.contains("was removed"), "{error}: {cause}");
+    // The directory is still there, so the next group is in a new file.
+    let two = log.append(&group("two")).unwrap();
+    let mut reader = log.reader(two);
+    assert_eq!(reader.next().unwrap().unwrap().payload, b"two");
+    fs::remove_dir_all(&path).unwrap();
+    for text in ["lost", "lost, too"] {
+        log.append(&group(text)).unwrap_err();
+    }
+}
