@@ -11,11 +11,13 @@ export FILE="${2:-messages.jsonl}"
 poa=${POA_SERVER:-poa-server}
 
 "$poa" gilmour listen upper --service --gateway "$gateway" --exec 'tr a-z A-Z' &
+service=$!
 "$poa" gilmour listen store.system_metrics --service --gateway "$gateway" --exec '
     message=$(cat)
     case $message in
         *\"cpu_load\"*) printf "%s\n" "$message" >> "$FILE" ;;
         *) echo "a message needs a cpu_load"; exit 65 ;;
     esac' &
-trap 'kill $(jobs -p) 2>/dev/null' INT TERM
+receiver=$!
+trap 'kill "$service" "$receiver"' INT TERM
 wait

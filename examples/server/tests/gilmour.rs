@@ -39,6 +39,16 @@ impl Lines {
         Self(lines)
     }
 
+    /// Waits until every program that writes here has ended.
+    fn until_closed(&self) {
+        let end = loop {
+            if let Err(end) = self.0.recv_timeout(PATIENCE) {
+                break end;
+            }
+        };
+        assert_eq!(end, mpsc::RecvTimeoutError::Disconnected, "a program it started goes on");
+    }
+
     /// The next line, which must come in time.
     fn next(&self) -> String {
         self.0.recv_timeout(PATIENCE).unwrap()
@@ -79,6 +89,7 @@ impl Running {
         let begin = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
+                self.errors.until_closed();
                 return status.code().unwrap();
             }
             assert!(begin.elapsed() < PATIENCE, "it does not end");
