@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use poa_core::engine::Engine as _;
 use poa_test_nats::Servers;
 
 use super::Rate;
@@ -50,6 +51,7 @@ async fn through_poa(
     keyed: bool,
 ) -> Result<f64, Failure> {
     let prefix = format!("{POA}{}", u64::from(keyed) + 2 * in_flight as u64);
+    register(servers, &prefix).await?;
     let node = Node::start(config(servers, &prefix), "publisher").await?;
     let rate = send(&node, messages, in_flight, keyed).await;
     node.finish().await;
@@ -57,6 +59,16 @@ async fn through_poa(
         raw.delete(&stream).await?;
     }
     rate
+}
+
+/// Makes a receiver known that no node runs: without one, a message is acknowledged without being published.
+pub(super) async fn register(servers: &Servers, prefix: &str) -> Result<(), Failure> {
+    let node = Node::build(config(servers, prefix), "absent").await?;
+    let receiver = node.subscribe("absent").await?;
+    node.engine.start().await?;
+    drop(receiver);
+    node.finish().await;
+    Ok(())
 }
 
 /// Sends so many messages, so many at a time. Returns messages per second.

@@ -8,15 +8,12 @@ use tokio::task::JoinSet;
 
 use super::Rate;
 use super::node::{Node, config, receive};
-use super::publish::{send, streams};
+use super::publish::{register, send, streams};
 use super::raw::Raw;
 use crate::Failure;
 
 /// How many messages are in flight while receivers read.
 const IN_FLIGHT: usize = 1024;
-
-/// The receiver that reads what was published before.
-const READER: &str = "reader";
 
 pub(super) async fn round(
     servers: &Servers,
@@ -25,12 +22,9 @@ pub(super) async fn round(
 ) -> Result<Vec<Rate>, Failure> {
     // With a key, each message is one of JetStream, so that both readers read as many.
     let prefix = "read";
-    let node = Node::build(config(servers, prefix), "publisher").await?;
-    // The stream keeps messages only for receivers that have not confirmed them.
-    let reader = node.subscribe(READER).await?;
-    node.engine.start().await?;
+    register(servers, prefix).await?;
+    let node = Node::start(config(servers, prefix), "publisher").await?;
     send(&node, messages, IN_FLIGHT, true).await?;
-    drop(reader);
     node.finish().await;
     let by_raw = raw.read(prefix, messages).await?;
     let by_poa = read(servers, prefix, messages).await?;
@@ -58,7 +52,7 @@ async fn clear(raw: &Raw, prefix: &str) -> Result<(), Failure> {
 /// From the first batch on: it is not the time to acquire leases that is measured.
 async fn read(servers: &Servers, prefix: &str, messages: usize) -> Result<f64, Failure> {
     let node = Node::build(config(servers, prefix), "reader").await?;
-    let subscription = node.subscribe(READER).await?;
+    let subscription = node.subscribe("reader").await?;
     node.engine.start().await?;
     let first = subscription.next_batch(&poa_core::BatchLimits::default()).await;
     let first = first.ok_or("the engine was closed")?.len();
