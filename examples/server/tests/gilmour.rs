@@ -46,7 +46,7 @@ impl Lines {
                 break end;
             }
         };
-        assert_eq!(end, mpsc::RecvTimeoutError::Disconnected, "a program it started goes on");
+        assert_eq!(end, mpsc::RecvTimeoutError::Disconnected, "a program it started keeps running");
     }
 
     /// The next line, which must come in time.
