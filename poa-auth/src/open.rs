@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use poa_core::BoxError;
 use poa_core::config::Problem;
+use poa_core::{BoxError, files};
 use quick_cache::sync::Cache;
 
 use crate::admins::Admins;
@@ -17,7 +17,7 @@ use crate::directory::{Directory, Members};
 use crate::name::url_safe;
 use crate::password::Hasher;
 use crate::queue::Queue;
-use crate::secret_file::{make_directory, read_or_generate};
+use crate::secret_file::read_or_generate;
 use crate::store::{Store, StoreError};
 use crate::token::Tokens;
 use crate::trusted::Trusted;
@@ -133,7 +133,7 @@ impl Auth {
             return Err(OpenError::Config(problems));
         }
         let data_dir = data_dir.as_ref();
-        make_directory(data_dir).map_err(|source| OpenError::DataDir {
+        files::make_private_dir(data_dir).map_err(|source| OpenError::DataDir {
             path: data_dir.display().to_string(),
             source,
         })?;

@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use poa_core::files;
+
 /// The text in the file at `path`. A missing file is created with the result of `generate`.
 ///
 /// Two processes that start at the same time agree: the file appears whole, or not at all, and is never
@@ -36,7 +38,7 @@ fn read(path: &Path) -> io::Result<String> {
         let message = "the file is empty; delete it to have a new secret generated";
         return Err(io::Error::new(io::ErrorKind::InvalidData, message));
     }
-    owner_only(path)?;
+    files::make_private(path)?;
     Ok(text.to_owned())
 }
 
@@ -56,28 +58,6 @@ fn create(path: &Path, text: &str) -> io::Result<()> {
 /// Makes the name of a new file as durable as its content, if the directory can be opened.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     if cfg!(unix) { fs::File::open(directory)?.sync_all() } else { Ok(()) }
-}
-
-/// Makes the file readable by its owner only.
-pub(crate) fn owner_only(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::metadata(path)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-        }
-    }
-    Ok(())
-}
-
-/// Creates a directory, and its parents, that only their owner can access.
-pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
 }
 
 #[cfg(test)]

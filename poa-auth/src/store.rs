@@ -6,11 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use poa_core::{AgentId, BoxError, Timestamp};
+use poa_core::{AgentId, BoxError, Timestamp, files};
 use rusqlite::{Connection, OptionalExtension as _, Row, TransactionBehavior, params};
 
 use crate::directory::{Member, Members};
-use crate::secret_file::owner_only;
 use crate::token::{second_of, signed};
 
 /// The migrations from an empty database to the newest version, which is their number.
@@ -182,12 +181,8 @@ impl Store {
 
 /// SQLite gives the files beside the database the mode of the database itself.
 fn create_private(path: &Path) -> std::io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?;
-    owner_only(path)
+    files::private().create(true).append(true).open(path)?;
+    files::make_private(path)
 }
 
 /// Checks for damage now, where it can be reported with its cure, and not at a later login.

@@ -1,8 +1,8 @@
 //! Files and directories that only their owner can access.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Options that, if they create a file, make it readable and writable for its owner only.
@@ -23,6 +23,29 @@ pub fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
     options
+}
+
+/// Makes a file that exists readable and writable for its owner only, if others have access to it.
+///
+/// # Errors
+/// When its permissions cannot be read or changed.
+///
+/// ```
+/// use std::os::unix::fs::PermissionsExt as _;
+/// use poa_core::files::make_private;
+///
+/// # let dir = tempfile::tempdir()?;
+/// let path = dir.path().join("copied-by-hand");
+/// std::fs::write(&path, b"t0ken")?;
+/// make_private(&path)?;
+/// assert_eq!(path.metadata()?.permissions().mode() & 0o777, 0o600);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn make_private(path: &Path) -> io::Result<()> {
+    if path.metadata()?.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(0o600))
 }
 
 /// Creates a directory that only its owner can use, and its parents, and syncs their entries if the file system supports that.

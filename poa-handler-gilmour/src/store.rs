@@ -1,11 +1,11 @@
 //! The registered nodes on the disk.
 
-use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use poa_core::files;
 use rusqlite::Connection;
 
 use crate::definition::Definition;
@@ -89,11 +89,8 @@ impl Store {
 
 /// Makes the file for its owner alone; SQLite gives its companions the same mode.
 fn create_file(path: &Path) -> Result<(), StoreError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let opened = options.open(path).map(drop);
+    let mut options = files::private();
+    let opened = options.read(true).write(true).create(true).truncate(false).open(path).map(drop);
     opened.map_err(|source| StoreError::CannotOpen { path: path.display().to_string(), source })
 }
 

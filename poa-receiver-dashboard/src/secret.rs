@@ -7,6 +7,7 @@ use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use poa_core::config::Secret;
+use poa_core::files;
 
 /// The number of random bytes in a secret.
 const LENGTH: usize = 24;
@@ -40,11 +41,8 @@ pub(crate) fn read_or_make(path: &Path) -> io::Result<Secret> {
 }
 
 fn make(path: &Path) -> io::Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    writeln!(options.open(path)?, "{}", BASE64_URL_SAFE_NO_PAD.encode(random()))
+    let mut file = files::private().write(true).create_new(true).open(path)?;
+    writeln!(file, "{}", BASE64_URL_SAFE_NO_PAD.encode(random()))
 }
 
 fn about(path: &Path, error: &io::Error) -> io::Error {

@@ -1,10 +1,10 @@
 //! The identity of this host among those that write to the same table.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use poa_core::{BuildContext, BuildError};
+use poa_core::{BuildContext, BuildError, files};
 
 /// The file in the data directory. It belongs to the log: a host that lost both has no message to deliver twice.
 const FILE: &str = "dynamodb-host-id";
@@ -59,11 +59,7 @@ fn read(path: &Path) -> io::Result<Option<String>> {
 
 /// Writes a file that only its owner can read, and syncs it before it gets its name.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path)?;
+    let mut file = files::private().write(true).create(true).truncate(true).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }

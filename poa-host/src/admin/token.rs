@@ -5,7 +5,9 @@ use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::private::{self, owner_only};
+use poa_core::files;
+
+use super::private;
 
 /// The name of the file in the data directory that holds the token.
 pub const ADMIN_TOKEN_FILE: &str = "admin_token";
@@ -23,7 +25,7 @@ impl AdminToken {
         let file = data_dir.join(ADMIN_TOKEN_FILE);
         match fs::read_to_string(&file) {
             Ok(text) if !text.trim().is_empty() => {
-                owner_only(&file)?;
+                files::make_private(&file)?;
                 Ok(Self(text.trim().into()))
             }
             Ok(_) => Err(io::Error::new(
