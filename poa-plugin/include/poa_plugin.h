@@ -375,8 +375,9 @@ typedef struct poa_kind {
   // Required.
   void (*run)(void *instance, uint64_t handler, struct poa_call call);
   // Handler: accept no new work, answer accepted requests, then complete `run`. It can come at any time, as
-  // `cancel` can. Receiver with a `start`, since 1.2: end the background work. It comes once, before `drop`, and also
-  // if `start` failed: as soon as the receiver is replaced or removed, or else after its last call.
+  // `cancel` can. Receiver with a `start`, since 1.2: end the background work. It comes once, and also if `start`
+  // failed: as soon as the receiver is replaced or removed, or has delivered everything when the host stops, and in
+  // any case before `drop`.
   void (*shutdown)(void *instance);
   // Handler: tokens may have been revoked; verify those of long connections again.
   void (*revoked)(void *instance);

@@ -371,8 +371,9 @@ pub struct Kind {
     /// Required.
     pub run: Option<unsafe extern "C-unwind" fn(instance: *mut c_void, handler: u64, call: Call)>,
     /// Handler: accept no new work, answer accepted requests, then complete `run`. It can come at any time, as
-    /// `cancel` can. Receiver with a `start`, since 1.2: end the background work. It comes once, before `drop`, and also
-    /// if `start` failed: as soon as the receiver is replaced or removed, or else after its last call.
+    /// `cancel` can. Receiver with a `start`, since 1.2: end the background work. It comes once, and also if `start`
+    /// failed: as soon as the receiver is replaced or removed, or has delivered everything when the host stops, and in
+    /// any case before `drop`.
     pub shutdown: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
     /// Handler: tokens may have been revoked; verify those of long connections again.
     pub revoked: Option<unsafe extern "C-unwind" fn(instance: *mut c_void)>,
