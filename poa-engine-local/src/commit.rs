@@ -229,8 +229,10 @@ impl Committer {
     /// unless the host stops.
     fn refuse(&mut self, error: &LogError) {
         self.metrics.failures.inc();
-        let error = error_chain(error);
-        tracing::error!("refusing messages, the log cannot be written: {error}");
+        let (path, error) = (self.open.path.display(), error_chain(error));
+        tracing::error!(
+            "refusing messages, the log in {path} cannot be written: {error}; make room or restore access, or restart if its files were removed"
+        );
         self.set_aside();
         if self.local.state.lock().stage >= Stage::Closing {
             self.give_up();

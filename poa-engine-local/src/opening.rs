@@ -17,6 +17,7 @@ use crate::state::Past;
 /// A log that was opened and is not written yet.
 #[derive(Debug)]
 pub(crate) struct OpenLog {
+    pub(crate) path: PathBuf,
     pub(crate) log: Log<Directory>,
     pub(crate) cursors: CursorFile,
     types: DataTypes,
@@ -97,7 +98,7 @@ impl OpenLog {
             );
             cursors.begin_at(Cursor { position: log.begin().get(), ..Cursor::default() });
         }
-        Ok(Self { log, cursors, types, lock })
+        Ok(Self { path: path.to_owned(), log, cursors, types, lock })
     }
 
     pub(crate) fn end(&self) -> u64 {

@@ -116,6 +116,8 @@ fn suggested(command: Option<&Command>) -> &'static str {
         None | Some(Command::Run) => "info",
         // Most of what is logged there are failures that were made on purpose.
         Some(Command::Plugin(Plugin::Test(_))) => "off",
+        // It serves this machine alone, which a low limit of open files does not restrict.
+        Some(Command::Demo(_)) => "warn,poa_http::bind=error",
         Some(_) => "warn",
     }
 }

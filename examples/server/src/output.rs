@@ -16,7 +16,6 @@ pub(crate) fn give(bytes: &[u8]) {
 }
 
 /// Prints a line on stderr, for people who read along while scripts read stdout.
-///
 pub(crate) fn aside(line: impl Display) {
     let _ = write_line(&mut std::io::stderr().lock(), line);
 }
