@@ -34,7 +34,7 @@ fn config(servers: &Servers, prefix: &str) -> Config {
 /// Agents that send one message after the other, each until it is stored.
 struct Load {
     stop: Arc<AtomicBool>,
-    agents: Vec<JoinHandle<u64>>,
+    agents: Vec<JoinHandle<Vec<usize>>>,
 }
 
 impl Load {
@@ -43,10 +43,10 @@ impl Load {
         let agent = |agent: u64| {
             let (node, stop) = (node.clone(), stop.clone());
             tokio::spawn(async move {
-                let mut sent = 0;
+                let mut sent = Vec::new();
                 while !stop.load(Relaxed) {
-                    node.send_until_stored(&format!("agent-{agent}"), sent).await;
-                    sent += 1;
+                    let (name, number) = (format!("agent-{agent}"), sent.len() as u64);
+                    sent.push(node.send_until_stored(&name, number).await);
                     tokio::time::sleep(Duration::from_millis(2)).await;
                 }
                 sent
@@ -55,8 +55,8 @@ impl Load {
         Self { agents: (0..AGENTS).map(agent).collect(), stop }
     }
 
-    /// How many messages each agent has sent, all stored.
-    async fn stop(self) -> Vec<u64> {
+    /// How often each agent has sent each of its messages, all stored.
+    async fn stop(self) -> Vec<Vec<usize>> {
         self.stop.store(true, Relaxed);
         let mut sent = Vec::new();
         for agent in self.agents {
@@ -102,10 +102,13 @@ async fn survive(mut servers: Servers, disturb: impl AsyncFnOnce(&mut Servers, &
     let load = Load::start(&node);
     disturb(&mut servers, &node).await;
     let sent = load.stop().await;
-    assert!(sent.iter().all(|count| *count > 10), "the load stood still: {sent:?}");
-    tell.send(sent).unwrap();
+    let counts: Vec<_> = sent.iter().map(|sent| sent.len() as u64).collect();
+    assert!(counts.iter().all(|count| *count > 10), "the load stood still: {counts:?}");
+    tell.send(counts).unwrap();
     let got = soon("every message arrives", receiving).await.unwrap();
-    got.assert_ordered();
+    for (agent, sent) in sent.iter().enumerate() {
+        got.assert_ordered_by_first_arrival(&format!("agent-{agent}"), sent);
+    }
     node.engine.close();
     soon("the engine ends", node.engine.finish()).await;
 }

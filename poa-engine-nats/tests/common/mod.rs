@@ -8,7 +8,7 @@
 
 pub(crate) mod accounts;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -136,16 +136,16 @@ impl Node {
         self.engine.publish(draft.with_idempotency_key(key).into())
     }
 
-    /// Sends again and again until it is stored; true unless the first time was enough.
-    pub(crate) async fn send_until_stored(&self, agent: &str, number: u64) -> bool {
-        let mut again = false;
+    /// Sends again and again until it is stored; how often.
+    pub(crate) async fn send_until_stored(&self, agent: &str, number: u64) -> usize {
+        let mut sent = 0;
         loop {
+            sent += 1;
             if let Ok(receipt) = self.send(agent, number)
                 && receipt.await.is_ok()
             {
-                return again;
+                return sent;
             }
-            again = true;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -190,20 +190,36 @@ impl Got {
         self.seen.len()
     }
 
-    /// Whether the numbers of each agent ascend by their first arrival. A message without a key that was sent again after an error can be there
-    /// more than once, and a copy that a server held back while it was frozen can be late.
+    /// Whether the numbers of each agent ascend; a number may be there twice when it was sent twice.
     pub(crate) fn assert_ordered(&self) {
-        for agent in self.numbers.keys() {
-            let numbers = self.distinct(agent);
+        for (agent, numbers) in &self.numbers {
             assert!(numbers.is_sorted(), "{agent}: {numbers:?}");
         }
     }
 
-    /// The numbers of an agent, each once, in the order of their first arrival.
-    pub(crate) fn distinct(&self, agent: &str) -> Vec<u64> {
+    /// Whether the numbers of an agent ascend by their first arrival, and each is there once, or at most as often as it was sent. A server that
+    /// was frozen may store late what it held back: copies of messages that were refused meanwhile, and sent again without a key.
+    pub(crate) fn assert_ordered_by_first_arrival(&self, agent: &str, sent: &[usize]) {
         let numbers = self.numbers.get(agent).map_or(&[][..], Vec::as_slice);
-        let mut known = HashSet::new();
-        numbers.iter().copied().filter(|number| known.insert(*number)).collect()
+        let (mut copies, mut next) = (vec![0; sent.len()], 0);
+        for number in numbers {
+            assert!(*number <= next, "{agent}: {number} came before {next}: {numbers:?}");
+            next = next.max(number + 1);
+            copies[usize::try_from(*number).unwrap()] += 1;
+        }
+        for (number, (copies, sent)) in copies.iter().zip(sent).enumerate() {
+            assert!(
+                (1..=*sent).contains(copies),
+                "{agent}: {copies} of {number}, sent {sent} times"
+            );
+        }
+    }
+
+    /// The numbers of an agent, each once.
+    pub(crate) fn distinct(&self, agent: &str) -> Vec<u64> {
+        let mut numbers = self.numbers.get(agent).cloned().unwrap_or_default();
+        numbers.dedup();
+        numbers
     }
 }
 
