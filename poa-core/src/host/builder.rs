@@ -123,7 +123,6 @@ impl HostBuilder {
 
     /// Continues the metrics of a host that has stopped, and its name: counters and histograms continue from where they were.
     pub fn continuing(mut self, telemetry: &Telemetry) -> Self {
-        telemetry.forget_state();
         self.telemetry = telemetry.clone();
         self
     }
@@ -297,6 +296,8 @@ impl HostBuilder {
         let data_types = DataTypes::new(&self.data_types)?;
         let settings = self.bus_settings(&data_types)?;
         start::make_data_dir(&self.data_dir)?;
+        // That of the host whose metrics this one continues, if any.
+        self.telemetry.forget_state();
         let build = BuildContext {
             name: "".into(),
             data_dir: std::mem::take(&mut self.data_dir).into(),
