@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::{Drafts, Engine, Receipt, Refused, SendError};
+use crate::observer::Observers;
+use crate::publication::Publication;
 use crate::rates::RateLimiter;
 use crate::{Activity, DataTypes, Draft, Rates};
 
@@ -12,11 +14,13 @@ pub(crate) struct Bus {
     engine: Arc<dyn Engine>,
     types: DataTypes,
     rates: Option<Arc<RateLimiter>>,
+    /// Those that see acknowledgements.
+    observers: Observers,
 }
 
 impl Bus {
     pub(crate) fn new(engine: Arc<dyn Engine>, types: DataTypes) -> Self {
-        Self { engine, types, rates: None }
+        Self { engine, types, rates: None, observers: Observers::default() }
     }
 
     /// The same bus, which refuses messages above these rates.
@@ -24,10 +28,18 @@ impl Bus {
         Self { rates: RateLimiter::new(rates).map(Arc::new), ..self }
     }
 
+    /// The same bus, of which these observers see the acknowledgements.
+    pub(crate) fn observed_by(self, observers: &Observers) -> Self {
+        Self { observers: observers.of_acknowledgements(), ..self }
+    }
+
     pub(crate) fn publish(&self, messages: Drafts) -> Result<Receipt, SendError> {
-        match self.check(messages.as_slice()) {
-            Ok(()) => self.engine.publish(messages),
-            Err(reason) => Err(SendError::new(reason, messages)),
+        if let Err(reason) = self.check(messages.as_slice()) {
+            return Err(SendError::new(reason, messages));
+        }
+        match Publication::of(&self.observers, messages.as_slice()) {
+            None => self.engine.publish(messages),
+            Some(publication) => Ok(self.engine.publish(messages)?.observed(publication)),
         }
     }
 

@@ -3,6 +3,7 @@
 mod attempt;
 mod in_hand;
 mod narrow;
+mod observe;
 mod recall;
 mod runs;
 mod set_aside;
@@ -22,7 +23,7 @@ use crate::restart::Restarts;
 use crate::status::{Phase, StatusCell};
 use crate::telemetry::{Counter, Histogram, Telemetry};
 use crate::{
-    Activity, BuildContext, ControlMessage, DeadLetters, Message, MessageId, Observer, Receiver,
+    Activity, BuildContext, ControlMessage, DeadLetters, Message, MessageId, Receiver,
     ReceiverContext, ReceiverFactory, ReceiverOptions,
 };
 use attempt::{Failure, attempt};
@@ -253,16 +254,19 @@ impl Delivery {
         }
     }
 
-    /// One call of `metrics_received`, with every way in which it can fail.
-    async fn try_messages(&mut self, messages: &[Message]) -> Result<(), Failure> {
+    /// One call of `metrics_received`, with every way in which it can fail. It is the attempt of this number with these messages.
+    async fn try_messages(&mut self, messages: &[Message], number: u32) -> Result<(), Failure> {
         let timeout = self.options.timeout.get();
         self.ensure_running().await;
-        let begin = Instant::now();
+        let (begin, began_at) = (Instant::now(), self.observers().now());
         let call = self.in_hand.begin(messages).await;
         let receiver = self.ensure_running().await;
         let result = attempt(timeout, async { receiver.metrics_received(messages).await }).await;
         drop(call);
         self.counts.seconds.observe(begin.elapsed().as_secs_f64());
+        if let Some(began_at) = began_at {
+            self.observe_attempt(messages, number, began_at, &result);
+        }
         if let Err(failure) = &result {
             self.note(failure);
             self.drop_if_broken(failure);
@@ -290,12 +294,6 @@ impl Delivery {
         };
         self.status.enter(phase);
         tokio::time::sleep(wait).await;
-    }
-
-    fn observe(&self, look: impl FnOnce(&dyn Observer, &str)) {
-        if let Some(observer) = &self.context.services.observer {
-            look(&**observer, self.build.name());
-        }
     }
 
     fn note(&self, failure: &Failure) {

@@ -12,9 +12,10 @@ use crate::auth::Authenticator;
 use crate::bus::{Bus, check_types};
 use crate::engine::{Drafts, Receipt, SendError};
 use crate::error::or_default;
+use crate::observer::Observers;
 use crate::relay::Relay;
 use crate::telemetry::Telemetry;
-use crate::{AgentId, DataTypes, Draft, MemoryBudget, Observer, PluginError};
+use crate::{AgentId, DataTypes, Draft, MemoryBudget, PluginError};
 
 /// Speaks a protocol to clients and sends what it receives as messages into the host.
 ///
@@ -110,7 +111,7 @@ pub(crate) struct Services {
     pub(crate) data_types: DataTypes,
     pub(crate) memory: MemoryBudget,
     pub(crate) telemetry: Telemetry,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) observers: Observers,
 }
 
 impl Services {

@@ -23,6 +23,7 @@ mod message;
 mod observer;
 mod payload;
 mod plugin;
+mod publication;
 mod rates;
 mod receiver;
 mod registry;
@@ -67,7 +68,7 @@ pub use host::{
     Ack, ChangeError, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError, Scope,
     StartError, StopReport,
 };
-pub use observer::Observer;
+pub use observer::{Acknowledgement, Attempt, Observer};
 pub use rates::{Rate, Rates};
 pub use registry::{DuplicateKind, EngineKind, HandlerKind, Kind, Kinds, ReceiverKind, Registry};
 pub use restart::Retry;

@@ -1,25 +1,28 @@
-//! Observes messages as they are delivered.
+//! Observes messages on their way from a handler to the receivers.
 
-use crate::Message;
+use std::fmt;
+use std::sync::Arc;
 
-/// Sees what is delivered, to inspect a running host. Called after the fact, outside of every lock, on the receiver's task: must
-/// not block.
+use crate::{AgentId, DataType, Message, MessageId, ReceiptError, Timestamp};
+
+/// Sees messages as they are acknowledged and delivered, to inspect or trace a running host. Called after the fact, outside of every lock,
+/// on the task of the handler or receiver: must neither block nor panic.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-/// use poa_core::{Host, Message, Observer};
+/// use poa_core::{Attempt, Host, Message, Observer};
 ///
 /// /// Counts deliveries, for the page of a service that embeds a host.
 /// #[derive(Default)]
 /// struct Deliveries(AtomicUsize);
 ///
 /// impl Observer for Deliveries {
-///     fn delivered(&self, _: &str, messages: &[Message]) {
-///         self.0.fetch_add(messages.len(), Relaxed);
+///     fn delivered(&self, attempt: &Attempt<'_>) {
+///         self.0.fetch_add(attempt.messages.len(), Relaxed);
 ///     }
-///     fn failed(&self, receiver: &str, _: &[Message], error: &str) {
-///         eprintln!("{receiver}: {error}");
+///     fn failed(&self, attempt: &Attempt<'_>, error: &str) {
+///         eprintln!("{}, attempt {}: {error}", attempt.receiver, attempt.number);
 ///     }
 ///     fn set_aside(&self, receiver: &str, message: &Message, reason: &str) {
 ///         eprintln!("{receiver}: {} is a dead letter: {reason}", message.id());
@@ -29,15 +32,141 @@ use crate::Message;
 /// let deliveries = Arc::new(Deliveries::default());
 /// let builder = Host::builder().observer(deliveries.clone());
 /// # drop(builder);
-/// # deliveries.delivered("store", &[]);
+/// # deliveries.delivered(&Attempt::new("store", &[]));
 /// ```
 pub trait Observer: Send + Sync + 'static {
+    /// Whether this observer sees acknowledgements, for which the host notes a few facts of every message. Constant. Default: no.
+    fn sees_acknowledgements(&self) -> bool {
+        false
+    }
+
+    /// A message was acknowledged, or not; see [`Acknowledgement::outcome`]. Not called for duplicates and for messages that were
+    /// refused, which have no id.
+    fn acknowledged(&self, _: &Acknowledgement<'_>) {}
+
     /// A receiver has confirmed these messages.
-    fn delivered(&self, receiver: &str, messages: &[Message]);
+    fn delivered(&self, attempt: &Attempt<'_>);
 
-    /// A call of a receiver with these messages failed; they will be retried, or divided to isolate the poison message.
-    fn failed(&self, receiver: &str, messages: &[Message], error: &str);
+    /// A receiver has not confirmed these messages; they will be retried, divided to isolate the poison message, or dead-lettered.
+    fn failed(&self, attempt: &Attempt<'_>, error: &str);
 
-    /// A message cannot be delivered.
+    /// A message became a dead letter of this receiver.
     fn set_aside(&self, receiver: &str, message: &Message, reason: &str);
+}
+
+/// One call of a receiver, and the messages for which it had the same result.
+///
+/// See [`Observer`] for an example.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Attempt<'a> {
+    /// The name of the receiver.
+    pub receiver: &'a str,
+    /// The messages with this result.
+    pub messages: &'a [Message],
+    /// The number of messages in the call, which may have had other results.
+    pub batch: usize,
+    /// How often these messages were given to the receiver since the engine handed them out, this call included.
+    pub number: u32,
+    /// The time at which the call began.
+    pub began_at: Timestamp,
+    /// The time at which the call ended; not before it began.
+    pub ended_at: Timestamp,
+}
+
+impl<'a> Attempt<'a> {
+    /// The first attempt, now, with these messages: for tests of observers.
+    #[must_use]
+    pub fn new(receiver: &'a str, messages: &'a [Message]) -> Self {
+        let now = Timestamp::now();
+        let batch = messages.len();
+        Self { receiver, messages, batch, number: 1, began_at: now, ended_at: now }
+    }
+}
+
+/// The end of a handler's call for one message.
+///
+/// ```
+/// use poa_core::{Acknowledgement, Attempt, Message, Observer};
+///
+/// /// Logs messages that handlers could not acknowledge.
+/// struct Unacknowledged;
+///
+/// impl Observer for Unacknowledged {
+///     fn sees_acknowledgements(&self) -> bool {
+///         true
+///     }
+///     fn acknowledged(&self, of: &Acknowledgement<'_>) {
+///         if let Some(Err(error)) = of.outcome {
+///             let waited = of.ended_at.since(of.received_at);
+///             eprintln!("{} of {} after {waited:?}: {error}", of.data_type, of.agent_id);
+///         }
+///     }
+///     fn delivered(&self, _: &Attempt<'_>) {}
+///     fn failed(&self, _: &Attempt<'_>, _: &str) {}
+///     fn set_aside(&self, _: &str, _: &Message, _: &str) {}
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Acknowledgement<'a> {
+    /// The id of the message.
+    pub id: MessageId,
+    /// The agent that sent it.
+    pub agent_id: &'a AgentId,
+    /// The data type.
+    pub data_type: &'a DataType,
+    /// The length of the payload.
+    pub bytes: usize,
+    /// The time at which the handler passed the message to the host.
+    pub received_at: Timestamp,
+    /// The time at which the receipt resolved or was dropped; not before `received_at`.
+    pub ended_at: Timestamp,
+    /// The result of the receipt; none if the handler dropped it before.
+    pub outcome: Option<Result<(), &'a ReceiptError>>,
+}
+
+impl<'a> Acknowledgement<'a> {
+    /// The acknowledgement of an empty message, received and stored now: for tests of observers.
+    #[must_use]
+    pub fn new(id: MessageId, agent_id: &'a AgentId, data_type: &'a DataType) -> Self {
+        let now = Timestamp::now();
+        let outcome = Some(Ok(()));
+        Self { id, agent_id, data_type, bytes: 0, received_at: now, ended_at: now, outcome }
+    }
+}
+
+/// The observers of a host. Cloning is cheap.
+#[derive(Clone, Default)]
+pub(crate) struct Observers(Arc<[Arc<dyn Observer>]>);
+
+impl Observers {
+    pub(crate) fn with(&self, observer: Arc<dyn Observer>) -> Self {
+        Self(self.0.iter().cloned().chain([observer]).collect())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that see acknowledgements.
+    pub(crate) fn of_acknowledgements(&self) -> Self {
+        let those = self.0.iter().filter(|observer| observer.sees_acknowledgements());
+        Self(those.cloned().collect())
+    }
+
+    /// The current time, if there is an observer who would see it.
+    pub(crate) fn now(&self) -> Option<Timestamp> {
+        (!self.is_empty()).then(Timestamp::now)
+    }
+
+    pub(crate) fn each(&self, look: impl Fn(&dyn Observer)) {
+        self.0.iter().for_each(|observer| look(&**observer));
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Observers({})", self.0.len())
+    }
 }

@@ -8,6 +8,7 @@ use crate::activity::ActivityMonitor;
 use crate::auth::Authenticator;
 use crate::engine::{Receipt, Refused};
 use crate::handler::{Services, Way};
+use crate::observer::Observers;
 use crate::telemetry::Telemetry;
 use crate::{AgentId, DataTypes, Draft, HandlerContext, MemoryBudget, ReceiverContext};
 
@@ -135,7 +136,7 @@ impl Services {
             data_types,
             memory: MemoryBudget::new(0),
             telemetry,
-            observer: None,
+            observers: Observers::default(),
         }
     }
 }
@@ -152,7 +153,7 @@ impl Relayed {
             data_types,
             memory,
             telemetry,
-            observer: None,
+            observers: Observers::default(),
         };
         (shutdown, Arc::new(services))
     }

@@ -43,8 +43,9 @@ impl Default for Retry {
 }
 
 impl Retry {
-    /// The wait before attempt `attempt + 1`, with full jitter.
-    pub(crate) fn wait(&self, attempt: u32) -> StdDuration {
+    /// The wait after this many failed attempts beyond the first, drawn at random.
+    #[must_use]
+    pub fn wait(&self, attempt: u32) -> StdDuration {
         let bound = self.initial.get().saturating_mul(1 << attempt.min(20)).min(self.max.get());
         let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
         StdDuration::from_nanos(fastrand::u64(0..=nanos))

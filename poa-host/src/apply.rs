@@ -7,13 +7,11 @@ use poa_core::{ChangeError, HandlerFactory, HostHandle, ReceiverFactory, Receive
 use poa_http::Listeners;
 
 use crate::plan::{Change, Plan, Step};
-use crate::tap::{Taps, watched};
 use crate::{Chain, Config};
 
 /// Changes the host from one configuration to another.
 pub(crate) struct Applying<'a> {
     pub(crate) host: &'a HostHandle,
-    pub(crate) taps: &'a Taps,
     pub(crate) old: &'a Config,
     pub(crate) new: &'a Config,
     pub(crate) listeners: &'a Listeners,
@@ -94,7 +92,6 @@ impl Applying<'_> {
         change: Change,
         parts: Option<(ReceiverOptions, ReceiverFactory)>,
     ) -> Result<(), ChangeError> {
-        let parts = parts.map(|(options, factory)| (options, watched(factory, name, self.taps)));
         match (change, parts) {
             (Change::Start, Some((options, factory))) => {
                 self.host.add_receiver(name, options, factory).await

@@ -11,7 +11,7 @@ use poa_dead_letters::DeadLetterStore;
 use poa_http::Listeners;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::tap::{Taps, watched};
+use crate::tap::Taps;
 use crate::{Config, ServerError};
 
 /// A host of one configuration, running.
@@ -35,8 +35,8 @@ impl Running {
         telemetry: &Telemetry,
     ) -> Result<Self, ServerError> {
         let (auth, dead_letters) = open(&config).await?;
-        let watch = |name: &str, factory| watched(factory, name, taps);
-        let host = config.host_with(&auth, &dead_letters, watch).continuing(telemetry);
+        let host = config.host(&auth, &dead_letters).continuing(telemetry);
+        let host = host.observer(Arc::new(taps.clone()));
         let host = match config.is_local() {
             true => host,
             false => {

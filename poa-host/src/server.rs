@@ -281,8 +281,8 @@ impl Server {
         signals: &mut Inbox,
     ) -> Result<(Self, Option<String>), Outcome> {
         let host = self.handle();
-        let (taps, old, listeners) = (&self.control.taps, &self.running.config, &self.listeners);
-        let applying = Applying { host: &host, taps, old, new: &config, listeners };
+        let (old, listeners) = (&self.running.config, &self.listeners);
+        let applying = Applying { host: &host, old, new: &config, listeners };
         match signals.during(applying.apply(plan)).await.map_err(Outcome::Aborted)? {
             Ok(()) => {
                 self.applied = Applied::of(&config);

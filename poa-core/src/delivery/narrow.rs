@@ -113,14 +113,10 @@ impl Delivery {
                 return Outcome::Without(expired, "older than `max_age`".into());
             }
             part.attempts += 1;
-            let Err(failure) = self.try_messages(&messages).await else {
-                self.observe(|observer, receiver| observer.delivered(receiver, &messages));
+            let Err(failure) = self.try_messages(&messages, part.attempts).await else {
                 self.succeeded();
                 return Outcome::Delivered;
             };
-            self.observe(|observer, receiver| {
-                observer.failed(receiver, &messages, &failure.to_string());
-            });
             match &failure {
                 Failure::Permanent { items, reason } => {
                     return Self::without(items, reason, messages.len());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Delivery;
+use super::observe::observe_set_aside;
 use crate::status::StatusCell;
 use crate::{DeadLetter, DeadLetters, Message, Retry, Timestamp};
 
@@ -26,9 +27,7 @@ impl Delivery {
             })
             .collect();
         self.reports.add(&letters);
-        self.observe(|observer, receiver| {
-            letters.iter().for_each(|one| observer.set_aside(receiver, &one.message, &one.reason));
-        });
+        observe_set_aside(self.observers(), &letters);
         self.counts.dead_lettered.inc_by(letters.len() as u64);
         let Some(store) = self.dead_letters.clone() else { return };
         keep(&*store, letters, &self.options.retry, self.build.name(), &self.status).await;

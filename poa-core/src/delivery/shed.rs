@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::observe::observe_set_aside;
 use super::set_aside::keep;
 use super::{Counts, Delivery};
 use crate::engine::{Capabilities, Subscription};
+use crate::observer::Observers;
 use crate::status::StatusCell;
 use crate::{Backlog, DeadLetter, DeadLetters, Message, Retry, WhenFull};
 
@@ -19,6 +21,7 @@ pub(crate) struct Shedding {
     status: StatusCell,
     counts: Arc<Counts>,
     dead_letters: Option<Arc<dyn DeadLetters>>,
+    observers: Observers,
 }
 
 impl Shedding {
@@ -33,6 +36,7 @@ impl Shedding {
             status: delivery.status.clone(),
             counts: delivery.counts.clone(),
             dead_letters: delivery.dead_letters.clone(),
+            observers: delivery.observers().clone(),
         })
     }
 
@@ -58,7 +62,8 @@ impl Shedding {
             attempts: 0,
             ..DeadLetter::new(self.receiver.clone(), message, &reason)
         };
-        let letters = messages.into_iter().map(letter).collect();
+        let letters: Vec<_> = messages.into_iter().map(letter).collect();
+        observe_set_aside(&self.observers, &letters);
         tracing::error!(receiver = &*self.receiver, count, "messages dead-lettered: {reason}");
         if let Some(store) = &self.dead_letters {
             keep(&**store, letters, &self.retry, &self.receiver, &self.status).await;

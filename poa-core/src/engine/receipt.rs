@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::Refused;
 use crate::MessageId;
+use crate::publication::Publication;
 
 /// Resolves when the accepted messages have reached the level that `ack` sets.
 ///
@@ -42,6 +43,8 @@ use crate::MessageId;
 pub struct Receipt {
     ids: MessageIds,
     state: State,
+    /// What observers are told of when the receipt resolves or is dropped.
+    publication: Option<Publication>,
 }
 
 #[derive(Debug)]
@@ -143,14 +146,14 @@ pub enum ReceiptError {
 impl Receipt {
     /// A receipt for messages that have already reached their level.
     pub fn ready(ids: impl Into<MessageIds>) -> Self {
-        Self { ids: ids.into(), state: State::Ready }
+        Self { ids: ids.into(), state: State::Ready, publication: None }
     }
 
     /// A receipt, and its settler.
     pub fn pending(ids: impl Into<MessageIds>) -> (Self, ReceiptSender) {
         let (sender, answer) = oneshot::channel();
         let state = State::Waiting { answer, deadline: None };
-        (Self { ids: ids.into(), state }, ReceiptSender(sender))
+        (Self { ids: ids.into(), state, publication: None }, ReceiptSender(sender))
     }
 
     /// The same receipt with this time limit.
@@ -159,6 +162,38 @@ impl Receipt {
             *deadline = Some(Deadline { at: Instant::now() + timeout, timer: None });
         }
         self
+    }
+
+    /// The same receipt, and the observers of the publication are told how it ends.
+    pub(crate) fn observed(mut self, publication: Publication) -> Self {
+        self.publication = Some(publication);
+        if matches!(self.state, State::Ready) {
+            self.end_publication(Some(Ok(())));
+        }
+        self
+    }
+
+    fn end_publication(&mut self, outcome: Option<Result<(), &ReceiptError>>) {
+        if let Some(publication) = self.publication.take() {
+            publication.end(&self.ids, outcome);
+        }
+    }
+
+    fn poll_level(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReceiptError>> {
+        match &mut self.state {
+            State::Ready => Poll::Ready(Ok(())),
+            State::Waiting { answer, deadline } => {
+                let Poll::Ready(said) = Pin::new(answer).poll(cx) else {
+                    return match deadline {
+                        Some(deadline) => deadline.poll(cx).map(|()| Err(ReceiptError::TimedOut)),
+                        None => Poll::Pending,
+                    };
+                };
+                let ids = said.unwrap_or(Err(ReceiptError::Stopped));
+                self.state = State::Ready;
+                Poll::Ready(ids.map(|ids| self.ids = ids.unwrap_or(std::mem::take(&mut self.ids))))
+            }
+        }
     }
 
     /// The ids of the messages; receivers see the same ones. An engine that spans machines may learn only on completion that a message
@@ -179,20 +214,15 @@ impl Future for Receipt {
     type Output = Result<(), ReceiptError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.state {
-            State::Ready => Poll::Ready(Ok(())),
-            State::Waiting { answer, deadline } => {
-                let Poll::Ready(said) = Pin::new(answer).poll(cx) else {
-                    return match deadline {
-                        Some(deadline) => deadline.poll(cx).map(|()| Err(ReceiptError::TimedOut)),
-                        None => Poll::Pending,
-                    };
-                };
-                let ids = said.unwrap_or(Err(ReceiptError::Stopped));
-                self.state = State::Ready;
-                Poll::Ready(ids.map(|ids| self.ids = ids.unwrap_or(std::mem::take(&mut self.ids))))
-            }
-        }
+        let outcome = ready!(self.poll_level(cx));
+        self.end_publication(Some(outcome.as_ref().copied()));
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        self.end_publication(None);
     }
 }
 

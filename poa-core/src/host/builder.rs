@@ -12,6 +12,7 @@ use super::{Ack, Host, ReceiverOptions, start};
 use crate::Rates;
 use crate::auth::Authenticator;
 use crate::engine::{Acks, BusCounts, BusSettings, Engine, KeyWindow, SharedStore, Unrouted};
+use crate::observer::Observers;
 use crate::plugin::{engine_factory, handler_factory, receiver_factory};
 use crate::shared::Shared;
 use crate::telemetry::Telemetry;
@@ -64,7 +65,7 @@ pub struct HostBuilder {
     pub(super) authenticator: Option<Arc<dyn Authenticator>>,
     pub(super) dead_letters: Option<Arc<dyn DeadLetters>>,
     pub(super) telemetry: Telemetry,
-    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) observers: Observers,
     pub(super) handlers: Vec<(String, HandlerFactory)>,
     pub(super) receivers: Vec<(String, ReceiverOptions, ReceiverFactory)>,
     prepare: Option<Prepare>,
@@ -108,7 +109,7 @@ impl HostBuilder {
             authenticator: None,
             dead_letters: None,
             telemetry: Telemetry::default(),
-            observer: None,
+            observers: Observers::default(),
             handlers: Vec::new(),
             receivers: Vec::new(),
             prepare: None,
@@ -222,9 +223,9 @@ impl HostBuilder {
         self
     }
 
-    /// Sets an observer, which sees messages as they are delivered.
+    /// Adds an observer, which sees messages as they are acknowledged and delivered.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers = self.observers.with(observer);
         self
     }
 

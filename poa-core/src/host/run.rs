@@ -25,7 +25,8 @@ impl HostBuilder {
         engine: Arc<dyn Engine>,
         built: Built,
     ) -> Result<Host, StartError> {
-        let bus = Bus::new(engine.clone(), build.data_types.clone()).with_rates(self.rates);
+        let bus = Bus::new(engine.clone(), build.data_types.clone());
+        let bus = bus.with_rates(self.rates).observed_by(&self.observers);
         let state_dir = state_dir(&*engine, &build.data_dir);
         let watcher = Arc::new(self.watcher(bus.clone(), state_dir.as_deref(), &built.handlers));
         let shared = Arc::new(self.shared(build, bus, &watcher, state_dir));
@@ -87,7 +88,7 @@ impl HostBuilder {
             data_types: build.data_types.clone(),
             memory: MemoryBudget::new(self.memory),
             telemetry: self.telemetry.clone(),
-            observer: self.observer.clone(),
+            observers: self.observers.clone(),
         }
     }
 

@@ -235,16 +235,6 @@ impl Config {
 
     /// Describes the host, with `auth` as the authenticator, and `dead_letters` as the store for messages that cannot be delivered.
     pub fn host(&self, auth: &Auth, dead_letters: &DeadLetterStore) -> HostBuilder {
-        self.host_with(auth, dead_letters, |_, factory| factory)
-    }
-
-    /// The same, with each receiver built by what `wrap` returns for its name and factory.
-    pub(crate) fn host_with(
-        &self,
-        auth: &Auth,
-        dead_letters: &DeadLetterStore,
-        wrap: impl Fn(&str, ReceiverFactory) -> ReceiverFactory,
-    ) -> HostBuilder {
         let top = &self.top;
         let host = Host::builder()
             .data_types(&top.metrics)
@@ -269,7 +259,7 @@ impl Config {
         let host =
             handlers.fold(host, |host, (name, factory)| host.handler_from(name, factory.clone()));
         self.receivers.iter().fold(host, |host, (name, options, factory)| {
-            host.receiver_from(name, options.clone(), wrap(name, factory.clone()))
+            host.receiver_from(name, options.clone(), factory.clone())
         })
     }
 }

@@ -3,18 +3,16 @@
 mod count;
 mod show;
 mod stream;
-mod wrap;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Bytes;
-use poa_core::Message;
+use poa_core::{Attempt, Message, Observer};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub(crate) use stream::Stream;
-pub(crate) use wrap::watched;
 
 use count::Counting;
 
@@ -117,12 +115,12 @@ impl Taps {
     }
 
     /// A receiver has confirmed these messages.
-    pub(crate) fn delivered(&self, receiver: &str, batch: &[Message]) {
+    fn show(&self, receiver: &str, batch: &[Message]) {
         if !self.0.watched.load(Ordering::Relaxed) {
             return;
         }
         let mut watchers = self.watchers();
-        watchers.retain_mut(|watcher| watcher.delivered(receiver, batch));
+        watchers.retain_mut(|watcher| watcher.show(receiver, batch));
         self.0.watched.store(!watchers.is_empty(), Ordering::Relaxed);
     }
 
@@ -164,9 +162,19 @@ impl Taps {
     }
 }
 
+impl Observer for Taps {
+    fn delivered(&self, attempt: &Attempt<'_>) {
+        self.show(attempt.receiver, attempt.messages);
+    }
+
+    fn failed(&self, _: &Attempt<'_>, _: &str) {}
+
+    fn set_aside(&self, _: &str, _: &Message, _: &str) {}
+}
+
 impl Watcher {
     /// False if it has disconnected.
-    fn delivered(&mut self, receiver: &str, batch: &[Message]) -> bool {
+    fn show(&mut self, receiver: &str, batch: &[Message]) -> bool {
         let Self { lines, kind } = self;
         match kind {
             Kind::Top(counting) => counting.add(receiver, batch),

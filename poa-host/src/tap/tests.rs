@@ -17,16 +17,16 @@ fn messages(agent: &str, data_type: &str, count: u8) -> Vec<Message> {
 #[tokio::test]
 async fn a_tap_shows_the_requested_messages() {
     let taps = Taps::default();
-    taps.delivered("local", &messages("a", "blocks", 1));
+    taps.show("local", &messages("a", "blocks", 1));
     let filter = TapFilter {
         agent: Some("a".into()),
         receiver: Some("local".into()),
         ..TapFilter::default()
     };
     let mut tap = taps.tap(filter).unwrap();
-    taps.delivered("other", &messages("a", "blocks", 1));
-    taps.delivered("local", &messages("b", "blocks", 1));
-    taps.delivered("local", &messages("a", "system", 2));
+    taps.show("other", &messages("a", "blocks", 1));
+    taps.show("local", &messages("b", "blocks", 1));
+    taps.show("local", &messages("a", "system", 2));
     let shown = tap.next().await.unwrap();
     assert_eq!((&shown["agent_id"], &shown["receiver"]), (&"a".into(), &"local".into()));
     assert_eq!((&shown["data_type"], &shown["data"]), (&"system".into(), &json!({"n": 0})));
@@ -58,10 +58,10 @@ async fn a_client_that_does_not_read_holds_up_nothing() {
     let taps = Taps::default();
     let tap = taps.tap(TapFilter { rate: Some(MAX_RATE), ..TapFilter::default() }).unwrap();
     for _ in 0..5 {
-        taps.delivered("local", &messages("a", "blocks", 200));
+        taps.show("local", &messages("a", "blocks", 200));
     }
     drop(tap);
-    taps.delivered("local", &messages("a", "blocks", 1));
+    taps.show("local", &messages("a", "blocks", 1));
     assert!(!taps.0.watched.load(Ordering::Relaxed));
 }
 
@@ -102,10 +102,10 @@ fn each_agent_is_counted_once_and_the_busiest_comes_first() {
 async fn a_top_reports_every_second_until_it_is_dropped() {
     let taps = Taps::default();
     let mut top = taps.top().unwrap();
-    taps.delivered("local", &messages("a", "blocks", 3));
+    taps.show("local", &messages("a", "blocks", 3));
     let told = top.next().await.unwrap();
     assert_eq!(told["agents"][0]["messages"], 3);
     drop(top);
-    taps.delivered("local", &messages("a", "blocks", 3));
+    taps.show("local", &messages("a", "blocks", 3));
     assert!(!taps.0.watched.load(Ordering::Relaxed));
 }
