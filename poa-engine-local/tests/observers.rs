@@ -1,4 +1,4 @@
-//! What observers of a host see.
+//! Observers of a host: acknowledgements, attempts and dead letters.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot continue should panic")]
 

@@ -24,6 +24,9 @@ pub enum ServerError {
     /// The store of dead letters cannot be opened.
     #[error("dead letters")]
     DeadLetters(#[source] poa_dead_letters::OpenError),
+    /// The traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] poa_traces::StartError),
     /// The host does not start.
     #[error(transparent)]
     Host(#[from] StartError),

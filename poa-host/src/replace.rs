@@ -3,24 +3,18 @@
 use std::time::Duration;
 
 use poa_core::Registry;
-use poa_core::telemetry::Telemetry;
-use poa_http::Listeners;
 
 use crate::admin::Admin;
 use crate::plan::Applied;
-use crate::running::{Running, plugins_let_go};
+use crate::running::{Running, Surroundings, plugins_let_go};
 use crate::signal::Inbox;
-use crate::tap::Taps;
 use crate::{Chain, Config, Outcome, Signal, Source};
 
 /// Everything that a replacement needs of its server.
 pub(crate) struct Replacement<'s> {
     pub(crate) source: &'s Source,
     pub(crate) registry: &'s Registry,
-    pub(crate) listeners: &'s Listeners,
-    pub(crate) taps: &'s Taps,
-    /// Of the host that is replaced.
-    pub(crate) telemetry: &'s Telemetry,
+    pub(crate) around: Surroundings<'s>,
     pub(crate) admin: &'s Admin,
 }
 
@@ -91,7 +85,7 @@ impl Replacement<'_> {
     }
 
     async fn start(&self, config: Config) -> Result<Running, String> {
-        let error = match Running::start(config, self.listeners, self.taps, self.telemetry).await {
+        let error = match Running::start(config, self.around).await {
             Ok(running) => return Ok(running),
             Err(error) => Chain(&error).to_string(),
         };

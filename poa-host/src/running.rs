@@ -9,10 +9,24 @@ use poa_core::telemetry::Telemetry;
 use poa_core::{BoxError, Host, HostHandle, StopReport};
 use poa_dead_letters::DeadLetterStore;
 use poa_http::Listeners;
+use poa_traces::{Service, Traces};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::tap::Taps;
 use crate::{Config, ServerError};
+
+/// The parts of a server that outlive its hosts.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'s> {
+    /// The sockets, which stay open while a host is replaced.
+    pub(crate) listeners: &'s Listeners,
+    pub(crate) taps: &'s Taps,
+    /// The metrics, which each host continues.
+    pub(crate) telemetry: &'s Telemetry,
+    /// The version of the program.
+    pub(crate) version: &'s str,
+}
 
 /// A host of one configuration, running.
 #[derive(Debug)]
@@ -20,23 +34,24 @@ pub(crate) struct Running {
     pub(crate) config: Config,
     pub(crate) auth: Auth,
     host: Host,
+    traces: Option<Traces>,
     _watch: DropGuard,
 }
 
 impl Running {
-    /// Opens the users, then starts the host, whose addresses stay open in `Listeners`. It continues the metrics of the host before it.
+    /// Opens the users, then starts the host.
     ///
     /// # Errors
     /// When either fails. Nothing runs then.
     pub(crate) async fn start(
         config: Config,
-        listeners: &Listeners,
-        taps: &Taps,
-        telemetry: &Telemetry,
+        around: Surroundings<'_>,
     ) -> Result<Self, ServerError> {
         let (auth, dead_letters) = open(&config).await?;
-        let host = config.host(&auth, &dead_letters).continuing(telemetry);
-        let host = host.observer(Arc::new(taps.clone()));
+        let traces = traces(&config, around)?;
+        let host = config.host(&auth, &dead_letters).continuing(around.telemetry);
+        let host = host.observer(Arc::new(around.taps.clone()));
+        let host = traces.iter().fold(host, |host, traces| host.observer(traces.observer()));
         let host = match config.is_local() {
             true => host,
             false => {
@@ -44,7 +59,7 @@ impl Running {
                 host.prepare(move |store| connect(users, store))
             }
         };
-        let host = host.resource(listeners.clone()).start().await?;
+        let host = host.resource(around.listeners.clone()).start().await?;
         auth.observe(host.handle().telemetry());
         dead_letters.observe(host.handle().telemetry());
         let end = CancellationToken::new();
@@ -53,7 +68,7 @@ impl Running {
         tokio::spawn(async move { watched.watch(ended).await });
         let (handle, ended) = (host.handle(), end.clone());
         tokio::spawn(async move { dead_letters.serve_replays(handle, ended).await });
-        Ok(Self { config, auth, host, _watch: end.drop_guard() })
+        Ok(Self { config, auth, host, traces, _watch: end.drop_guard() })
     }
 
     /// Whether messages survive the process.
@@ -73,26 +88,41 @@ impl Running {
             .collect()
     }
 
-    /// Stops the host, and returns its configuration.
-    pub(crate) async fn stop(self) -> (Config, StopReport) {
+    /// Stops the host, and returns its configuration. Traces are exported in what is left of the time for a stop.
+    pub(crate) async fn stop(mut self) -> (Config, StopReport) {
+        let end = Instant::now() + self.config.stop_limit();
+        let traces = self.traces.take();
+        let stopped = self.stop_host(Duration::MAX).await;
+        if let Some(traces) = traces
+            && tokio::time::timeout_at(end, traces.stop()).await.is_err()
+        {
+            tracing::warn!("traces were not exported: the stop took all of its time");
+        }
+        stopped
+    }
+
+    /// Stops the host for another one, and returns its configuration and what it left behind. Receivers get no more time than a batch needs, unless the
+    /// backlog would be lost: the next host delivers the backlog in the log, and clients wait for it. Nor do they wait for traces, which are exported
+    /// while the next host starts.
+    pub(crate) async fn hand_over(self) -> (Config, StopReport) {
+        let drain = if self.is_durable() { HAND_OVER } else { Duration::MAX };
+        self.stop_host(drain).await
+    }
+
+    async fn stop_host(self, drain: Duration) -> (Config, StopReport) {
         let durable = self.is_durable();
-        let report = self.host.stop().await;
+        let report = self.host.stop_within(drain).await;
         crate::outcome::log(&report, durable);
         plugins_let_go().await;
         (self.config, report)
     }
+}
 
-    /// Stops the host for another one, and returns its configuration and what it left behind. Receivers get no more time than a batch needs, unless the
-    /// backlog would be lost: the next host delivers the backlog in the log, and clients wait for it.
-    pub(crate) async fn hand_over(self) -> (Config, StopReport) {
-        if !self.is_durable() {
-            return self.stop().await;
-        }
-        let report = self.host.stop_within(HAND_OVER).await;
-        crate::outcome::log(&report, true);
-        plugins_let_go().await;
-        (self.config, report)
-    }
+/// The traces that a configuration asks for.
+fn traces(config: &Config, around: Surroundings<'_>) -> Result<Option<Traces>, ServerError> {
+    let Some(settings) = config.traces() else { return Ok(None) };
+    let service = Service::new(settings, around.version);
+    Ok(Some(Traces::start(settings, &service, around.telemetry)?))
 }
 
 /// How long receivers may take for their backlogs if the next host continues with them.

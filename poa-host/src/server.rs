@@ -1,24 +1,27 @@
 //! A server: a configuration, its host, and the admin listener, through reloads to the stop.
 
+mod launch;
+
 use std::path::PathBuf;
 
 use poa_auth::Auth;
-use poa_core::telemetry::Telemetry;
 use poa_core::{HostHandle, Registry, Timestamp};
 use poa_http::Listeners;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::admin::{
-    ADMIN_TOKEN_FILE, Admin, AdminToken, Command, Control, Phase, View, certificates, private,
+    ADMIN_TOKEN_FILE, Admin, AdminToken, Command, Control, Phase, certificates, private,
 };
 use crate::apply::{Applying, Failed};
 use crate::plan::Applied;
 use crate::reload::{ReloadResult, Reloaded};
 use crate::replace::{Replaced, Replacement};
-use crate::running::Running;
+use crate::running::{Running, Surroundings};
 use crate::signal::Inbox;
-use crate::{About, CheckOptions, Config, Outcome, Plan, Problems, ServerError, Signal, Source};
+use crate::{CheckOptions, Config, Outcome, Plan, Problems, ServerError, Signal, Source};
+
+pub use launch::Launch;
 
 /// The name of the file in the data directory with the address of the running server's admin listener.
 pub const ADMIN_ENDPOINT_FILE: &str = "admin_endpoint";
@@ -36,72 +39,8 @@ pub struct Server {
     applied: Applied,
     control: Control,
     commands: mpsc::Receiver<Command>,
-}
-
-/// The parameters for starting a server.
-#[derive(Debug)]
-pub struct Launch {
-    source: Source,
-    registry: Registry,
-    about: About,
-}
-
-impl Launch {
-    /// A server of this configuration that knows these kinds of plugins.
-    #[must_use]
-    pub fn new(source: Source, registry: Registry) -> Self {
-        Self { source, registry, about: About::default() }
-    }
-
-    /// The description of the program on the admin listener.
-    #[must_use]
-    pub fn about(mut self, about: About) -> Self {
-        self.about = about;
-        self
-    }
-
-    /// Reads the configuration, binds the admin listener, then starts the host.
-    ///
-    /// Cancel safe: when dropped, nothing runs.
-    ///
-    /// # Errors
-    /// When the configuration has problems, or something cannot be built. Nothing runs then.
-    pub async fn start(self) -> Result<Server, ServerError> {
-        let Self { source, registry, about } = self;
-        let config = source.load(&registry).map_err(ServerError::Config)?;
-        let (control, commands) = Control::new();
-        let (listeners, applied) = (Listeners::default(), Applied::of(&config));
-        let (settings, data_dir) = (config.admin_settings(), config.data_dir());
-        let view = View::new(about);
-        let admin = Admin::start(settings, data_dir, &listeners, view, control.clone())
-            .map_err(ServerError::Admin)?;
-        let telemetry = Telemetry::default();
-        let running = Running::start(config, &listeners, &control.taps, &telemetry).await?;
-        let server =
-            Server { source, registry, admin, listeners, running, applied, control, commands };
-        server.open_control();
-        server.show_ready(None);
-        Ok(server)
-    }
-
-    /// Starts the server, calls `ready`, and serves until a signal ends it. A signal to stop is obeyed during the start, too; one to
-    /// reload, after it.
-    ///
-    /// # Errors
-    /// When the server does not start, or ends because neither the new nor the old configuration works any more.
-    pub async fn run(
-        self,
-        signals: mpsc::Receiver<Signal>,
-        ready: impl FnOnce(&Server),
-    ) -> Result<Outcome, ServerError> {
-        let mut signals = Inbox::new(signals);
-        let server = tokio::select! {
-            server = self.start() => server?,
-            _ = signals.told_to_stop() => return Ok(Outcome::nothing_left()),
-        };
-        ready(&server);
-        server.serve(signals).await
-    }
+    /// The version of the program.
+    version: &'static str,
 }
 
 /// Starts a server, calls `ready`, and serves until a signal ends it. A signal to stop is obeyed during the start, too.
@@ -318,9 +257,12 @@ impl Server {
         let replacement = Replacement {
             source: &self.source,
             registry: &self.registry,
-            listeners: &self.listeners,
-            taps: &self.control.taps,
-            telemetry: &telemetry,
+            around: Surroundings {
+                listeners: &self.listeners,
+                taps: &self.control.taps,
+                telemetry: &telemetry,
+                version: self.version,
+            },
             admin: &self.admin,
         };
         let Replaced { running, applied, failed } = replacement.run(config, &old, signals).await?;

@@ -7,22 +7,12 @@ mod support;
 use std::path::Path;
 
 use poa_core::{AgentId, Draft, Payload};
-use poa_host::{Outcome, Server, ServerError, Signal, Source};
+use poa_host::{Outcome, Server, Signal, Source};
 use serde_json::Value;
+use support::served::{Served, ask};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-
-/// A server in its own directory, controlled by messages instead of signals.
-struct Served {
-    folder: TempDir,
-    admin: String,
-    ear: Option<String>,
-    tell: mpsc::Sender<Signal>,
-    run: JoinHandle<Result<Outcome, ServerError>>,
-}
 
 /// A configuration with this handler and these keys of the receiver.
 fn config(folder: &Path, handler: &str, receiver: &str) -> String {
@@ -37,11 +27,6 @@ fn config(folder: &Path, handler: &str, receiver: &str) -> String {
 const EAR: &str = "kind = \"ear\"\nlisten = \"127.0.0.1:0\"";
 const GATED: &str = "kind = \"ear\"\nlisten = \"127.0.0.1:0\"\ngate = \"closed\"";
 
-fn address(server: &Server, name: &str) -> Option<String> {
-    let (_, endpoint) = server.addresses().into_iter().find(|(of, _)| of == name)?;
-    Some(endpoint.split_once("://").unwrap().1.to_owned())
-}
-
 async fn start(handler: &str, receiver: &str) -> (TempDir, Server) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("poa.toml");
@@ -50,54 +35,9 @@ async fn start(handler: &str, receiver: &str) -> (TempDir, Server) {
     (folder, server)
 }
 
-impl Served {
-    async fn new(handler: &str) -> Self {
-        let (folder, server) = start(handler, "").await;
-        Self::serve(folder, server)
-    }
-
-    fn serve(folder: TempDir, server: Server) -> Self {
-        let admin = address(&server, "admin").unwrap();
-        let ear = address(&server, "front");
-        let (tell, signals) = mpsc::channel(4);
-        let run = tokio::spawn(server.run(signals));
-        Self { folder, admin, ear, tell, run }
-    }
-
-    async fn reload(&self, text: &str) {
-        std::fs::write(self.folder.path().join("poa.toml"), text).unwrap();
-        self.tell.send(Signal::Hangup).await.unwrap();
-    }
-
-    async fn status(&self) -> Value {
-        let (_, body) = ask(&self.admin, "GET", "/status").await;
-        serde_json::from_str(&body).unwrap()
-    }
-
-    /// Polls the status until it is as expected.
-    async fn until(&self, is: impl Fn(&Value) -> bool) -> Value {
-        loop {
-            let status = self.status().await;
-            if is(&status) {
-                return status;
-            }
-        }
-    }
-
-    async fn stop(self) -> Outcome {
-        self.tell.send(Signal::Terminate).await.unwrap();
-        self.run.await.unwrap().unwrap()
-    }
-}
-
-async fn ask(address: &str, method: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+async fn served(handler: &str) -> Served {
+    let (folder, server) = start(handler, "").await;
+    Served::serve(folder, server)
 }
 
 fn warning(status: &Value) -> &str {
@@ -106,7 +46,7 @@ fn warning(status: &Value) -> &str {
 
 #[tokio::test]
 async fn the_admin_listener_answers() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     assert_eq!(ask(&served.admin, "GET", "/health/live").await, (200, "{\"live\":true}".into()));
     assert_eq!(ask(&served.admin, "GET", "/health/ready").await, (200, "{\"ready\":true}".into()));
     let (code, metrics) = ask(&served.admin, "GET", "/metrics").await;
@@ -127,7 +67,7 @@ async fn the_admin_listener_answers() {
 
 #[tokio::test]
 async fn the_status_shows_the_plugins_and_no_secret() {
-    let served = Served::new(&format!("{EAR}\npassword = \"topsecret\"")).await;
+    let served = served(&format!("{EAR}\npassword = \"topsecret\"")).await;
     let status = served.status().await;
     assert_eq!(status["phase"], "ready");
     assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
@@ -152,13 +92,13 @@ async fn the_log_is_the_default_and_keeps_stored_messages() {
 
 #[tokio::test]
 async fn the_admin_listener_stays_up_and_is_not_ready_while_draining() {
-    let served = Served::new(GATED).await;
+    let served = served(GATED).await;
     served.tell.send(Signal::Terminate).await.unwrap();
     served.until(|status| status["phase"] == "draining").await;
     let (code, body) = ask(&served.admin, "GET", "/health/ready").await;
     assert!(code == 503 && body.contains("draining"), "{code} {body}");
     assert_eq!(ask(&served.admin, "GET", "/health/live").await.0, 200);
-    TcpStream::connect(served.ear.as_ref().unwrap()).await.unwrap();
+    TcpStream::connect(served.front.as_ref().unwrap()).await.unwrap();
     let outcome = served.run.await.unwrap().unwrap();
     assert_eq!(outcome.exit_code(), 0, "{outcome:?}");
     assert!(TcpStream::connect(&served.admin).await.is_err());
@@ -167,7 +107,7 @@ async fn the_admin_listener_stays_up_and_is_not_ready_while_draining() {
 #[tokio::test]
 async fn a_second_signal_ends_the_server_immediately() {
     for (signal, code) in [(Signal::Interrupt, 130), (Signal::Terminate, 143)] {
-        let served = Served::new(GATED).await;
+        let served = served(GATED).await;
         served.tell.send(Signal::Terminate).await.unwrap();
         served.until(|status| status["phase"] == "draining").await;
         served.tell.send(Signal::Hangup).await.unwrap();
@@ -231,7 +171,7 @@ async fn a_port_in_use_is_named() {
 
 #[tokio::test]
 async fn a_reload_replaces_the_host_and_keeps_the_admin_listener() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     let more = config(served.folder.path(), EAR, "") + "[handlers.second]\nkind = \"mute\"\n";
     served.reload(&more).await;
     let status = served.until(|status| status["plugins"][1]["name"] == "second").await;
@@ -242,7 +182,7 @@ async fn a_reload_replaces_the_host_and_keeps_the_admin_listener() {
 
 #[tokio::test]
 async fn a_reload_with_problems_changes_nothing() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     let before = served.status().await;
     let bad = config(served.folder.path(), EAR, "")
         .replace("\"blocks\"", "\"block\"")
@@ -251,7 +191,7 @@ async fn a_reload_with_problems_changes_nothing() {
     let after = served.until(|status| !warning(status).is_empty()).await;
     assert!(warning(&after).contains("unknown key `dain`"), "{after}");
     assert_eq!((&after["phase"], &after["started_at"]), (&"ready".into(), &before["started_at"]));
-    TcpStream::connect(served.ear.as_ref().unwrap()).await.unwrap();
+    TcpStream::connect(served.front.as_ref().unwrap()).await.unwrap();
 
     served.reload(&config(served.folder.path(), EAR, "")).await;
     served.until(|status| status["phase"] == "ready" && warning(status).is_empty()).await;
@@ -259,7 +199,7 @@ async fn a_reload_with_problems_changes_nothing() {
 
 #[tokio::test]
 async fn a_reload_that_does_not_start_falls_back() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = taken.local_addr().unwrap();
     served
@@ -327,7 +267,7 @@ async fn an_abandoned_plugin_sets_the_exit_code() {
 
 #[tokio::test]
 async fn a_reload_of_the_same_file_changes_nothing() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     let before = served.status().await;
     let same = std::fs::read_to_string(served.folder.path().join("poa.toml")).unwrap();
     served.reload(&same).await;
@@ -339,7 +279,7 @@ async fn a_reload_of_the_same_file_changes_nothing() {
 
 #[tokio::test]
 async fn a_reload_that_adds_and_removes_plugins_keeps_the_host() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     let before = served.status().await;
     let more = "[handlers.second]\nkind = \"mute\"\n[receivers.more]\nkind = \"box\"\npath = \"y\"\nsubscribe = [\"blocks\"]\n";
     let text = config(served.folder.path(), EAR, "");
@@ -354,13 +294,13 @@ async fn a_reload_that_adds_and_removes_plugins_keeps_the_host() {
     served.reload(&text.replace("path = \"x\"", "path = \"z\"")).await;
     let after = served.until(|status| names(status).len() == 2).await;
     assert_eq!(after["started_at"], before["started_at"]);
-    TcpStream::connect(served.ear.as_ref().unwrap()).await.unwrap();
+    TcpStream::connect(served.front.as_ref().unwrap()).await.unwrap();
     assert_eq!(served.stop().await.exit_code(), 0);
 }
 
 #[tokio::test]
 async fn a_step_that_fails_undoes_those_before_it() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     let before = served.status().await;
     let more = "[handlers.second]\nkind = \"mute\"\n\
          [receivers.more]\nkind = \"box\"\npath = \"y\"\nneeds = \"/nonexistent\"\nrequired = true\nsubscribe = [\"blocks\"]\n";
@@ -377,7 +317,7 @@ async fn a_step_that_fails_undoes_those_before_it() {
 
 #[tokio::test]
 async fn an_admin_listener_that_is_to_move_needs_a_restart() {
-    let served = Served::new(EAR).await;
+    let served = served(EAR).await;
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let moved = config(served.folder.path(), EAR, "").replacen("127.0.0.1:0", &free.to_string(), 1);
     for _ in 0..2 {

@@ -20,3 +20,6 @@ pub use poa_host as server;
 #[cfg(feature = "http")]
 #[doc(no_inline)]
 pub use poa_http as http;
+#[cfg(feature = "traces")]
+#[doc(no_inline)]
+pub use poa_traces as traces;

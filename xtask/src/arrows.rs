@@ -9,7 +9,7 @@ use crate::run::Failure;
 /// plugin knows another.
 const LAYERS: &[&[&str]] = &[
     &["poa-core", "poa-log", "poa-leviathan", "poa-page", "poa-sqlite"],
-    &["poa-protocol", "poa-http", "poa-tables", "poa-dead-letters", "poa-plugin"],
+    &["poa-protocol", "poa-http", "poa-tables", "poa-dead-letters", "poa-plugin", "poa-traces"],
     &["poa-auth", "poa-exec", "poa-gilmour", "poa-engine-local", "poa-engine-nats"],
     &[
         "poa-testkit",

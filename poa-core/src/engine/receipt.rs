@@ -43,7 +43,7 @@ use crate::publication::Publication;
 pub struct Receipt {
     ids: MessageIds,
     state: State,
-    /// What observers are told of when the receipt resolves or is dropped.
+    /// The messages, for observers that are told when the receipt resolves or is dropped.
     publication: Option<Publication>,
 }
 

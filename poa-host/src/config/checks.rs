@@ -23,8 +23,9 @@ pub(crate) fn check(walk: &mut Walk<'_>, top: &Top, written: &Value) {
     let mut say = |path: Vec<String>, message: String| {
         found.push(Found { path, part: Part::Value, message });
     };
-    for problem in top.auth.validate() {
-        let problem = problem.under("auth");
+    let auth = top.auth.validate().into_iter().map(|problem| problem.under("auth"));
+    let traces = top.traces.iter().flat_map(poa_traces::Config::validate);
+    for problem in auth.chain(traces.map(|problem| problem.under("traces"))) {
         let place = normal(&problem.path);
         // The replacement of an invalid value may be invalid in another way.
         if !walk.is_replaced_within(&place) {

@@ -213,6 +213,17 @@ impl Config {
         &self.top.auth
     }
 
+    /// The `[traces]` section, if there is one.
+    #[must_use]
+    pub fn traces(&self) -> Option<&poa_traces::Config> {
+        self.top.traces.as_ref()
+    }
+
+    /// How long a stop may take, apart from the engine.
+    pub(crate) fn stop_limit(&self) -> std::time::Duration {
+        self.top.stop.handlers.get() + self.top.stop.drain.get()
+    }
+
     /// Opens the store of dead letters, and creates it if it is missing.
     ///
     /// # Errors

@@ -48,6 +48,9 @@ pub(crate) struct Top {
     /// Users, admins and tokens.
     #[serde(default)]
     pub(crate) auth: AuthConfig,
+    /// Traces of the way of messages, for OpenTelemetry collectors. Off unless this table is there.
+    #[serde(default)]
+    pub(crate) traces: Option<poa_traces::Config>,
     /// Shared libraries with more kinds of handlers and receivers.
     #[serde(default, rename = "plugins")]
     pub(crate) _plugins: Vec<Library>,

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod served;
+
 use std::net::SocketAddr;
 
 use poa_core::config::{Duration, Problem, Secret, Size};
