@@ -68,7 +68,7 @@ pub use host::{
     Ack, ChangeError, Host, HostBuilder, HostHandle, ReadFrom, ReceiverOptions, ReplayError, Scope,
     StartError, StopReport,
 };
-pub use observer::{Acknowledgement, Attempt, Observer};
+pub use observer::{Acknowledgement, Attempt, Observer, SenderSpan};
 pub use rates::{Rate, Rates};
 pub use registry::{DuplicateKind, EngineKind, HandlerKind, Kind, Kinds, ReceiverKind, Registry};
 pub use restart::Retry;

@@ -178,6 +178,12 @@ impl Draft {
         &self.assigns
     }
 
+    /// The value of type `T` that [`with_extension`](Self::with_extension) attached, if any.
+    #[must_use]
+    pub fn extension<T: std::any::Any>(&self) -> Option<&T> {
+        self.extensions.as_ref()?.get()
+    }
+
     /// Approximately the bytes of memory that the message will take.
     #[must_use]
     pub fn footprint(&self) -> usize {
@@ -286,7 +292,7 @@ impl Message {
     /// The value of type `T` that a plugin in this process attached, if any.
     #[must_use]
     pub fn extension<T: std::any::Any>(&self) -> Option<&T> {
-        self.0.draft.extensions.as_ref()?.get()
+        self.0.draft.extension()
     }
 
     /// Approximately the memory of this message, in bytes.

@@ -118,6 +118,8 @@ pub struct Acknowledgement<'a> {
     pub data_type: &'a DataType,
     /// The length of the payload.
     pub bytes: usize,
+    /// The span in which the message was sent, if the handler attached it.
+    pub sender_span: Option<SenderSpan>,
     /// The time at which the handler passed the message to the host.
     pub received_at: Timestamp,
     /// The time at which the receipt resolved or was dropped; not before `received_at`.
@@ -131,8 +133,56 @@ impl<'a> Acknowledgement<'a> {
     #[must_use]
     pub fn new(id: MessageId, agent_id: &'a AgentId, data_type: &'a DataType) -> Self {
         let now = Timestamp::now();
-        let outcome = Some(Ok(()));
-        Self { id, agent_id, data_type, bytes: 0, received_at: now, ended_at: now, outcome }
+        Self {
+            id,
+            agent_id,
+            data_type,
+            bytes: 0,
+            sender_span: None,
+            received_at: now,
+            ended_at: now,
+            outcome: Some(Ok(())),
+        }
+    }
+}
+
+/// The span of a trace in which an agent sent a message, so that the message's own trace can be linked to it. A handler attaches it to the draft.
+///
+/// ```
+/// use poa_core::{AgentId, DataTypes, Draft, Payload, SenderSpan};
+///
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// # let draft = Draft::new(AgentId::new("pump-7")?, readings, Payload::json(&serde_json::json!({}))?);
+/// let span = SenderSpan::new([7; 16], [1; 8]).expect("no id is zero");
+/// let draft = draft.with_extension(span);
+/// assert_eq!(draft.extension(), Some(&span));
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderSpan {
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+}
+
+impl SenderSpan {
+    /// The span of these ids; none if one is zero, which is not a valid id.
+    #[must_use]
+    pub fn new(trace_id: [u8; 16], span_id: [u8; 8]) -> Option<Self> {
+        let valid = trace_id != [0; 16] && span_id != [0; 8];
+        valid.then_some(Self { trace_id, span_id })
+    }
+
+    /// The id of the trace.
+    #[must_use]
+    pub fn trace_id(&self) -> &[u8; 16] {
+        &self.trace_id
+    }
+
+    /// The id of the span.
+    #[must_use]
+    pub fn span_id(&self) -> &[u8; 8] {
+        &self.span_id
     }
 }
 

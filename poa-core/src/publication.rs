@@ -1,7 +1,7 @@
 //! Follows messages from the call of a handler to their acknowledgement, for observers.
 
 use crate::engine::MessageIds;
-use crate::observer::{Acknowledgement, Observers};
+use crate::observer::{Acknowledgement, Observers, SenderSpan};
 use crate::{AgentId, DataType, Draft, MessageId, ReceiptError, Timestamp};
 
 /// The messages of one call of a handler, until its receipt resolves.
@@ -18,6 +18,7 @@ struct Facts {
     agent_id: AgentId,
     data_type: DataType,
     bytes: usize,
+    sender_span: Option<SenderSpan>,
 }
 
 impl Publication {
@@ -28,6 +29,7 @@ impl Publication {
             agent_id: draft.agent_id().clone(),
             data_type: draft.data_type().clone(),
             bytes: draft.payload().bytes().len(),
+            sender_span: draft.extension().copied(),
         };
         let messages = drafts.iter().map(facts).collect();
         Some(Self { observers: observers.clone(), received_at, messages })
@@ -45,6 +47,7 @@ impl Publication {
                 agent_id: &facts.agent_id,
                 data_type: &facts.data_type,
                 bytes: facts.bytes,
+                sender_span: facts.sender_span,
                 received_at: self.received_at,
                 ended_at,
                 outcome,

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use poa_core::{
     Ack, Acknowledgement, Attempt, DeliveryError, Host, IdempotencyKey, Message, MessageId,
-    Observer, ReceiptError, ReceiverOptions, Rejected, Timestamp, WhenFull, receiver_fn,
+    Observer, ReceiptError, ReceiverOptions, Rejected, SenderSpan, Timestamp, WhenFull,
+    receiver_fn,
 };
 use poa_engine_local::Memory;
 use support::{MEBI, OPEN, builder, draft, draft_of, gate, number};
@@ -27,6 +28,8 @@ enum Seen {
 struct Witness {
     seen: Mutex<Vec<Seen>>,
     times: Mutex<Vec<(Timestamp, Timestamp)>>,
+    /// The span that every message comes from.
+    sender_span: Option<SenderSpan>,
 }
 
 impl Witness {
@@ -51,6 +54,7 @@ impl Observer for Witness {
     fn acknowledged(&self, of: &Acknowledgement<'_>) {
         assert_eq!((of.agent_id.as_str(), of.data_type.name()), ("agent", "a"));
         assert!(of.bytes > 0);
+        assert_eq!(of.sender_span, self.sender_span);
         self.time(of.received_at, of.ended_at);
         self.add(Seen::Acknowledged(
             of.id,
@@ -136,7 +140,9 @@ async fn a_message_is_acknowledged_once_however_often_it_is_sent() {
 #[tokio::test]
 async fn with_ack_memory_a_message_is_acknowledged_at_once() {
     let dir = tempfile::tempdir().unwrap();
-    let (witness, receiver) = (Arc::new(Witness::default()), gate(0));
+    let sender_span = SenderSpan::new([7; 16], [1; 8]);
+    let witness = Arc::new(Witness { sender_span, ..Witness::default() });
+    let receiver = gate(0);
     let host = Host::builder()
         .data_types(["a"])
         .data_dir(dir.path())
@@ -147,7 +153,8 @@ async fn with_ack_memory_a_message_is_acknowledged_at_once() {
         .await
         .unwrap();
     let handle = host.handle();
-    let receipt = handle.send_to_receivers(draft(&handle, 0, 0)).unwrap();
+    let draft = draft(&handle, 0, 0).with_extension(sender_span.unwrap());
+    let receipt = handle.send_to_receivers(draft).unwrap();
     let seen = [Seen::Acknowledged(receipt.id().unwrap(), Some(Ok(())))];
     assert_eq!(witness.take(), seen);
     drop(receipt);

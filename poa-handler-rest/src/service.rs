@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, Method, Request};
 use poa_core::HandlerContext;
 use poa_core::auth::{Authenticator, Principal};
-use poa_http::{Body, BodyError, Encoding, Received, network};
+use poa_http::{Body, BodyError, Encoding, Received, network, sender_span};
 use poa_protocol::{CallKind, Format, Limits, Refusal, decode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -86,7 +86,8 @@ impl Service {
             let call = decode(kind, format, &body, &self.limits)?;
             let (cx, caller) = (&self.cx, caller.as_ref());
             let key = idempotency_key(&head.headers)?;
-            Taking { cx, caller, format, body: &body, address, key }.take(call)?
+            let span = sender_span(&head.headers);
+            Taking { cx, caller, format, body: &body, address, key, span }.take(call)?
         };
         // A receipt may take long. The message holds the part of the body that it needs.
         drop(body);

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use poa_core::auth::Principal;
-use poa_core::{AgentId, DataType, Draft, HandlerContext, IdempotencyKey, InvalidKey, Receipt};
+use poa_core::{
+    AgentId, DataType, Draft, HandlerContext, IdempotencyKey, InvalidKey, Receipt, SenderSpan,
+};
 use poa_http::Received;
 use poa_protocol::{Batch, Call, Data, Format, Refusal, host};
 
@@ -20,6 +22,8 @@ pub(crate) struct Taking<'r> {
     pub(crate) address: IpAddr,
     /// The `Idempotency-Key` header: a call that is sent again with it is accepted once.
     pub(crate) key: Option<&'r str>,
+    /// The span in which the client sent the call.
+    pub(crate) span: Option<SenderSpan>,
 }
 
 /// The accepted calls, and the receipt of their messages.
@@ -85,7 +89,11 @@ impl Taking<'_> {
         let bytes = self.body.keep(data.range());
         let key = ("Idempotency-Key", key);
         let draft = host::draft(agent, data_type, (self.format, bytes), key, self.caller)?;
-        Ok(draft.with_address(self.address))
+        let draft = draft.with_address(self.address);
+        Ok(match self.span {
+            Some(span) => draft.with_extension(span),
+            None => draft,
+        })
     }
 }
 

@@ -34,11 +34,16 @@ async fn serve(traces: &str) -> Served {
     Served::serve(folder, server)
 }
 
+/// The ids of the span in which messages are sent.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const SPAN: &str = "00f067aa0ba902b7";
+
 async fn post(address: &str) {
     let body = "{\"id\":\"pump-7\",\"type\":\"blocks\",\"data\":{\"type\":\"statistics\",\"body\":{\"n\":1}}}";
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = format!(
-        "POST /data HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST /data HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         traceparent: 00-{TRACE}-{SPAN}-01\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -64,6 +69,10 @@ async fn a_server_exports_traces_at_the_latest_when_it_stops() {
     let mut names: Vec<_> = came.spans.iter().map(|span| span.name.as_str()).collect();
     names.sort_unstable();
     assert_eq!(names, ["deliver local", "publish blocks"]);
+    let root = came.spans.iter().find(|span| span.name == "publish blocks").unwrap();
+    let [link] = &root.links[..] else { panic!("{root:?}") };
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!((hex(&link.trace_id).as_str(), hex(&link.span_id).as_str()), (TRACE, SPAN));
     assert_eq!(attribute(&came.service, "service.name"), "ingest");
     assert_eq!(attribute(&came.service, "service.version"), env!("CARGO_PKG_VERSION"));
 }

@@ -20,6 +20,7 @@ mod service;
 mod shares;
 mod state;
 mod tls;
+mod trace_context;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 mod wire;
@@ -35,6 +36,7 @@ pub use server::Server;
 pub use service::HttpService;
 pub use shares::{ShareLimits, Shares, network};
 pub use tls::{CertificateFiles, Tls};
+pub use trace_context::sender_span;
 
 /// Adapts a tower service, such as an axum router, to [`Server::serve`].
 pub use hyper_util::service::TowerToHyperService;

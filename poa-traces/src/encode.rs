@@ -4,7 +4,7 @@ use poa_core::Timestamp;
 use prost::Message as _;
 
 use crate::otlp::{
-    AnyValue, ExportRequest, KeyValue, Resource, ResourceSpans, Scope, ScopeSpans, SpanKind,
+    AnyValue, ExportRequest, KeyValue, Link, Resource, ResourceSpans, Scope, ScopeSpans, SpanKind,
     Status, StatusCode, Value,
 };
 use crate::sample::Sampler;
@@ -13,6 +13,10 @@ use crate::{Service, otlp};
 
 /// The flag of W3C Trace Context for spans that are recorded.
 const SAMPLED: u32 = 1;
+
+/// The flags of OTLP for a span of another process.
+const HAS_IS_REMOTE: u32 = 0x100;
+const IS_REMOTE: u32 = 0x200;
 
 /// Encodes spans of one service.
 #[derive(Debug)]
@@ -54,6 +58,7 @@ impl Encoder {
             start_time_unix_nano: nanos(span.began_at),
             end_time_unix_nano: nanos(span.ended_at),
             attributes: attributes(span, &shape),
+            links: links(span),
             status: shape
                 .error
                 .map(|error| Status { message: error.to_owned(), code: StatusCode::Error.into() }),
@@ -99,6 +104,13 @@ impl<'s> Shape<'s> {
             },
         }
     }
+}
+
+/// The span in which the agent sent the message.
+fn links(span: &Span) -> Vec<Link> {
+    let Part::Publish { sender_span: Some(sender), .. } = &span.part else { return Vec::new() };
+    let (trace_id, span_id) = (sender.trace_id().to_vec(), sender.span_id().to_vec());
+    vec![Link { trace_id, span_id, flags: SAMPLED | HAS_IS_REMOTE | IS_REMOTE }]
 }
 
 fn attributes(span: &Span, shape: &Shape<'_>) -> Vec<KeyValue> {

@@ -70,6 +70,7 @@ impl Observer for Recorder {
             part: Part::Publish {
                 agent_id: of.agent_id.clone(),
                 bytes: of.bytes,
+                sender_span: of.sender_span.map(Box::new),
                 error: error.map(|error| error_text(&error.to_string())),
             },
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use poa_core::{AgentId, DataType, Timestamp};
+use poa_core::{AgentId, DataType, SenderSpan, Timestamp};
 
 use crate::sample::Traced;
 
@@ -23,7 +23,12 @@ pub(crate) struct Span {
 #[derive(Debug)]
 pub(crate) enum Part {
     /// From a handler to the acknowledgement.
-    Publish { agent_id: AgentId, bytes: usize, error: Option<String> },
+    Publish {
+        agent_id: AgentId,
+        bytes: usize,
+        sender_span: Option<Box<SenderSpan>>,
+        error: Option<String>,
+    },
     /// One attempt of a receiver, after the message has waited.
     Deliver { call: Arc<Call>, received_at: Timestamp },
     /// The message became a dead letter.
