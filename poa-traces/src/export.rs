@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use poa_core::telemetry::{Counter, Telemetry};
-use poa_core::{Retry, config, error_chain};
+use poa_core::{Retry, config};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{Client, ExportError};
 use crate::encode::Encoder;
 use crate::otlp::PartialSuccess;
+use crate::report::{Counts, Log};
 use crate::span::Span;
 
 /// The number of spans that wait for the collector. Later ones are dropped.
@@ -29,43 +29,7 @@ const LONGEST_WAIT: config::Duration = config::Duration::from_secs(10);
 const MOST_ASKED: Duration = Duration::from_secs(300);
 
 /// How long the spans that are left at a stop may take.
-pub(crate) const FLUSH: Duration = Duration::from_secs(5);
-
-/// The numbers of spans.
-#[derive(Debug)]
-pub(crate) struct Counts {
-    exported: Counter,
-    /// Spans that the queue had no room for.
-    pub(crate) overflowed: Counter,
-    /// Spans that the collector did not take.
-    refused: Counter,
-    /// Spans that could not be sent in time.
-    unsent: Counter,
-}
-
-impl Counts {
-    pub(crate) fn new(telemetry: &Telemetry) -> Self {
-        let dropped = |reason| {
-            let help = "Spans of traces that were not exported, by reason";
-            telemetry.counter("traces_dropped_spans", help, &[("reason", reason)])
-        };
-        Self {
-            exported: telemetry.counter("traces_exported_spans", "Spans of traces exported", &[]),
-            overflowed: dropped("queue_full"),
-            refused: dropped("refused"),
-            unsent: dropped("unsent"),
-        }
-    }
-
-    /// The spans that are lost by this error.
-    fn lost(&self, error: &ExportError) -> &Counter {
-        if error.is_transient() { &self.unsent } else { &self.refused }
-    }
-
-    fn dropped(&self) -> u64 {
-        self.overflowed.get() + self.refused.get() + self.unsent.get()
-    }
-}
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Sends spans until the queue is closed or a stop is requested.
 #[derive(Debug)]
@@ -191,53 +155,6 @@ fn wait(error: &ExportError, attempt: u32, elapsed: Duration) -> Option<Duration
     retry.max = LONGEST_WAIT;
     let asked = error.retry_after().unwrap_or_default().min(MOST_ASKED);
     Some(retry.wait(attempt).max(asked))
-}
-
-/// Says once that spans are not exported, and once that they are again.
-#[derive(Debug)]
-pub(crate) struct Log {
-    /// The spans dropped before the trouble that was reported last, until it is over.
-    trouble: Option<u64>,
-    /// The spans that were dropped at the last look.
-    dropped: u64,
-}
-
-impl Log {
-    pub(crate) fn new(counts: &Counts) -> Self {
-        Self { trouble: None, dropped: counts.dropped() }
-    }
-
-    fn failed(&mut self, counts: &Counts, error: &ExportError) {
-        let cure = match error {
-            _ if error.is_transient() => "retrying; when the queue is full, spans are dropped",
-            _ => "its spans are dropped; check `endpoint` and `headers` of [traces]",
-        };
-        let error = error_chain(error);
-        self.report(counts, || tracing::warn!("traces are not exported: {error}; {cure}"));
-    }
-
-    fn sent(&mut self, counts: &Counts, rejected: u64, said: &str) {
-        if rejected > 0 || !said.is_empty() {
-            let text = "the collector does not take all spans";
-            self.report(counts, || tracing::warn!(rejected, "{text}: {said}"));
-        } else if counts.dropped() > self.dropped {
-            let cure = "lower `sample` of [traces], or give the collector more room";
-            self.report(counts, || {
-                tracing::warn!("spans are dropped, more arise than are exported; {cure}")
-            });
-        } else if let Some(before) = self.trouble.take() {
-            let dropped = counts.dropped() - before;
-            tracing::info!(dropped, "traces are exported again");
-        }
-        self.dropped = counts.dropped();
-    }
-
-    fn report(&mut self, counts: &Counts, say: impl FnOnce()) {
-        if self.trouble.is_none() {
-            self.trouble = Some(counts.dropped());
-            say();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod encode;
 mod export;
 mod otlp;
 mod record;
+mod report;
 mod sample;
 mod service;
 mod span;

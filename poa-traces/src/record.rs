@@ -1,6 +1,7 @@
 //! Records spans as a host reports what happens to messages.
 
-use std::sync::{Arc, OnceLock};
+use std::cell::OnceCell;
+use std::sync::Arc;
 
 use poa_core::telemetry::Counter;
 use poa_core::{Acknowledgement, Attempt, Message, Observer, Timestamp};
@@ -31,7 +32,7 @@ impl Recorder {
 
     fn attempted(&self, attempt: &Attempt<'_>, error: Option<&str>) {
         // Most batches have no message that is traced.
-        let call = OnceLock::new();
+        let call = OnceCell::new();
         let make = || Call {
             receiver: attempt.receiver.to_owned(),
             batch: attempt.batch,

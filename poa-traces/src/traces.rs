@@ -12,8 +12,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::client::Client;
 use crate::encode::Encoder;
-use crate::export::{Counts, Exporter, Log, QUEUE};
+use crate::export::{Exporter, QUEUE};
 use crate::record::Recorder;
+use crate::report::{Counts, Log};
 use crate::sample::Sampler;
 use crate::{Config, Service};
 

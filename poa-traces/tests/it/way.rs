@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use poa_core::telemetry::Telemetry;
 use poa_core::{Ack, DeliveryError, Message, ReceiverFactory, ReceiverOptions, receiver_fn};
+use poa_engine_local::Log;
 
 use crate::collector::{Collector, attribute};
-use crate::hosts::{builder, config, draft, traces};
+use crate::hosts::{builder, config, draft, send, traces};
 
 /// A receiver whose first call fails.
 fn flaky() -> ReceiverFactory {
@@ -33,6 +35,39 @@ fn error(span: &Span) -> Option<&str> {
     assert_eq!(status.code(), StatusCode::Error);
     assert_eq!(attribute(&span.attributes, "error.type"), "_OTHER");
     Some(&status.message)
+}
+
+#[tokio::test]
+async fn a_message_that_is_delivered_after_a_restart_stays_in_its_trace() {
+    let (dir, collector) = (tempfile::tempdir().unwrap(), Collector::start());
+    let start = async |receiver: ReceiverFactory| {
+        let telemetry = Telemetry::default();
+        let traces = traces(&config(&collector), &telemetry);
+        let host = builder(dir.path(), &telemetry)
+            .engine::<Log>("log", Default::default())
+            .ack(Ack::Stored)
+            .stop_timeouts(Duration::from_secs(1), Duration::from_millis(100))
+            .observer(traces.observer())
+            .receiver_from("store", ReceiverOptions::subscribe(["readings"]), receiver)
+            .start()
+            .await
+            .unwrap();
+        (host, traces)
+    };
+    let (host, traces) = start(receiver_fn(|_| std::future::pending())).await;
+    let id = send(&host.handle()).await;
+    assert_eq!(host.stop().await.undelivered, [("store".to_owned(), 1)]);
+    traces.stop().await;
+
+    let (host, traces) = start(receiver_fn(|_| async { Ok(()) })).await;
+    let spans = collector.spans(2).await;
+    assert!(host.stop().await.is_clean());
+    traces.stop().await;
+    let [root, delivery] = &spans[..] else { panic!("{spans:#?}") };
+    assert_eq!((&*root.name, &*delivery.name), ("publish readings", "deliver store"));
+    assert_eq!((&*root.trace_id, &*delivery.trace_id), (&id.as_bytes()[..], &id.as_bytes()[..]));
+    assert_eq!(delivery.parent_span_id, root.span_id);
+    assert!(root.end_time_unix_nano <= delivery.start_time_unix_nano);
 }
 
 #[tokio::test]
