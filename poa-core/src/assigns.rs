@@ -89,12 +89,14 @@ impl Assigns {
 
     /// Whether there are no assigns.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
 
     /// The length of the assigns as JSON text; 0 when there are none.
     #[must_use]
+    #[inline]
     pub fn size(&self) -> usize {
         self.0.as_ref().map_or(0, |inner| inner.size)
     }

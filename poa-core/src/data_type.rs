@@ -1,11 +1,16 @@
 //! The data types that a host accepts.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
 
 /// The data type of a message, such as `ethereum_metrics`: a name declared in the configuration.
 ///
-/// Interned: the host creates one per declared name, and clones share it.
+/// Names are interned for the life of the process, so a clone is a copy: each message carries one, and a shared counter would be
+/// passed between the processor's cores for each of them.
 ///
 /// ```
 /// use poa_core::DataTypes;
@@ -21,18 +26,22 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct DataType {
     index: u16,
-    name: Arc<str>,
+    /// The number of the list that it belongs to.
+    list: u32,
+    name: &'static str,
 }
 
 impl DataType {
     /// The declared name.
     #[must_use]
+    #[inline]
     pub fn name(&self) -> &str {
-        &self.name
+        self.name
     }
 
     /// The index of the type in its host's list.
     #[must_use]
+    #[inline]
     pub fn index(&self) -> usize {
         usize::from(self.index)
     }
@@ -54,7 +63,7 @@ impl fmt::Debug for DataType {
 
 impl fmt::Display for DataType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(self.name)
     }
 }
 
@@ -86,12 +95,14 @@ impl DataTypes {
     /// # Errors
     /// When a name is empty, longer than 255 bytes, holds a control character or occurs twice, or when there are more than 128.
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, InvalidDataType> {
+        static LISTS: AtomicU32 = AtomicU32::new(0);
+        let list = LISTS.fetch_add(1, Relaxed);
         let mut types: Vec<DataType> = Vec::new();
         for name in names {
             let name = name.as_ref();
             check(name, &types)?;
             let index = u16::try_from(types.len()).map_err(|_| InvalidDataType::TooMany)?;
-            types.push(DataType { index, name: name.into() });
+            types.push(DataType { index, list, name: intern(name) });
         }
         Ok(Self(types.into()))
     }
@@ -104,9 +115,10 @@ impl DataTypes {
 
     /// Whether the type belongs to this list, and not to another host's under the same name.
     #[must_use]
+    #[inline]
     pub fn is_own(&self, data_type: &DataType) -> bool {
         let own = self.0.get(data_type.index());
-        own.is_some_and(|own| Arc::ptr_eq(&own.name, &data_type.name))
+        own.is_some_and(|own| own.list == data_type.list)
     }
 
     /// All data types.
@@ -122,6 +134,18 @@ impl<'a> IntoIterator for &'a DataTypes {
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
     }
+}
+
+/// The one copy of this name. It is never freed: names come from configurations, so there are few.
+fn intern(name: &str) -> &'static str {
+    static NAMES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
+    let mut names = NAMES.lock();
+    if let Some(known) = names.get(name) {
+        return known;
+    }
+    let kept: &'static str = Box::leak(name.into());
+    names.insert(kept);
+    kept
 }
 
 fn check(name: &str, known: &[DataType]) -> Result<(), InvalidDataType> {
@@ -171,30 +195,35 @@ pub struct TypeSet(u128);
 
 impl TypeSet {
     /// Adds a type.
+    #[inline]
     pub fn insert(&mut self, data_type: &DataType) {
         self.0 |= 1 << data_type.index();
     }
 
     /// Whether the type is in the set.
     #[must_use]
+    #[inline]
     pub fn contains(self, data_type: &DataType) -> bool {
         self.0 >> data_type.index() & 1 == 1
     }
 
     /// Whether the set is empty.
     #[must_use]
+    #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// Whether the sets have a type in common.
     #[must_use]
+    #[inline]
     pub fn intersects(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
 
     /// The types of both sets.
     #[must_use]
+    #[inline]
     pub fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -217,6 +246,14 @@ mod tests {
         let types = DataTypes::new(["a", "b"]).unwrap();
         assert_eq!(types.get("b").unwrap().name(), "b");
         assert!(types.get("B").is_none());
+    }
+
+    #[test]
+    fn a_type_belongs_to_one_list() {
+        let [one, other] = [(); 2].map(|()| DataTypes::new(["a"]).unwrap());
+        let own = one.get("a").unwrap();
+        assert!(one.is_own(own) && one.clone().is_own(own) && !other.is_own(own));
+        assert_eq!(own, other.get("a").unwrap(), "the names are the same");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::{
 use attempt::{Failure, attempt};
 pub(crate) use in_hand::{InHand, Turns};
 pub(crate) use recall::Recall;
-use runs::{Run, runs};
+use runs::{Messages, Run, runs};
 pub(crate) use set_aside::Reports;
 pub(crate) use shed::Shedding;
 
@@ -192,7 +192,10 @@ impl Delivery {
 
     /// Delivers dead letters again.
     async fn replay(&mut self, replay: Replay) {
-        let numbered = (0..).zip(replay.messages.iter().cloned()).collect();
+        let numbered = Messages {
+            positions: (0..replay.messages.len() as u64).collect(),
+            list: replay.messages.clone(),
+        };
         let failed = self.deliver_messages(numbered).await;
         let failed = failed.into_iter().map(|n| replay.messages[n as usize].id()).collect();
         // The caller may be gone; the letters that failed are kept all the same.

@@ -47,6 +47,7 @@ impl AgentId {
 
     /// The id as text.
     #[must_use]
+    #[inline]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -109,12 +110,14 @@ pub struct MessageId([u8; 16]);
 impl MessageId {
     /// An id from its 16 bytes.
     #[must_use]
+    #[inline]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
     /// The 16 bytes of the id, which sort as the ids do.
     #[must_use]
+    #[inline]
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }

@@ -31,12 +31,14 @@ impl Timestamp {
 
     /// A point in time from microseconds since 1970-01-01 UTC.
     #[must_use]
+    #[inline]
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
     /// Microseconds since 1970-01-01 UTC.
     #[must_use]
+    #[inline]
     pub const fn as_micros(self) -> u64 {
         self.0
     }

@@ -1,10 +1,10 @@
 //! The state that all subscribers share, under one lock, so that a message goes to all of them or to none.
 
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
-use poa_core::engine::{Event, IdGenerator, KeyWindow, Party, Refused};
+use foldhash::fast::RandomState;
+use poa_core::engine::{Event, IdGenerator, KeyWindow, Party, Refused, TypeSet};
 use poa_core::{Activity, AgentId, DataType, DataTypes, Draft, Message, MessageId, Timestamp};
 
 use crate::bounds::Stretch;
@@ -62,6 +62,8 @@ pub(crate) struct State {
     pub(crate) tail: Tail,
     /// A removed subscriber leaves its slot empty, because handles refer to slots by number.
     pub(crate) subscribers: Vec<Option<Subscriber>>,
+    /// The types that some subscriber wants.
+    subscribed: TypeSet,
     pub(crate) keys: Keys,
     /// The events that wait for the log, if there is one.
     pub(crate) pending: Option<Pending>,
@@ -76,7 +78,7 @@ pub(crate) struct State {
     pub(crate) notes: Vec<Note>,
     ids: IdGenerator,
     fair: Fair,
-    /// Keyed at random in each process, so that a sender cannot choose whose counter it shares.
+    /// Keyed at random in each process, so that a sender cannot know whose counter it shares.
     hasher: RandomState,
     /// The last change of each agent, to be delivered once there is room.
     changes: HashMap<AgentId, Activity>,
@@ -89,6 +91,7 @@ impl State {
             end,
             tail: Tail::new(types, end, window),
             subscribers: Vec::new(),
+            subscribed: TypeSet::default(),
             keys: past.keys,
             pending,
             untaken: 0,
@@ -98,7 +101,7 @@ impl State {
             notes: Vec::new(),
             ids: past.ids,
             fair: Fair::default(),
-            hasher: RandomState::new(),
+            hasher: RandomState::default(),
             changes: HashMap::new(),
         }
     }
@@ -127,7 +130,7 @@ impl State {
                 self.subscribers.len() - 1
             }
         };
-        self.count_the_critical();
+        self.note_subscriptions();
         (place, self.subscribers[place].as_ref().map_or(0, |subscriber| subscriber.generation))
     }
 
@@ -140,14 +143,16 @@ impl State {
                 removed.wake();
                 removed.confirmations.settle(u64::MAX);
                 removed.shed.wake.notify_one();
-                self.count_the_critical();
+                self.note_subscriptions();
                 return self.trim(&removed);
             }
         }
         Garbage::new()
     }
 
-    fn count_the_critical(&mut self) {
+    fn note_subscriptions(&mut self) {
+        self.subscribed =
+            self.active().fold(TypeSet::default(), |all, (_, one)| all.union(one.terms.types));
         let some_are_critical = self.active().any(|(_, subscriber)| subscriber.terms.critical);
         for subscriber in self.subscribers.iter_mut().flatten() {
             subscriber.terms.counts = subscriber.terms.critical || !some_are_critical;
@@ -160,7 +165,7 @@ impl State {
     }
 
     pub(crate) fn is_subscribed(&self, data_type: &DataType) -> bool {
-        self.active().any(|(_, subscriber)| subscriber.terms.types.contains(data_type))
+        self.subscribed.contains(data_type)
     }
 
     /// Whether these messages may be accepted.
@@ -283,7 +288,7 @@ impl State {
             }
         }
         if is_wanted {
-            self.tail.push(position, event);
+            self.tail.push(position, event, load.bytes);
         }
     }
 

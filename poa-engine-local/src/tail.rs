@@ -48,12 +48,12 @@ impl Tail {
         Lanes(subscribed.map(|data_type| data_type.index()).chain(activity).collect())
     }
 
-    pub(crate) fn push(&mut self, position: u64, event: Event) {
+    /// Appends an event of this size.
+    pub(crate) fn push(&mut self, position: u64, event: Event, bytes: usize) {
         let lane = match &event {
             Event::Message(message) => message.data_type().index(),
             Event::Activity(_) => self.lanes.len() - 1,
         };
-        let bytes = event.footprint();
         let lane = &mut self.lanes[lane];
         lane.events.push_back((position, event));
         lane.bytes += bytes;
@@ -226,7 +226,9 @@ mod tests {
         let types = DataTypes::new(["a", "b"]).unwrap();
         let mut tail = Tail::new(types.clone(), 0, limit);
         for position in 0..10 {
-            tail.push(position * 10, event(&types, if position % 2 == 0 { "a" } else { "b" }));
+            let event = event(&types, if position % 2 == 0 { "a" } else { "b" });
+            let bytes = event.footprint();
+            tail.push(position * 10, event, bytes);
         }
         let both = types.iter().collect();
         (tail, types, both)

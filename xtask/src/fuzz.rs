@@ -10,7 +10,7 @@ use std::process::Command;
 use crate::run::{Failure, cargo_with};
 
 /// All of them.
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 10] = [
     "json_calls",
     "msgpack_calls",
     "http_head",
@@ -20,6 +20,7 @@ const TARGETS: [&str; 9] = [
     "leviathan_monitor",
     "log_segments",
     "configuration",
+    "plugin_descriptor",
 ];
 
 /// The flags that make rustc report branches and comparisons to libFuzzer.

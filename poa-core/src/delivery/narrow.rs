@@ -2,12 +2,11 @@
 
 use super::Delivery;
 use super::attempt::Failure;
+use super::runs::Messages;
 use crate::{Message, Rejected, Timestamp};
 
 /// The number of panics of the receiver with one message alone before the message is blamed.
 pub(super) const PANICS: u32 = 2;
-
-type Messages = Vec<(u64, Message)>;
 
 /// Messages that are delivered together, and the attempts so far.
 struct Part {
@@ -50,7 +49,7 @@ impl Delivery {
                     let (dead, rest) = separate(part.messages, &items);
                     failed.extend(dead.iter().map(|(position, _)| *position));
                     self.set_aside(dead, &reason, part.attempts, begin).await;
-                    if !rest.is_empty() {
+                    if rest.len() > 0 {
                         parts.push(Part { messages: rest, attempts: part.attempts });
                     }
                 }
@@ -71,7 +70,7 @@ impl Delivery {
     ) -> Vec<u64> {
         let mut failed = Vec::with_capacity(rejected.len());
         for Rejected { item, reason } in &rejected {
-            let dead = part.messages[*item].clone();
+            let dead = part.messages.get(*item);
             failed.push(dead.0);
             self.set_aside(vec![dead], reason, part.attempts, begin).await;
         }
@@ -82,13 +81,20 @@ impl Delivery {
 
     /// Messages that were in flight when the process ended are delivered one at a time, because one of them may have ended it.
     fn suspects_apart(&self, messages: Messages) -> Vec<Part> {
+        if !messages.list.iter().any(|message| self.in_hand.suspects(message.id())) {
+            return vec![Part { messages, attempts: 0 }];
+        }
         let mut parts: Vec<Part> = Vec::new();
         let mut last_suspect = true;
         for (position, message) in messages {
             let suspect = self.in_hand.suspects(message.id());
             match parts.last_mut() {
-                Some(part) if !suspect && !last_suspect => part.messages.push((position, message)),
-                _ => parts.push(Part { messages: vec![(position, message)], attempts: 0 }),
+                Some(part) if !suspect && !last_suspect => part.messages.push(position, message),
+                _ => {
+                    let mut messages = Messages::default();
+                    messages.push(position, message);
+                    parts.push(Part { messages, attempts: 0 });
+                }
             }
             last_suspect = suspect;
         }
@@ -97,8 +103,7 @@ impl Delivery {
 
     /// Tries until the result for these messages is known.
     async fn deliver_part(&mut self, part: &mut Part) -> Outcome {
-        let messages: Vec<Message> =
-            part.messages.iter().map(|(_, message)| message.clone()).collect();
+        let messages = &part.messages.list;
         let alone = messages.len() == 1;
         if alone && self.in_hand.convicts(messages[0].id()) {
             return Outcome::Without(
@@ -108,12 +113,12 @@ impl Delivery {
         }
         let (mut repeats, mut panics) = (0, 0);
         loop {
-            let expired = self.expired(&messages, part.attempts > 0);
+            let expired = self.expired(messages, part.attempts > 0);
             if !expired.is_empty() {
                 return Outcome::Without(expired, "older than `max_age`".into());
             }
             part.attempts += 1;
-            let Err(failure) = self.try_messages(&messages, part.attempts).await else {
+            let Err(failure) = self.try_messages(messages, part.attempts).await else {
                 self.succeeded();
                 return Outcome::Delivered;
             };
@@ -168,11 +173,16 @@ fn rejected(items: &[Rejected], count: usize) -> Outcome {
 }
 
 /// These items, and the others.
-fn separate(messages: Messages, items: &[usize]) -> (Messages, Messages) {
-    let mut dead = vec![false; messages.len()];
-    items.iter().for_each(|item| dead[*item] = true);
-    let (with, without): (Vec<_>, Vec<_>) =
-        messages.into_iter().zip(dead).partition(|(_, dead)| *dead);
-    let plain = |pairs: Vec<(_, bool)>| pairs.into_iter().map(|(message, _)| message).collect();
-    (plain(with), plain(without))
+fn separate(messages: Messages, items: &[usize]) -> (Vec<(u64, Message)>, Messages) {
+    let mut is_dead = vec![false; messages.len()];
+    items.iter().for_each(|item| is_dead[*item] = true);
+    let (mut dead, mut rest) = (Vec::with_capacity(items.len()), Messages::default());
+    for ((position, message), is_dead) in messages.into_iter().zip(is_dead) {
+        if is_dead {
+            dead.push((position, message));
+        } else {
+            rest.push(position, message);
+        }
+    }
+    (dead, rest)
 }

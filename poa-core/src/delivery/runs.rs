@@ -7,7 +7,7 @@ use crate::{Activity, AgentId, Message};
 
 /// Events of the same kind, which are delivered in one call.
 pub(super) enum Run {
-    Messages(Vec<(u64, Message)>),
+    Messages(Messages),
     Active(Vec<Activity>),
     Inactive(Vec<Activity>),
 }
@@ -34,11 +34,48 @@ pub(super) fn runs(batch: Batch) -> Vec<Run> {
     runs
 }
 
+/// Messages, and the position of each. Apart, because receivers get a slice of messages.
+#[derive(Default)]
+pub(super) struct Messages {
+    pub(super) positions: Vec<u64>,
+    pub(super) list: Vec<Message>,
+}
+
+impl Messages {
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) fn push(&mut self, position: u64, message: Message) {
+        self.positions.push(position);
+        self.list.push(message);
+    }
+
+    /// Removes the messages from this one on, and returns them.
+    pub(super) fn split_off(&mut self, at: usize) -> Self {
+        Self { positions: self.positions.split_off(at), list: self.list.split_off(at) }
+    }
+
+    /// The message at this place, with its position.
+    pub(super) fn get(&self, place: usize) -> (u64, Message) {
+        (self.positions[place], self.list[place].clone())
+    }
+}
+
+impl IntoIterator for Messages {
+    type Item = (u64, Message);
+    type IntoIter = std::iter::Zip<std::vec::IntoIter<u64>, std::vec::IntoIter<Message>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.positions.into_iter().zip(self.list)
+    }
+}
+
 impl Run {
     /// An empty run for events of this kind.
     fn of(event: &Event) -> Self {
         match event {
-            Event::Message(_) => Self::Messages(Vec::new()),
+            Event::Message(_) => Self::Messages(Messages::default()),
             Event::Activity(change) if change.active => Self::Active(Vec::new()),
             Event::Activity(_) => Self::Inactive(Vec::new()),
         }
@@ -55,7 +92,7 @@ impl Run {
 
     fn push(&mut self, position: u64, event: Event) {
         match (self, event) {
-            (Self::Messages(run), Event::Message(message)) => run.push((position, message)),
+            (Self::Messages(run), Event::Message(message)) => run.push(position, message),
             (Self::Active(run) | Self::Inactive(run), Event::Activity(change)) => run.push(change),
             // `takes` was checked before.
             _ => {}
@@ -101,7 +138,7 @@ mod tests {
         for run in runs {
             match run {
                 Run::Messages(run) => {
-                    run.iter().for_each(|(_, one)| note(one.agent_id(), one.received_at()));
+                    run.list.iter().for_each(|one| note(one.agent_id(), one.received_at()));
                 }
                 Run::Active(run) | Run::Inactive(run) => {
                     run.iter().for_each(|one| note(&one.agent_id, one.since));

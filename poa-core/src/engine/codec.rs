@@ -8,9 +8,10 @@ use bytes::Bytes;
 
 use super::Event;
 use super::Fingerprint;
+use crate::message::Stored;
 use crate::{
-    Activity, AgentId, Assigns, DataTypes, Draft, Format, IdempotencyKey, Message, MessageId,
-    MessageType, Payload, Timestamp,
+    Activity, AgentId, Assigns, DataTypes, Format, IdempotencyKey, Message, MessageId, MessageType,
+    Payload, Timestamp,
 };
 
 const DATA: u8 = 1;
@@ -186,10 +187,8 @@ fn decode_message(
     };
     let Ok(assigns) = Assigns::from_json(assigns) else { return Decoded::Unreadable };
     let payload = Payload::new(format, Bytes::copy_from_slice(input.0));
-    let mut draft = Draft::new(agent, data_type, payload).with_message_type(message_type);
-    draft.key = key;
-    draft = draft.with_assigns(assigns);
-    Decoded::Event(Event::Message(Message::stamp(draft, id, time)))
+    let stored = Stored { id, received_at: time, message_type, key, assigns };
+    Decoded::Event(Event::Message(Message::restore(agent, data_type, payload, stored)))
 }
 
 fn agent_id(bytes: &[u8]) -> Option<AgentId> {
@@ -250,6 +249,7 @@ impl<'a> Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Draft;
 
     fn types() -> DataTypes {
         DataTypes::new(["system_metrics"]).unwrap()

@@ -32,6 +32,7 @@ enum Inner {
 impl Drafts {
     /// The messages, in order.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[Draft] {
         match &self.0 {
             Inner::One(one) => one,

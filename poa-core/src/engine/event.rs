@@ -22,6 +22,7 @@ pub type Batch = Vec<(u64, Event)>;
 impl Event {
     /// Whether a subscription of these types gets this event.
     #[must_use]
+    #[inline]
     pub fn is_for(&self, types: TypeSet) -> bool {
         match self {
             Self::Message(message) => types.contains(message.data_type()),
@@ -31,6 +32,7 @@ impl Event {
 
     /// The agent that sent the message, or whose state changed.
     #[must_use]
+    #[inline]
     pub fn agent_id(&self) -> &AgentId {
         match self {
             Self::Message(message) => message.agent_id(),
@@ -40,6 +42,7 @@ impl Event {
 
     /// When the message was received, or the state changed.
     #[must_use]
+    #[inline]
     pub fn since(&self) -> Timestamp {
         match self {
             Self::Message(message) => message.received_at(),
@@ -50,6 +53,7 @@ impl Event {
     /// Approximately the bytes of memory that the event takes; backlogs and batches are measured in
     /// these.
     #[must_use]
+    #[inline]
     pub fn footprint(&self) -> usize {
         match self {
             Self::Message(message) => message.footprint(),

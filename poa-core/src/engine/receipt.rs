@@ -84,6 +84,7 @@ enum Ids {
 impl MessageIds {
     /// The ids, one for each message.
     #[must_use]
+    #[inline]
     pub fn as_slice(&self) -> &[Option<MessageId>] {
         match &self.0 {
             Ids::None => &[],
@@ -145,6 +146,7 @@ pub enum ReceiptError {
 
 impl Receipt {
     /// A receipt for messages that have already reached their level.
+    #[inline]
     pub fn ready(ids: impl Into<MessageIds>) -> Self {
         Self { ids: ids.into(), state: State::Ready, publication: None }
     }

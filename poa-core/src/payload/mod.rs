@@ -66,12 +66,14 @@ impl Payload {
 
     /// The encoding of [`bytes`](Self::bytes).
     #[must_use]
+    #[inline]
     pub fn format(&self) -> Format {
         self.format
     }
 
     /// The bytes the agent sent.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }

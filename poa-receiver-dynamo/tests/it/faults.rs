@@ -86,10 +86,11 @@ async fn a_table_that_is_slow_gets_to_the_end_of_a_large_batch() {
     // As `timeout` allows no more, it is two seconds.
     let config = config(&proxy.url).request_timeout(Duration::from_secs(100));
     let (status, stored) = through_a_host(config, options, BLOCKS).await;
+    let delivery = status.delivery.as_ref().unwrap();
+    // On a machine that is busy, the last reason may be a single request instead.
     let error = status.last_error.as_deref().unwrap();
-    assert!(error.contains("needs longer than 2s for a batch of table `poa-test"), "{status:?}");
-    let delivered = status.delivery.unwrap().delivered;
-    assert_eq!((status.restarts, delivered), (0, BLOCKS as u64), "{status:?}");
+    assert!(delivery.retried > 0 && error.contains("2s"), "{status:?}");
+    assert_eq!((status.restarts, delivery.delivered), (0, BLOCKS as u64), "{status:?}");
     assert_once(stored, BLOCKS);
 }
 

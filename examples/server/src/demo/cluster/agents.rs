@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use poa_agent::Credentials;
+use poa_agent::{AgentId, BaseUrl, CallError, Config, Credentials, Rest, Transport as _};
 use poa_fleet::{Fleet, Monitor, Options, Rate};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,6 +18,8 @@ use crate::user;
 const USER: &str = "demo-fleet";
 /// How many agents send when no number is given.
 const USUAL: u16 = 20;
+/// How long it may take until every front end knows the user.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// The front ends.
 const FRONTS: [&str; 2] = ["front-1", "front-2"];
 
@@ -48,6 +50,7 @@ impl Agents {
             // The first has the odd one.
             let share = (usize::from(count) + 1 - place) / FRONTS.len();
             let Some(share) = NonZeroUsize::new(share) else { continue };
+            until_known(layout, front, &user).await?;
             let fleet = fleet(layout, front, share, user.clone())?;
             agents.monitors.push(fleet.monitor());
             agents.at_the_end.push(fleet.monitor());
@@ -84,18 +87,46 @@ async fn run(fleet: Fleet, left: watch::Receiver<()>) {
     }
 }
 
+/// A front end learns of a new user a moment after it was made, and refuses the login until then.
+async fn until_known(layout: &Layout, front: &str, user: &Credentials) -> Result<(), Failure> {
+    let (rest, auth) = layout.front(front);
+    let id = named(front)?;
+    let config = Config::new(url(&rest)?, url(&auth)?, user.clone(), id);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        // A connection of its own each time, because one is slower to log in the more often it was refused.
+        let probe = Rest::new(&config).map_err(|error| Failure::new(front, error))?;
+        match probe.connect().await {
+            Err(CallError::Login(error)) if tokio::time::Instant::now() > deadline => {
+                return Err(Failure::new(front, error));
+            }
+            Err(CallError::Login(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+            // The fleet waits for a front end that cannot be reached.
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn url(text: &str) -> Result<BaseUrl, Failure> {
+    text.parse().map_err(|error| Failure::new(text, error))
+}
+
+/// The name of the agents of a front end.
+fn named(front: &str) -> Result<AgentId, Failure> {
+    let name = format!("demo-{front}");
+    name.parse().map_err(|error| Failure::new(&name, error))
+}
+
 fn fleet(
     layout: &Layout,
     front: &str,
     agents: NonZeroUsize,
     user: Credentials,
 ) -> Result<Fleet, Failure> {
-    let url = |text: &str| text.parse().map_err(|error| Failure::new(text.to_owned(), error));
     let (rest, auth) = layout.front(front);
     let mut options = Options::new(url(&rest)?, url(&auth)?, user);
     options.agents = agents;
-    let name = format!("demo-{front}");
-    options.name = name.parse().map_err(|error| Failure::new(&name, error))?;
+    options.name = named(front)?;
     options.rate = Rate::PerSecond(1.0);
     options.ramp = Duration::from_secs(2);
     // A front end may just have been killed: long enough for it to come back.
