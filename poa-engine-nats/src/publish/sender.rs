@@ -1,0 +1,224 @@
+//! Sends what waits in the lanes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
+use poa_core::Ack;
+use poa_core::engine::{ReceiptError, Refused, trace};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::item::Content;
+use super::lane::Lane;
+use super::round::{Parcel, parcels};
+use crate::cluster::Cluster;
+use crate::contact::Stored;
+use crate::failure::Failure;
+use crate::pack::{self, Position};
+
+/// The header of a message that a front end waits for until it is delivered.
+pub(crate) const WAITS: &str = "Poa-Waits";
+/// The most bytes in a publish of several records.
+const PARCEL: usize = 256 << 10;
+/// How long to wait before a publish that nothing took is sent again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Sends what is in the lanes.
+pub(crate) struct Sender {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) lanes: Vec<Lane>,
+    /// The bytes in all lanes and on their way.
+    pub(crate) queued: AtomicUsize,
+    /// Messages that were promised no more than memory and could not be stored.
+    pub(crate) lost: AtomicUsize,
+    /// Told when a publish has ended.
+    pub(crate) room: Notify,
+    /// Until when the stream counts as full.
+    pub(crate) full_until: Mutex<Option<Instant>>,
+}
+
+impl Sender {
+    /// Sends the lane of this partition. Never ends.
+    pub(crate) async fn run(self: Arc<Self>, partition: u16) {
+        let lane = &self.lanes[usize::from(partition)];
+        let most_bytes = PARCEL.min(self.cluster.most_payload());
+        let mut on_their_way = FuturesUnordered::new();
+        loop {
+            let filled = lane.filled();
+            let items = lane.take(4 * PARCEL, &self.queued);
+            for parcel in parcels(items, &self.cluster.names, partition, most_bytes) {
+                let trip = lane.departs(&parcel);
+                on_their_way.push(async {
+                    self.send(partition, parcel).await;
+                    trip
+                });
+            }
+            tokio::select! {
+                () = filled => {}
+                Some(trip) = on_their_way.next() => {
+                    lane.returns(&trip);
+                    self.queued.fetch_sub(trip.bytes, Relaxed);
+                    self.room.notify_waiters();
+                }
+            }
+        }
+    }
+
+    /// Waits until everything has been sent, or given up.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.queued.load(Relaxed) == 0 {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    async fn send(&self, partition: u16, parcel: Parcel) {
+        let stored = self.deliver(&parcel).await;
+        let outcome = match stored {
+            Ok(stored) if stored.duplicate => self.duplicate(&parcel, stored).await,
+            Ok(stored) => Ok(stored),
+            Err(failure) => Err(self.failed(&parcel, &failure)),
+        };
+        match outcome {
+            Ok(stored) => self.settle(partition, parcel, stored),
+            Err(error) => {
+                self.refuse(parcel, error);
+                // Changes of activity wait in the lane again, and the servers shall not be flooded with them.
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Publishes until it is stored, or the time is over, or it cannot be known whether it is.
+    async fn deliver(&self, parcel: &Parcel) -> Result<Stored, Failure> {
+        let deadline = Instant::now() + self.cluster.settings.store_timeout;
+        loop {
+            let (subject, headers) = (parcel.subject.clone(), self.headers(parcel));
+            let within = self.cluster.settings.ack_timeout;
+            let sent =
+                self.cluster.contact.publish(subject, Some(headers), parcel.payload(), within);
+            let failure = match sent.await {
+                Ok(stored) => return Ok(stored),
+                Err(failure) => failure,
+            };
+            // With an id, the servers tell a repetition from another message.
+            let may_repeat = failure.is_safe_to_repeat()
+                || parcel.key.is_some() && failure == Failure::Unanswered;
+            if !may_repeat || Instant::now() + PAUSE > deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn headers(&self, parcel: &Parcel) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_EXPECTED_STREAM, self.cluster.names.stream());
+        if let Some(key) = parcel.key {
+            headers.insert(NATS_MESSAGE_ID, hex(key.as_bytes()));
+        }
+        if parcel.urgent {
+            headers.insert(WAITS, "1");
+        }
+        headers
+    }
+
+    /// The servers know this id: the message was sent before, or another one with the same key.
+    async fn duplicate(&self, parcel: &Parcel, stored: Stored) -> Result<Stored, ReceiptError> {
+        let first = self.original(stored.sequence).await;
+        let ours = parcel.items.first().and_then(|item| trace(&item.record));
+        let (Some(first), Some(ours)) = (first, ours) else {
+            // It was purged after every receiver had confirmed it: its content and id are not known any more.
+            return Ok(stored);
+        };
+        if first.key != ours.key {
+            return Err(Refused::KeyReused.into());
+        }
+        if first.id != ours.id {
+            self.cluster.bus.counts.repeated.inc();
+            parcel.calls().for_each(|call| call.was_accepted_as(first.id));
+        }
+        Ok(stored)
+    }
+
+    async fn original(&self, sequence: u64) -> Option<poa_core::engine::Trace> {
+        let subject = format!("STREAM.MSG.GET.{}", self.cluster.names.stream());
+        let found: crate::bucket::Found =
+            self.cluster.contact.api(&subject, &json!({ "seq": sequence })).await.ok()?;
+        let record = pack::records(found.payload()).next()??;
+        trace(&record)
+    }
+
+    fn failed(&self, parcel: &Parcel, failure: &Failure) -> ReceiptError {
+        match failure {
+            Failure::Full(why) => self.full(why),
+            Failure::TooLarge => {
+                let (bytes, limit) = (parcel.payload.len(), self.cluster.most_payload());
+                Refused::TooLarge { bytes, limit }.into()
+            }
+            failure => {
+                tracing::warn!("cannot store messages: {failure}");
+                ReceiptError::NotStored
+            }
+        }
+    }
+
+    fn full(&self, why: &str) -> ReceiptError {
+        let until = Instant::now() + Duration::from_secs(1);
+        if self.full_until.lock().replace(until).is_none() {
+            tracing::error!(
+                "refusing messages: {why}; raise max_bytes, or see which receiver is behind"
+            );
+        }
+        Refused::Unavailable("the stream is full".into()).into()
+    }
+
+    fn settle(&self, partition: u16, parcel: Parcel, stored: Stored) {
+        self.full_until.lock().take();
+        for (index, item) in parcel.items.into_iter().enumerate() {
+            let Content::Message { data_type, ack, call: Some(call), .. } = item.content else {
+                continue;
+            };
+            if ack == Ack::Delivered {
+                let position = Position::new(stored.sequence, index);
+                self.cluster.deliveries.wait(&self.cluster, partition, position, &data_type, call);
+            } else {
+                call.settle(Ok(()));
+            }
+        }
+    }
+
+    fn refuse(&self, parcel: Parcel, error: ReceiptError) {
+        for item in parcel.items {
+            match item.content {
+                Content::Message { call: Some(call), .. } => call.settle(Err(error.clone())),
+                Content::Message { call: None, .. } => {
+                    self.lost.fetch_add(1, Relaxed);
+                }
+                Content::Activity => {
+                    let partition = self.cluster.names.partition_of(&item.agent);
+                    self.lanes[usize::from(partition)].keep_change(item);
+                }
+            }
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
