@@ -98,7 +98,7 @@ pub trait Engine: Send + Sync + 'static {
         request: SubscriptionRequest,
     ) -> Result<Arc<dyn Subscription>, BuildError>;
 
-    /// Removes a subscription and its cursor, and discards its backlog. Unknown names are ignored.
+    /// Removes a subscription and its cursor, and discards its backlog. Unknown names are ignored. Receipts no longer wait for it.
     ///
     /// # Errors
     /// When the removal cannot be made durable.

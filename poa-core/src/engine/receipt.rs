@@ -44,7 +44,7 @@ pub struct Receipt {
     ids: MessageIds,
     state: State,
     /// The messages, for observers that are told when the receipt resolves or is dropped.
-    publication: Option<Publication>,
+    publication: Option<Box<Publication>>,
 }
 
 #[derive(Debug)]
@@ -168,7 +168,7 @@ impl Receipt {
 
     /// The same receipt, and the observers of the publication are told how it ends.
     pub(crate) fn observed(mut self, publication: Publication) -> Self {
-        self.publication = Some(publication);
+        self.publication = Some(Box::new(publication));
         if matches!(self.state, State::Ready) {
             self.end_publication(Some(Ok(())));
         }

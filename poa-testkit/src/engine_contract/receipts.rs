@@ -64,7 +64,29 @@ pub(super) async fn wait_for_delivery(space: &Space) {
     let abandoned = soon(what, third).await;
     assert_eq!(abandoned, Err(ReceiptError::Stopped), "{what}: an abandoned subscription");
     node.end().await;
+    is_removed(space).await;
     time_runs_out(space).await;
+}
+
+/// Nobody will confirm the message for a receiver that was removed, and nobody misses it there.
+async fn is_removed(space: &Space) {
+    let what = "a receipt that waits for a receiver which is removed";
+    let node = space.build(Ack::Delivered).await;
+    let critical = ReceiverOptions::subscribe(TYPES).critical();
+    let leaves = node.subscribe_as("leaves", &critical).await;
+    let stays = node.subscribe_as("stays", &critical).await;
+    node.start().await;
+    let sent = node.send(node.draft(AGENTS[0], 1));
+    let mut receipt = sent.unwrap_or_else(|error| panic!("{what}: refused: {error}"));
+    next(what, &*leaves, &batches_of(1)).await;
+    next(what, &*stays, &batches_of(1)).await;
+    let removed = node.engine.unsubscribe("leaves").await;
+    removed.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut receipt).await;
+    assert!(early.is_err(), "{what}: the other receiver has not confirmed it");
+    stays.confirm(&[]);
+    assert_eq!(soon(what, receipt).await, Ok(()), "{what}: the other receiver has confirmed it");
+    node.end().await;
 }
 
 /// The message is kept, although its receipt has timed out.
