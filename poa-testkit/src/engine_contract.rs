@@ -92,6 +92,7 @@ impl EngineContract {
         order::is_taken_over(&self.space()).await;
         receipts::resolve_without_receivers(&self.space()).await;
         receipts::wait_for_delivery(&self.space()).await;
+        receipts::do_not_wait_for_removed_receivers(&self.space()).await;
         receipts::refuse_all_or_nothing(&self.space()).await;
         keys::are_taken_once(&self.space()).await;
         cursors::outlive_an_orderly_end(&self.space()).await;
