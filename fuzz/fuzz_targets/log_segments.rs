@@ -39,7 +39,7 @@ fn open(dir: &tempfile::TempDir) -> Option<(Log<Directory>, usize, Position)> {
 fn append(log: &mut Log<Directory>, records: impl IntoIterator<Item = usize>) {
     let mut group = Group::new();
     for length in records {
-        group.push(|record| record.resize(length, 7));
+        group.push(|records| records.resize(records.len() + length, 7));
     }
     if !group.is_empty() {
         log.append(&group).expect("the disk has room");

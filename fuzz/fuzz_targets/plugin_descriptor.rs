@@ -19,7 +19,7 @@ type Head = (u16, u8, u8, Vec<u8>, Vec<u8>, u8);
 type Part = (u16, u8, Vec<u8>, u8, u8);
 
 thread_local! {
-    /// What the function `schema` of each kind writes.
+    /// The text that the function `schema` of each kind writes.
     static SCHEMA: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 

@@ -1,4 +1,4 @@
-//! What drafts and messages consist of.
+//! The content of drafts and messages.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct Record {
     pub(super) address: Option<IpAddr>,
 }
 
-/// What an engine stores besides the agent, the data type and the payload.
+/// The facts that an engine stores besides the agent, the data type and the payload.
 pub(crate) struct Stored {
     pub(crate) id: MessageId,
     pub(crate) received_at: Timestamp,

@@ -1,4 +1,4 @@
-//! The lane of a partition: what waits, and the order in which it may go.
+//! The lane of a partition: its records, and the order in which they may be sent.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -33,7 +33,7 @@ struct Queue {
     out: Out,
 }
 
-/// What is on its way.
+/// The publishes on their way.
 #[derive(Debug, Default)]
 struct Out {
     /// The number of publishes with something of an agent.
@@ -156,7 +156,7 @@ impl Queue {
         taken
     }
 
-    /// Which of the oldest items may go: none of an agent of which something is on its way, or stays behind.
+    /// Chooses among the oldest items those that may be sent: none of an agent of which something is on its way, or stays behind.
     fn choose(&self, most_bytes: usize) -> Vec<bool> {
         let mut behind: HashSet<&AgentId> = HashSet::new();
         let (mut bytes, mut keyed) = (0, self.out.keyed);
@@ -310,7 +310,7 @@ mod tests {
             prop_assert!(numbers.into_iter().eq(0..messages.len() as u32));
         }
 
-        /// What is taken later of an agent is younger, and nothing of it is on its way then.
+        /// A record that is taken later is younger than those of its agent before, none of which is on its way then.
         #[test]
         fn nothing_of_an_agent_is_taken_while_something_of_it_is_on_its_way(
             messages in prop::collection::vec((0..5_u8, any::<bool>()), 1..80),

@@ -1,4 +1,4 @@
-//! Sends what waits in the lanes.
+//! Sends the records in the lanes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

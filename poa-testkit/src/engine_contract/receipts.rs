@@ -67,7 +67,7 @@ pub(super) async fn wait_for_delivery(space: &Space) {
     time_runs_out(space).await;
 }
 
-/// Nobody will confirm a message for a receiver that was removed.
+/// A receiver that was removed confirms nothing more.
 pub(super) async fn do_not_wait_for_removed_receivers(space: &Space) {
     let what = "a receipt that waits for a receiver which is removed";
     let node = space.build(Ack::Delivered).await;
