@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use libfuzzer_sys::fuzz_target;
-use poa_log::{Directory, Group, Log, Options, Position};
+use poa_log::{Directory, Group, Log, LogError, Options, Position};
 
 /// Two bytes of a position and one that the byte there is combined with.
 const EDIT: usize = 3;
@@ -26,11 +26,13 @@ fn open(dir: &tempfile::TempDir) -> Option<(Log<Directory>, usize, Position)> {
                 entry.next
             }
             Ok(None) => return Some((log, count, last)),
-            Err(_) => {
-                let end = log.end();
-                (reader.position() < end).then(|| reader.skip_to(end))?;
-                end
+            Err(LogError::Damaged { position, resume, .. }) => {
+                let next = resume.unwrap_or(log.end());
+                assert!(next > position, "a reader that skips damage goes on");
+                reader.skip_to(next);
+                next
             }
+            Err(_) => return None,
         };
         last = next;
     }

@@ -139,6 +139,10 @@ fn a_descriptor_that_is_not_valid() {
     );
     let not_json = workshop.library(&[("SCHEMA", "\"{\"")]);
     refused(&not_json, &["the schema of `mine` is not a JSON object"]);
+    // A reason quotes only the beginning of what the library wrote.
+    let long = format!("\"\\\"{}\\\"\"", "a".repeat(10_000));
+    let long = workshop.library(&[("SCHEMA", &long)]);
+    refused(&long, &["the schema of `mine` is not a JSON object", "aaa…"]);
 }
 
 #[test]

@@ -38,7 +38,8 @@ impl LoadedKind {
         functions: Kind,
     ) -> Result<Self, Cause> {
         let schema = schema(table, &functions).map_err(|error| {
-            Cause::Descriptor(format!("the schema of `{kind}` is not a JSON object: {error}"))
+            let why = brief(&error);
+            Cause::Descriptor(format!("the schema of `{kind}` is not a JSON object: {why}"))
         })?;
         Ok(Self { kind: kind.to_owned(), functions, table, schema })
     }
@@ -91,8 +92,9 @@ impl LoadedKind {
             "" => Vec::new(),
             text => serde_json::from_str(text).map_err(|error| {
                 let library = self.table().library();
+                let why = brief(&error);
                 let message = format!(
-                    "cannot be checked: {library} does not report a list of problems ({error})"
+                    "cannot be checked: {library} does not report a list of problems ({why})"
                 );
                 vec![Problem::new("", message)]
             })?,
@@ -120,6 +122,17 @@ fn schema(table: &CallTable, functions: &Kind) -> Result<Value, serde_json::Erro
     // SAFETY: a function of a library that is never unloaded, with a sink that outlives the call.
     cross(table.library(), "schema", || unsafe { schema(Sink::into(&mut text)) });
     serde_json::from_str::<serde_json::Map<_, _>>(&text).map(Value::Object)
+}
+
+/// The beginning of an error, which may quote a text of any length.
+fn brief(error: &serde_json::Error) -> String {
+    const MOST: usize = 200;
+    let mut text = error.to_string();
+    if let Some((end, _)) = text.char_indices().nth(MOST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 /// A kind of handler.
