@@ -28,7 +28,7 @@ fn open(dir: &tempfile::TempDir) -> Option<(Log<Directory>, usize, Position)> {
             Ok(None) => return Some((log, count, last)),
             Err(LogError::Damaged { position, resume, .. }) => {
                 let next = resume.unwrap_or(log.end());
-                assert!(next > position, "a reader that skips damage goes on");
+                assert!(next > position, "a reader that skips damage continues after it");
                 reader.skip_to(next);
                 next
             }

@@ -42,9 +42,22 @@ pub fn exchange(parts: &[&[u8]]) -> Vec<u8> {
     }
 }
 
+/// A write to a connection that the other side has closed fails, and does not end the process. The runtime of Rust sees to that where
+/// `main` is written in Rust, which that of libFuzzer is not.
+fn ignore_closed_connections() {
+    const SIGPIPE: i32 = 13;
+    const IGNORE: usize = 1;
+    unsafe extern "C" {
+        fn signal(number: i32, handler: usize) -> usize;
+    }
+    // SAFETY: the function of the C library with its own types; to ignore a signal runs no code.
+    unsafe { signal(SIGPIPE, IGNORE) };
+}
+
 fn address() -> SocketAddr {
     static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
     *ADDRESS.get_or_init(|| {
+        ignore_closed_connections();
         let (told, address) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
