@@ -1,12 +1,14 @@
 //! Observes messages on their way from a handler to the receivers.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::error::panic_message;
 use crate::{AgentId, DataType, Message, MessageId, ReceiptError, Timestamp};
 
 /// Sees messages as they are acknowledged and delivered, to inspect or trace a running host. Called after the fact, outside of every lock,
-/// on the task of the handler or receiver: must neither block nor panic.
+/// on the task of the handler or receiver: must not block. A panic is logged, and harms neither the delivery nor other observers.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -210,8 +212,13 @@ impl Observers {
         (!self.is_empty()).then(Timestamp::now)
     }
 
+    /// Tells each of them. One that panics has missed this; what it would see has happened all the same.
     pub(crate) fn each(&self, look: impl Fn(&dyn Observer)) {
-        self.0.iter().for_each(|observer| look(&**observer));
+        for observer in self.0.iter() {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| look(&**observer))) {
+                tracing::error!("an observer panicked: {}", panic_message(&*panic));
+            }
+        }
     }
 }
 

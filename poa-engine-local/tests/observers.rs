@@ -198,6 +198,66 @@ async fn every_observer_sees_each_attempt_with_its_number() {
     }
 }
 
+/// Panics whatever it sees.
+struct Panics;
+
+impl Observer for Panics {
+    fn sees_acknowledgements(&self) -> bool {
+        true
+    }
+
+    fn acknowledged(&self, _: &Acknowledgement<'_>) {
+        panic!("at an acknowledgement");
+    }
+
+    fn delivered(&self, _: &Attempt<'_>) {
+        panic!("at a delivery");
+    }
+
+    fn failed(&self, _: &Attempt<'_>, _: &str) {
+        panic!("at a failure");
+    }
+
+    fn set_aside(&self, _: &str, _: &Message, _: &str) {
+        panic!("at a dead letter");
+    }
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_harms_neither_deliveries_nor_other_observers() {
+    let dir = tempfile::tempdir().unwrap();
+    let witness = Arc::new(Witness::default());
+    let receiver = receiver_fn(|batch: Vec<Message>| async move {
+        match number(&batch[0]) {
+            0 => Err(DeliveryError::permanent("never")),
+            _ => Ok(()),
+        }
+    });
+    let host = builder(dir.path())
+        .ack(Ack::Delivered)
+        .observer(Arc::new(Panics))
+        .observer(witness.clone())
+        .receiver_from("r", ReceiverOptions::subscribe(["a"]), receiver)
+        .start()
+        .await
+        .unwrap();
+    let mut ids = Vec::new();
+    for (n, outcome) in [(0, Err(ReceiptError::NotDelivered)), (1, Ok(()))] {
+        let mut receipt = host.handle().send_to_receivers(draft(&host.handle(), n, 0)).unwrap();
+        assert_eq!((&mut receipt).await, outcome);
+        ids.push(receipt.id().unwrap());
+    }
+    assert!(host.stop().await.is_clean());
+    let seen = [
+        failed(&[0], 1, 1, "never"),
+        Seen::SetAside("r".into(), 0, "never".into()),
+        Seen::Acknowledged(ids[0], Some(Err(ReceiptError::NotDelivered))),
+        delivered(&[1], 1, 1),
+        Seen::Acknowledged(ids[1], Some(Ok(()))),
+    ];
+    assert_eq!(witness.take(), seen);
+}
+
 #[tokio::test]
 async fn the_messages_of_a_call_may_have_different_results() {
     let dir = tempfile::tempdir().unwrap();

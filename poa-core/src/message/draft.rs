@@ -40,7 +40,7 @@ impl Draft {
         Self(Arc::new(Record::new(agent_id, data_type, payload, Stored::nothing())))
     }
 
-    /// The same message, changed. If another clone shares the record, it gets one of its own first.
+    /// The same message, changed. A record that clones share is copied first.
     pub(super) fn with(mut self, change: impl FnOnce(&mut Record)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
