@@ -137,6 +137,12 @@ impl Local {
         });
     }
 
+    /// Whether the engine has ended. A connection that breaks from then on, with the runtime for example, is no fault.
+    #[cfg(any(feature = "nats", feature = "redis"))]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Waits for what runs, at most this long; what runs then is dropped.
     pub(crate) async fn finish(&self, patience: Duration) {
         self.tasks.close();

@@ -109,7 +109,8 @@ impl Inner {
     }
 
     fn lost(&self, cause: &str) {
-        if self.state.send_replace(State::Down(cause.into())).is_up() {
+        let was_up = self.state.send_replace(State::Down(cause.into())).is_up();
+        if was_up && !self.local.has_ended() {
             self.local.counts.disconnects.add();
             tracing::warn!("lost nats, connecting again: {cause}");
         }

@@ -148,7 +148,7 @@ impl Inner {
 
     fn lost(&self, cause: &str) {
         self.commands.disconnected();
-        if self.link.down(cause) {
+        if self.link.down(cause) && !self.local.has_ended() {
             self.local.counts.disconnects.add();
             tracing::warn!("lost redis, connecting again: {cause}");
         } else {

@@ -42,7 +42,9 @@ pub(super) async fn request(
     timeout: Duration,
 ) -> Result<Message, Failure> {
     let topic = named(topic, Topic::new(topic))?;
-    let reply = gilmour.with_timeout(timeout).request(&topic, data).await;
+    let gilmour = gilmour.with_timeout(timeout);
+    let reply = gilmour.request(&topic, data).await;
+    gilmour.engine().close(PATIENCE).await;
     Ok(reply.unwrap_or_else(RequestError::into_message))
 }
 
