@@ -249,7 +249,7 @@ async fn an_observer_that_panics_harms_neither_deliveries_nor_other_observers() 
     }
     assert!(host.stop().await.is_clean());
     let seen = [
-        failed(&[0], 1, 1, "never"),
+        failed(&[0], 1, 1, "not deliverable: never"),
         Seen::SetAside("r".into(), 0, "never".into()),
         Seen::Acknowledged(ids[0], Some(Err(ReceiptError::NotDelivered))),
         delivered(&[1], 1, 1),
