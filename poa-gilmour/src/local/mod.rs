@@ -137,7 +137,7 @@ impl Local {
         });
     }
 
-    /// Whether the engine has ended. A connection that breaks from then on, with the runtime for example, is no fault.
+    /// Whether the engine has ended. Its connections end with it, or with the runtime, which is not worth a warning.
     #[cfg(any(feature = "nats", feature = "redis"))]
     pub(crate) fn has_ended(&self) -> bool {
         self.stop.is_cancelled()
