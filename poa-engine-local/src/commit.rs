@@ -15,7 +15,7 @@ use crate::opening::OpenLog;
 use crate::pending::{Pending, Untaken};
 use crate::promise::Stored;
 use crate::settling::{Settling, settle};
-use crate::state::{Stage, State};
+use crate::state::{Stage, State, Writer};
 
 /// The interval at which cursors are written and space is released.
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -23,9 +23,10 @@ pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// The wait before a log that failed is tried again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// After a group of more than a few messages, the next one may grow for this long. A sync costs as much processor time as a dozen
-/// requests, so larger groups make every message durable sooner. A single publisher never waits.
-const GATHER: Duration = Duration::from_micros(50);
+/// After a group of more than a few messages, the next one may grow for this long, until those whose messages were in the last one
+/// have sent their next. A sync costs as much processor time as a dozen requests, so larger groups make every message durable sooner.
+/// A single publisher never waits.
+const GATHER: Duration = Duration::from_micros(150);
 const MORE_THAN_A_FEW: usize = 4;
 
 /// As long as no receipt waits for the disk, a group may grow for longer: messages with `ack = "memory"` lose at most this much in a
@@ -104,6 +105,10 @@ struct Committer {
     housekept: Instant,
     /// The number of events in the last group.
     last_group: usize,
+    /// The number of events in the next one, if the senders of the last one go on.
+    expected: usize,
+    /// How long a group may grow that receipts wait for.
+    gather: Duration,
     /// How long a group may grow that no receipt waits for.
     linger: Duration,
 }
@@ -139,6 +144,8 @@ impl Committer {
             untaken: Untaken::default(),
             housekept: Instant::now(),
             last_group: 0,
+            expected: 0,
+            gather: GATHER,
             linger: LINGER,
         }
     }
@@ -174,7 +181,7 @@ impl Committer {
         if self.last_group > MORE_THAN_A_FEW && has_pending(&state) {
             self.gather(&mut state);
         }
-        self.last_group = state.pending.as_ref().map_or(0, |pending| pending.entries.len());
+        self.last_group = state.pending_events();
         if let Some(pending) = &mut state.pending {
             std::mem::swap(pending, &mut self.writing);
         }
@@ -183,24 +190,29 @@ impl Committer {
 
     /// Lets a group grow before it is written.
     fn gather(&self, state: &mut MutexGuard<'_, State>) {
-        if state.may_linger() {
-            state.lingering = true;
-            self.local.work.wait_for(state, self.linger);
-            state.lingering = false;
+        let (writer, time) = if state.may_linger() {
+            (Writer::Lingers, self.linger)
+        } else if state.pending_events() < self.expected {
+            (Writer::Gathers { until: self.expected }, self.gather)
         } else {
-            MutexGuard::unlocked(state, || std::thread::sleep(GATHER));
-        }
+            return;
+        };
+        state.writer = writer;
+        self.local.work.wait_for(state, time);
+        state.writer = Writer::Ready;
     }
 
     /// Writes a group.
     fn commit(&mut self) {
+        let group = self.writing.encoded();
+        let bytes = group.bytes().len() as u64;
         let started = Instant::now();
-        let appended = self.open.log.append(&self.writing.group);
+        let appended = self.open.log.append(group);
         self.metrics.seconds.observe(started.elapsed().as_secs_f64());
         match appended {
             Ok(begin) => {
                 self.metrics.appends.inc();
-                self.metrics.bytes.inc_by(self.writing.bytes() as u64);
+                self.metrics.bytes.inc_by(bytes);
                 self.release(begin.get());
             }
             Err(error) => self.refuse(&error),
@@ -213,6 +225,7 @@ impl Committer {
         let (stored, garbage) = {
             let mut state = self.local.state.lock();
             state.untaken = untaken;
+            self.expected = self.last_group + state.pending_events();
             let stored = state.keep_promises(&mut self.writing, begin);
             let garbage = state.release_group(self.writing.entries.drain(..), begin, end);
             (stored, garbage)
@@ -327,7 +340,7 @@ fn is_idle(state: &State) -> bool {
 }
 
 fn has_pending(state: &State) -> bool {
-    state.pending.as_ref().is_some_and(|pending| !pending.is_empty())
+    state.pending_events() > 0
 }
 #[cfg(test)]
 mod tests {
@@ -387,6 +400,26 @@ mod tests {
         drop(committer);
         assert_eq!(receipt.await, Err(ReceiptError::NotStored));
         assert_eq!(publish(&local, "b", 1).unwrap_err(), Refused::Stopping);
+    }
+
+    /// With a wait that would never end by itself.
+    #[tokio::test]
+    async fn a_group_is_written_once_the_senders_of_the_last_one_are_back_or_at_a_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let (local, mut committer) = committer(dir.path(), LINGER);
+        let long = Duration::from_secs(3600);
+        (committer.expected, committer.gather) = (MORE_THAN_A_FEW + 1, long);
+        let thread = std::thread::spawn(move || committer.run());
+        let first = publish(&local, "b", 2).unwrap();
+        let rest = publish(&local, "b", MORE_THAN_A_FEW - 1).unwrap();
+        for receipt in [first, rest] {
+            tokio::time::timeout(Duration::from_secs(60), receipt).await.unwrap().unwrap();
+        }
+        let alone = publish(&local, "b", 1).unwrap();
+        local.close();
+        local.finish();
+        thread.join().unwrap();
+        alone.await.unwrap();
     }
 
     /// With a linger that would never end by itself.

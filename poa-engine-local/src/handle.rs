@@ -389,7 +389,7 @@ mod tests {
             let draft = Draft::new(agent, types.get("a").unwrap().clone(), payload);
             pending.push(Event::Message(Message::stamp(draft, ids.next(now), now)));
         }
-        open.log.append(&pending.group).unwrap();
+        open.log.append(pending.encoded()).unwrap();
         let cx = BuildContext::detached("log", dir).with_data_types(types);
         let past = open.past(cx.bus().keys);
         Local::on_log(&cx, open.readers(), open.end(), past)

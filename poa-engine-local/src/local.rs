@@ -173,7 +173,7 @@ impl Local {
         if self.log.is_none() {
             return state.wake_subscribers();
         }
-        if !state.lingering || !state.may_linger() {
+        if state.is_writer_wanted() {
             self.work.notify_one();
         }
         Vec::new()

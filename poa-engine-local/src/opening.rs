@@ -192,7 +192,7 @@ mod tests {
         let draft = Draft::new(agent, types.get("a").unwrap().clone(), payload);
         let mut pending = Pending::default();
         pending.push(poa_core::engine::Event::Message(Message::stamp(draft, stored, later(1))));
-        open().log.append(&pending.group).unwrap();
+        open().log.append(pending.encoded()).unwrap();
         let next = || open().past(KeyWindow::default()).ids.next(Timestamp::now());
         assert!(next() > stored && next() < noted);
 

@@ -17,12 +17,16 @@ const LIMIT: usize = 64 << 20;
 const MUCH: usize = 1 << 20;
 
 /// Events that will be written to the log together.
+///
+/// They are encoded by the thread that writes them, since the senders add them under the lock that all share.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
-    pub(crate) group: Group,
-    /// Each event, and its offset from the beginning of the group.
+    group: Group,
+    /// Each event, and its offset from the beginning of the group once it is encoded.
     pub(crate) entries: Vec<(u64, Event)>,
     pub(crate) promises: Vec<Promise>,
+    /// The size of the events in memory.
+    bytes: usize,
 }
 
 /// A receipt that waits for some of the entries.
@@ -46,17 +50,17 @@ pub(crate) enum Mark {
 impl Pending {
     /// Whether nothing more may be added, with this many bytes waiting elsewhere.
     pub(crate) fn is_full(&self, elsewhere: usize) -> bool {
-        self.bytes() + elsewhere >= LIMIT
+        self.bytes + elsewhere >= LIMIT
     }
 
-    /// The size of the group in the log.
+    /// The size of the events in memory, a little more than in the log.
     pub(crate) fn bytes(&self) -> usize {
-        self.group.bytes().len()
+        self.bytes
     }
 
     /// Whether no receipt waits for these events, and they are few.
     pub(crate) fn may_linger(&self) -> bool {
-        self.promises.is_empty() && self.group.bytes().len() < MUCH
+        self.promises.is_empty() && self.bytes < MUCH
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -70,11 +74,20 @@ impl Pending {
     }
 
     pub(crate) fn push(&mut self, event: Event) {
-        let offset = self.group.push(|bytes| encode(&event, bytes));
-        self.entries.push((offset, event));
+        self.bytes += event.footprint();
+        self.entries.push((0, event));
+    }
+
+    /// The records of all events.
+    pub(crate) fn encoded(&mut self) -> &Group {
+        for (offset, event) in &mut self.entries[self.group.len()..] {
+            *offset = self.group.push(|bytes| encode(event, bytes));
+        }
+        &self.group
     }
 
     pub(crate) fn clear(&mut self) {
+        self.bytes = 0;
         self.group.clear();
         self.entries.clear();
         self.promises.clear();
@@ -96,7 +109,7 @@ impl Pending {
                 Event::Activity(_) => {}
             }
         }
-        self.group.clear();
+        self.clear();
         (keys, kept)
     }
 }

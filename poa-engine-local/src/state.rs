@@ -48,6 +48,17 @@ pub(crate) enum Stage {
     Finished,
 }
 
+/// What the writer of the log waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// For any event, unless it is at work.
+    Ready,
+    /// For this many events, or a short time.
+    Gathers { until: usize },
+    /// For an event that cannot wait, or some time.
+    Lingers,
+}
+
 /// Reports whether the cursors were written.
 pub(crate) type Note = tokio::sync::oneshot::Sender<Result<(), String>>;
 
@@ -71,8 +82,7 @@ pub(crate) struct State {
     pub(crate) untaken: usize,
     /// Messages that were accepted and are lost, because the log could not be written when the engine ended.
     pub(crate) lost: u64,
-    /// Whether the writer of the log should not be woken early.
-    pub(crate) lingering: bool,
+    pub(crate) writer: Writer,
     pub(crate) stage: Stage,
     /// Callers that wait until the positions of subscribers are durable.
     pub(crate) notes: Vec<Note>,
@@ -96,7 +106,7 @@ impl State {
             pending,
             untaken: 0,
             lost: 0,
-            lingering: false,
+            writer: Writer::Ready,
             stage: Stage::Opening,
             notes: Vec::new(),
             ids: past.ids,
@@ -266,6 +276,20 @@ impl State {
                 self.end += 1;
                 self.release(position, event);
             }
+        }
+    }
+
+    /// The number of events that wait for the log.
+    pub(crate) fn pending_events(&self) -> usize {
+        self.pending.as_ref().map_or(0, |pending| pending.entries.len())
+    }
+
+    /// Whether the writer of the log has to be woken for what was accepted.
+    pub(crate) fn is_writer_wanted(&self) -> bool {
+        match self.writer {
+            Writer::Ready => true,
+            Writer::Gathers { until } => self.pending_events() >= until,
+            Writer::Lingers => !self.may_linger(),
         }
     }
 
