@@ -18,6 +18,8 @@ pub(super) fn runs(batch: Batch) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     // Agents whose last event is not in the first run.
     let mut last: HashMap<AgentId, usize> = HashMap::new();
+    // Most batches are one run of messages.
+    let mut room = batch.len();
     for (position, event) in batch {
         let agent = event.agent_id();
         let after = if last.is_empty() { 0 } else { last.get(agent).copied().unwrap_or(0) };
@@ -27,7 +29,7 @@ pub(super) fn runs(batch: Batch) -> Vec<Run> {
             last.insert(agent.clone(), at);
         }
         if at == runs.len() {
-            runs.push(Run::of(&event));
+            runs.push(Run::of(&event, std::mem::take(&mut room)));
         }
         runs[at].push(position, event);
     }
@@ -42,6 +44,10 @@ pub(super) struct Messages {
 }
 
 impl Messages {
+    fn with_capacity(count: usize) -> Self {
+        Self { positions: Vec::with_capacity(count), list: Vec::with_capacity(count) }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.list.len()
     }
@@ -72,10 +78,10 @@ impl IntoIterator for Messages {
 }
 
 impl Run {
-    /// An empty run for events of this kind.
-    fn of(event: &Event) -> Self {
+    /// An empty run for events of this kind, with room for some if they are messages.
+    fn of(event: &Event, room: usize) -> Self {
         match event {
-            Event::Message(_) => Self::Messages(Messages::default()),
+            Event::Message(_) => Self::Messages(Messages::with_capacity(room)),
             Event::Activity(change) if change.active => Self::Active(Vec::new()),
             Event::Activity(_) => Self::Inactive(Vec::new()),
         }

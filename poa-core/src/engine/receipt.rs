@@ -175,6 +175,7 @@ impl Receipt {
         self
     }
 
+    #[inline]
     fn end_publication(&mut self, outcome: Option<Result<(), &ReceiptError>>) {
         if let Some(publication) = self.publication.take() {
             publication.end(&self.ids, outcome);
