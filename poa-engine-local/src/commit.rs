@@ -225,6 +225,7 @@ impl Committer {
         let (stored, garbage) = {
             let mut state = self.local.state.lock();
             state.untaken = untaken;
+            state.failure = None;
             self.expected = self.last_group + state.pending_events();
             let stored = state.keep_promises(&mut self.writing, begin);
             let garbage = state.release_group(self.writing.entries.drain(..), begin, end);
@@ -243,9 +244,11 @@ impl Committer {
     fn refuse(&mut self, error: &LogError) {
         self.metrics.failures.inc();
         let (path, error) = (self.open.path.display(), error_chain(error));
-        tracing::error!(
-            "refusing messages, the log in {path} cannot be written: {error}; make room or restore access, or restart if its files were removed"
+        let failure = format!(
+            "the log in {path} cannot be written: {error}; make room or restore access, or restart if its files were removed"
         );
+        tracing::error!("refusing messages, {failure}");
+        self.local.state.lock().failure = Some(failure);
         self.set_aside();
         if self.local.state.lock().stage >= Stage::Closing {
             self.give_up();

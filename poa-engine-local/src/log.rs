@@ -178,6 +178,13 @@ impl Engine for Log {
         self.local.close();
     }
 
+    fn status(&self) -> serde_json::Value {
+        match &self.local.state.lock().failure {
+            Some(failure) => serde_json::json!({ "refuses_messages": failure }),
+            None => serde_json::json!({}),
+        }
+    }
+
     async fn finish(&self) -> Leftover {
         self.local.finish();
         if let Some(ended) = self.ended.lock().await.as_mut() {

@@ -78,6 +78,8 @@ pub(crate) struct State {
     pub(crate) keys: Keys,
     /// The events that wait for the log, if there is one.
     pub(crate) pending: Option<Pending>,
+    /// Why the log could not be written, until it is written again.
+    pub(crate) failure: Option<String>,
     /// Bytes that the log did not take, and that will be tried again.
     pub(crate) untaken: usize,
     /// Messages that were accepted and are lost, because the log could not be written when the engine ended.
@@ -104,6 +106,7 @@ impl State {
             subscribed: TypeSet::default(),
             keys: past.keys,
             pending,
+            failure: None,
             untaken: 0,
             lost: 0,
             writer: Writer::Ready,

@@ -45,9 +45,10 @@ impl Replacement<'_> {
     ) -> Result<Replaced, Outcome> {
         let (mut new, mut wait) = (Some(new), FIRST_WAIT);
         loop {
-            let attempt = signals.during(self.attempt(new, old)).await;
-            if let Some(replaced) = attempt.map_err(Outcome::Aborted)? {
-                return Ok(replaced);
+            match signals.unless_told_to_stop(self.attempt(new, old)).await {
+                Some(Some(replaced)) => return Ok(replaced),
+                Some(None) => {}
+                None => return Err(Outcome::nothing_left()),
             }
             if stopped_within(wait, signals).await {
                 return Err(Outcome::nothing_left());

@@ -158,7 +158,7 @@ impl Server {
     /// changes nothing; if the new host does not start, the old one is started again. Addresses stay open, and clients that connect
     /// wait.
     ///
-    /// A signal to stop takes effect when the reload has ended; a second one ends the server immediately.
+    /// A signal to stop ends it: what is being built is dropped, and the server stops as at any other time.
     async fn reload(self, signals: &mut Inbox) -> Result<(Self, Reloaded), Outcome> {
         let begin = Instant::now();
         let took = |result, reason, plan| Reloaded {
@@ -222,7 +222,10 @@ impl Server {
         let host = self.handle();
         let (old, listeners) = (&self.running.config, &self.listeners);
         let applying = Applying { host: &host, old, new: &config, listeners };
-        match signals.during(applying.apply(plan)).await.map_err(Outcome::Aborted)? {
+        let Some(applied) = signals.unless_told_to_stop(applying.apply(plan)).await else {
+            return Ok((self, Some(STOPPED.to_owned())));
+        };
+        match applied {
             Ok(()) => {
                 self.applied = Applied::of(&config);
                 self.running.config = config;
@@ -314,6 +317,8 @@ fn log_problems(problems: &Problems) {
     problems.lines().for_each(|line| tracing::error!(target: "poa_host::problems", "{line}"));
     tracing::error!("reload failed; the server keeps running unchanged");
 }
+
+const STOPPED: &str = "the last reload was not completed: the server was told to stop";
 
 const ADMIN_STAYS: &str =
     "[admin] has changed; that needs a restart, until then the admin listener is unchanged";

@@ -33,10 +33,13 @@ async fn a_full_disk_refuses_and_recovers() {
             "the message could not be stored; the log of the server says why"
         );
         assert_eq!(server.ask("admin", &Request::new("GET", "/health/live")).await.status, 200);
+        let reason = server.status().await["bus"]["refuses_messages"].to_string();
+        assert!(reason.contains("No space left on device"), "{reason}");
         fs::remove_file(&ballast).unwrap();
     }
     sender.until(200).await;
     assert_eq!(sender.send().await.status, 200, "served again, then refused again");
+    assert_eq!(server.status().await["bus"], serde_json::Value::Null);
     server.drained("local").await;
     server.stop().await;
 

@@ -91,6 +91,22 @@ impl Inbox {
         }
     }
 
+    /// The output of `work`; `None` once there is a signal to stop, which waits to be acted upon. The work is dropped then.
+    pub(crate) async fn unless_told_to_stop<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut work = pin!(work);
+        while !self.is_told_to_stop() {
+            tokio::select! {
+                biased;
+                output = &mut work => return Some(output),
+                () = self.hear() => {}
+            }
+        }
+        None
+    }
+
     /// Waits for a signal, and keeps it. Never returns once the sender is dropped.
     async fn hear(&mut self) {
         match self.signals.recv().await {
@@ -132,6 +148,16 @@ mod tests {
     async fn a_second_stop_ends_the_work() {
         let mut inbox = inbox(&[Signal::Terminate, Signal::Hangup, Signal::Interrupt]);
         assert_eq!(inbox.during(pending::<()>()).await, Err(Signal::Interrupt));
+    }
+
+    #[tokio::test]
+    async fn work_that_a_stop_makes_useless_ends_with_it() {
+        let mut inbox = inbox(&[Signal::Hangup, Signal::Terminate]);
+        assert_eq!(inbox.unless_told_to_stop(ready(7)).await, Some(7));
+        assert_eq!(inbox.unless_told_to_stop(pending::<()>()).await, None);
+        for expected in [Signal::Terminate, Signal::Hangup] {
+            assert_eq!(inbox.next().await, Some(expected));
+        }
     }
 
     #[tokio::test]
