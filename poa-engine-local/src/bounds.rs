@@ -122,7 +122,7 @@ impl Subscriber {
         while self.has_to_shed(end, tail) && self.is_in_memory(tail) && !self.shed.is_full() {
             let before = self.ahead.next;
             let events = tail.read(&self.terms.lanes, before, end, AT_ONCE);
-            let next = events.last().map_or(end, |(position, _)| position + 1);
+            let next = tail.after(&self.terms.lanes, &events).unwrap_or(end);
             self.shed_first(Stretch { events, next }, end, tail);
             if self.ahead.next == before {
                 return;

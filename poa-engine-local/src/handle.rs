@@ -371,9 +371,12 @@ mod tests {
     use crate::cursors::Cursor;
     use crate::opening::OpenLog;
     use crate::pending::Pending;
-    use poa_core::engine::{Event, IdGenerator, SubscriptionRequest};
+    use poa_core::engine::{
+        Acks, BusSettings, Event, IdGenerator, SubscriptionCounts, SubscriptionRequest,
+    };
+    use poa_core::telemetry::Telemetry;
     use poa_core::{
-        AgentId, BuildContext, DataTypes, Draft, Message, Payload, ReceiverOptions, Timestamp,
+        Ack, AgentId, BuildContext, DataTypes, Draft, Message, Payload, ReceiverOptions, Timestamp,
     };
 
     /// An engine on a log with ten messages.
@@ -455,6 +458,49 @@ mod tests {
         handle.with(|subscriber| subscriber.ahead.next = all[7]);
         assert_eq!(next(&handle, 2).await, all[7..9]);
         assert_eq!(next(&handle, 3).await, all[9..], "another limit");
+    }
+
+    /// What it continues with was in memory when it was last asked, and is on the disk only now.
+    #[tokio::test]
+    async fn a_receiver_that_falls_behind_the_memory_continues_at_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let types = DataTypes::new(["a"]).unwrap();
+        let open = OpenLog::open(dir.path(), types.clone(), poa_log::Options::default()).unwrap();
+        let acks = Acks::new(&types, |_| Ack::Stored, Duration::from_secs(60));
+        let cx = BuildContext::detached("log", dir.path()).with_data_types(types.clone());
+        let cx = cx.with_bus(BusSettings::new(acks));
+        let past = open.past(cx.bus().keys);
+        let engine = Local::on_log(&cx, open.readers(), open.end(), past);
+        let counts = SubscriptionCounts::default();
+        let options = ReceiverOptions::subscribe(["a"]);
+        let request = SubscriptionRequest::new("r", types.iter().collect(), &options)
+            .with_counts(counts.clone());
+        let handle = engine.subscribe(&request, options.backlog, None);
+        let ended = crate::commit::start(open, engine.clone(), &Telemetry::default()).unwrap();
+        engine.open();
+        let publish = async || {
+            // More than memory holds, after a few.
+            let payload = Payload::json(&serde_json::json!({ "pad": "x".repeat(3 << 20) }));
+            let agent = AgentId::new("agent").unwrap();
+            let draft = Draft::new(agent, types.get("a").unwrap().clone(), payload.unwrap());
+            engine.publish(draft.into()).unwrap().await.unwrap();
+        };
+        for _ in 0..2 {
+            publish().await;
+        }
+        let mut found = next(&handle, 1).await.len();
+        for _ in 0..8 {
+            publish().await;
+        }
+        while found < 10 {
+            handle.confirm(&[]);
+            found += next(&handle, 4).await.len();
+        }
+        handle.confirm(&[]);
+        assert_eq!((found, handle.level().events, counts.damaged.get()), (10, 0, 0));
+        engine.close();
+        engine.finish();
+        ended.await.unwrap();
     }
 
     /// A cursor's counts are estimates: after a crash they may be far too low.

@@ -376,11 +376,7 @@ impl State {
             return None;
         }
         let events = self.tail.read(&subscriber.terms.lanes, from, self.end, limit);
-        let last = events.last().map(|(position, _)| position + 1);
-        let next = match last {
-            Some(next) if self.tail.first(&subscriber.terms.lanes, next).is_some() => next,
-            _ => self.end,
-        };
+        let next = self.tail.after(&subscriber.terms.lanes, &events).unwrap_or(self.end);
         Some(Stretch { events, next })
     }
 

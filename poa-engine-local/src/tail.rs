@@ -74,6 +74,15 @@ impl Tail {
         heads.min_by_key(|(position, _)| *position)
     }
 
+    /// The position of the event that follows these, which were read from these lanes; `None` if none does.
+    ///
+    /// It is that of a record, whatever is dropped from memory before it is read: within a record, a reader of the log would report damage,
+    /// and could take a part of a payload for a record.
+    pub(crate) fn after(&self, lanes: &Lanes, events: &[(u64, Event)]) -> Option<u64> {
+        let (last, _) = events.last()?;
+        self.first(lanes, last + 1).map(|(position, _)| *position)
+    }
+
     /// Events of these lanes in order, at or after `from` and before `end`, as long as they fit `limit`.
     pub(crate) fn read(
         &self,
