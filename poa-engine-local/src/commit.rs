@@ -105,7 +105,7 @@ struct Committer {
     housekept: Instant,
     /// The number of events in the last group.
     last_group: usize,
-    /// The number of events in the next one, if the senders of the last one go on.
+    /// The number of events in the next one, if the senders of the last one send more.
     expected: usize,
     /// How long a group may grow that receipts wait for.
     gather: Duration,

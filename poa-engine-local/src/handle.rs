@@ -460,7 +460,7 @@ mod tests {
         assert_eq!(next(&handle, 3).await, all[9..], "another limit");
     }
 
-    /// What it continues with was in memory when it was last asked, and is on the disk only now.
+    /// The events after the first batch are in memory when it is handed out, and only on the disk afterwards.
     #[tokio::test]
     async fn a_receiver_that_falls_behind_the_memory_continues_at_a_record() {
         let dir = tempfile::tempdir().unwrap();

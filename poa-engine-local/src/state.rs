@@ -48,7 +48,7 @@ pub(crate) enum Stage {
     Finished,
 }
 
-/// What the writer of the log waits for.
+/// The condition on which the writer of the log is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
     /// For any event, unless it is at work.
