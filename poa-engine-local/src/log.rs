@@ -180,7 +180,7 @@ impl Engine for Log {
 
     fn status(&self) -> serde_json::Value {
         match &self.local.state.lock().failure {
-            Some(failure) => serde_json::json!({ "refuses_messages": failure }),
+            Some(failure) => serde_json::json!({ "log_failure": failure }),
             None => serde_json::json!({}),
         }
     }

@@ -48,14 +48,14 @@ pub(crate) enum Stage {
     Finished,
 }
 
-/// The condition on which the writer of the log is woken.
+/// The events for which the writer of the log is woken, if it waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writer {
-    /// For any event, unless it is at work.
+    /// Any event.
     Ready,
-    /// For this many events, or a short time.
+    /// The one that completes a group of this size.
     Gathers { until: usize },
-    /// For an event that cannot wait, or some time.
+    /// One that cannot wait.
     Lingers,
 }
 
@@ -84,6 +84,7 @@ pub(crate) struct State {
     pub(crate) untaken: usize,
     /// Messages that were accepted and are lost, because the log could not be written when the engine ended.
     pub(crate) lost: u64,
+    /// The state of the thread that writes the log.
     pub(crate) writer: Writer,
     pub(crate) stage: Stage,
     /// Callers that wait until the positions of subscribers are durable.

@@ -36,15 +36,18 @@ pub enum ReloadResult {
     Refused,
     /// The new configuration does not start; the old one keeps running.
     RolledBack,
+    /// A signal to stop ended it; steps that were completed by then are not undone.
+    Interrupted,
 }
 
 impl ReloadResult {
     /// All of them, by their names in metrics and `/status`.
-    pub(crate) const ALL: [(Self, &'static str); 4] = [
+    pub(crate) const ALL: [(Self, &'static str); 5] = [
         (Self::Applied, "applied"),
         (Self::Unchanged, "unchanged"),
         (Self::Refused, "refused"),
         (Self::RolledBack, "rolled_back"),
+        (Self::Interrupted, "interrupted"),
     ];
 
     pub(crate) fn is_good(self) -> bool {

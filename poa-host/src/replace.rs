@@ -8,7 +8,7 @@ use crate::admin::Admin;
 use crate::plan::Applied;
 use crate::running::{Running, Surroundings, plugins_let_go};
 use crate::signal::Inbox;
-use crate::{Chain, Config, Outcome, Signal, Source};
+use crate::{Chain, Config, Signal, Source};
 
 /// Everything that a replacement needs of its server.
 pub(crate) struct Replacement<'s> {
@@ -33,25 +33,23 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 impl Replacement<'_> {
     /// Starts a host of the new configuration, or of the old one if the new one does not start. If neither does, retries both: a
-    /// database or a file that both need may become available, and the addresses stay open meanwhile.
-    ///
-    /// # Errors
-    /// The outcome, if a signal to stop arrived while no host was running.
+    /// database or a file that both need may become available, and the addresses stay open meanwhile. Returns `None` if a signal to stop
+    /// arrived while no host was running.
     pub(crate) async fn run(
         self,
         new: Config,
         old: &Config,
         signals: &mut Inbox,
-    ) -> Result<Replaced, Outcome> {
+    ) -> Option<Replaced> {
         let (mut new, mut wait) = (Some(new), FIRST_WAIT);
         loop {
             match signals.unless_told_to_stop(self.attempt(new, old)).await {
-                Some(Some(replaced)) => return Ok(replaced),
+                Some(Some(replaced)) => return Some(replaced),
                 Some(None) => {}
-                None => return Err(Outcome::nothing_left()),
+                None => return None,
             }
             if stopped_within(wait, signals).await {
-                return Err(Outcome::nothing_left());
+                return None;
             }
             wait = LONGEST_WAIT.min(wait * 2);
             // An operator may have corrected the file.

@@ -187,14 +187,15 @@ impl Server {
             let reloaded = took(ReloadResult::Unchanged, stays.clone(), Some(plan));
             return Ok((self.reloaded(reloaded.clone(), stays), reloaded));
         }
-        let (server, failed) = if plan.is_live(config.written(), &self.taken()) {
+        let (server, unapplied) = if plan.is_live(config.written(), &self.taken()) {
             self.change(config, &plan, signals).await?
         } else {
             self.replace(config, signals).await?
         };
-        let result =
-            if failed.is_some() { ReloadResult::RolledBack } else { ReloadResult::Applied };
-        let warning = failed.or(stays);
+        let (result, warning) = match unapplied {
+            Some((result, reason)) => (result, Some(reason)),
+            None => (ReloadResult::Applied, stays),
+        };
         warning.iter().for_each(|warning| tracing::warn!("{warning}"));
         let reloaded = took(result, warning.clone(), Some(plan));
         tracing::info!(addresses = ?server.addresses(), "running");
@@ -218,12 +219,12 @@ impl Server {
         config: Config,
         plan: &Plan,
         signals: &mut Inbox,
-    ) -> Result<(Self, Option<String>), Outcome> {
+    ) -> Result<(Self, Option<Unapplied>), Outcome> {
         let host = self.handle();
         let (old, listeners) = (&self.running.config, &self.listeners);
         let applying = Applying { host: &host, old, new: &config, listeners };
         let Some(applied) = signals.unless_told_to_stop(applying.apply(plan)).await else {
-            return Ok((self, Some(STOPPED.to_owned())));
+            return Ok((self, Some((ReloadResult::Interrupted, STOPPED.to_owned()))));
         };
         match applied {
             Ok(()) => {
@@ -237,7 +238,7 @@ impl Server {
             }
             Err(Failed { reason, .. }) => {
                 let failed = format!("the last reload failed, nothing was changed: {reason}");
-                Ok((self, Some(failed)))
+                Ok((self, Some((ReloadResult::RolledBack, failed))))
             }
         }
     }
@@ -247,7 +248,7 @@ impl Server {
         self,
         config: Config,
         signals: &mut Inbox,
-    ) -> Result<(Self, Option<String>), Outcome> {
+    ) -> Result<(Self, Option<Unapplied>), Outcome> {
         self.admin.show(|view| view.phase = Phase::Reloading);
         self.listeners.keep_open();
         let telemetry = self.handle().telemetry().clone();
@@ -268,9 +269,13 @@ impl Server {
             },
             admin: &self.admin,
         };
-        let Replaced { running, applied, failed } = replacement.run(config, &old, signals).await?;
+        let Some(replaced) = replacement.run(config, &old, signals).await else {
+            return Err(Outcome::stopped(report, durable));
+        };
+        let Replaced { running, applied, failed } = replaced;
         self.listeners.close_unused();
         let applied = applied.unwrap_or(self.applied);
+        let failed = failed.map(|reason| (ReloadResult::RolledBack, reason));
         Ok((Self { running, applied, ..self }, failed))
     }
 
@@ -317,6 +322,9 @@ fn log_problems(problems: &Problems) {
     problems.lines().for_each(|line| tracing::error!(target: "poa_host::problems", "{line}"));
     tracing::error!("reload failed; the server keeps running unchanged");
 }
+
+/// The result of a reload that was not applied, and the reason.
+type Unapplied = (ReloadResult, String);
 
 const STOPPED: &str = "the last reload was not completed: the server was told to stop";
 

@@ -104,8 +104,8 @@ const SEARCH: usize = 1 << 30;
 
 /// The offset of the next whole record after bytes that are not one; `None` if no record follows.
 ///
-/// A part of a payload may be mistaken for a record, but an agent that provokes this gains nothing: it could send the same content
-/// as a message.
+/// A part of a payload may be mistaken for a record: only where the disk damaged the record of that payload, which an agent cannot
+/// bring about. A reader must therefore begin at a record, never within one.
 pub(crate) fn next_whole(bytes: &[u8]) -> Option<usize> {
     search(bytes, SEARCH)
 }

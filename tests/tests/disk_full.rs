@@ -33,7 +33,7 @@ async fn a_full_disk_refuses_and_recovers() {
             "the message could not be stored; the log of the server says why"
         );
         assert_eq!(server.ask("admin", &Request::new("GET", "/health/live")).await.status, 200);
-        let reason = server.status().await["bus"]["refuses_messages"].to_string();
+        let reason = server.status().await["bus"]["log_failure"].to_string();
         assert!(reason.contains("No space left on device"), "{reason}");
         fs::remove_file(&ballast).unwrap();
     }
