@@ -5,6 +5,7 @@ mod in_hand;
 mod narrow;
 mod observe;
 mod recall;
+mod rest;
 mod runs;
 mod set_aside;
 mod shed;
@@ -29,6 +30,7 @@ use crate::{
 use attempt::{Failure, attempt};
 pub(crate) use in_hand::{InHand, Turns};
 pub(crate) use recall::Recall;
+pub(crate) use rest::Rest;
 use runs::{Messages, Run, runs};
 pub(crate) use set_aside::Reports;
 pub(crate) use shed::Shedding;
@@ -55,6 +57,7 @@ pub(crate) struct Delivery {
     pub(crate) recall: Recall,
     /// Messages to deliver again, out of turn.
     pub(crate) replays: mpsc::Receiver<Replay>,
+    pub(crate) rest: Rest,
 }
 
 /// Messages to deliver again, and the channel for the result.
@@ -108,24 +111,24 @@ enum Work {
 }
 
 impl Delivery {
-    /// Delivers until the engine is closed and everything was delivered, then terminates the receiver. Ends sooner when it is retired:
-    /// events in flight are then given back.
+    /// Delivers until the engine is closed and everything was delivered, then terminates the receiver. Ends sooner when it is retired, or
+    /// when it waits to try again while a stop is nearly out of time: events in flight are then given back.
     pub(crate) async fn run(mut self) {
-        let retired = self.retired.clone();
+        let (retired, rest) = (self.retired.clone(), self.rest.clone());
         let out_of_time = async {
             retired.cancelled().await;
             tokio::time::sleep(HAND_OVER).await;
         };
-        let cut_off = tokio::select! {
+        tokio::select! {
             biased;
-            () = self.deliver_all() => false,
-            () = out_of_time => true,
-        };
-        if cut_off {
-            self.subscription.give_back();
-            // A call was dropped before it completed, so the state of the instance is unknown.
-            let broken = self.receiver.take();
-            self.discard(broken);
+            () = self.deliver_all() => {}
+            () = rest.reached() => self.subscription.give_back(),
+            () = out_of_time => {
+                self.subscription.give_back();
+                // A call was dropped before it completed, so the state of the instance is unknown.
+                let broken = self.receiver.take();
+                self.discard(broken);
+            }
         }
         self.status.enter(Phase::Stopping);
         // Before the last call, which may wait for the tasks that this ends.
@@ -296,7 +299,7 @@ impl Delivery {
             _ => (Phase::Retrying, retry.wait(attempts)),
         };
         self.status.enter(phase);
-        tokio::time::sleep(wait).await;
+        self.rest.or(tokio::time::sleep(wait)).await;
     }
 
     fn note(&self, failure: &Failure) {
@@ -327,10 +330,11 @@ impl Delivery {
     async fn ensure_running(&mut self) -> &mut dyn Receiver {
         while self.receiver.is_none() {
             self.status.enter(Phase::Restarting);
-            tokio::time::sleep(self.restarts.next_wait(Instant::now())).await;
+            let (rest, wait) = (self.rest.clone(), self.restarts.next_wait(Instant::now()));
+            rest.or(tokio::time::sleep(wait)).await;
             self.status.restarted();
             self.counts.restarts.inc();
-            if let Some(receiver) = self.build_again().await {
+            if let Some(receiver) = rest.or(self.build_again()).await {
                 self.receiver = self.recall_active(receiver).await;
             }
         }

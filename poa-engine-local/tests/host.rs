@@ -10,7 +10,7 @@ use poa_core::status::{Phase, PluginStatus};
 use poa_core::{
     Ack, AgentId, BuildContext, BuildError, CustomHandler, DeliveryError, Draft, HandlerContext,
     HandlerFactory, Host, HostHandle, Message, Payload, PluginError, Receiver, ReceiverFactory,
-    ReceiverOptions, StartError, async_trait,
+    ReceiverOptions, StartError, async_trait, receiver_fn,
 };
 use poa_engine_local::{Memory, MemoryConfig};
 use tokio::sync::mpsc;
@@ -188,6 +188,34 @@ async fn a_stop_is_limited_in_time_and_names_what_it_left() {
     assert_eq!(seconds, 8);
     assert_eq!(report.abandoned, ["handlers.deaf", "receivers.stuck"]);
     assert_eq!(report.undelivered, [("stuck".to_owned(), 3)]);
+}
+
+/// Neither one that fails nor one that cannot be built hangs, so neither is abandoned.
+#[tokio::test(start_paused = true)]
+async fn receivers_whose_destination_is_away_end_in_time_at_a_stop() {
+    let (builder, _dir) = builder();
+    let fails = receiver_fn(|_: Vec<Message>| async { Err(DeliveryError::transient("away")) });
+    let absent: ReceiverFactory =
+        Arc::new(|_: &BuildContext| Box::pin(async { Err(BuildError::unavailable("away")) }));
+    let options = || ReceiverOptions::subscribe(["a"]);
+    let host = builder
+        .stop_timeouts(Duration::from_secs(3), Duration::from_secs(20))
+        .receiver_from("fails", options(), fails)
+        .receiver_from("absent", options(), absent)
+        .start()
+        .await
+        .unwrap();
+    let handle = host.handle();
+    handle.send_to_receivers(draft(&handle, "a")).unwrap().await.unwrap();
+    let begin = tokio::time::Instant::now();
+    let report = host.stop().await;
+    let seconds = begin.elapsed().as_secs_f64();
+    assert!((19.0..20.0).contains(&seconds), "{seconds} s");
+    assert_eq!(report.abandoned, [""; 0]);
+    assert_eq!(report.undelivered, [("fails".to_owned(), 1), ("absent".to_owned(), 1)]);
+    for name in ["fails", "absent"] {
+        assert_eq!(plugin(&handle, name).phase, Phase::Stopped, "{name}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

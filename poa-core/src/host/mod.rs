@@ -162,6 +162,8 @@ struct Shared {
     changes: tokio::sync::Mutex<()>,
     stop_handlers: CancellationToken,
     stop_receivers: CancellationToken,
+    /// Fires when the time for draining is nearly over.
+    last_call: CancellationToken,
 }
 
 impl HostHandle {

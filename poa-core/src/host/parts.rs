@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::start::{BuiltHandler, BuiltReceiver};
 use super::{Shared, StartError};
-use crate::delivery::{Counts, Delivery, InHand, Recall, Replay, Reports, Shedding};
+use crate::delivery::{Counts, Delivery, InHand, Recall, Replay, Reports, Rest, Shedding};
 use crate::engine::{Capabilities, Subscription, SubscriptionRequest};
 use crate::error::or_default;
 use crate::restart::Restarts;
@@ -134,6 +134,7 @@ impl Shared {
             dead_letters: self.dead_letters.clone(),
             recall: Recall::new(self.services.activity.clone()),
             replays,
+            rest: Rest::new(self.last_call.clone()),
         };
         let engine = self.bus.engine().capabilities();
         Ok(Subscribed { state: Arc::new(state), delivery, engine })

@@ -77,6 +77,7 @@ impl HostBuilder {
             changes: tokio::sync::Mutex::new(()),
             stop_handlers: CancellationToken::new(),
             stop_receivers: CancellationToken::new(),
+            last_call: CancellationToken::new(),
         }
     }
 

@@ -18,13 +18,16 @@ pub(super) struct Limits {
 /// The time in which the engine has to write the rest, once all receivers have ended.
 const ENGINE: Duration = Duration::from_secs(10);
 
+/// The rest of the time for draining, in which receivers end that only wait to try again.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
 /// The result of a stop: everything that did not complete.
 ///
 /// See [`Host`] for an example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopReport {
-    /// Plugins that did not end in time; the engine (`bus.log`) if it could not write in time.
+    /// Plugins that did not end in time. A receiver that waits to try again ends in time, and its messages are undelivered. The engine (`bus.log`) if it could not write in time.
     pub abandoned: Vec<String>,
     /// Receivers with undelivered messages, and their number. With a durable engine the messages are kept, and delivered after
     /// the next start.
@@ -43,7 +46,8 @@ impl StopReport {
 
 impl Host {
     /// Stops the host: handlers answer their requests in flight and end, receivers drain their backlogs and terminate. Each of
-    /// the two steps has its time limit; what has not completed by then is abandoned and named in the report.
+    /// the two steps has its time limit; what has not completed by then is abandoned and named in the report. A receiver whose
+    /// destination is away is tried until shortly before the limit, and then ends.
     ///
     /// Dropping the future of this call aborts everything that still runs.
     pub async fn stop(self) -> StopReport {
@@ -63,17 +67,20 @@ impl Host {
         let _no_changes = shared.changes.lock().await;
 
         shared.stop_handlers.cancel();
-        let handlers = self.handler_tasks();
-        let abandoned = join(handlers, self.limits.handlers).await;
-        report.abandoned.extend(abandoned.into_iter().map(|name| format!("handlers.{name}")));
+        let until = Instant::now() + self.limits.handlers;
+        let hang = join(self.handler_tasks(), until).await;
+        report.abandoned.extend(names("handlers", hang));
         self.monitor.abort();
 
         let engine = shared.bus.engine();
         engine.close();
         shared.stop_receivers.cancel();
-        let receivers = self.receiver_tasks();
-        let abandoned = join(receivers, drain.min(self.limits.drain)).await;
-        report.abandoned.extend(abandoned.into_iter().map(|name| format!("receivers.{name}")));
+        let drain = drain.min(self.limits.drain);
+        let until = Instant::now() + drain;
+        let slow = join(self.receiver_tasks(), until - LAST_CALL.min(drain / 4)).await;
+        shared.last_call.cancel();
+        let hang = join(slow, until).await;
+        report.abandoned.extend(names("receivers", hang));
 
         match tokio::time::timeout(ENGINE, engine.finish()).await {
             Ok(leftover) => report.lost = leftover.lost,
@@ -119,16 +126,20 @@ impl Drop for Task {
     }
 }
 
-/// Waits for all tasks until the time is over, then aborts the rest and names their plugins.
-async fn join(mut tasks: Vec<Task>, limit: Duration) -> Vec<String> {
-    let deadline = Instant::now() + limit;
-    let mut abandoned: Vec<String> = Vec::new();
-    for Task { name, task } in &mut tasks {
-        if tokio::time::timeout_at(deadline, &mut *task).await.is_err()
-            && abandoned.last() != Some(name)
-        {
-            abandoned.push(name.clone());
+/// Waits for the tasks until this time, and returns those that still run.
+async fn join(tasks: Vec<Task>, until: Instant) -> Vec<Task> {
+    let mut running = Vec::new();
+    for mut task in tasks {
+        if tokio::time::timeout_at(until, &mut task.task).await.is_err() {
+            running.push(task);
         }
     }
-    abandoned
+    running
+}
+
+/// The names of the plugins of these tasks, which are aborted.
+fn names(role: &str, tasks: Vec<Task>) -> Vec<String> {
+    let mut names: Vec<_> = tasks.iter().map(|task| format!("{role}.{}", task.name)).collect();
+    names.dedup();
+    names
 }
