@@ -150,7 +150,7 @@ impl Message {
     #[must_use]
     #[inline]
     pub fn footprint(&self) -> usize {
-        self.0.footprint()
+        self.0.footprint
     }
 }
 

@@ -26,7 +26,7 @@ impl Timestamp {
     #[must_use]
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+        Self(since.as_secs() * 1_000_000 + u64::from(since.subsec_micros()))
     }
 
     /// A point in time from microseconds since 1970-01-01 UTC.

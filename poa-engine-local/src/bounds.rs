@@ -60,11 +60,13 @@ impl Subscriber {
 
     /// Whether nothing may be added to the log, whatever its type, because too much of it is kept for this subscriber and cannot be
     /// shed.
+    #[inline]
     fn keeps_too_much(&self, end: u64, tail: &Tail) -> bool {
         let most = self.max_log();
-        if most == u64::MAX {
-            return false;
-        }
+        most != u64::MAX && self.keeps_more(most, end, tail)
+    }
+
+    fn keeps_more(&self, most: u64, end: u64, tail: &Tail) -> bool {
         if !self.sheds() {
             return self.keeps_more_than(most, tail, end);
         }

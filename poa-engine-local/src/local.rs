@@ -82,10 +82,7 @@ impl Local {
         let now = Timestamp::now();
         let mut state = self.state.lock();
         state.accept_changes();
-        let admitted = self
-            .check_routes(&state, messages.as_slice())
-            .and_then(|()| state.admit(messages.as_slice(), now));
-        if let Err(reason) = admitted {
+        if let Err(reason) = self.admit(&state, messages.as_slice(), now) {
             drop(state);
             return Err(SendError::new(reason, messages));
         }
@@ -96,9 +93,16 @@ impl Local {
         let garbage = self.after_accept(&mut state);
         drop(state);
         drop(garbage);
-        let delivered = taken.ack == Ack::Delivered;
-        let within = self.acks().delivered_within();
-        Ok(if delivered { receipt.within(within) } else { receipt })
+        Ok(match taken.ack {
+            Ack::Delivered => receipt.within(self.acks().delivered_within()),
+            _ => receipt,
+        })
+    }
+
+    /// Whether these messages may be accepted.
+    fn admit(&self, state: &State, drafts: &[Draft], now: Timestamp) -> Result<(), Refused> {
+        self.check_routes(state, drafts)?;
+        state.admit(drafts, now)
     }
 
     fn acks(&self) -> &Acks {

@@ -94,6 +94,11 @@ impl Shed {
         }
     }
 
+    /// Whether there are receipts to fail now.
+    pub(crate) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     /// The positions whose receipts are to fail now.
     pub(crate) fn take_lost(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.lost)

@@ -247,10 +247,14 @@ impl State {
     }
 
     /// Accepts the changes that wait, if there is room.
+    #[inline]
     pub(crate) fn accept_changes(&mut self) {
-        if self.changes.is_empty() || self.is_log_busy() {
-            return;
+        if !self.changes.is_empty() && !self.is_log_busy() {
+            self.accept_changes_with_room();
         }
+    }
+
+    fn accept_changes_with_room(&mut self) {
         if self.active().all(|(_, subscriber)| subscriber.admits_change(self.end, &self.tail)) {
             for change in std::mem::take(&mut self.changes).into_values() {
                 self.accept(Event::Activity(change));
@@ -340,6 +344,9 @@ impl State {
         for place in 0..self.subscribers.len() {
             let Some(subscriber) = &mut self.subscribers[place] else { continue };
             subscriber.move_along(self.end);
+            if !subscriber.needs_a_look() {
+                continue;
+            }
             if subscriber.sheds() {
                 let before = subscriber.ahead.next;
                 subscriber.shed_in_memory(self.end, &self.tail);

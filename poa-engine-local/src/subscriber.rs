@@ -145,6 +145,12 @@ impl Subscriber {
         tail.covers(&self.terms.lanes, self.ahead.next)
     }
 
+    /// Whether something may have to be done for it because events were released. Most of the time it is busy, and sheds nothing.
+    #[inline]
+    pub(crate) fn needs_a_look(&self) -> bool {
+        self.alarm.wanted.is_some() || self.shed.has_lost() || self.sheds()
+    }
+
     pub(crate) fn wake_if_wanted(&mut self, tail: &Tail, keys: &mut Keys) {
         // Only now, because a message may be shed before it is known which receipts wait for it.
         self.report_lost(keys);
@@ -242,8 +248,8 @@ impl Subscriber {
     }
 
     fn report_lost(&mut self, keys: &mut Keys) {
-        for position in self.shed.take_lost() {
-            self.lose(position, keys);
+        if self.shed.has_lost() {
+            self.shed.take_lost().into_iter().for_each(|position| self.lose(position, keys));
         }
     }
 

@@ -60,9 +60,10 @@ impl Tail {
         self.bytes += bytes;
     }
 
-    /// Whether everything in these lanes from this position on is in memory.
+    /// Whether everything in these lanes from this position on is in memory, as it always is without a log.
+    #[inline]
     pub(crate) fn covers(&self, lanes: &Lanes, from: u64) -> bool {
-        lanes.0.iter().all(|lane| self.lanes[*lane].begin <= from)
+        self.limit.is_none() || lanes.0.iter().all(|lane| self.lanes[*lane].begin <= from)
     }
 
     /// The first event of these lanes at or after this position.

@@ -15,12 +15,24 @@ pub(super) enum Run {
 /// Groups events so that the order of each agent is kept and calls are few: an event joins the first run of its kind that does not
 /// come before another event of its agent.
 pub(super) fn runs(batch: Batch) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+    let mut messages = Messages::with_capacity(batch.len());
+    let mut rest = batch.into_iter();
+    // Most batches are one run of messages.
+    let other = rest.by_ref().find_map(|(position, event)| match event {
+        Event::Message(message) => {
+            messages.push(position, message);
+            None
+        }
+        Event::Activity(_) => Some((position, event)),
+    });
+    let runs = if messages.len() == 0 { Vec::new() } else { vec![Run::Messages(messages)] };
+    add_to_runs(runs, other.into_iter().chain(rest))
+}
+
+fn add_to_runs(mut runs: Vec<Run>, events: impl Iterator<Item = (u64, Event)>) -> Vec<Run> {
     // Agents whose last event is not in the first run.
     let mut last: HashMap<AgentId, usize> = HashMap::new();
-    // Most batches are one run of messages.
-    let mut room = batch.len();
-    for (position, event) in batch {
+    for (position, event) in events {
         let agent = event.agent_id();
         let after = if last.is_empty() { 0 } else { last.get(agent).copied().unwrap_or(0) };
         let first = runs.iter().skip(after).position(|run| run.takes(&event));
@@ -29,7 +41,7 @@ pub(super) fn runs(batch: Batch) -> Vec<Run> {
             last.insert(agent.clone(), at);
         }
         if at == runs.len() {
-            runs.push(Run::of(&event, std::mem::take(&mut room)));
+            runs.push(Run::of(&event));
         }
         runs[at].push(position, event);
     }
@@ -52,6 +64,7 @@ impl Messages {
         self.list.len()
     }
 
+    #[inline]
     pub(super) fn push(&mut self, position: u64, message: Message) {
         self.positions.push(position);
         self.list.push(message);
@@ -78,10 +91,10 @@ impl IntoIterator for Messages {
 }
 
 impl Run {
-    /// An empty run for events of this kind, with room for some if they are messages.
-    fn of(event: &Event, room: usize) -> Self {
+    /// An empty run for events of this kind.
+    fn of(event: &Event) -> Self {
         match event {
-            Event::Message(_) => Self::Messages(Messages::with_capacity(room)),
+            Event::Message(_) => Self::Messages(Messages::default()),
             Event::Activity(change) if change.active => Self::Active(Vec::new()),
             Event::Activity(_) => Self::Inactive(Vec::new()),
         }

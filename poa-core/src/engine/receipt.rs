@@ -177,6 +177,13 @@ impl Receipt {
 
     #[inline]
     fn end_publication(&mut self, outcome: Option<Result<(), &ReceiptError>>) {
+        if self.publication.is_some() {
+            self.tell_observers(outcome);
+        }
+    }
+
+    #[cold]
+    fn tell_observers(&mut self, outcome: Option<Result<(), &ReceiptError>>) {
         if let Some(publication) = self.publication.take() {
             publication.end(&self.ids, outcome);
         }
@@ -216,7 +223,11 @@ impl Receipt {
 impl Future for Receipt {
     type Output = Result<(), ReceiptError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.publication.is_none() && matches!(self.state, State::Ready) {
+            return Poll::Ready(Ok(()));
+        }
         let outcome = ready!(self.poll_level(cx));
         self.end_publication(Some(outcome.as_ref().copied()));
         Poll::Ready(outcome)
@@ -224,6 +235,7 @@ impl Future for Receipt {
 }
 
 impl Drop for Receipt {
+    #[inline]
     fn drop(&mut self) {
         self.end_publication(None);
     }

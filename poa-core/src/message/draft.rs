@@ -78,7 +78,10 @@ impl Draft {
     /// The same message with these assigns, which are stored with it.
     #[must_use]
     pub fn with_assigns(self, assigns: Assigns) -> Self {
-        self.with(|record| record.assigns = assigns)
+        self.with(|record| {
+            record.assigns = assigns;
+            record.measure();
+        })
     }
 
     /// The same message with a value for plugins in this process that know `T`.
@@ -165,7 +168,7 @@ impl Draft {
     #[must_use]
     #[inline]
     pub fn footprint(&self) -> usize {
-        self.0.footprint()
+        self.0.footprint
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Record {
     pub(super) extensions: Option<Box<Extensions>>,
     pub(super) sender: Option<Arc<str>>,
     pub(super) address: Option<IpAddr>,
+    /// See [`Message::footprint`](super::Message::footprint); asked for several times on the way of each message.
+    pub(super) footprint: usize,
 }
 
 /// The facts that an engine stores besides the agent, the data type and the payload.
@@ -58,7 +60,7 @@ impl Record {
         payload: Payload,
         stored: Stored,
     ) -> Self {
-        Self {
+        let mut record = Self {
             id: stored.id,
             received_at: stored.received_at,
             agent_id,
@@ -71,11 +73,16 @@ impl Record {
             extensions: None,
             sender: None,
             address: None,
-        }
+            footprint: 0,
+        };
+        record.measure();
+        record
     }
 
-    pub(super) fn footprint(&self) -> usize {
+    /// Sets the footprint, after a change of what it counts.
+    pub(super) fn measure(&mut self) {
         const OVERHEAD: usize = size_of::<Record>() + 64;
-        OVERHEAD + self.agent_id.as_str().len() + self.payload.bytes().len() + self.assigns.size()
+        let content = self.agent_id.as_str().len() + self.payload.bytes().len();
+        self.footprint = OVERHEAD + content + self.assigns.size();
     }
 }
