@@ -185,7 +185,7 @@ impl Inner {
             }
             Ok(())
         };
-        let written = self.change(write).await;
+        let written = self.note_result(write).await;
         let ids: Vec<String> = cens.iter().map(ToString::to_string).collect();
         match written {
             Ok(_) => report(cens, outcome),

@@ -111,7 +111,7 @@ impl Inner {
             }
             Ok(())
         };
-        if let Err(error) = self.change(write).await {
+        if let Err(error) = self.note_result(write).await {
             let ids: Vec<String> = cins.iter().map(ToString::to_string).collect();
             return Report::all_failed(&ids, &error);
         }

@@ -10,6 +10,9 @@ use crate::operation::Operation;
 use crate::plan::{self, Missing, Plan, Scope, Task};
 use crate::{CenId, Code, ContainerId, Error};
 
+/// The most operations that share a deadline.
+const AT_ONCE: usize = 16;
+
 /// The result of a pass that covers some CENs.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
@@ -59,19 +62,29 @@ impl Inner {
         };
         let Plan { operations, refused } = plan::converge(task, seen);
         outcome.failed = refused;
-        for operation in &operations {
-            self.step(session.as_mut(), operation, &mut outcome).await;
+        let together =
+            |one: &Operation, next: &Operation| one.cen().is_some() && one.cen() == next.cen();
+        for of_one_cen in operations.chunk_by(together) {
+            for steps in of_one_cen.chunks(AT_ONCE) {
+                self.step(session.as_mut(), steps, &mut outcome).await;
+            }
         }
         outcome
     }
 
-    async fn step(&self, session: &mut dyn Session, operation: &Operation, outcome: &mut Outcome) {
-        let cen = operation.cen();
+    /// Does some operations for one CEN, or for none.
+    async fn step(&self, session: &mut dyn Session, steps: &[Operation], outcome: &mut Outcome) {
+        let Some(first) = steps.first() else { return };
+        let cen = first.cen();
         if cen.is_some_and(|cen| outcome.failed.contains_key(cen)) {
             return;
         }
-        tracing::debug!("{operation}");
-        let applied = self.in_time(operation, session.apply(operation)).await;
+        steps.iter().for_each(|operation| tracing::debug!("{operation}"));
+        let what = match steps.len() {
+            1 => first.to_string(),
+            more => format!("{first} and {} more", more - 1),
+        };
+        let applied = self.in_time(what, session.apply_all(steps)).await;
         match (applied, cen) {
             (Ok(()), Some(cen)) => drop(outcome.changed.insert(cen.clone())),
             (Ok(()), None) => {}

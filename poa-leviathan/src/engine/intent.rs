@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use super::Inner;
 use crate::event::Event;
 use crate::model::Model;
-use crate::store::{Changes, Store, StoreError};
+use crate::store::{Changes, Durability, Store, StoreError};
 use crate::{Code, Error};
 
 impl Inner {
@@ -23,6 +23,23 @@ impl Inner {
         &self,
         change: impl FnOnce(&mut Model, &mut Vec<Event>) -> Result<R, Error>,
     ) -> Result<(Arc<Model>, R), Error> {
+        self.change_by(Durability::Now, change).await
+    }
+
+    /// As [`change`](Self::change), for the result of work whose intent is durable. A loss of power may undo it: it takes all interfaces as
+    /// well, so that the next start has to do that work again in any case. Events are not made twice, and so go to the disk at once.
+    pub(super) async fn note_result<R>(
+        &self,
+        change: impl FnOnce(&mut Model, &mut Vec<Event>) -> Result<R, Error>,
+    ) -> Result<(Arc<Model>, R), Error> {
+        self.change_by(Durability::Soon, change).await
+    }
+
+    async fn change_by<R>(
+        &self,
+        durable: Durability,
+        change: impl FnOnce(&mut Model, &mut Vec<Event>) -> Result<R, Error>,
+    ) -> Result<(Arc<Model>, R), Error> {
         let mut store = self.store.clone().lock_owned().await;
         let before = self.model();
         let mut after = (*before).clone();
@@ -35,10 +52,11 @@ impl Inner {
         if changes.is_empty() {
             return Ok((before, result));
         }
+        let durable = if changes.events.is_empty() { durable } else { Durability::Now };
         let (model, told) = (self.model.clone(), self.told.clone());
         // Not in this future, which may be dropped between the two.
         let committed = tokio::task::spawn_blocking(move || {
-            let last = store.commit(&changes)?;
+            let last = store.commit(&changes, durable)?;
             model.send_replace(Arc::new(after));
             if let Some(last) = last {
                 told.send_replace(last);

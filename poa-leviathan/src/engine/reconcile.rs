@@ -74,7 +74,7 @@ impl Inner {
             }
             Ok(())
         };
-        if let Err(error) = self.change(write).await {
+        if let Err(error) = self.note_result(write).await {
             tracing::warn!("{error}");
         }
     }

@@ -65,4 +65,17 @@ pub trait Session: Send {
     /// # Errors
     /// When the host refuses. The text names the operation.
     async fn apply(&mut self, operation: &Operation) -> Result<(), Error>;
+
+    /// Does operations one after the other, as [`apply`](Self::apply), up to the first that fails.
+    ///
+    /// Not cancel safe, as `apply`.
+    ///
+    /// # Errors
+    /// That of the operation that failed.
+    async fn apply_all(&mut self, operations: &[Operation]) -> Result<(), Error> {
+        for operation in operations {
+            self.apply(operation).await?;
+        }
+        Ok(())
+    }
 }

@@ -1,4 +1,4 @@
-use super::{Changes, Store, StoreError, Unconfirmed};
+use super::{Changes, Durability, Store, StoreError, Unconfirmed};
 use crate::model::{Model, Wiring};
 
 /// Keeps nothing beyond its own life: for plans and tests.
@@ -23,7 +23,7 @@ impl Store for MemoryStore {
         Ok(self.model.clone())
     }
 
-    fn commit(&mut self, changes: &Changes) -> Result<Option<i64>, StoreError> {
+    fn commit(&mut self, changes: &Changes, _: Durability) -> Result<Option<i64>, StoreError> {
         changes.apply(&mut self.model);
         for event in &changes.events {
             self.sequence += 1;

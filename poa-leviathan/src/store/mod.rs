@@ -56,6 +56,16 @@ pub struct Unconfirmed {
     pub event: Event,
 }
 
+/// When a commit has to be on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// When it returns.
+    Now,
+    /// With the next commit that has to be there when it returns, or earlier. Until then a loss of power can undo it, but not the end of this
+    /// process: for results that the next start finds out anew.
+    Soon,
+}
+
 /// Keeps one model, and the events that are not confirmed. Every method blocks.
 pub trait Store: Send + 'static {
     /// Reads the model.
@@ -68,7 +78,8 @@ pub trait Store: Send + 'static {
     ///
     /// # Errors
     /// See [`StoreError`].
-    fn commit(&mut self, changes: &Changes) -> Result<Option<i64>, StoreError>;
+    fn commit(&mut self, changes: &Changes, durable: Durability)
+    -> Result<Option<i64>, StoreError>;
 
     /// The oldest events that were not confirmed, at most `limit`.
     ///

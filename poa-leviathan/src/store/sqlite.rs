@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Changes, Store, StoreError, Unconfirmed};
+use super::{Changes, Durability, Store, StoreError, Unconfirmed};
 use crate::event::Event;
 use crate::model::{Model, Wiring};
 
@@ -26,7 +26,7 @@ const TABLES: &str = "
     CREATE TABLE event (sequence INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT NOT NULL);
 ";
 
-/// Keeps everything in one SQLite file; each commit is one transaction, on the disk when it returns.
+/// Keeps everything in one SQLite file; each commit is one transaction.
 pub struct SqliteStore {
     connection: Connection,
     file: String,
@@ -48,7 +48,6 @@ impl SqliteStore {
         let prepared = Connection::open(path).and_then(|connection| {
             connection.busy_timeout(PATIENCE)?;
             connection.pragma_update(None, "journal_mode", "wal")?;
-            connection.pragma_update(None, "synchronous", "full")?;
             Ok(connection)
         });
         let failed = |source| StoreError::Database { file: file.clone(), source };
@@ -117,8 +116,15 @@ impl Store for SqliteStore {
         Ok(model)
     }
 
-    fn commit(&mut self, changes: &Changes) -> Result<Option<i64>, StoreError> {
+    fn commit(
+        &mut self,
+        changes: &Changes,
+        durable: Durability,
+    ) -> Result<Option<i64>, StoreError> {
         let failed = self.failed();
+        // With a write-ahead log, `normal` is safe from corruption, and only leaves out the wait for the disk.
+        let synchronous = if durable == Durability::Now { "full" } else { "normal" };
+        self.connection.pragma_update(None, "synchronous", synchronous).map_err(&failed)?;
         let transaction = self.connection.transaction().map_err(&failed)?;
         let last = write(&transaction, changes).map_err(&failed)?;
         transaction.commit().map_err(&failed)?;

@@ -51,19 +51,9 @@ impl Process {
         Ok(())
     }
 
-    /// Blocks until the server takes connections and, in a cluster, until its JetStream is current.
-    pub(crate) fn wait_until_ready(&mut self) -> Result<(), ServerError> {
-        let begin = Instant::now();
-        while begin.elapsed() < PATIENCE {
-            if is_healthy(self.monitor).unwrap_or(false) {
-                return Ok(());
-            }
-            if self.has_ended() {
-                break;
-            }
-            std::thread::sleep(PAUSE);
-        }
-        Err(ServerError::NotStarted { log: self.log() })
+    /// Whether the server takes connections and, in a cluster, whether its JetStream is current.
+    fn is_ready(&self) -> bool {
+        is_healthy(self.monitor).unwrap_or(false)
     }
 
     fn has_ended(&mut self) -> bool {
@@ -101,6 +91,23 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Blocks until all of these servers are ready. One that has ended is the reason why the others of its cluster never are.
+pub(crate) fn wait_until_ready(servers: &mut [Process]) -> Result<(), ServerError> {
+    let begin = Instant::now();
+    loop {
+        if let Some(ended) = servers.iter_mut().find_map(|one| one.has_ended().then_some(one)) {
+            return Err(ServerError::NotStarted { log: ended.log() });
+        }
+        match servers.iter().find(|server| !server.is_ready()) {
+            None => return Ok(()),
+            Some(waits) if begin.elapsed() > PATIENCE => {
+                return Err(ServerError::NotStarted { log: waits.log() });
+            }
+            Some(_) => std::thread::sleep(PAUSE),
+        }
     }
 }
 

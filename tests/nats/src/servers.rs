@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::process::{Process, wait_until_ready};
 use crate::{SYSTEM, ServerError, free_port, program};
 
 /// How often other ports are tried when another process was faster.
@@ -275,7 +275,7 @@ impl Servers {
     /// When it does not start.
     pub fn resume(&mut self, server: usize) -> Result<(), ServerError> {
         self.processes[server].launch()?;
-        self.processes[server].wait_until_ready()
+        wait_until_ready(&mut self.processes[server..=server])
     }
 
     /// Starts all servers, again or for the first time. Blocks until they are ready.
@@ -284,7 +284,7 @@ impl Servers {
     /// When one does not start.
     pub fn resume_all(&mut self) -> Result<(), ServerError> {
         self.processes.iter_mut().try_for_each(Process::launch)?;
-        self.processes.iter_mut().try_for_each(Process::wait_until_ready)
+        wait_until_ready(&mut self.processes)
     }
 
     /// Stops the process where it is: its connections stay open and silent.

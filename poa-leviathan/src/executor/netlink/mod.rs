@@ -128,11 +128,21 @@ impl Session for NetlinkSession {
     }
 
     async fn apply(&mut self, operation: &Operation) -> Result<(), Error> {
-        if operation.is_look() {
+        self.apply_all(std::slice::from_ref(operation)).await
+    }
+
+    /// In one go on one thread: a hand-over to another one takes as long as a request to the kernel.
+    async fn apply_all(&mut self, operations: &[Operation]) -> Result<(), Error> {
+        let operations: Vec<Operation> =
+            operations.iter().filter(|operation| !operation.is_look()).cloned().collect();
+        if operations.is_empty() {
             return Ok(());
         }
-        let (kernel, operation) = (self.kernel.clone(), operation.clone());
-        let applying = tokio::task::spawn_blocking(move || kernel.lock().apply(&operation));
+        let kernel = self.kernel.clone();
+        let applying = tokio::task::spawn_blocking(move || {
+            let mut kernel = kernel.lock();
+            operations.iter().try_for_each(|operation| kernel.apply(operation))
+        });
         applying.await.map_err(ended)?
     }
 }
