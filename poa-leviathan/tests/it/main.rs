@@ -5,6 +5,7 @@
 mod commands;
 #[cfg(all(feature = "docker", target_os = "linux"))]
 mod docker;
+mod durable;
 mod engine;
 #[cfg(all(feature = "docker", target_os = "linux"))]
 mod fake_docker;
