@@ -30,17 +30,17 @@ impl Owner {
 
 /// Bytes that were accepted and that some subscriber still needs, by owner.
 ///
-/// Counted in chunks, which are removed when the last subscriber has passed them, so that a message costs one addition.
+/// Counted in chunks, which are removed when the last subscriber has passed them, so that a message costs two additions.
 #[derive(Debug)]
 pub(crate) struct Fair {
+    /// The bytes of each owner.
+    held: Counters,
+    /// The sum of everything.
+    all: u64,
     /// The full chunks, the oldest first.
     chunks: VecDeque<Chunk>,
     /// The chunk that is being filled.
-    filling: Chunk,
-    /// The sums of the full chunks.
-    totals: Counters,
-    /// The sum of everything.
-    all: u64,
+    filling: Filling,
     chunk_bytes: u64,
 }
 
@@ -48,21 +48,50 @@ type Counters = Box<[u64; OWNERS]>;
 
 #[derive(Debug)]
 struct Chunk {
-    /// The end of the engine when the chunk was full, if it is.
+    /// The end of the engine when the chunk was full.
     end: u64,
     bytes: u64,
+    /// The counters that it has something of, and how much.
+    parts: Vec<(u16, u64)>,
+}
+
+#[derive(Debug)]
+struct Filling {
+    bytes: u64,
     counters: Counters,
+    /// The counters that are not zero.
+    used: Vec<u16>,
+}
+
+impl Filling {
+    fn add(&mut self, counter: usize, bytes: u64) {
+        if self.counters[counter] == 0 {
+            self.used.push(counter as u16);
+        }
+        self.counters[counter] += bytes;
+        self.bytes += bytes;
+    }
+
+    /// The chunk, which is full. The next one is empty.
+    fn take(&mut self, end: u64) -> Chunk {
+        let counters = &mut self.counters;
+        let part = |counter| (counter, std::mem::take(&mut counters[usize::from(counter)]));
+        let parts = self.used.drain(..).map(part).collect();
+        Chunk { end, bytes: std::mem::take(&mut self.bytes), parts }
+    }
 }
 
 impl Chunk {
-    fn new() -> Self {
-        Self { end: 0, bytes: 0, counters: Box::new([0; OWNERS]) }
-    }
-
-    fn absorb(&mut self, other: &Self) {
+    fn absorb(&mut self, other: Self) {
         self.end = other.end;
         self.bytes += other.bytes;
-        self.counters.iter_mut().zip(other.counters.iter()).for_each(|(own, other)| *own += other);
+        self.parts.extend(other.parts);
+        self.parts.sort_unstable();
+        self.parts.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            kept.1 += if is_same { next.1 } else { 0 };
+            is_same
+        });
     }
 }
 
@@ -78,11 +107,12 @@ pub(crate) enum Share {
 
 impl Default for Fair {
     fn default() -> Self {
+        let none = || Box::new([0; OWNERS]);
         Self {
-            chunks: VecDeque::new(),
-            filling: Chunk::new(),
-            totals: Box::new([0; OWNERS]),
+            held: none(),
             all: 0,
+            chunks: VecDeque::new(),
+            filling: Filling { bytes: 0, counters: none(), used: Vec::new() },
             chunk_bytes: FIRST_CHUNK,
         }
     }
@@ -91,22 +121,20 @@ impl Default for Fair {
 impl Fair {
     /// These bytes were accepted, when the engine ended at `end`.
     pub(crate) fn charge(&mut self, owner: Owner, bytes: u64, end: u64) {
-        self.filling.counters[owner.counter()] += bytes;
-        self.filling.bytes += bytes;
+        let counter = owner.counter();
+        self.held[counter] += bytes;
         self.all += bytes;
+        self.filling.add(counter, bytes);
         if self.filling.bytes >= self.chunk_bytes {
             self.end_chunk(end);
         }
     }
 
     fn end_chunk(&mut self, end: u64) {
-        let full = Chunk { end, ..std::mem::replace(&mut self.filling, Chunk::new()) };
-        let counters = self.totals.iter_mut().zip(full.counters.iter());
-        counters.for_each(|(total, part)| *total += part);
         if self.chunks.len() >= MOST_CHUNKS {
             self.merge_chunks();
         }
-        self.chunks.push_back(full);
+        self.chunks.push_back(self.filling.take(end));
     }
 
     /// Halves the number of chunks.
@@ -114,7 +142,7 @@ impl Fair {
         let mut old = std::mem::take(&mut self.chunks).into_iter();
         while let Some(mut chunk) = old.next() {
             if let Some(next) = old.next() {
-                chunk.absorb(&next);
+                chunk.absorb(next);
             }
             self.chunks.push_back(chunk);
         }
@@ -126,8 +154,9 @@ impl Fair {
         while self.chunks.front().is_some_and(|chunk| chunk.end < position) {
             let Some(chunk) = self.chunks.pop_front() else { return };
             self.all -= chunk.bytes;
-            let counters = self.totals.iter_mut().zip(chunk.counters.iter());
-            counters.for_each(|(total, part)| *total -= part);
+            for (counter, bytes) in chunk.parts {
+                self.held[usize::from(counter)] -= bytes;
+            }
         }
     }
 
@@ -137,7 +166,7 @@ impl Fair {
         if most < LEAST || used < most / 2 {
             return Share::Within;
         }
-        let held = self.totals[owner.counter()] + self.filling.counters[owner.counter()];
+        let held = self.held[owner.counter()];
         if held <= free.saturating_mul(TIMES_FREE) {
             Share::Within
         } else if self.all - held < self.all / 64 {
@@ -185,10 +214,14 @@ mod tests {
         }
         assert!(fair.chunks.len() <= MOST_CHUNKS + 1);
         assert_eq!(fair.all, 1_000_000_000);
+        let parts = fair.chunks.iter().flat_map(|chunk| &chunk.parts);
+        let of_one: u64 = parts.filter(|part| part.0 == 1).map(|part| part.1).sum();
+        assert_eq!(of_one + fair.filling.counters[1], fair.held[1]);
+        assert!(fair.chunks.iter().all(|chunk| chunk.parts.len() == 3));
         fair.release_before(5_000);
         assert!((400_000_000..=600_000_000).contains(&fair.all), "{}", fair.all);
         fair.release_before(u64::MAX);
         assert!(fair.all == fair.filling.bytes && fair.chunks.is_empty());
-        assert_eq!(fair.totals.iter().sum::<u64>(), 0);
+        assert_eq!(fair.held.iter().sum::<u64>(), fair.filling.bytes);
     }
 }
