@@ -58,11 +58,25 @@ enum Answer<T> {
     Good(T),
 }
 
+/// The answer to a publish, which is read for every message: an untagged enum is read twice.
 #[derive(Deserialize)]
 struct PublishAck {
+    error: Option<ApiError>,
+    #[serde(default)]
     seq: u64,
     #[serde(default)]
     duplicate: bool,
+}
+
+impl PublishAck {
+    fn read(payload: &[u8]) -> Result<Stored, Failure> {
+        match serde_json::from_slice(payload).map_err(|error| unreadable(&error))? {
+            Self { error: Some(error), .. } => Err(error.into()),
+            // Streams count from 1.
+            Self { seq: 0, .. } => Err(Failure::Refused("the server did not say where".into())),
+            Self { seq, duplicate, .. } => Ok(Stored { sequence: seq, duplicate }),
+        }
+    }
 }
 
 impl Contact {
@@ -104,9 +118,9 @@ impl Contact {
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
-        let ack: Result<PublishAck, _> = self.ask(subject, request).await;
-        self.0.state.lock().note_stored(ack.as_ref().err());
-        ack.map(|ack| Stored { sequence: ack.seq, duplicate: ack.duplicate })
+        let stored = self.ask(subject, request, PublishAck::read).await;
+        self.0.state.lock().note_stored(stored.as_ref().err());
+        stored
     }
 
     /// Asks the API of JetStream; `subject` comes after `$JS.API.`.
@@ -117,13 +131,14 @@ impl Contact {
     ) -> Result<T, Failure> {
         let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         let request = Request::new().payload(body).timeout(Some(API_TIMEOUT));
-        self.ask(format!("$JS.API.{subject}"), request).await
+        self.ask(format!("$JS.API.{subject}"), request, read).await
     }
 
-    async fn ask<T: DeserializeOwned>(
+    async fn ask<T>(
         &self,
         subject: String,
         request: Request,
+        read: fn(&[u8]) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let answer = match self.0.client.send_request(subject, request).await {
             Ok(message) => read(&message.payload),
@@ -221,10 +236,12 @@ fn read<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Failure> {
     match serde_json::from_slice(payload) {
         Ok(Answer::Good(answer)) => Ok(answer),
         Ok(Answer::Bad { error }) => Err(error.into()),
-        Err(error) => {
-            Err(Failure::Refused(format!("cannot read the answer of the server: {error}")))
-        }
+        Err(error) => Err(unreadable(&error)),
     }
+}
+
+fn unreadable(error: &serde_json::Error) -> Failure {
+    Failure::Refused(format!("cannot read the answer of the server: {error}"))
 }
 
 fn log(event: &Event) {

@@ -58,6 +58,11 @@ impl Item {
     pub(crate) fn size(&self) -> usize {
         self.record.len() + size_of::<Self>()
     }
+
+    /// Whether it is a publish of its own.
+    pub(crate) fn is_keyed(&self) -> bool {
+        matches!(self.content, Content::Message { key: Some(_), .. })
+    }
 }
 
 /// The messages of one call share a receipt: it is settled with the last of them, or with the first that fails.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
-use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use poa_core::engine::{ReceiptError, Refused, trace};
 use poa_core::{Ack, AgentId};
@@ -15,6 +16,7 @@ use serde_json::json;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::in_flight::InFlight;
 use super::item::{Content, Item};
 use super::round::{Parcel, parcels};
 use crate::cluster::Cluster;
@@ -24,12 +26,8 @@ use crate::pack::{self, Position};
 
 /// The header of a message that a front end waits for until it is delivered.
 pub(crate) const WAITS: &str = "Poa-Waits";
-/// The most records in a round.
-const ROUND: usize = 8192;
 /// The most bytes in a publish of several records.
-const PARCEL: usize = 256 << 10;
-/// The most keyed messages that are on their way at once in a lane.
-const KEYED: usize = 256;
+pub(super) const PARCEL: usize = 256 << 10;
 /// How long to wait before a publish that nothing took is sent again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -59,24 +57,15 @@ impl Lane {
         self.filled.notify_one();
     }
 
-    /// The records of the next round; none if nothing waits. Changes that were kept count as queued from here on.
-    fn take(&self, most_bytes: usize, queued: &AtomicUsize) -> Vec<Item> {
+    /// The records that may be sent now, beside those in flight. Changes that were kept count as queued from here on.
+    fn take(&self, in_flight: &InFlight, queued: &AtomicUsize) -> Vec<Item> {
         let mut queue = self.queue.lock();
         if queue.items.is_empty() {
             let changes = std::mem::take(&mut queue.changes);
             queued.fetch_add(changes.values().map(Item::size).sum(), Relaxed);
             queue.items.extend(changes.into_values());
         }
-        let (mut count, mut bytes, mut keyed) = (0, 0, 0);
-        for item in queue.items.iter().take(ROUND) {
-            bytes += item.record.len();
-            keyed += usize::from(matches!(item.content, Content::Message { key: Some(_), .. }));
-            if count > 0 && (bytes > most_bytes || keyed > KEYED) {
-                break;
-            }
-            count += 1;
-        }
-        queue.items.drain(..count).collect()
+        in_flight.choose(&mut queue.items)
     }
 }
 
@@ -88,7 +77,7 @@ pub(crate) struct Sender {
     pub(crate) queued: AtomicUsize,
     /// Messages that were promised no more than memory and could not be stored.
     pub(crate) lost: AtomicUsize,
-    /// Told when a round has ended.
+    /// Told when something was stored or refused.
     pub(crate) room: Notify,
     /// Until when the stream counts as full.
     pub(crate) full_until: Mutex<Option<Instant>>,
@@ -99,18 +88,23 @@ impl Sender {
     pub(crate) async fn run(self: Arc<Self>, partition: u16) {
         let lane = &self.lanes[usize::from(partition)];
         let most_bytes = PARCEL.min(self.cluster.most_payload());
+        let (mut in_flight, mut sending) = (InFlight::default(), FuturesUnordered::new());
         loop {
             let filled = lane.filled.notified();
-            let items = lane.take(4 * PARCEL, &self.queued);
-            if items.is_empty() {
-                filled.await;
-                continue;
+            let items = lane.take(&in_flight, &self.queued);
+            for parcel in parcels(items, &self.cluster.names, partition, most_bytes) {
+                let load = in_flight.add(&parcel.items);
+                // Sent in the order of this list: new ones are polled in the order in which they were added.
+                sending.push(self.send(partition, parcel).map(|()| load));
             }
-            let bytes: usize = items.iter().map(Item::size).sum();
-            let round = parcels(items, &self.cluster.names, partition, most_bytes);
-            join_all(round.into_iter().map(|parcel| self.send(partition, parcel))).await;
-            self.queued.fetch_sub(bytes, Relaxed);
-            self.room.notify_waiters();
+            tokio::select! {
+                () = filled => {}
+                Some(load) = sending.next() => {
+                    self.queued.fetch_sub(load.bytes(), Relaxed);
+                    in_flight.remove(&load);
+                    self.room.notify_waiters();
+                }
+            }
         }
     }
 
@@ -258,10 +252,7 @@ impl Sender {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(32), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }

@@ -1,8 +1,10 @@
-//! Publishing: messages wait in the lane of their partition, and go in rounds.
+//! Publishing: messages wait in the lane of their partition until they may be sent.
 //!
-//! A lane sends one round at a time and waits until all of it is stored, so the order of an agent's messages holds. What arrives
-//! meanwhile forms the next round; the busier the lane, the more messages share a publish.
+//! Messages with a key are sent as they come, each as a publish of its own. The others share publishes: what arrives while some of them are on
+//! their way goes with the next, so the busier the lane, the more share one. An agent's messages wait for those that it sent before, so their
+//! order holds even if a publish has to be repeated.
 
+mod in_flight;
 mod item;
 mod lane;
 mod round;

@@ -1,9 +1,9 @@
-//! A round: the records of a lane, put together into publishes.
+//! The records of a lane, put together into publishes.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use poa_core::{Ack, IdempotencyKey};
+use poa_core::{Ack, AgentId, DataType, IdempotencyKey};
 
 use super::item::{Call, Content, Item};
 use crate::names::Names;
@@ -31,23 +31,28 @@ pub(crate) fn parcels(
     most_bytes: usize,
 ) -> Vec<Parcel> {
     let mut parcels: Vec<Parcel> = Vec::new();
-    let mut open: HashMap<String, usize> = HashMap::new();
-    let mut last: HashMap<String, usize> = HashMap::new();
+    // By data type; `None` is that of changes of activity.
+    let mut open: HashMap<Option<usize>, usize> = HashMap::new();
+    let mut last: HashMap<AgentId, usize> = HashMap::new();
     for item in items {
-        let (subject, key, urgent) = describe(&item, names, partition);
-        let earliest = last.get(item.agent.as_str()).copied().unwrap_or(0);
-        let shared = open.get(&subject).copied().filter(|at| {
+        let (data_type, key, urgent) = describe(&item);
+        let earliest = last.get(&item.agent).copied().unwrap_or(0);
+        let lane = data_type.map(DataType::index);
+        let shared = open.get(&lane).copied().filter(|at| {
             key.is_none() && *at >= earliest && parcels[*at].has_room(&item, most_bytes)
         });
         let at = shared.unwrap_or_else(|| {
-            let (payload, items) = (Vec::new(), Vec::new());
-            parcels.push(Parcel { subject: subject.clone(), payload, items, key, urgent });
+            let subject = match data_type {
+                Some(data_type) => names.messages(partition, data_type.name()),
+                None => names.activity(partition),
+            };
+            parcels.push(Parcel { subject, payload: Vec::new(), items: Vec::new(), key, urgent });
             parcels.len() - 1
         });
         if key.is_none() {
-            open.insert(subject, at);
+            open.insert(lane, at);
         }
-        last.insert(item.agent.as_str().to_owned(), at);
+        last.insert(item.agent.clone(), at);
         parcels[at].push(item, urgent);
     }
     parcels
@@ -78,20 +83,19 @@ impl Parcel {
     }
 }
 
-fn describe(item: &Item, names: &Names, partition: u16) -> (String, Option<IdempotencyKey>, bool) {
+fn describe(item: &Item) -> (Option<&DataType>, Option<IdempotencyKey>, bool) {
     match &item.content {
         Content::Message { data_type, key, ack, .. } => {
-            let subject = names.messages(partition, data_type.name());
-            (subject, key.map(|(key, _)| key), *ack == Ack::Delivered)
+            (Some(data_type), key.map(|(key, _)| key), *ack == Ack::Delivered)
         }
-        Content::Activity => (names.activity(partition), None, false),
+        Content::Activity => (None, None, false),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use poa_core::DataTypes;
     use poa_core::engine::Fingerprint;
-    use poa_core::{AgentId, DataTypes};
 
     use super::*;
 
