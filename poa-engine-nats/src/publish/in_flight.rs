@@ -25,6 +25,19 @@ pub(super) struct InFlight {
     agents: HashMap<AgentId, usize>,
     keyed: usize,
     packed: usize,
+    /// What was held back when the queue was looked at last.
+    held: Held,
+}
+
+/// Why records were held back.
+#[derive(Debug, Default)]
+struct Held {
+    /// Agents of which something has to wait, and so all that comes later.
+    agents: HashSet<AgentId>,
+    /// Some of them without a key.
+    packed: bool,
+    /// There was no room for more.
+    is_full: bool,
 }
 
 /// The part of it that one publish has.
@@ -62,29 +75,36 @@ impl InFlight {
         load
     }
 
-    /// They are stored or refused.
-    pub(super) fn remove(&mut self, load: &Load) {
+    /// They are stored or refused. Whether something that was held back may be sent now.
+    pub(super) fn remove(&mut self, load: &Load) -> bool {
+        let mut frees = self.held.is_full;
         for agent in &load.agents {
             if let Some(count) = self.agents.get_mut(agent) {
                 *count -= 1;
                 if *count == 0 {
                     self.agents.remove(agent);
+                    frees |= self.held.agents.contains(agent);
                 }
             }
         }
         self.keyed -= load.keyed;
         self.packed -= load.packed();
+        frees || self.held.packed && self.packed == 0 || self.agents.is_empty()
     }
 
     /// Takes from a queue what may be sent now, in order. The rest stays, in order.
-    pub(super) fn choose(&self, queue: &mut VecDeque<Item>) -> Vec<Item> {
+    pub(super) fn choose(&mut self, queue: &mut VecDeque<Item>) -> Vec<Item> {
         let reach = if self.agents.is_empty() { ROUND } else { BESIDE };
+        let is_cut = queue.len() > reach;
         let mut choice = Choice::beside(self);
-        let (mut taken, mut held) = (Vec::new(), Vec::new());
+        let (mut taken, mut left) = (Vec::new(), Vec::new());
         for item in queue.drain(..queue.len().min(reach)) {
-            if choice.takes(&item) { taken.push(item) } else { held.push(item) }
+            if choice.takes(&item) { taken.push(item) } else { left.push(item) }
         }
-        held.into_iter().rev().for_each(|item| queue.push_front(item));
+        left.into_iter().rev().for_each(|item| queue.push_front(item));
+        let mut held = choice.held;
+        held.is_full |= is_cut;
+        self.held = held;
         taken
     }
 }
@@ -92,18 +112,16 @@ impl InFlight {
 /// A choice under way.
 struct Choice<'a> {
     in_flight: &'a InFlight,
-    /// Agents of which something has to wait, and so all that comes later.
-    waiting: HashSet<AgentId>,
+    held: Held,
     count: usize,
     bytes: usize,
     keyed: usize,
-    is_full: bool,
 }
 
 impl<'a> Choice<'a> {
     fn beside(in_flight: &'a InFlight) -> Self {
         let keyed = in_flight.keyed;
-        Self { in_flight, waiting: HashSet::new(), count: 0, bytes: 0, keyed, is_full: false }
+        Self { in_flight, held: Held::default(), count: 0, bytes: 0, keyed }
     }
 
     fn takes(&mut self, item: &Item) -> bool {
@@ -112,15 +130,17 @@ impl<'a> Choice<'a> {
         let keyed = self.keyed + usize::from(is_keyed);
         let (no_room, no_slot) = (bytes > ROUND_BYTES, is_keyed && keyed > KEYED);
         // A record that is larger than all of that goes alone.
-        self.is_full |= self.count > 0 && no_room || no_slot;
-        if self.is_full {
+        self.held.is_full |= self.count > 0 && no_room || no_slot;
+        if self.held.is_full {
             return false;
         }
+        let for_others = !is_keyed && self.in_flight.packed > 0;
         let has_to_wait = self.in_flight.agents.contains_key(&item.agent)
-            || self.waiting.contains(&item.agent)
-            || !is_keyed && self.in_flight.packed > 0;
+            || self.held.agents.contains(&item.agent)
+            || for_others;
         if has_to_wait {
-            self.waiting.insert(item.agent.clone());
+            self.held.packed |= for_others;
+            self.held.agents.insert(item.agent.clone());
             return false;
         }
         (self.count, self.bytes, self.keyed) = (self.count + 1, bytes, keyed);
@@ -163,9 +183,9 @@ mod tests {
         let next = in_flight.choose(&mut queue);
         let load = in_flight.add(&next);
         assert_eq!(numbers(next), [4]);
-        in_flight.remove(&loads[0]);
+        assert!(!in_flight.remove(&loads[1]), "nothing of b waits");
+        assert!(in_flight.remove(&loads[0]));
         assert_eq!(numbers(in_flight.choose(&mut queue)), [3, 5], "in order");
-        in_flight.remove(&loads[1]);
         in_flight.remove(&load);
         assert!(in_flight.agents.is_empty() && in_flight.keyed == 0 && in_flight.packed == 0);
     }
@@ -183,7 +203,7 @@ mod tests {
             item("d", 5, false),
         ]);
         assert_eq!(numbers(in_flight.choose(&mut queue)), [3], "b keeps its order");
-        in_flight.remove(&load);
+        assert!(in_flight.remove(&load));
         assert_eq!(numbers(in_flight.choose(&mut queue)), [2, 4, 5]);
         assert!(queue.is_empty());
     }

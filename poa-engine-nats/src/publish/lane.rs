@@ -58,7 +58,7 @@ impl Lane {
     }
 
     /// The records that may be sent now, beside those in flight. Changes that were kept count as queued from here on.
-    fn take(&self, in_flight: &InFlight, queued: &AtomicUsize) -> Vec<Item> {
+    fn take(&self, in_flight: &mut InFlight, queued: &AtomicUsize) -> Vec<Item> {
         let mut queue = self.queue.lock();
         if queue.items.is_empty() {
             let changes = std::mem::take(&mut queue.changes);
@@ -89,22 +89,26 @@ impl Sender {
         let lane = &self.lanes[usize::from(partition)];
         let most_bytes = PARCEL.min(self.cluster.most_payload());
         let (mut in_flight, mut sending) = (InFlight::default(), FuturesUnordered::new());
+        let mut may_follow = true;
         loop {
             let filled = lane.filled.notified();
-            let items = lane.take(&in_flight, &self.queued);
+            let items = match may_follow {
+                true => lane.take(&mut in_flight, &self.queued),
+                false => Vec::new(),
+            };
             for parcel in parcels(items, &self.cluster.names, partition, most_bytes) {
                 let load = in_flight.add(&parcel.items);
                 // Sent in the order of this list: new ones are polled in the order in which they were added.
                 sending.push(self.send(partition, parcel).map(|()| load));
             }
-            tokio::select! {
-                () = filled => {}
+            may_follow = tokio::select! {
+                () = filled => true,
                 Some(load) = sending.next() => {
                     self.queued.fetch_sub(load.bytes(), Relaxed);
-                    in_flight.remove(&load);
                     self.room.notify_waiters();
+                    in_flight.remove(&load)
                 }
-            }
+            };
         }
     }
 
