@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_nats::{HeaderMap, SubscribeError, Subscriber};
+use async_nats::{SubscribeError, Subscriber};
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -142,7 +142,7 @@ impl Inner {
         while let Some(message) = asked.next().await {
             let answer = self.micro.answer(verb, id).to_string();
             if let Some(to) = message.reply
-                && self.publish(to.as_str(), HeaderMap::new(), answer).await.is_err()
+                && self.answer(to.as_str(), answer).await.is_err()
             {
                 tracing::debug!("lost an answer about services");
             }

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_nats::client::PublishErrorKind;
+use async_nats::connection::State as ConnectionState;
 use async_nats::{Client, HeaderMap, ServerAddr};
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -164,6 +165,18 @@ impl Inner {
         let client = client.ok_or_else(|| Lost::Unreachable(self.unreachable()))?;
         let size = text.len();
         let sent = client.publish_with_headers(subject.to_owned(), headers, text.into()).await;
+        sent.map_err(|error| Lost::of(&error, size))
+    }
+
+    /// Publishes the answer to what was received. The engine need not be up: after a loss, a server passes requests on as soon as it has the one
+    /// subscription, and whoever sent one waits for the answer.
+    async fn answer(&self, subject: &str, text: String) -> Result<(), Lost> {
+        let is_connected =
+            |client: &&Client| client.connection_state() == ConnectionState::Connected;
+        let client = self.client.get().filter(is_connected);
+        let client = client.ok_or_else(|| Lost::Unreachable(self.unreachable()))?;
+        let size = text.len();
+        let sent = client.publish(subject.to_owned(), text.into()).await;
         sent.map_err(|error| Lost::of(&error, size))
     }
 

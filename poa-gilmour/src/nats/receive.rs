@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use async_nats::{Client, HeaderMap, Subscriber};
+use async_nats::{Client, Subscriber};
 use futures_util::StreamExt as _;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -151,12 +151,12 @@ impl Inner {
 
     async fn reply(&self, to: &str, reply: &Message, sender: &str) {
         let text = envelope::write(&reply.data, reply.code, sender);
-        match self.publish(to, HeaderMap::new(), text).await {
+        match self.answer(to, text).await {
             Ok(()) => {}
             Err(Lost::TooLarge(error)) => {
                 let text = envelope::write(&Data::text(&error.to_string()), BAD_ANSWER, sender);
                 // Small enough now; the connection may be lost, and with it the request.
-                let _ = self.publish(to, HeaderMap::new(), text).await;
+                let _ = self.answer(to, text).await;
             }
             Err(Lost::Unreachable(error)) => tracing::debug!(sender, "lost a reply: {error}"),
         }
@@ -180,5 +180,34 @@ impl Release for Inner {
         let Running { end, ended } = self.running.lock().remove(&id)?;
         end.cancel();
         Some(Box::pin(async move { ended.cancelled().await }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use poa_test_nats::{Servers, Setup};
+
+    use super::*;
+    use crate::engine::{Engine as _, Options, State};
+    use crate::{Call, NatsEngine, Topic};
+
+    const WAIT: Duration = Duration::from_secs(30);
+
+    /// After a loss of the connection, other subscriptions may not be acknowledged yet.
+    #[tokio::test]
+    async fn a_request_that_comes_before_the_engine_is_up_is_answered() {
+        let start = || Servers::start(Setup::single()).unwrap();
+        let server = tokio::task::spawn_blocking(start).await.unwrap();
+        let engine = || NatsEngine::new(&server.url(0), Options::default()).unwrap();
+        let (serving, asking) = (engine(), engine());
+        let topic = Topic::new("echo").unwrap();
+        let echo = |call: Call| async move { Message::ok(call.data) };
+        let _service = serving.subscribe(Registration::service(&topic, echo)).await.unwrap();
+        asking.connect(WAIT).await.unwrap();
+        serving.inner.state.send_replace(State::Down("not all is acknowledged".into()));
+        let answer = asking.request(&topic, &Data::text("x"), WAIT).await.unwrap();
+        assert_eq!((answer.code, answer.data.json()), (200, r#""x""#));
     }
 }

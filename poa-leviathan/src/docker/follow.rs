@@ -22,14 +22,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The longest event that is read.
 const MAX_EVENT: usize = 1 << 20;
 
-/// An event. Daemons of different age spell it in one of two ways.
-#[derive(Debug, Deserialize)]
+/// An event. Each has two spellings: `status` and `id` are the old one, `Action` and `Actor` the new one. Docker 20.10 sends both in one object.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 struct Event {
-    #[serde(rename = "Action", alias = "status", default)]
+    #[serde(rename = "Action")]
     action: String,
-    #[serde(rename = "Actor", default)]
+    status: String,
+    #[serde(rename = "Actor")]
     actor: Actor,
-    #[serde(default)]
     id: String,
 }
 
@@ -41,6 +42,10 @@ struct Actor {
 }
 
 impl Event {
+    fn action(&self) -> &str {
+        if self.action.is_empty() { &self.status } else { &self.action }
+    }
+
     fn container(&self) -> &str {
         if self.actor.id.is_empty() { &self.id } else { &self.actor.id }
     }
@@ -141,7 +146,7 @@ impl Follower<'_> {
 
     async fn act(&mut self, event: &Event) {
         let id = event.container();
-        match event.action.as_str() {
+        match event.action() {
             "start" => self.adopt(id).await,
             "die" | "destroy" => {
                 self.adopted.remove(id);
@@ -225,4 +230,21 @@ impl Follower<'_> {
 /// Whether a later attempt may succeed.
 fn is_passing(error: &Error) -> bool {
     matches!(error.code(), Code::Busy | Code::DockerUnavailable | Code::Timeout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As daemons of different age send it; the first was recorded from Docker 20.10.
+    #[test]
+    fn events_of_both_spellings_are_understood() {
+        let both = r#"{"status":"start","id":"84a70a","from":"bb:1","Type":"container","Action":"start","Actor":{"ID":"84a70a","Attributes":{"image":"bb:1","name":"c1"}},"scope":"local","time":1796006901,"timeNano":1796006901426022460}"#;
+        let new = r#"{"Type":"container","Action":"start","Actor":{"ID":"84a70a"}}"#;
+        let old = r#"{"status":"start","id":"84a70a","from":"bb:1","time":1796006901}"#;
+        for text in [both, new, old] {
+            let event: Event = serde_json::from_str(text).unwrap();
+            assert_eq!((event.action(), event.container()), ("start", "84a70a"), "{text}");
+        }
+    }
 }

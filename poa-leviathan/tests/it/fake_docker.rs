@@ -257,7 +257,11 @@ impl Shared {
     }
 
     fn tell(&self, action: &str, id: &str) {
-        let event = json!({"Type": "container", "Action": action, "Actor": {"ID": id}});
+        // Both spellings, as the daemon sends them.
+        let event = json!({
+            "status": action, "id": id, "from": "image", "Type": "container", "Action": action,
+            "Actor": {"ID": id, "Attributes": {"image": "image"}}, "scope": "local",
+        });
         // Without a follower, an event is lost, as Docker's are.
         let _ = self.events.send(event.to_string());
     }
