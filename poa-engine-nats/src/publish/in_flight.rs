@@ -1,4 +1,4 @@
-//! What a lane has sent, and what may follow before that is stored.
+//! The records of a lane that are on their way, and the choice of those that may follow.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -25,7 +25,7 @@ pub(super) struct InFlight {
     agents: HashMap<AgentId, usize>,
     keyed: usize,
     packed: usize,
-    /// What was held back when the queue was looked at last.
+    /// The records that were held back at the last look at the queue.
     held: Held,
 }
 

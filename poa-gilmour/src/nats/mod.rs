@@ -169,7 +169,7 @@ impl Inner {
     }
 
     /// Publishes the answer to what was received. The engine need not be up: after a loss, a server passes requests on as soon as it has the one
-    /// subscription, and whoever sent one waits for the answer.
+    /// subscription, and the process that sent one waits for the answer.
     async fn answer(&self, subject: &str, text: String) -> Result<(), Lost> {
         let is_connected =
             |client: &&Client| client.connection_state() == ConnectionState::Connected;

@@ -62,7 +62,7 @@ pub enum Durability {
     /// When it returns.
     Now,
     /// With the next commit that has to be there when it returns, or earlier. Until then a loss of power can undo it, but not the end of this
-    /// process: for results that the next start finds out anew.
+    /// process: for results that the next start finds out again.
     Soon,
 }
 

@@ -1,4 +1,4 @@
-//! What has to be on the disk before a request goes on, and what may follow.
+//! Commits that have to be on the disk before the next step of a request, and those that need not.
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ use crate::{ContainerId, Error};
 /// A range this wide, such as that of a whole company, does not forbid a network inside it: the narrower route wins.
 const TOO_WIDE: u8 = 8;
 
-/// The most threads that look into containers at once, and the least number of containers for which one is worth it.
+/// The most threads that look into containers at once, and the least number of containers for each of them.
 const THREADS: usize = 4;
 const SHARE: usize = 16;
 

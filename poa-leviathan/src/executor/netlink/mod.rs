@@ -131,7 +131,7 @@ impl Session for NetlinkSession {
         self.apply_all(std::slice::from_ref(operation)).await
     }
 
-    /// In one go on one thread: a hand-over to another one takes as long as a request to the kernel.
+    /// All of them on one thread: a hand-over to another one takes as long as a request to the kernel.
     async fn apply_all(&mut self, operations: &[Operation]) -> Result<(), Error> {
         let operations: Vec<Operation> =
             operations.iter().filter(|operation| !operation.is_look()).cloned().collect();
