@@ -24,8 +24,8 @@ pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(200);
 
 /// After a group of more than a few messages, the next one may grow for this long: until it is as large as the last one, whose senders
-/// may be waiting for their acknowledgements to send more. A sync costs as much processor time as a dozen requests, so larger groups make every message durable sooner.
-/// A single publisher never waits.
+/// may be waiting for their acknowledgements to send more. A sync costs as much processor time as a dozen requests, so larger groups make
+/// every message durable sooner. A single publisher never waits.
 const GATHER: Duration = Duration::from_micros(150);
 const MORE_THAN_A_FEW: usize = 4;
 

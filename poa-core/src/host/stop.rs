@@ -27,7 +27,8 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopReport {
-    /// Plugins that did not end in time. A receiver that waits to try again ends in time, and its messages are undelivered. The engine (`bus.log`) if it could not write in time.
+    /// Plugins that did not end in time, and the engine (`bus.log`) if it could not write in time. A receiver that only waits to try again
+    /// ends in time; its messages are among the undelivered ones.
     pub abandoned: Vec<String>,
     /// Receivers with undelivered messages, and their number. With a durable engine the messages are kept, and delivered after
     /// the next start.
