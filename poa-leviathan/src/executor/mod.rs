@@ -68,7 +68,7 @@ pub trait Session: Send {
 
     /// Does operations one after the other, as [`apply`](Self::apply), up to the first that fails.
     ///
-    /// Not cancel safe, as `apply`.
+    /// Not cancel safe, as `apply`; but once this is dropped, no further operation begins.
     ///
     /// # Errors
     /// That of the operation that failed.

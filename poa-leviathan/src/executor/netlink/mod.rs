@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use tokio_util::sync::CancellationToken;
 
 pub use claim::Claim;
 pub use preflight::{Preflight, Warning};
@@ -139,9 +140,13 @@ impl Session for NetlinkSession {
             return Ok(());
         }
         let kernel = self.kernel.clone();
+        // The thread continues when this future is dropped, at its deadline: then it begins no further operation, which would undo a rollback.
+        let dropped = CancellationToken::new();
+        let _guard = dropped.clone().drop_guard();
         let applying = tokio::task::spawn_blocking(move || {
             let mut kernel = kernel.lock();
-            operations.iter().try_for_each(|operation| kernel.apply(operation))
+            let mut due = operations.iter().take_while(|_| !dropped.is_cancelled());
+            due.try_for_each(|operation| kernel.apply(operation))
         });
         applying.await.map_err(ended)?
     }
