@@ -1,6 +1,6 @@
 //! Addresses, routes and trunks: which go, which come.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::Task;
@@ -22,8 +22,8 @@ pub(super) struct Addresses {
 
 impl Addresses {
     pub(super) fn plan(task: &Task<'_>, seen: &Seen, handled: &[CenId], wiring: &Wiring) -> Self {
-        let planner = Planner { task, seen, handled, wiring };
         let cins = task.scope.all_cins(task.model);
+        let planner = Planner { task, seen, handled, wiring, wanted: wanted(task.model, &cins) };
         let mut addresses = Self::default();
         for cen in handled {
             planner.bridge_addresses_gone(cen, &mut addresses.gone);
@@ -40,9 +40,8 @@ impl Addresses {
         for cin in cins.iter().filter(|cin| is_on_host(task.model, cin)) {
             planner.containers(cin, &mut addresses.made);
         }
-        for container in &containers {
-            planner.default_route(container, &mut addresses);
-        }
+        let routes = planner.default_routes(&containers, &addresses.made);
+        addresses.made.extend(routes);
         addresses
     }
 }
@@ -51,11 +50,20 @@ fn is_on_host(model: &Model, cin: &CinId) -> bool {
     model.cins().get(cin).is_some_and(|cin| cin.status().is_up())
 }
 
+/// The addresses that these CINs are to have on the host, by container and CEN.
+fn wanted(model: &Model, cins: &[CinId]) -> BTreeMap<(ContainerId, CenId), Ipv4Addr> {
+    let on_host = cins.iter().filter(|cin| is_on_host(model, cin));
+    let addresses = on_host.flat_map(|cin| model.addresses(cin));
+    let up = addresses.filter(|address| is_up(model, &address.cen));
+    up.map(|address| ((address.container, address.cen), address.ip)).collect()
+}
+
 struct Planner<'t> {
     task: &'t Task<'t>,
     seen: &'t Seen,
     handled: &'t [CenId],
     wiring: &'t Wiring,
+    wanted: BTreeMap<(ContainerId, CenId), Ipv4Addr>,
 }
 
 impl Planner<'_> {
@@ -150,7 +158,7 @@ impl Planner<'_> {
             if self.wiring.removes(container, cen) {
                 continue;
             }
-            let wanted = self.wanted_address(container, cen);
+            let wanted = self.wanted.get(&(container.clone(), cen.clone())).copied();
             let stale = link
                 .addresses
                 .iter()
@@ -159,14 +167,6 @@ impl Planner<'_> {
                 Operation::ContainerAddressDown(self.addressing(container, cen, *ip))
             }));
         }
-    }
-
-    fn wanted_address(&self, container: &ContainerId, cen: &CenId) -> Option<Ipv4Addr> {
-        let model = self.task.model;
-        let cin = model.cin_over(cen).filter(|cin| is_on_host(model, cin) && is_up(model, cen))?;
-        let addresses = model.addresses(cin);
-        let found = addresses.iter().find(|a| a.container == *container && a.cen == *cen)?;
-        Some(found.ip)
     }
 
     fn addressing(&self, container: &ContainerId, cen: &CenId, ip: Ipv4Addr) -> Addressing {
@@ -216,20 +216,33 @@ impl Planner<'_> {
         links.into_iter().any(|link| link.is_none_or(|link| link.purpose().is_none()))
     }
 
-    /// Moves the default route of a container where neither an address that comes takes it along.
-    fn default_route(&self, container: &ContainerId, addresses: &mut Addresses) {
-        let Some(inside) = self.seen.inside.get(container) else { return };
-        let Some(owner) = self.default_owner(container) else { return };
-        let comes = addresses.made.iter().any(|operation| {
-            matches!(operation, Operation::ContainerAddress(a) if a.container == *container && a.cen == owner)
+    /// Moves the default routes of containers where no address that comes takes them along.
+    fn default_routes(&self, containers: &[ContainerId], made: &[Operation]) -> Vec<Operation> {
+        let come: BTreeSet<(&ContainerId, &CenId)> = made
+            .iter()
+            .filter_map(|operation| match operation {
+                Operation::ContainerAddress(a) => Some((&a.container, &a.cen)),
+                _ => None,
+            })
+            .collect();
+        let moved = containers.iter().filter_map(|container| {
+            let owner = self.lacks_default(container)?;
+            let comes = come.contains(&(container, &owner));
+            (!comes).then(|| Operation::DefaultRoute(container.clone(), owner))
         });
+        moved.collect()
+    }
+
+    /// The CEN that the default route of a container is to go through and does not, although the interface is there.
+    fn lacks_default(&self, container: &ContainerId) -> Option<CenId> {
+        let inside = self.seen.inside.get(container)?;
+        let owner = self.default_owner(container)?;
         let is_there = our_link(inside, container, &owner).is_some()
             && !self.wiring.removes(container, &owner);
         let mut defaults = inside.routes.iter().filter(|route| route.destination.is_none());
         let has_it = defaults.any(|route| route.device == owner.as_str());
-        if !comes && is_there && !has_it && !self.has_foreign_default(container) {
-            addresses.made.push(Operation::DefaultRoute(container.clone(), owner));
-        }
+        let lacks = is_there && !has_it && !self.has_foreign_default(container);
+        lacks.then_some(owner)
     }
 }
 
