@@ -46,7 +46,8 @@ impl Kernel {
         let purpose = Purpose::Bridge(cen.clone());
         if ours(&mut self.host, cen.as_str())?.is_none() {
             let mac = Mac::of(&self.id, &purpose, End::Out);
-            self.host.change(message::new_bridge(cen.as_str(), mac), Exists::Fail)?;
+            let made = self.host.create(message::new_bridge(cen.as_str(), mac))?;
+            note_made(&mut self.host, cen.as_str(), made);
         }
         let index = index(&mut self.host, cen.as_str())?;
         self.host.change(message::set_outer(index, &purpose, None), Exists::Change)?;
@@ -66,7 +67,9 @@ impl Kernel {
             master: None,
         };
         let end = NewEnd { name: &out, mac: outer, namespace: None, master: Some(bridge) };
-        self.host.change(message::new_pair(&end, &peer), Exists::Fail)?;
+        let made = self.host.create(message::new_pair(&end, &peer))?;
+        let peer = note_made(&mut self.host, &out, made);
+        note_peer(&mut self.space(container)?.rtnl, wire.cen(), peer);
         self.finish_outer(&out, &purpose, None)?;
         self.finish_inner(wire, 0)
     }
@@ -80,7 +83,10 @@ impl Kernel {
         // Both are told the namespace, so that the host has neither end at any moment.
         let here = &self.inside.get(first).ok_or_else(|| absent(first))?.namespace;
         let pair = message::new_pair(&new(macs[0], Some(here)), &new(macs[1], Some(namespace)));
-        self.space(first)?.rtnl.change(pair, Exists::Fail)?;
+        let rtnl = &mut self.space(first)?.rtnl;
+        let made = rtnl.create(pair)?;
+        let peer = note_made(rtnl, name, made);
+        note_peer(&mut self.space(last)?.rtnl, wire.cen(), peer);
         self.finish_inner(wire, 0)?;
         self.finish_inner(wire, 1)
     }
@@ -142,7 +148,11 @@ impl Kernel {
             let [first, last] = [End::In, End::Out].map(|end| Mac::of(&self.id, &purpose, end));
             let new = |name, mac| NewEnd { name, mac, namespace: None, master: None };
             let pair = message::new_pair(&new(&names[0], first), &new(&names[1], last));
-            self.host.change(pair, Exists::Fail)?;
+            let made = self.host.create(pair)?;
+            let peer = note_made(&mut self.host, &names[0], made);
+            if let Some(peer) = peer {
+                self.host.learn(&names[1], peer);
+            }
         }
         for (name, cen) in names.iter().zip([&trunk.first, &trunk.cen]) {
             let bridge = index(&mut self.host, cen.as_str())?;
@@ -229,9 +239,33 @@ fn find(rtnl: &mut Rtnl, name: &str) -> io::Result<Option<Link>> {
     })
 }
 
+/// Remembers the interface that was just made under this name. Returns the index of its other end.
+fn note_made(rtnl: &mut Rtnl, name: &str, made: Option<Message>) -> Option<u32> {
+    rtnl.forget(name);
+    let Some(Message::NewLink(message)) = made else { return None };
+    let (_, link) = link(&message).filter(|(made, _)| made == name)?;
+    rtnl.learn(name, link.index);
+    link.peer
+}
+
+/// Remembers the other end of a pair that was just made, if its index is known.
+fn note_peer(rtnl: &mut Rtnl, cen: &CenId, index: Option<u32>) {
+    match index {
+        Some(index) => rtnl.learn(cen.as_str(), index),
+        None => rtnl.forget(cen.as_str()),
+    }
+}
+
+/// The index of an interface of ours, asked for once.
 fn index(rtnl: &mut Rtnl, name: &str) -> Result<u32, Failure> {
+    if let Some(index) = rtnl.known(name) {
+        return Ok(index);
+    }
     match ours(rtnl, name)? {
-        Some(link) => Ok(link.index),
+        Some(link) => {
+            rtnl.learn(name, link.index);
+            Ok(link.index)
+        }
         None => Err(Failure::Ours(Error::internal(format!("interface {name} is gone")))),
     }
 }
@@ -247,6 +281,7 @@ fn ours(rtnl: &mut Rtnl, name: &str) -> Result<Option<Link>, Failure> {
 
 /// Deletes an interface of ours. One that is not there or not ours is left alone: what was to go is gone.
 fn delete(rtnl: &mut Rtnl, name: &str) -> Done {
+    rtnl.forget(name);
     match find(rtnl, name)? {
         Some(link) if link.owner != Owner::Foreign => {
             let deleted = rtnl.change(message::delete_link(link.index), Exists::Change);
@@ -293,6 +328,7 @@ impl Failure {
                 let hint = match error.raw_os_error() {
                     Some(EPERM) => "; run with CAP_NET_ADMIN and CAP_SYS_ADMIN",
                     Some(EEXIST) => "; an interface of that name appeared meanwhile",
+                    Some(ENODEV) => "; an interface disappeared meanwhile",
                     Some(ERANGE) => "; a name is too long",
                     _ => "",
                 };

@@ -9,69 +9,25 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage};
 
+use super::message;
 use super::socket::Rtnl;
-use super::{Kernel, Space, message};
+use crate::Error;
 use crate::name::{GROUP, Mac, Purpose};
 use crate::number::IP_B;
 use crate::seen::{Inside, Link, LinkKind, Owner, Route, Seen};
-use crate::{ContainerId, Error};
 
 /// A range this wide, such as that of a whole company, does not forbid a network inside it: the narrower route wins.
 const TOO_WIDE: u8 = 8;
 
-/// The most threads that look into containers at once, and the least number of containers for each of them.
-const THREADS: usize = 4;
-const SHARE: usize = 16;
-
-impl Kernel {
-    pub(super) fn see(&mut self) -> Result<Seen, Error> {
-        let failed = |place: &str, error| {
-            Error::internal(format!("cannot list the interfaces of {place}: {error}"))
-        };
-        let host = routes_and_links(&mut self.host).map_err(|error| failed("the host", error))?;
-        let taken = taken(&host);
-        let mut seen = Seen { host: host.links, taken, ..Seen::default() };
-        for (container, found) in look_inside(&mut self.inside) {
-            match found {
-                Ok(found) => drop(seen.inside.insert(container, found)),
-                Err(error) => {
-                    let error = failed(&lost(&container), error);
-                    seen.missing.insert(container, error);
-                }
-            }
-        }
-        Ok(seen)
-    }
+/// The interfaces of the host, and the octets of networks of others.
+pub(super) fn host(rtnl: &mut Rtnl) -> Result<Seen, Error> {
+    let found = routes_and_links(rtnl).map_err(|error| failed("the host", &error))?;
+    let taken = taken(&found);
+    Ok(Seen { host: found.links, taken, ..Seen::default() })
 }
 
-/// Looks into containers, into many of them from several threads.
-fn look_inside(
-    inside: &mut BTreeMap<ContainerId, Space>,
-) -> Vec<(ContainerId, io::Result<Inside>)> {
-    let look = |spaces: &mut [(&ContainerId, &mut Space)]| -> Vec<_> {
-        let found = |(container, space): &mut (&ContainerId, &mut Space)| {
-            ((*container).clone(), routes_and_links(&mut space.rtnl))
-        };
-        spaces.iter_mut().map(found).collect()
-    };
-    let mut spaces: Vec<_> = inside.iter_mut().collect();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
-    let share = spaces.len().div_ceil(threads).max(SHARE);
-    std::thread::scope(|scope| {
-        let mut shares = spaces.chunks_mut(share);
-        let own = shares.next();
-        let others: Vec<_> = shares.map(|share| scope.spawn(move || look(share))).collect();
-        let mut found = own.map(look).unwrap_or_default();
-        for other in others {
-            // A panic of the thread is one of this look.
-            found.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        found
-    })
-}
-
-fn lost(container: &ContainerId) -> String {
-    format!("container {container}")
+pub(super) fn failed(place: &str, error: &io::Error) -> Error {
+    Error::internal(format!("cannot list the interfaces of {place}: {error}"))
 }
 
 pub(super) fn routes_and_links(rtnl: &mut Rtnl) -> io::Result<Inside> {
@@ -81,6 +37,9 @@ pub(super) fn routes_and_links(rtnl: &mut Rtnl) -> io::Result<Inside> {
         if let Message::NewLink(message) = message
             && let Some((name, link)) = link(&message)
         {
+            if link.purpose().is_some() {
+                rtnl.learn(&name, link.index);
+            }
             names.insert(link.index, name.clone());
             links.insert(name, link);
         }

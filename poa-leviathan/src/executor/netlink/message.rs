@@ -8,7 +8,7 @@ use netlink_packet_route::RouteNetlinkMessage as Message;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage,
+    LinkExtentMask, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -112,11 +112,19 @@ pub(super) fn delete_link(index: u32) -> Message {
 pub(super) fn get_link(name: &str) -> Message {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(no_counters());
     Message::GetLink(message)
 }
 
 pub(super) fn all_links() -> Message {
-    Message::GetLink(LinkMessage::default())
+    let mut message = LinkMessage::default();
+    message.attributes.push(no_counters());
+    Message::GetLink(message)
+}
+
+/// Counters are a third of what the kernel tells of an interface, and nobody here reads them.
+fn no_counters() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }
 
 pub(super) fn all_addresses() -> Message {

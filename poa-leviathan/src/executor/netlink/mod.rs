@@ -7,17 +7,16 @@ mod look;
 mod message;
 mod preflight;
 mod socket;
+mod steps;
+mod visit;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tokio_util::sync::CancellationToken;
 
 pub use claim::Claim;
 pub use preflight::{Preflight, Warning};
@@ -29,6 +28,9 @@ use crate::operation::Operation;
 use crate::resolver::{Namespace, Resolver};
 use crate::seen::Seen;
 use crate::{Code, ContainerId, Error};
+
+/// So many sockets are closed in passing.
+const MANY: usize = 16;
 
 /// Changes the network namespace that this process is in, and those of containers that a resolver finds.
 #[derive(Debug)]
@@ -122,6 +124,17 @@ struct NetlinkSession {
     seen: Seen,
 }
 
+/// Nobody waits until the sockets of many containers are closed.
+impl Drop for NetlinkSession {
+    fn drop(&mut self) {
+        let is_large = self.seen.inside.len() > MANY;
+        if let (true, Ok(runtime)) = (is_large, tokio::runtime::Handle::try_current()) {
+            let kernel = self.kernel.clone();
+            runtime.spawn_blocking(move || drop(kernel));
+        }
+    }
+}
+
 #[async_trait]
 impl Session for NetlinkSession {
     fn seen(&self) -> &Seen {
@@ -132,23 +145,14 @@ impl Session for NetlinkSession {
         self.apply_all(std::slice::from_ref(operation)).await
     }
 
-    /// All of them on one thread: a hand-over to another one takes as long as a request to the kernel.
     async fn apply_all(&mut self, operations: &[Operation]) -> Result<(), Error> {
-        let operations: Vec<Operation> =
-            operations.iter().filter(|operation| !operation.is_look()).cloned().collect();
-        if operations.is_empty() {
+        let changes = operations.iter().filter(|operation| !operation.is_look());
+        let changes: Vec<Operation> = changes.cloned().collect();
+        if changes.is_empty() {
             return Ok(());
         }
         let kernel = self.kernel.clone();
-        // The thread continues when this future is dropped, at its deadline: then it begins no further operation, which would undo a rollback.
-        let dropped = CancellationToken::new();
-        let _guard = dropped.clone().drop_guard();
-        let applying = tokio::task::spawn_blocking(move || {
-            let mut kernel = kernel.lock();
-            let mut due = operations.iter().take_while(|_| !dropped.is_cancelled());
-            due.try_for_each(|operation| kernel.apply(operation))
-        });
-        applying.await.map_err(ended)?
+        steps::take(changes, move |operation| kernel.lock().apply(&operation)).await
     }
 }
 
@@ -165,60 +169,32 @@ struct Space {
 }
 
 impl Kernel {
+    /// Looks at the host while other threads look into the containers.
     fn look(
         id: String,
         resolved: Resolved,
         writes: &Arc<AtomicU64>,
     ) -> Result<(Self, Seen), Error> {
         let cannot = |error| Error::internal(format!("cannot open a netlink socket: {error}"));
-        let host = Rtnl::open(writes.clone()).map_err(cannot)?;
-        let (inside, failed) = enter(resolved.found, writes)?;
-        let mut kernel = Self { id, host, inside };
-        let mut seen = kernel.see()?;
+        let mut host = Rtnl::open(writes.clone()).map_err(cannot)?;
+        let (seen, visited) =
+            visit::while_looking(resolved.found, writes, || look::host(&mut host));
+        let (mut seen, mut inside) = (seen?, BTreeMap::new());
         seen.missing.extend(resolved.missing);
-        seen.missing.extend(failed);
-        Ok((kernel, seen))
+        for (container, visited) in visited? {
+            match visited {
+                Ok((space, found)) => {
+                    seen.inside.insert(container.clone(), found);
+                    inside.insert(container, space);
+                }
+                Err(error) => drop(seen.missing.insert(container, error)),
+            }
+        }
+        Ok((Self { id, host, inside }, seen))
     }
 
     fn space(&mut self, container: &ContainerId) -> Result<&mut Space, Error> {
         let space = self.inside.get_mut(container);
         space.ok_or_else(|| crate::resolver::not_found(container, "it was not looked into"))
     }
-}
-
-type Entered = (BTreeMap<ContainerId, Space>, BTreeMap<ContainerId, Error>);
-
-/// Opens a socket in each namespace. A socket belongs to the namespace that its thread is in when it is made, and a thread that moved must
-/// not be used for anything else: so a thread of its own does it, and ends.
-fn enter(
-    namespaces: BTreeMap<ContainerId, Namespace>,
-    writes: &Arc<AtomicU64>,
-) -> Result<Entered, Error> {
-    if namespaces.is_empty() {
-        return Ok(Entered::default());
-    }
-    let writes = writes.clone();
-    let thread = std::thread::Builder::new().name("leviathan-setns".to_owned());
-    let thread = thread.spawn(move || {
-        let (mut entered, mut failed) = Entered::default();
-        for (container, namespace) in namespaces {
-            match enter_one(&namespace, writes.clone()) {
-                Ok(rtnl) => drop(entered.insert(container, Space { rtnl, namespace })),
-                Err(error) => {
-                    let why = format!("its network namespace cannot be entered: {error}");
-                    let error = crate::resolver::not_found(&container, why);
-                    failed.insert(container, error);
-                }
-            }
-        }
-        (entered, failed)
-    });
-    let thread =
-        thread.map_err(|error| Error::internal(format!("cannot start a thread: {error}")))?;
-    thread.join().map_err(|_| Error::internal("a thread that enters namespaces panicked"))
-}
-
-fn enter_one(namespace: &Namespace, writes: Arc<AtomicU64>) -> std::io::Result<Rtnl> {
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-    Rtnl::open(writes)
 }

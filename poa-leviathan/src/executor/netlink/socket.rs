@@ -1,12 +1,13 @@
 //! One rtnetlink socket: a request, its answer.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
-    NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_ECHO, NLM_F_EXCL, NLM_F_REPLACE,
+    NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -33,6 +34,9 @@ pub(super) struct Rtnl {
     socket: Socket,
     sequence: u32,
     writes: Arc<AtomicU64>,
+    /// The indices of interfaces that are ours, as far as they were seen or made by this socket. An index is not given out again soon:
+    /// whatever is asked for one that is gone fails.
+    ours: BTreeMap<String, u32>,
 }
 
 type Message = NetlinkMessage<RouteNetlinkMessage>;
@@ -43,7 +47,35 @@ impl Rtnl {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0, writes })
+        Ok(Self { socket, sequence: 0, writes, ours: BTreeMap::new() })
+    }
+
+    /// The index of an interface of ours, if it is known.
+    pub(super) fn known(&self, name: &str) -> Option<u32> {
+        self.ours.get(name).copied()
+    }
+
+    /// Remembers the index of an interface of ours.
+    pub(super) fn learn(&mut self, name: &str, index: u32) {
+        self.ours.insert(name.to_owned(), index);
+    }
+
+    /// Forgets an interface that was, or may have been, replaced or deleted.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.ours.remove(name);
+    }
+
+    /// Asks for something new. Returns it as the kernel made it, where the kernel does that (Linux 6.2); elsewhere it has to be asked for.
+    pub(super) fn create(
+        &mut self,
+        message: RouteNetlinkMessage,
+    ) -> io::Result<Option<RouteNetlinkMessage>> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        let new = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ECHO;
+        self.send(message, NLM_F_REQUEST | NLM_F_ACK | new)?;
+        let mut made = None;
+        self.collect(&mut |message| made = Some(message))?;
+        Ok(made)
     }
 
     /// Asks for a change.
