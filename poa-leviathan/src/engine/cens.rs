@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::ahead::Ground;
 use super::converge::Outcome;
 use super::job::busy;
 use super::{Failed, Inner, Job, Leviathan, Report};
 use crate::event::Event;
 use crate::model::{LastError, Model, Status};
 use crate::name::Purpose;
-use crate::plan::{Missing, Scope};
+use crate::plan::{Missing, Scope, Task};
 use crate::{CenId, Code, ContainerId, Error};
 
 type Priors = BTreeMap<CenId, Status>;
@@ -20,7 +21,7 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cen`, `busy`, `foreign_interface`. Nothing is changed then.
     pub async fn make_cens(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.begin(ids, Status::Preparing).await
+        self.0.request(ids, Status::Preparing).await
     }
 
     /// Takes CENs off the host; their definitions stay. Returns once the intent is durable; the work continues in the background.
@@ -28,7 +29,7 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cen`, `busy`, `cen_in_use`. Nothing is changed then.
     pub async fn destroy_cens(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.begin(ids, Status::Destroying).await
+        self.0.request(ids, Status::Destroying).await
     }
 
     /// Creates an empty CEN; no change if it exists.
@@ -62,22 +63,24 @@ impl Leviathan {
 }
 
 impl Inner {
-    async fn begin(self: &Arc<Self>, ids: &[String], to: Status) -> Result<Job, Error> {
-        let known = self.model().known_cens(ids)?;
+    /// On a task of its own: a client that leaves between the intent and the job must not leave the intent behind.
+    async fn request(self: &Arc<Self>, ids: &[String], to: Status) -> Result<Job, Error> {
+        let (inner, ids) = (self.clone(), ids.to_vec());
+        self.complete(async move { inner.begin(ids, to).await }).await
+    }
+
+    async fn begin(self: &Arc<Self>, ids: Vec<String>, to: Status) -> Result<Job, Error> {
+        let known = self.model().known_cens(&ids)?;
         if to == Status::Preparing {
             self.refuse_foreign(&known).await?;
         }
-        let (inner, names) = (self.clone(), ids.to_vec());
-        let intent = async move {
-            let change = |model: &mut Model, _: &mut Vec<Event>| mark(model, &names, to);
-            inner.change(change).await
-        };
-        let (_, (cens, priors)) = self.complete(intent).await?;
-        let (inner, ids) = (self.clone(), ids.to_vec());
+        let ground = self.look_ahead(&Scope::cens(known));
+        let (_, (cens, priors)) = self.change(|model, _| mark(model, &ids, to)).await?;
+        let inner = self.clone();
         let work = self.spawn(async move {
             match to {
-                Status::Preparing => inner.make(cens, priors).await,
-                _ => inner.destroy(cens, priors).await,
+                Status::Preparing => inner.make(cens, priors, ground).await,
+                _ => inner.destroy(cens, priors, ground).await,
             }
         });
         Ok(Job { ids, work })
@@ -85,7 +88,7 @@ impl Inner {
 
     /// A bridge cannot take the name of an interface that another program made.
     async fn refuse_foreign(&self, cens: &[CenId]) -> Result<(), Error> {
-        let session = self.in_time("look at the host", self.executor.look(&[])).await?;
+        let session = self.look(&[]).await?;
         let host = &session.seen().host;
         let foreign: Vec<&CenId> = cens
             .iter()
@@ -103,25 +106,27 @@ impl Inner {
         Err(Error::new(Code::ForeignInterface, why).with_details(foreign))
     }
 
-    async fn make(&self, cens: Vec<CenId>, priors: Priors) -> Report {
-        let _held = self.locks.hold(&cens).await;
-        let model = self.model();
-        let _addresses = self.hold_addresses(&model, &cens).await;
-        let link = fresh_members(&model, &cens, &priors);
+    async fn make(&self, cens: Vec<CenId>, priors: Priors, ground: Option<Ground>) -> Report {
         let scope = Scope::cens(cens.clone());
-        let outcome = self.converge(&model, &model, &scope, &link, Missing::Fails).await;
-        let unmade = self.roll_back(&model, &outcome, &priors).await;
+        let mut ground = self.take(ground, &scope).await;
+        let (model, host) = (&*self.model(), &self.options.host);
+        let link = fresh_members(model, &cens, &priors);
+        let (before, scope, link, missing) = (model, &scope, &*link, Missing::Fails);
+        let task = Task { host, model, before, scope, link, missing };
+        let outcome = self.pass(&task, ground.ahead.take()).await;
+        let unmade = self.roll_back(model, &outcome, &priors).await;
         self.note_presence(&outcome, &[]).await;
         self.settle(&cens, Status::Ready, &outcome, &priors, &unmade).await
     }
 
-    async fn destroy(&self, cens: Vec<CenId>, priors: Priors) -> Report {
-        let _held = self.locks.hold(&cens).await;
-        let model = self.model();
-        let _addresses = self.hold_addresses(&model, &cens).await;
+    async fn destroy(&self, cens: Vec<CenId>, priors: Priors, ground: Option<Ground>) -> Report {
         let scope = Scope::cens(cens.clone());
-        let outcome = self.converge(&model, &model, &scope, &[], Missing::IsLeftOut).await;
-        let unmade = self.roll_back(&model, &outcome, &priors).await;
+        let mut ground = self.take(ground, &scope).await;
+        let (model, host) = (&*self.model(), &self.options.host);
+        let (before, scope, link, missing) = (model, &scope, &[][..], Missing::IsLeftOut);
+        let task = Task { host, model, before, scope, link, missing };
+        let outcome = self.pass(&task, ground.ahead.take()).await;
+        let unmade = self.roll_back(model, &outcome, &priors).await;
         self.settle(&cens, Status::Pending, &outcome, &priors, &unmade).await
     }
 

@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::ahead::Ground;
 use super::converge::Outcome;
 use super::job::busy;
 use super::{Failed, Inner, Job, Leviathan, Report};
 use crate::document::CinDocument;
 use crate::event::Event;
 use crate::model::{LastError, Model, Status};
-use crate::plan::{Missing, Scope};
+use crate::plan::{Missing, Scope, Task};
 use crate::{CenId, CinId, Code, Error};
 
 type Priors = BTreeMap<CinId, Status>;
@@ -37,7 +38,7 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cin`, `busy`, `cen_not_ready`. Nothing is changed then.
     pub async fn make_cins(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.begin_cins(ids, Status::Preparing).await
+        self.0.request_cins(ids, Status::Preparing).await
     }
 
     /// Takes the addresses away; the definitions stay. Returns once the intent is durable; the work continues in the background.
@@ -45,7 +46,7 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cin`, `busy`. Nothing is changed then.
     pub async fn destroy_cins(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.begin_cins(ids, Status::Destroying).await
+        self.0.request_cins(ids, Status::Destroying).await
     }
 
     /// Destroys a CIN if need be, and forgets it.
@@ -75,29 +76,43 @@ impl Leviathan {
 }
 
 impl Inner {
-    async fn begin_cins(self: &Arc<Self>, ids: &[String], to: Status) -> Result<Job, Error> {
-        let (inner, names) = (self.clone(), ids.to_vec());
-        let intent = async move { inner.change(|model, _| mark(model, &names, to)).await };
-        let (_, (cins, priors)) = self.complete(intent).await?;
+    /// On a task of its own, as requests about CENs.
+    async fn request_cins(self: &Arc<Self>, ids: &[String], to: Status) -> Result<Job, Error> {
         let (inner, ids) = (self.clone(), ids.to_vec());
-        let work = self.spawn(async move { inner.address(cins, priors, to).await });
+        self.complete(async move { inner.begin_cins(ids, to).await }).await
+    }
+
+    async fn begin_cins(self: &Arc<Self>, ids: Vec<String>, to: Status) -> Result<Job, Error> {
+        let model = self.model();
+        let known = model.known_cins(&ids)?;
+        let ground = self.look_ahead(&Scope::cins(&model, &known));
+        let (_, (cins, priors)) = self.change(|model, _| mark(model, &ids, to)).await?;
+        let inner = self.clone();
+        let work = self.spawn(async move { inner.address(cins, priors, to, ground).await });
         Ok(Job { ids, work })
     }
 
     /// Makes or destroys, as the statuses in the model say.
-    async fn address(&self, cins: Vec<CinId>, priors: Priors, to: Status) -> Report {
+    async fn address(
+        &self,
+        cins: Vec<CinId>,
+        priors: Priors,
+        to: Status,
+        ground: Option<Ground>,
+    ) -> Report {
         let scope = Scope::cins(&self.model(), &cins);
-        let _held = self.locks.hold(&scope.cens).await;
-        let _addresses = self.addressing.lock().await;
-        let model = self.model();
+        let mut ground = self.take(ground, &scope).await;
+        let (model, host) = (&*self.model(), &self.options.host);
         let missing = if to == Status::Preparing { Missing::Fails } else { Missing::IsLeftOut };
-        let outcome = self.converge(&model, &model, &scope, &[], missing).await;
-        let failed = failed_cins(&model, &cins, &outcome);
+        let (before, scope, link) = (model, &scope, &[][..]);
+        let task = Task { host, model, before, scope, link, missing };
+        let outcome = self.pass(&task, ground.ahead.take()).await;
+        let failed = failed_cins(model, &cins, &outcome);
         let unmade = if outcome.is_blind {
             let failed = priors.iter().filter(|(_, prior)| **prior == Status::Failed);
             failed.map(|(cin, _)| cin.clone()).collect()
         } else {
-            self.roll_back_cins(&model, &failed, &priors).await
+            self.roll_back_cins(model, &failed, &priors).await
         };
         let end = if to == Status::Preparing { Status::Ready } else { Status::Pending };
         let write = |model: &mut Model, events: &mut Vec<Event>| {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Inner;
+use super::ahead::Ahead;
 use crate::executor::Session;
 use crate::model::Model;
 use crate::operation::Operation;
@@ -41,13 +42,24 @@ impl Inner {
         missing: Missing,
     ) -> Outcome {
         let host = &self.options.host;
-        let task = Task { host, model, before, scope, link, missing };
-        let containers = scope.containers(&[before, model]);
-        let look = self.in_time("look at the host", self.executor.look(&containers));
-        match look.await {
-            Ok(session) => self.act(&task, session).await,
+        self.pass(&Task { host, model, before, scope, link, missing }, None).await
+    }
+
+    /// As [`converge`](Self::converge), with a look that began when the locks were held already.
+    pub(super) async fn pass(&self, task: &Task<'_>, ahead: Option<Ahead>) -> Outcome {
+        let containers = task.scope.containers(&[task.before, task.model]);
+        let looked = match ahead {
+            Some(ahead) => ahead.into(&containers).await,
+            None => None,
+        };
+        let looked = match looked {
+            Some(looked) => looked,
+            None => self.look(&containers).await,
+        };
+        match looked {
+            Ok(session) => self.act(task, session).await,
             Err(error) => {
-                let failed = scope.cens.iter().map(|cen| (cen.clone(), error.clone()));
+                let failed = task.scope.cens.iter().map(|cen| (cen.clone(), error.clone()));
                 Outcome { failed: failed.collect(), is_blind: true, ..Outcome::default() }
             }
         }
@@ -62,26 +74,23 @@ impl Inner {
         };
         let Plan { operations, refused } = plan::converge(task, seen);
         outcome.failed = refused;
-        let together =
-            |one: &Operation, next: &Operation| one.cen().is_some() && one.cen() == next.cen();
-        for of_one_cen in operations.chunk_by(together) {
-            for steps in of_one_cen.chunks(AT_ONCE) {
-                self.step(session.as_mut(), steps, &mut outcome).await;
-            }
+        for steps in batches(&operations) {
+            self.step(session.as_mut(), steps, &mut outcome).await;
         }
         outcome
     }
 
-    /// Does some operations for one CEN, or for none.
+    /// Does a batch.
     async fn step(&self, session: &mut dyn Session, steps: &[Operation], outcome: &mut Outcome) {
-        let Some(first) = steps.first() else { return };
+        let changes = || steps.iter().filter(|operation| !operation.is_look());
+        let Some(first) = changes().next().or(steps.first()) else { return };
         let cen = first.cen();
         if cen.is_some_and(|cen| outcome.failed.contains_key(cen)) {
             return;
         }
         steps.iter().for_each(|operation| tracing::debug!("{operation}"));
-        let what = match steps.len() {
-            1 => first.to_string(),
+        let what = match changes().count() {
+            0 | 1 => first.to_string(),
             more => format!("{first} and {} more", more - 1),
         };
         let applied = self.in_time(what, session.apply_all(steps)).await;
@@ -120,7 +129,30 @@ impl Inner {
         &self,
         model: &Model,
         cens: &[CenId],
-    ) -> Option<tokio::sync::MutexGuard<'_, ()>> {
-        if Self::touches_addresses(model, cens) { Some(self.addressing.lock().await) } else { None }
+    ) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        if Self::touches_addresses(model, cens) {
+            Some(self.addressing.clone().lock_owned().await)
+        } else {
+            None
+        }
     }
+}
+
+/// Splits operations into batches: each changes one CEN at most, and is done under one deadline. What only looks goes with what comes
+/// before it.
+fn batches(operations: &[Operation]) -> Vec<&[Operation]> {
+    let (mut batches, mut begin) = (Vec::new(), 0);
+    let (mut current, mut count) = (None, 0);
+    for (at, operation) in
+        operations.iter().enumerate().filter(|(_, operation)| !operation.is_look())
+    {
+        let cen = operation.cen();
+        if count > 0 && (cen.is_none() || cen != current || count == AT_ONCE) {
+            batches.push(&operations[begin..at]);
+            (begin, count) = (at, 0);
+        }
+        (current, count) = (cen, count + 1);
+    }
+    batches.push(&operations[begin..]);
+    batches
 }

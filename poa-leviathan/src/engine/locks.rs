@@ -33,6 +33,13 @@ impl Locks {
         Held { _guards: guards }
     }
 
+    /// Takes these CENs if all of them are free.
+    pub(super) fn try_hold<'c>(&self, cens: impl IntoIterator<Item = &'c CenId>) -> Option<Held> {
+        let sorted: BTreeSet<&CenId> = cens.into_iter().collect();
+        let guards = sorted.into_iter().map(|cen| self.of(cen).try_lock_owned().ok());
+        Some(Held { _guards: guards.collect::<Option<_>>()? })
+    }
+
     fn of(&self, cen: &CenId) -> Arc<tokio::sync::Mutex<()>> {
         let mut known = self.known.lock();
         if let Some(lock) = known.get(cen).and_then(Weak::upgrade) {

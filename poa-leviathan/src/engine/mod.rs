@@ -1,5 +1,6 @@
 //! The running thing: requests in, a host that follows.
 
+mod ahead;
 mod cens;
 mod cins;
 mod converge;
@@ -78,7 +79,7 @@ pub(crate) struct Inner {
     missing: watch::Sender<BTreeSet<ContainerId>>,
     locks: Locks,
     /// Held while addresses change: the default route of a container is shared by its CINs.
-    addressing: tokio::sync::Mutex<()>,
+    addressing: Arc<tokio::sync::Mutex<()>>,
     /// Starts containers, if that is possible.
     containers: Option<Arc<dyn Containers>>,
     tasks: TaskTracker,
@@ -107,7 +108,7 @@ impl Leviathan {
             model: watch::Sender::new(Arc::new(model)),
             missing: watch::Sender::default(),
             locks: Locks::default(),
-            addressing: tokio::sync::Mutex::default(),
+            addressing: Arc::default(),
             containers: None,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use poa_leviathan::executor::Recorder;
+use poa_leviathan::executor::{Executor, Recorder, Session};
 use poa_leviathan::model::{Model, Wiring};
 use poa_leviathan::store::Durability::{Now, Soon};
 use poa_leviathan::store::{
     Changes, Durability, MemoryStore, SqliteStore, Store, StoreError, Unconfirmed,
 };
-use poa_leviathan::{Leviathan, Options};
+use poa_leviathan::{ContainerId, Error, Leviathan, Options};
+use tokio::sync::mpsc;
 
-use crate::support::{cens, cins, make, make_cins};
+use crate::support::{cens, cins, ids, make, make_cins, status};
 
 /// Notes what was asked of another store.
 struct Noting {
@@ -86,4 +87,130 @@ fn changed(changes: &Changes) -> Model {
     let mut model = Model::new(Wiring::default());
     changes.apply(&mut model);
     model
+}
+
+/// Has every commit wait for a word: whether it is to succeed.
+struct Gated {
+    inner: MemoryStore,
+    words: std::sync::mpsc::Receiver<bool>,
+}
+
+impl Store for Gated {
+    fn load(&mut self, wiring: Wiring) -> Result<Model, StoreError> {
+        self.inner.load(wiring)
+    }
+
+    fn commit(
+        &mut self,
+        changes: &Changes,
+        durable: Durability,
+    ) -> Result<Option<i64>, StoreError> {
+        if self.words.recv() == Ok(true) {
+            return self.inner.commit(changes, durable);
+        }
+        let (file, what, reason) = ("disk", "nothing", "no space");
+        Err(StoreError::Damaged {
+            file: file.to_owned(),
+            what: what.to_owned(),
+            reason: reason.to_owned(),
+        })
+    }
+
+    fn unconfirmed(&mut self, limit: usize) -> Result<Vec<Unconfirmed>, StoreError> {
+        self.inner.unconfirmed(limit)
+    }
+
+    fn confirm(&mut self, up_to: i64) -> Result<(), StoreError> {
+        self.inner.confirm(up_to)
+    }
+}
+
+/// Tells of every look, by the number of containers.
+#[derive(Debug)]
+struct Watched {
+    inner: Recorder,
+    looks: mpsc::UnboundedSender<usize>,
+}
+
+#[async_trait::async_trait]
+impl Executor for Watched {
+    async fn look(&self, containers: &[ContainerId]) -> Result<Box<dyn Session>, Error> {
+        let looked = self.inner.look(containers).await;
+        let _ = self.looks.send(containers.len());
+        looked
+    }
+}
+
+struct Slow {
+    leviathan: Leviathan,
+    recorder: Recorder,
+    words: std::sync::mpsc::Sender<bool>,
+    looks: mpsc::UnboundedReceiver<usize>,
+}
+
+/// A CEN of two members is defined on a host in memory; the store is slow.
+async fn slow() -> Slow {
+    let (words, awaited) = std::sync::mpsc::channel();
+    let (told, looks) = mpsc::unbounded_channel();
+    let recorder = Recorder::new("host1");
+    let host = Arc::new(Watched { inner: recorder.clone(), looks: told });
+    let store = Gated { inner: MemoryStore::default(), words: awaited };
+    let leviathan = Leviathan::open(Options::default(), host, Box::new(store)).unwrap();
+    words.send(true).unwrap();
+    leviathan.import_cens(cens(&[("cen1", &["c1", "c2"])])).await.unwrap();
+    Slow { leviathan, recorder, words, looks }
+}
+
+impl Slow {
+    /// Asks for the CEN, and returns when its containers were looked into; the intent is not on the disk then.
+    async fn ask(
+        &mut self,
+    ) -> tokio::task::JoinHandle<Result<poa_leviathan::engine::Report, Error>> {
+        let leviathan = self.leviathan.clone();
+        let asked =
+            tokio::spawn(
+                async move { Ok(leviathan.make_cens(&ids(&["cen1"])).await?.wait().await) },
+            );
+        while self.looks.recv().await != Some(2) {}
+        asked
+    }
+}
+
+#[tokio::test]
+async fn the_host_is_looked_at_while_the_intent_goes_to_the_disk_but_not_touched() {
+    let mut slow = slow().await;
+    let asked = slow.ask().await;
+    assert_eq!((slow.recorder.take(), status(&slow.leviathan, "cen1")), (vec![], "pending"));
+    slow.words.send(true).unwrap();
+    slow.words.send(true).unwrap();
+    assert_eq!(asked.await.unwrap().unwrap().failed, []);
+    assert_eq!(status(&slow.leviathan, "cen1"), "ready");
+    assert!(slow.recorder.host().host.contains_key("cen1"));
+    assert!(slow.looks.try_recv().is_err(), "one look is enough");
+}
+
+#[tokio::test]
+async fn an_intent_that_cannot_be_stored_changes_nothing_and_is_in_nobodys_way() {
+    let mut slow = slow().await;
+    let asked = slow.ask().await;
+    slow.words.send(false).unwrap();
+    let error = asked.await.unwrap().unwrap_err();
+    assert!(error.to_string().starts_with("nothing was changed"), "{error}");
+    assert_eq!((slow.recorder.take(), status(&slow.leviathan, "cen1")), (vec![], "pending"));
+    slow.words.send(true).unwrap();
+    slow.words.send(true).unwrap();
+    make(&slow.leviathan, &["cen1"]).await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_intent_is_stored_leaves_no_intent_behind() {
+    let mut slow = slow().await;
+    let asked = slow.ask().await;
+    asked.abort();
+    assert!(asked.await.unwrap_err().is_cancelled());
+    slow.words.send(true).unwrap();
+    slow.words.send(true).unwrap();
+    let mut models = slow.leviathan.models();
+    let ready = models.wait_for(|model| model.cen("cen1").unwrap().status().as_str() == "ready");
+    ready.await.unwrap();
 }
