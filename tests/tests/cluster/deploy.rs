@@ -38,3 +38,32 @@ fn nats_server_accepts_its_configuration() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("configuration file"), "{told}");
 }
+
+/// What is written more than once fits together: names, addresses and paths of the servers of the compose file.
+#[test]
+fn the_compose_file_runs_the_servers_that_the_configuration_names() {
+    let compose = std::fs::read_to_string(deploy("compose.yaml")).unwrap();
+    let config = std::fs::read_to_string(deploy("nats.conf")).unwrap();
+    let flags = "command: [\"--config\", \"/etc/nats/nats.conf\", \"--no_advertise\"]";
+    assert!(compose.contains(flags));
+    assert!(config.contains("store_dir: /var/lib/nats\n"));
+    for (number, client, monitor) in [(1, 4222, 8222), (2, 4223, 8223), (3, 4224, 8224)] {
+        let service = format!(
+            "  nats{number}:\n    <<: *nats\n    environment: {{ NATS_NAME: nats{number} }}\n    \
+             ports: [\"127.0.0.1:{client}:4222\", \"127.0.0.1:{monitor}:8222\"]\n    \
+             volumes: [\"./nats.conf:/etc/nats/nats.conf:ro\", \"nats{number}:/var/lib/nats\"]\n"
+        );
+        assert!(compose.contains(&service), "{service}");
+        assert!(config.contains(&format!("nats://nats{number}:6222")), "nats{number}");
+    }
+}
+
+/// Its servers take the flags that the compose file gives them.
+#[test]
+fn nats_server_accepts_the_flags_of_the_compose_file() {
+    let mut command = Command::new(poa_test_nats::program().unwrap());
+    command.env("NATS_NAME", "nats1").args(["-t", "--no_advertise", "--config"]);
+    let output = command.arg(deploy("nats.conf")).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+}
