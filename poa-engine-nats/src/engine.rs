@@ -99,6 +99,7 @@ impl Nats {
             lanes: cluster.names.partitions().map(|_| Lane::default()).collect(),
             queued: AtomicUsize::new(0),
             lost: AtomicUsize::new(0),
+            turns: Arc::default(),
             room: tokio::sync::Notify::new(),
             full_until: Mutex::new(None),
         });

@@ -9,7 +9,7 @@ use super::lane::PARCEL;
 
 /// The most records that are looked at for the next publishes.
 const ROUND: usize = 8192;
-/// The same while others are in flight: it is done again with each of them that is stored.
+/// The same while others are in flight, or wait for the next turn: it is done again with each of them that is stored.
 const BESIDE: usize = 256;
 /// The most bytes that are put together at once.
 const ROUND_BYTES: usize = 4 * PARCEL;
@@ -18,8 +18,9 @@ const KEYED: usize = 256;
 
 /// The records of a lane that were sent and neither stored nor refused.
 ///
-/// Keyed messages follow each other without a pause, as each is a publish of its own. The others wait for those before them, so that many
-/// share a publish. Records of an agent that has something in flight wait as well: a publish that has to be repeated must not be overtaken.
+/// Keyed messages follow each other without a pause, as each is a publish of its own. The others wait for those before them and for the next turn,
+/// so that many share a publish. Records of an agent that has something in flight wait as well: a publish that has to be repeated must not be
+/// overtaken.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     agents: HashMap<AgentId, usize>,
@@ -75,7 +76,7 @@ impl InFlight {
         load
     }
 
-    /// They are stored or refused. Whether something that was held back may be sent now.
+    /// They are stored or refused. Whether something that was held back may be sent now, whoever's turn it is.
     pub(super) fn remove(&mut self, load: &Load) -> bool {
         let mut frees = self.held.is_full;
         for agent in &load.agents {
@@ -89,14 +90,29 @@ impl InFlight {
         }
         self.keyed -= load.keyed;
         self.packed -= load.packed();
-        frees || self.held.packed && self.packed == 0 || self.agents.is_empty()
+        frees || self.agents.is_empty() && !self.waits_for_turn()
     }
 
-    /// Takes from a queue what may be sent now, in order. The rest stays, in order.
-    pub(super) fn choose(&mut self, queue: &mut VecDeque<Item>) -> Vec<Item> {
-        let reach = if self.agents.is_empty() { ROUND } else { BESIDE };
+    /// Whether messages without a key may be sent, as far as this lane knows.
+    pub(super) fn may_pack(&self) -> bool {
+        self.packed == 0
+    }
+
+    /// Whether messages without a key wait for nothing in this lane.
+    pub(super) fn waits_for_turn(&self) -> bool {
+        self.held.packed && self.may_pack()
+    }
+
+    /// Records without a key wait, and no others.
+    pub(super) fn hold_packed(&mut self) {
+        self.held = Held { packed: true, ..Held::default() };
+    }
+
+    /// Takes from a queue what may be sent now, in order. The rest stays, in order. `turn`: whether those without a key may be sent.
+    pub(super) fn choose(&mut self, queue: &mut VecDeque<Item>, turn: bool) -> Vec<Item> {
+        let reach = if turn && self.agents.is_empty() { ROUND } else { BESIDE };
         let is_cut = queue.len() > reach;
-        let mut choice = Choice::beside(self);
+        let mut choice = Choice::beside(self, turn);
         let (mut taken, mut left) = (Vec::new(), Vec::new());
         for item in queue.drain(..queue.len().min(reach)) {
             if choice.takes(&item) { taken.push(item) } else { left.push(item) }
@@ -112,6 +128,7 @@ impl InFlight {
 /// A choice under way.
 struct Choice<'a> {
     in_flight: &'a InFlight,
+    may_pack: bool,
     held: Held,
     count: usize,
     bytes: usize,
@@ -119,9 +136,9 @@ struct Choice<'a> {
 }
 
 impl<'a> Choice<'a> {
-    fn beside(in_flight: &'a InFlight) -> Self {
-        let keyed = in_flight.keyed;
-        Self { in_flight, held: Held::default(), count: 0, bytes: 0, keyed }
+    fn beside(in_flight: &'a InFlight, turn: bool) -> Self {
+        let (keyed, may_pack) = (in_flight.keyed, turn && in_flight.may_pack());
+        Self { in_flight, may_pack, held: Held::default(), count: 0, bytes: 0, keyed }
     }
 
     fn takes(&mut self, item: &Item) -> bool {
@@ -134,7 +151,7 @@ impl<'a> Choice<'a> {
         if self.held.is_full {
             return false;
         }
-        let for_others = !is_keyed && self.in_flight.packed > 0;
+        let for_others = !is_keyed && !self.may_pack;
         let has_to_wait = self.in_flight.agents.contains_key(&item.agent)
             || self.held.agents.contains(&item.agent)
             || for_others;
@@ -176,16 +193,16 @@ mod tests {
     fn keyed_messages_of_other_agents_follow_and_an_agent_waits_for_itself() {
         let mut in_flight = InFlight::default();
         let mut queue = VecDeque::from([item("a", 1, true), item("b", 2, true)]);
-        let first = in_flight.choose(&mut queue);
+        let first = in_flight.choose(&mut queue, true);
         let loads = [in_flight.add(&first[..1]), in_flight.add(&first[1..])];
         assert_eq!(numbers(first), [1, 2]);
         queue.extend([item("a", 3, true), item("c", 4, true), item("a", 5, true)]);
-        let next = in_flight.choose(&mut queue);
+        let next = in_flight.choose(&mut queue, true);
         let load = in_flight.add(&next);
         assert_eq!(numbers(next), [4]);
         assert!(!in_flight.remove(&loads[1]), "nothing of b waits");
         assert!(in_flight.remove(&loads[0]));
-        assert_eq!(numbers(in_flight.choose(&mut queue)), [3, 5], "in order");
+        assert_eq!(numbers(in_flight.choose(&mut queue, true)), [3, 5], "in order");
         in_flight.remove(&load);
         assert!(in_flight.agents.is_empty() && in_flight.keyed == 0 && in_flight.packed == 0);
     }
@@ -194,7 +211,7 @@ mod tests {
     fn messages_without_a_key_wait_for_others_like_them_and_hold_their_agent() {
         let mut in_flight = InFlight::default();
         let mut queue = VecDeque::from([item("a", 1, false)]);
-        let first = in_flight.choose(&mut queue);
+        let first = in_flight.choose(&mut queue, true);
         let load = in_flight.add(&first);
         queue.extend([
             item("b", 2, false),
@@ -202,10 +219,29 @@ mod tests {
             item("b", 4, true),
             item("d", 5, false),
         ]);
-        assert_eq!(numbers(in_flight.choose(&mut queue)), [3], "b keeps its order");
-        assert!(in_flight.remove(&load));
-        assert_eq!(numbers(in_flight.choose(&mut queue)), [2, 4, 5]);
+        assert_eq!(numbers(in_flight.choose(&mut queue, true)), [3], "b keeps its order");
+        in_flight.remove(&load);
+        assert!(in_flight.waits_for_turn());
+        assert_eq!(numbers(in_flight.choose(&mut queue, true)), [2, 4, 5]);
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn between_turns_only_keyed_messages_are_sent_and_none_overtakes_its_agent() {
+        let mut in_flight = InFlight::default();
+        let mut queue = VecDeque::from([
+            item("a", 1, false),
+            item("b", 2, true),
+            item("a", 3, true),
+            item("c", 4, false),
+        ]);
+        let keyed = in_flight.choose(&mut queue, false);
+        let load = in_flight.add(&keyed);
+        assert_eq!(numbers(keyed), [2], "3 would overtake 1");
+        assert!(in_flight.waits_for_turn());
+        assert!(!in_flight.remove(&load), "nothing but the turn is waited for");
+        assert_eq!(numbers(in_flight.choose(&mut queue, true)), [1, 3, 4]);
+        assert!(!in_flight.waits_for_turn());
     }
 
     #[test]
@@ -214,15 +250,15 @@ mod tests {
         let agents = 0..KEYED + 10;
         let mut queue: VecDeque<_> =
             agents.map(|agent| item(&format!("agent-{agent}"), 0, true)).collect();
-        let first = in_flight.choose(&mut queue);
+        let first = in_flight.choose(&mut queue, true);
         assert_eq!((first.len(), queue.len()), (KEYED, 10));
         in_flight.add(&first);
-        assert!(in_flight.choose(&mut queue).is_empty());
+        assert!(in_flight.choose(&mut queue, true).is_empty());
         assert_eq!(queue.len(), 10);
         let mut large = item("large", 0, false);
         large.record = vec![0; ROUND_BYTES + 1].into();
         let mut queue = VecDeque::from([large, item("small", 1, false)]);
-        assert_eq!(InFlight::default().choose(&mut queue).len(), 1, "it goes alone");
+        assert_eq!(InFlight::default().choose(&mut queue, true).len(), 1, "it goes alone");
         assert_eq!(numbers(queue), [1]);
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::in_flight::InFlight;
 use super::item::{Content, Item};
 use super::round::{Parcel, parcels};
+use super::turns::Turns;
 use crate::cluster::Cluster;
 use crate::contact::Stored;
 use crate::failure::Failure;
@@ -41,13 +42,18 @@ pub(crate) struct Lane {
 #[derive(Debug, Default)]
 struct Queue {
     items: VecDeque<Item>,
+    /// How many of them have a key.
+    keyed: usize,
     /// The last change of each agent for which there was no room.
     changes: HashMap<AgentId, Item>,
 }
 
 impl Lane {
     pub(crate) fn push(&self, item: Item) {
-        self.queue.lock().items.push_back(item);
+        let mut queue = self.queue.lock();
+        queue.keyed += usize::from(item.is_keyed());
+        queue.items.push_back(item);
+        drop(queue);
         self.filled.notify_one();
     }
 
@@ -57,15 +63,24 @@ impl Lane {
         self.filled.notify_one();
     }
 
-    /// The records that may be sent now, beside those in flight. Changes that were kept count as queued from here on.
-    fn take(&self, in_flight: &mut InFlight, queued: &AtomicUsize) -> Vec<Item> {
+    /// The records that may be sent now, beside those in flight; `turn`: also those without a key. Changes that were kept count as queued
+    /// from here on.
+    fn take(&self, in_flight: &mut InFlight, turn: bool, queued: &AtomicUsize) -> Vec<Item> {
         let mut queue = self.queue.lock();
         if queue.items.is_empty() {
             let changes = std::mem::take(&mut queue.changes);
             queued.fetch_add(changes.values().map(Item::size).sum(), Relaxed);
             queue.items.extend(changes.into_values());
         }
-        in_flight.choose(&mut queue.items)
+        let only_packed = queue.keyed == 0 && !queue.items.is_empty();
+        if only_packed && !(turn && in_flight.may_pack()) {
+            // Not looked at one by one, as this is done with every message that comes.
+            in_flight.hold_packed();
+            return Vec::new();
+        }
+        let taken = in_flight.choose(&mut queue.items, turn);
+        queue.keyed -= taken.iter().filter(|item| item.is_keyed()).count();
+        taken
     }
 }
 
@@ -77,6 +92,8 @@ pub(crate) struct Sender {
     pub(crate) queued: AtomicUsize,
     /// Messages that were promised no more than memory and could not be stored.
     pub(crate) lost: AtomicUsize,
+    /// The turns of messages without a key.
+    pub(crate) turns: Arc<Turns>,
     /// Told when something was stored or refused.
     pub(crate) room: Notify,
     /// Until when the stream counts as full.
@@ -89,21 +106,31 @@ impl Sender {
         let lane = &self.lanes[usize::from(partition)];
         let most_bytes = PARCEL.min(self.cluster.most_payload());
         let (mut in_flight, mut sending) = (InFlight::default(), FuturesUnordered::new());
-        let mut may_follow = true;
+        let (mut may_follow, mut last) = (true, None);
         loop {
-            let filled = lane.filled.notified();
-            let items = match may_follow {
-                true => lane.take(&mut in_flight, &self.queued),
+            let (filled, begins) = (lane.filled.notified(), self.turns.begins());
+            tokio::pin!(begins);
+            // Before the turn is asked for: it may end meanwhile.
+            begins.as_mut().enable();
+            let turn = self.turns.permit(last);
+            let items = match may_follow || turn && in_flight.waits_for_turn() {
+                true => lane.take(&mut in_flight, turn, &self.queued),
                 false => Vec::new(),
             };
             for parcel in parcels(items, &self.cluster.names, partition, most_bytes) {
                 let load = in_flight.add(&parcel.items);
+                let seat = parcel.key.is_none().then(|| self.turns.join());
+                last = seat.as_ref().map(|seat| seat.number).or(last);
                 // Sent in the order of this list: new ones are polled in the order in which they were added.
-                sending.push(self.send(partition, parcel).map(|()| load));
+                sending.push(self.send(partition, parcel).map(|()| (load, seat)));
             }
+            let waits = in_flight.waits_for_turn();
             may_follow = tokio::select! {
                 () = filled => true,
-                Some(load) = sending.next() => {
+                () = begins, if waits => false,
+                () = self.turns.overdue(), if waits => false,
+                Some((load, seat)) = sending.next() => {
+                    drop(seat);
                     self.queued.fetch_sub(load.bytes(), Relaxed);
                     self.room.notify_waiters();
                     in_flight.remove(&load)
@@ -143,11 +170,11 @@ impl Sender {
     /// Publishes until it is stored, or the time is over, or it cannot be known whether it is.
     async fn deliver(&self, parcel: &Parcel) -> Result<Stored, Failure> {
         let deadline = Instant::now() + self.cluster.settings.store_timeout;
+        let within = self.cluster.settings.ack_timeout;
         loop {
-            let (subject, headers) = (parcel.subject.clone(), self.headers(parcel));
-            let within = self.cluster.settings.ack_timeout;
-            let sent =
-                self.cluster.contact.publish(subject, Some(headers), parcel.payload(), within);
+            let (subject, headers) = (parcel.subject.clone(), Some(self.headers(parcel)));
+            let payload = parcel.payload.clone();
+            let sent = self.cluster.contact.publish(subject, headers, payload, within);
             let failure = match sent.await {
                 Ok(stored) => return Ok(stored),
                 Err(failure) => failure,

@@ -13,7 +13,7 @@ use crate::pack;
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) subject: String,
-    pub(crate) payload: Vec<u8>,
+    pub(crate) payload: Bytes,
     pub(crate) items: Vec<Item>,
     /// The key of its only message.
     pub(crate) key: Option<IdempotencyKey>,
@@ -30,7 +30,7 @@ pub(crate) fn parcels(
     partition: u16,
     most_bytes: usize,
 ) -> Vec<Parcel> {
-    let mut parcels: Vec<Parcel> = Vec::new();
+    let mut parcels: Vec<Open> = Vec::new();
     // By data type; `None` is that of changes of activity.
     let mut open: HashMap<Option<usize>, usize> = HashMap::new();
     let mut last: HashMap<AgentId, usize> = HashMap::new();
@@ -46,7 +46,7 @@ pub(crate) fn parcels(
                 Some(data_type) => names.messages(partition, data_type.name()),
                 None => names.activity(partition),
             };
-            parcels.push(Parcel { subject, payload: Vec::new(), items: Vec::new(), key, urgent });
+            parcels.push(Open { subject, payload: Vec::new(), items: Vec::new(), key, urgent });
             parcels.len() - 1
         });
         if key.is_none() {
@@ -55,10 +55,19 @@ pub(crate) fn parcels(
         last.insert(item.agent.clone(), at);
         parcels[at].push(item, urgent);
     }
-    parcels
+    parcels.into_iter().map(Open::close).collect()
 }
 
-impl Parcel {
+/// A publish that records are added to.
+struct Open {
+    subject: String,
+    payload: Vec<u8>,
+    items: Vec<Item>,
+    key: Option<IdempotencyKey>,
+    urgent: bool,
+}
+
+impl Open {
     fn has_room(&self, item: &Item, most_bytes: usize) -> bool {
         let bytes = self.payload.len() + item.record.len() + pack::OVERHEAD;
         self.items.len() < pack::MOST && bytes <= most_bytes
@@ -70,16 +79,19 @@ impl Parcel {
         self.items.push(item);
     }
 
+    fn close(self) -> Parcel {
+        let Self { subject, payload, items, key, urgent } = self;
+        Parcel { subject, payload: payload.into(), items, key, urgent }
+    }
+}
+
+impl Parcel {
     /// The calls that wait for its messages.
     pub(crate) fn calls(&self) -> impl Iterator<Item = &Call> {
         self.items.iter().filter_map(|item| match &item.content {
             Content::Message { call, .. } => call.as_ref(),
             Content::Activity => None,
         })
-    }
-
-    pub(crate) fn payload(&self) -> Bytes {
-        Bytes::copy_from_slice(&self.payload)
     }
 }
 
