@@ -4,12 +4,11 @@
 //! that were delivered to the consumer. A number that is missing, a heartbeat that stays away or a consumer that is gone make the reader
 //! create another consumer, behind the last message it got.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::time::timeout;
@@ -57,7 +56,7 @@ pub(crate) struct StreamMessage {
     pub(crate) sequence: u64,
     /// How many messages come after this one.
     pub(crate) pending: u64,
-    pub(crate) message: Arc<Message>,
+    pub(crate) message: Message,
 }
 
 impl StreamMessage {
@@ -130,6 +129,13 @@ impl Reader {
                 Err(failure) => return self.interrupted(failure),
             }
         }
+    }
+
+    /// What has arrived already, without waiting.
+    pub(crate) fn ready(&mut self) -> Option<Arrival> {
+        // Without a consumer it would begin to create one.
+        self.consumer.as_ref()?;
+        self.next().now_or_never()
     }
 
     fn interrupted(&mut self, failure: Failure) -> Arrival {
@@ -226,7 +232,8 @@ impl Reader {
 
     fn take(&mut self, message: Message) -> Result<Option<Arrival>, Failure> {
         let place = message.reply.as_deref().and_then(Place::parse);
-        let place = place.ok_or(Failure::Refused("a message without its sequence".into()))?;
+        let place =
+            place.ok_or_else(|| Failure::Refused("a message without its sequence".into()))?;
         let Some(consumer) = self.consumer.as_mut() else { return Ok(None) };
         consumer.asked = consumer.asked.saturating_sub(1);
         // After the leader of a stream was killed, numbers have been missing.
@@ -237,7 +244,7 @@ impl Reader {
         self.next = place.sequence + 1;
         self.average = (self.average * 7 + message.length) / 8;
         let (sequence, pending) = (place.sequence, place.pending);
-        Ok(Some(Arrival::Message(StreamMessage { sequence, pending, message: Arc::new(message) })))
+        Ok(Some(Arrival::Message(StreamMessage { sequence, pending, message })))
     }
 
     /// A heartbeat carries how far the consumer has looked, also past messages that its filters exclude.
@@ -295,8 +302,12 @@ struct Place {
 
 impl Place {
     fn parse(reply: &str) -> Option<Self> {
-        let tokens: Vec<_> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
-        let skip = if tokens.len() > 7 { 2 } else { 0 };
+        let (mut tokens, mut count) = ([""; 9], 0);
+        for token in reply.strip_prefix("$JS.ACK.")?.split('.').take(tokens.len()) {
+            tokens[count] = token;
+            count += 1;
+        }
+        let skip = if count > 7 { 2 } else { 0 };
         let number = |at: usize| tokens.get(skip + at)?.parse().ok();
         Some(Self { sequence: number(3)?, delivered: number(4)?, pending: number(6)? })
     }

@@ -74,9 +74,11 @@ impl Rates {
 
     fn report(&self, size: Size) {
         println!(
-            "Three servers, `sync_interval: always`, {} messages of {} bytes in a round, medians of {} rounds; messages/s\n",
+            "Three servers, `sync_interval: always`, {} messages of {} bytes in a round by {} agents in {} partitions, medians of {} rounds; messages/s\n",
             size.messages,
             node::BODY,
+            node::AGENTS,
+            raw::PARTITIONS,
             size.rounds
         );
         let Some(first) = self.0.first() else { return };

@@ -15,6 +15,7 @@ use poa_engine_nats::{Config, Nats};
 use poa_test_nats::Servers;
 use tempfile::TempDir;
 
+use super::raw::PARTITIONS;
 use crate::Failure;
 
 /// The bytes of the payload of a message.
@@ -40,6 +41,7 @@ pub(super) fn config(servers: &Servers, prefix: &str) -> Config {
     let mut config = Config::new(servers.urls(), MOST);
     config.monitor = servers.monitors();
     config.prefix = prefix.to_owned();
+    config.partitions = PARTITIONS;
     config.start_timeout = poa_core::config::Duration::from_secs(60);
     config
 }

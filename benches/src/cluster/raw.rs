@@ -12,7 +12,7 @@ use super::node::{BODY, TYPE};
 use crate::Failure;
 
 /// The partitions of a stream of poa.
-const PARTITIONS: usize = 16;
+pub(super) const PARTITIONS: u16 = 16;
 /// As many as the client may keep: a reader that is not as fast must not lose any.
 const CAPACITY: usize = 1 << 22;
 /// How long an answer may take.
@@ -82,7 +82,7 @@ impl Raw {
                 headers.insert("Nats-Msg-Id", format!("{number:x}"));
                 request = request.headers(headers);
             }
-            let subject = format!("{prefix}.{}", number % PARTITIONS);
+            let subject = format!("{prefix}.{}", number % usize::from(PARTITIONS));
             async move {
                 let answer = self.0.send_request(subject, request).await?;
                 let answer: Value = serde_json::from_slice(&answer.payload)?;
@@ -103,7 +103,7 @@ impl Raw {
         let stream = prefix.to_uppercase();
         let inbox = self.0.new_inbox();
         let mut arriving = self.0.subscribe(inbox.clone()).await?;
-        let of = |partition: usize| {
+        let of = |partition: u16| {
             let of = format!("{prefix}.p.{partition}");
             [format!("{of}.m.{TYPE}"), format!("{of}.a")]
         };

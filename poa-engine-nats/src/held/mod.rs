@@ -186,8 +186,9 @@ impl Held {
     pub(crate) fn fitting(&self, limits: &BatchLimits) -> (usize, bool) {
         let (mut count, mut bytes) = (0, 0);
         let most = usize::try_from(limits.bytes.get()).unwrap_or(usize::MAX);
+        let is_careful = self.is_careful();
         for entry in &self.window {
-            let held = self.partitions.get(&entry.partition);
+            let held = is_careful.then(|| self.partitions.get(&entry.partition)).flatten();
             match held.map_or(Permit::Free, |held| held.permit(entry.position, self.batch)) {
                 Permit::Free => {}
                 // Alone, or the batch ends before it.
@@ -205,6 +206,10 @@ impl Held {
 
     /// Whether a cursor must be written before the next batch is handed out.
     pub(crate) fn must_write(&self) -> bool {
+        // Most of the time none has to, and this is asked for each batch.
+        if !self.partitions.values().any(Partition::must_write) {
+            return false;
+        }
         let next = self.window.iter().take(self.batch);
         let mut held = next.filter_map(|entry| self.partitions.get(&entry.partition));
         held.any(Partition::must_write)
@@ -215,10 +220,14 @@ impl Held {
     pub(crate) fn prepare(&mut self, now: Instant, limits: &BatchLimits) {
         self.batch = limits.size.max(1);
         self.drop_expired(now);
-        if self.partitions.values().any(|held| held.is_careful(self.batch)) {
+        if self.is_careful() {
             self.set_aside();
             self.try_next();
         }
+    }
+
+    fn is_careful(&self) -> bool {
+        self.partitions.values().any(|held| held.is_careful(self.batch))
     }
 
     fn set_aside(&mut self) {
