@@ -390,7 +390,7 @@ mod tests {
             let payload = Payload::json(&serde_json::json!({})).unwrap();
             let agent = AgentId::new("agent").unwrap();
             let draft = Draft::new(agent, types.get("a").unwrap().clone(), payload);
-            pending.push(Event::Message(Message::stamp(draft, ids.next(now), now)));
+            pending.push(Event::Message(Message::stamp(draft, ids.next(now), now)), None);
         }
         open.log.append(pending.encoded()).unwrap();
         let cx = BuildContext::detached("log", dir).with_data_types(types);

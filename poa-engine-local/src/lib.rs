@@ -15,6 +15,7 @@ mod memory;
 mod opening;
 mod pending;
 mod promise;
+mod records;
 mod settling;
 mod shed;
 mod state;

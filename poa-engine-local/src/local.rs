@@ -17,6 +17,7 @@ use crate::handle::Handle;
 use crate::keys::Seen;
 use crate::pending::Pending;
 use crate::promise::{Repeated, Taken};
+use crate::records::{Records, Unfinished};
 use crate::shed::Shed;
 use crate::state::{Past, Stage, State};
 use crate::subscriber::Terms;
@@ -80,6 +81,10 @@ impl Local {
     /// Accepts all of these messages, or none of them.
     pub(crate) fn publish(&self, messages: Drafts) -> Result<Receipt, SendError> {
         let now = Timestamp::now();
+        let mut records = match &self.log {
+            Some(_) => Records::of(messages.as_slice()),
+            None => Records::default(),
+        };
         let mut state = self.state.lock();
         state.accept_changes();
         if let Err(reason) = self.admit(&state, messages.as_slice(), now) {
@@ -88,7 +93,7 @@ impl Local {
         }
         let mark = state.mark();
         let mut taken = Taken::default();
-        let ids = self.take_all(&mut state, messages, now, &mut taken);
+        let ids = self.take_all(&mut state, messages, &mut records, now, &mut taken);
         let receipt = state.promise(&taken, ids, mark);
         let garbage = self.after_accept(&mut state);
         drop(state);
@@ -124,16 +129,17 @@ impl Local {
         &self,
         state: &mut State,
         messages: Drafts,
+        records: &mut Records,
         now: Timestamp,
         taken: &mut Taken,
     ) -> MessageIds {
         if messages.as_slice().len() == 1 {
             let mut id = None;
-            messages.for_each(|draft| id = self.take(state, draft, now, taken));
+            messages.for_each(|draft| id = self.take(state, draft, records.next(), now, taken));
             return id.into();
         }
         let mut ids = Vec::with_capacity(messages.as_slice().len());
-        messages.for_each(|draft| ids.push(self.take(state, draft, now, taken)));
+        messages.for_each(|draft| ids.push(self.take(state, draft, records.next(), now, taken)));
         ids.into()
     }
 
@@ -142,6 +148,7 @@ impl Local {
         &self,
         state: &mut State,
         draft: Draft,
+        record: Option<Unfinished<'_>>,
         now: Timestamp,
         taken: &mut Taken,
     ) -> Option<MessageId> {
@@ -159,7 +166,7 @@ impl Local {
             }
             _ => {
                 taken.routed.insert(draft.data_type());
-                Some(state.accept_message(draft, now))
+                Some(state.accept_message(draft, now, record))
             }
         }
     }

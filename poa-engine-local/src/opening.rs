@@ -191,7 +191,8 @@ mod tests {
         let agent = AgentId::new("agent").unwrap();
         let draft = Draft::new(agent, types.get("a").unwrap().clone(), payload);
         let mut pending = Pending::default();
-        pending.push(poa_core::engine::Event::Message(Message::stamp(draft, stored, later(1))));
+        pending
+            .push(poa_core::engine::Event::Message(Message::stamp(draft, stored, later(1))), None);
         open().log.append(pending.encoded()).unwrap();
         let next = || open().past(KeyWindow::default()).ids.next(Timestamp::now());
         assert!(next() > stored && next() < noted);

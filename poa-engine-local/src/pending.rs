@@ -18,11 +18,12 @@ const MUCH: usize = 1 << 20;
 
 /// Events that will be written to the log together.
 ///
-/// They are encoded by the thread that writes them, since the senders add them under the lock that all share.
+/// Their senders bring the records of most of them along, encoded before they took the lock that all share. The thread that writes the
+/// log encodes the rest.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     group: Group,
-    /// Each event, and its offset from the beginning of the group once it is encoded.
+    /// Each event, and its offset from the beginning of the group once its record is there.
     pub(crate) entries: Vec<(u64, Event)>,
     pub(crate) promises: Vec<Promise>,
     /// The size of the events in memory.
@@ -73,9 +74,21 @@ impl Pending {
         small && self.promises.is_empty()
     }
 
-    pub(crate) fn push(&mut self, event: Event) {
+    /// Adds an event, with its record if the sender has encoded it.
+    pub(crate) fn push(&mut self, event: Event, record: Option<&[u8]>) {
         self.bytes += event.footprint();
-        self.entries.push((0, event));
+        let offset = match record {
+            // Records are in the order of the events, and of those that wait for long not all are in memory twice.
+            Some(record) if self.is_all_encoded() && self.group.bytes().len() < MUCH => {
+                self.group.push(|bytes| bytes.extend_from_slice(record))
+            }
+            _ => 0,
+        };
+        self.entries.push((offset, event));
+    }
+
+    fn is_all_encoded(&self) -> bool {
+        self.group.len() == self.entries.len()
     }
 
     /// The records of all events.
@@ -127,10 +140,10 @@ impl Untaken {
     pub(crate) fn keep(&mut self, events: Vec<Event>) {
         for event in events {
             match self.0.back_mut().filter(|last| last.bytes() < Self::AT_ONCE) {
-                Some(last) => last.push(event),
+                Some(last) => last.push(event, None),
                 None => {
                     let mut group = Pending::default();
-                    group.push(event);
+                    group.push(event, None);
                     self.0.push_back(group);
                 }
             }

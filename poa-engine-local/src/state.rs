@@ -13,6 +13,7 @@ use crate::fair::{Fair, Owner, Share};
 use crate::keys::Keys;
 use crate::load::Load;
 use crate::pending::Pending;
+use crate::records::Unfinished;
 use crate::shed::Shed;
 use crate::subscriber::{Subscriber, Terms};
 use crate::tail::Tail;
@@ -257,13 +258,18 @@ impl State {
     fn accept_changes_with_room(&mut self) {
         if self.active().all(|(_, subscriber)| subscriber.admits_change(self.end, &self.tail)) {
             for change in std::mem::take(&mut self.changes).into_values() {
-                self.accept(Event::Activity(change));
+                self.accept(Event::Activity(change), None);
             }
         }
     }
 
     /// Accepts a message; one with a key must be new. Returns its id.
-    pub(crate) fn accept_message(&mut self, draft: Draft, now: Timestamp) -> MessageId {
+    pub(crate) fn accept_message(
+        &mut self,
+        draft: Draft,
+        now: Timestamp,
+        record: Option<Unfinished<'_>>,
+    ) -> MessageId {
         let id = self.ids.next(now);
         let owner = self.owner(&draft);
         self.fair.charge(owner, draft.footprint() as u64, self.end);
@@ -271,14 +277,15 @@ impl State {
             self.keys.forget_old(self.end);
             self.keys.take(key, draft.fingerprint(), id, owner);
         }
-        self.accept(Event::Message(Message::stamp(draft, id, now)));
+        let record = record.map(|record| record.finish(id, now));
+        self.accept(Event::Message(Message::stamp(draft, id, now)), record);
         id
     }
 
     /// Accepts an event: into the log if there is one, else to the subscribers.
-    fn accept(&mut self, event: Event) {
+    fn accept(&mut self, event: Event, record: Option<&[u8]>) {
         match &mut self.pending {
-            Some(pending) => pending.push(event),
+            Some(pending) => pending.push(event, record),
             None => {
                 let position = self.end;
                 self.end += 1;

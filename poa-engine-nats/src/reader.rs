@@ -131,7 +131,7 @@ impl Reader {
         }
     }
 
-    /// What has arrived already, without waiting.
+    /// The next thing, if it has arrived already; does not wait.
     pub(crate) fn ready(&mut self) -> Option<Arrival> {
         // Without a consumer it would begin to create one.
         self.consumer.as_ref()?;

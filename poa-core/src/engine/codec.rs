@@ -10,8 +10,8 @@ use super::Event;
 use super::Fingerprint;
 use crate::message::Stored;
 use crate::{
-    Activity, AgentId, Assigns, DataTypes, Format, IdempotencyKey, Message, MessageId, MessageType,
-    Payload, Timestamp,
+    Activity, AgentId, Assigns, DataType, DataTypes, Draft, Format, IdempotencyKey, Message,
+    MessageId, MessageType, Payload, Timestamp,
 };
 
 const DATA: u8 = 1;
@@ -23,6 +23,9 @@ const KEYED: u8 = 0x80;
 /// Added to the kind of a message that has assigns.
 const ASSIGNED: u8 = 0x40;
 const FLAGS: u8 = KEYED | ASSIGNED;
+
+/// The offset of the time in every record.
+const TIME: usize = 1;
 
 const JSON: u8 = 0;
 const MESSAGE_PACK: u8 = 1;
@@ -57,36 +60,126 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) {
 }
 
 fn encode_message(message: &Message, out: &mut Vec<u8>) {
-    let kind = match message.message_type() {
+    let start = out.len();
+    let unstamped = encode_content(&Content::from(message), out);
+    unstamped.stamp(&mut out[start..], message.id(), message.received_at());
+}
+
+/// Appends the record of a message that is not accepted yet, so that only its id and its time are missing.
+///
+/// An engine whose senders take a lock can so encode before it takes it.
+///
+/// ```
+/// use poa_core::engine::{Event, IdGenerator, encode, encode_draft};
+/// use poa_core::{AgentId, DataTypes, Draft, Message, Payload, Timestamp};
+///
+/// # let types = DataTypes::new(["readings"])?;
+/// # let readings = types.get("readings").expect("declared above").clone();
+/// let draft = Draft::new(AgentId::new("pump-7")?, readings, Payload::json(&serde_json::json!({"bar": 3.2}))?);
+/// let mut record = Vec::new();
+/// let unstamped = encode_draft(&draft, &mut record);
+/// // Accepted:
+/// let now = Timestamp::now();
+/// let id = IdGenerator::new().next(now);
+/// unstamped.stamp(&mut record, id, now);
+///
+/// let mut whole = Vec::new();
+/// encode(&Event::Message(Message::stamp(draft, id, now)), &mut whole);
+/// assert_eq!(record, whole);
+/// # Ok::<(), poa_core::BoxError>(())
+/// ```
+pub fn encode_draft(draft: &Draft, out: &mut Vec<u8>) -> Unstamped {
+    encode_content(&Content::from(draft), out)
+}
+
+/// The place of the id in a record of [`encode_draft`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a record without its id and time must not be stored"]
+pub struct Unstamped {
+    id: usize,
+}
+
+impl Unstamped {
+    /// Completes the record, which begins with the first byte that [`encode_draft`] appended.
+    ///
+    /// # Panics
+    /// When the bytes are not this record.
+    pub fn stamp(self, record: &mut [u8], id: MessageId, received_at: Timestamp) {
+        record[TIME..TIME + 8].copy_from_slice(&received_at.as_micros().to_le_bytes());
+        record[self.id..self.id + 16].copy_from_slice(id.as_bytes());
+    }
+}
+
+/// The common content of a draft and its message.
+struct Content<'a> {
+    message_type: MessageType,
+    key: Option<IdempotencyKey>,
+    assigns: &'a Assigns,
+    payload: &'a Payload,
+    data_type: &'a DataType,
+    agent_id: &'a AgentId,
+}
+
+impl<'a> From<&'a Draft> for Content<'a> {
+    fn from(draft: &'a Draft) -> Self {
+        Self {
+            message_type: draft.message_type(),
+            key: draft.idempotency_key(),
+            assigns: draft.assigns(),
+            payload: draft.payload(),
+            data_type: draft.data_type(),
+            agent_id: draft.agent_id(),
+        }
+    }
+}
+
+impl<'a> From<&'a Message> for Content<'a> {
+    fn from(message: &'a Message) -> Self {
+        Self {
+            message_type: message.message_type(),
+            key: message.idempotency_key(),
+            assigns: message.assigns(),
+            payload: message.payload(),
+            data_type: message.data_type(),
+            agent_id: message.agent_id(),
+        }
+    }
+}
+
+/// Leaves the time and the id empty.
+fn encode_content(content: &Content<'_>, out: &mut Vec<u8>) -> Unstamped {
+    let start = out.len();
+    let kind = match content.message_type {
         MessageType::Data => DATA,
         MessageType::Bye => BYE,
     };
-    let (key, assigns) = (message.idempotency_key(), message.assigns());
-    let keyed = if key.is_some() { KEYED } else { 0 };
-    let assigned = if assigns.is_empty() { 0 } else { ASSIGNED };
+    let keyed = if content.key.is_some() { KEYED } else { 0 };
+    let assigned = if content.assigns.is_empty() { 0 } else { ASSIGNED };
     out.push(kind | keyed | assigned);
-    out.extend_from_slice(&message.received_at().as_micros().to_le_bytes());
-    if let Some(key) = key {
+    out.extend_from_slice(&[0; 8]);
+    if let Some(key) = content.key {
         out.extend_from_slice(key.as_bytes());
     }
-    if !assigns.is_empty() {
-        let text = assigns.to_json();
+    if !content.assigns.is_empty() {
+        let text = content.assigns.to_json();
         // It fits: assigns have at most 4 KiB.
         out.extend_from_slice(&(text.len() as u16).to_le_bytes());
         out.extend_from_slice(text.as_bytes());
     }
-    out.push(match message.payload().format() {
+    out.push(match content.payload.format() {
         Format::Json => JSON,
         Format::MessagePack => MESSAGE_PACK,
     });
-    out.extend_from_slice(message.id().as_bytes());
-    let (data_type, agent) = (message.data_type().name(), message.agent_id().as_str());
+    let id = out.len() - start;
+    out.extend_from_slice(&[0; 16]);
+    let (data_type, agent) = (content.data_type.name(), content.agent_id.as_str());
     // Both fit: a data type's name has at most 255 bytes, an agent id at most 256.
     out.push(data_type.len() as u8);
     out.extend_from_slice(data_type.as_bytes());
     out.extend_from_slice(&(agent.len() as u16).to_le_bytes());
     out.extend_from_slice(agent.as_bytes());
-    out.extend_from_slice(message.payload().bytes());
+    out.extend_from_slice(content.payload.bytes());
+    Unstamped { id }
 }
 
 /// The content of a record.
@@ -249,7 +342,6 @@ impl<'a> Input<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Draft;
 
     fn types() -> DataTypes {
         DataTypes::new(["system_metrics"]).unwrap()

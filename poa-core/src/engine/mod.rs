@@ -28,7 +28,7 @@ use async_trait::async_trait;
 pub use crate::data_type::TypeSet;
 pub use crate::id::IdGenerator;
 pub use crate::idempotency::Fingerprint;
-pub use codec::{Decoded, Trace, decode, encode, trace};
+pub use codec::{Decoded, Trace, Unstamped, decode, encode, encode_draft, trace};
 pub use drafts::Drafts;
 pub use event::{Batch, Event};
 pub use receipt::{MessageIds, Receipt, ReceiptError, ReceiptSender};

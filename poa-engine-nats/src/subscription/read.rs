@@ -111,7 +111,7 @@ impl Receiver {
 
     /// Takes in what has arrived together: those who wait for it are woken once.
     fn take(&self, group: &Group, arrivals: Vec<Arrival>) {
-        // Decoded before, so that nobody waits for it.
+        // Decoded before the lock is taken, so that no one who needs it waits for that.
         let steps: Vec<_> =
             arrivals.into_iter().flat_map(|arrival| self.steps(group, arrival)).collect();
         let mut held = self.held.lock();

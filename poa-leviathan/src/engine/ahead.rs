@@ -59,7 +59,7 @@ impl Inner {
             },
         };
         if ground.addresses.is_none() && Self::needs_addresses(&self.model(), scope) {
-            // Whoever held them may have changed what was seen.
+            // The request that held them may have changed what was seen.
             ground.ahead = None;
             ground.addresses = Some(self.addressing.clone().lock_owned().await);
         }

@@ -125,7 +125,7 @@ impl Store for Gated {
     }
 }
 
-/// Tells of every look, by the number of containers.
+/// Reports every look, by the number of containers.
 #[derive(Debug)]
 struct Watched {
     inner: Recorder,

@@ -39,7 +39,7 @@ fn nats_server_accepts_its_configuration() {
     assert!(output.status.success() && told.contains("configuration file"), "{told}");
 }
 
-/// What is written more than once fits together: names, addresses and paths of the servers of the compose file.
+/// Names, addresses and paths that the compose file and the configuration of its servers repeat fit together.
 #[test]
 fn the_compose_file_runs_the_servers_that_the_configuration_names() {
     let compose = std::fs::read_to_string(deploy("compose.yaml")).unwrap();

@@ -122,7 +122,7 @@ pub(super) fn all_links() -> Message {
     Message::GetLink(message)
 }
 
-/// Counters are a third of what the kernel tells of an interface, and nobody here reads them.
+/// Counters are a third of what the kernel reports about an interface, and are not used here.
 fn no_counters() -> LinkAttribute {
     LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
 }

@@ -124,7 +124,7 @@ struct NetlinkSession {
     seen: Seen,
 }
 
-/// Nobody waits until the sockets of many containers are closed.
+/// The sockets of many containers are closed in the background.
 impl Drop for NetlinkSession {
     fn drop(&mut self) {
         let is_large = self.seen.inside.len() > MANY;
