@@ -14,13 +14,13 @@ use tokio::sync::mpsc;
 
 use crate::support::{cens, cins, ids, make, make_cins, status};
 
-/// Notes what was asked of another store.
-struct Noting {
+/// A store in memory that asks before each commit.
+struct Asking<F> {
     inner: MemoryStore,
-    asked: Arc<Mutex<Vec<Durability>>>,
+    may_commit: F,
 }
 
-impl Store for Noting {
+impl<F: FnMut(Durability) -> Result<(), StoreError> + Send + 'static> Store for Asking<F> {
     fn load(&mut self, wiring: Wiring) -> Result<Model, StoreError> {
         self.inner.load(wiring)
     }
@@ -30,7 +30,7 @@ impl Store for Noting {
         changes: &Changes,
         durable: Durability,
     ) -> Result<Option<i64>, StoreError> {
-        self.asked.lock().push(durable);
+        (self.may_commit)(durable)?;
         self.inner.commit(changes, durable)
     }
 
@@ -44,8 +44,13 @@ impl Store for Noting {
 }
 
 async fn asked_for(options: Options) -> Vec<Durability> {
-    let asked = Arc::default();
-    let store = Noting { inner: MemoryStore::default(), asked: Arc::clone(&asked) };
+    let asked = Arc::<Mutex<Vec<_>>>::default();
+    let notes = Arc::clone(&asked);
+    let may_commit = move |durable| {
+        notes.lock().push(durable);
+        Ok(())
+    };
+    let store = Asking { inner: MemoryStore::default(), may_commit };
     let host = Arc::new(Recorder::new("host1"));
     let leviathan = Leviathan::open(options, host, Box::new(store)).unwrap();
     leviathan.import_cens(cens(&[("cen1", &["c1", "c2"])])).await.unwrap();
@@ -89,40 +94,10 @@ fn changed(changes: &Changes) -> Model {
     model
 }
 
-/// Has every commit wait for a word: whether it is to succeed.
-struct Gated {
-    inner: MemoryStore,
-    words: std::sync::mpsc::Receiver<bool>,
-}
-
-impl Store for Gated {
-    fn load(&mut self, wiring: Wiring) -> Result<Model, StoreError> {
-        self.inner.load(wiring)
-    }
-
-    fn commit(
-        &mut self,
-        changes: &Changes,
-        durable: Durability,
-    ) -> Result<Option<i64>, StoreError> {
-        if self.words.recv() == Ok(true) {
-            return self.inner.commit(changes, durable);
-        }
-        let (file, what, reason) = ("disk", "nothing", "no space");
-        Err(StoreError::Damaged {
-            file: file.to_owned(),
-            what: what.to_owned(),
-            reason: reason.to_owned(),
-        })
-    }
-
-    fn unconfirmed(&mut self, limit: usize) -> Result<Vec<Unconfirmed>, StoreError> {
-        self.inner.unconfirmed(limit)
-    }
-
-    fn confirm(&mut self, up_to: i64) -> Result<(), StoreError> {
-        self.inner.confirm(up_to)
-    }
+/// The error of a store whose disk is full.
+fn disk_full() -> StoreError {
+    let [file, what, reason] = ["disk", "nothing", "no space"].map(str::to_owned);
+    StoreError::Damaged { file, what, reason }
 }
 
 /// Reports every look, by the number of containers.
@@ -144,6 +119,7 @@ impl Executor for Watched {
 struct Slow {
     leviathan: Leviathan,
     recorder: Recorder,
+    /// Each lets one commit go on: whether it succeeds.
     words: std::sync::mpsc::Sender<bool>,
     looks: mpsc::UnboundedReceiver<usize>,
 }
@@ -154,7 +130,11 @@ async fn slow() -> Slow {
     let (told, looks) = mpsc::unbounded_channel();
     let recorder = Recorder::new("host1");
     let host = Arc::new(Watched { inner: recorder.clone(), looks: told });
-    let store = Gated { inner: MemoryStore::default(), words: awaited };
+    let may_commit = move |_| match awaited.recv() {
+        Ok(true) => Ok(()),
+        _ => Err(disk_full()),
+    };
+    let store = Asking { inner: MemoryStore::default(), may_commit };
     let leviathan = Leviathan::open(Options::default(), host, Box::new(store)).unwrap();
     words.send(true).unwrap();
     leviathan.import_cens(cens(&[("cen1", &["c1", "c2"])])).await.unwrap();
@@ -190,7 +170,7 @@ async fn the_host_is_looked_at_while_the_intent_goes_to_the_disk_but_not_touched
 }
 
 #[tokio::test]
-async fn an_intent_that_cannot_be_stored_changes_nothing_and_is_in_nobodys_way() {
+async fn an_intent_that_cannot_be_stored_changes_nothing_and_blocks_no_other_request() {
     let mut slow = slow().await;
     let asked = slow.ask().await;
     slow.words.send(false).unwrap();
