@@ -119,7 +119,7 @@ impl Executor for Watched {
 struct Slow {
     leviathan: Leviathan,
     recorder: Recorder,
-    /// Each lets one commit go on: whether it succeeds.
+    /// Each releases one commit, and says whether it succeeds.
     words: std::sync::mpsc::Sender<bool>,
     looks: mpsc::UnboundedReceiver<usize>,
 }
