@@ -69,6 +69,13 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 ///
 /// An engine whose senders take a lock can so encode before it takes it.
 ///
+/// See [`Unstamped`] for an example.
+pub fn encode_draft(draft: &Draft, out: &mut Vec<u8>) -> Unstamped {
+    encode_content(&Content::from(draft), out)
+}
+
+/// The place of the id in a record of [`encode_draft`].
+///
 /// ```
 /// use poa_core::engine::{Event, IdGenerator, encode, encode_draft};
 /// use poa_core::{AgentId, DataTypes, Draft, Message, Payload, Timestamp};
@@ -88,11 +95,6 @@ fn encode_message(message: &Message, out: &mut Vec<u8>) {
 /// assert_eq!(record, whole);
 /// # Ok::<(), poa_core::BoxError>(())
 /// ```
-pub fn encode_draft(draft: &Draft, out: &mut Vec<u8>) -> Unstamped {
-    encode_content(&Content::from(draft), out)
-}
-
-/// The place of the id in a record of [`encode_draft`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "a record without its id and time must not be stored"]
 pub struct Unstamped {
