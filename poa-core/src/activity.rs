@@ -117,14 +117,14 @@ impl Watcher {
         if let Some(together) = &self.together {
             together.note(agent, Heard { ping: true, timeout });
         }
-        let times = (self.now(), self.deadline(timeout));
+        let times = self.now_and_deadline(timeout);
         let look = self.table.ping(agent, via, times, |active| self.publish(agent, active));
         self.watch_if(look, agent);
     }
 
     /// Another node heard the agent. If that is a change, that node publishes it too.
     fn heard(&self, agent: &AgentId, timeout: Duration) {
-        let times = (self.now(), self.deadline(timeout));
+        let times = self.now_and_deadline(timeout);
         let publish = |active| self.publish_after(agent, active, Reason::Silent, FOR_OTHERS);
         let look = self.table.ping(agent, None, times, publish);
         self.watch_if(look, agent);
@@ -153,7 +153,7 @@ impl Watcher {
         if let Some(together) = &self.together {
             together.note(agent, Heard { ping: false, timeout });
         }
-        let look = self.table.data(agent, via, (self.now(), self.deadline(timeout)));
+        let look = self.table.data(agent, via, self.now_and_deadline(timeout));
         self.watch_if(look, agent);
     }
 
@@ -314,8 +314,14 @@ impl Watcher {
 
     /// The first tick at which an agent that is heard now has been silent for too long.
     fn deadline(&self, timeout: Duration) -> u64 {
-        let at = ticks(self.begin.elapsed().saturating_add(timeout)) + 1;
-        at.saturating_sub(self.lost.load(Relaxed))
+        self.now_and_deadline(timeout).1
+    }
+
+    /// Both by one look at the clock.
+    fn now_and_deadline(&self, timeout: Duration) -> (u64, u64) {
+        let (elapsed, lost) = (self.begin.elapsed(), self.lost.load(Relaxed));
+        let deadline = ticks(elapsed.saturating_add(timeout)) + 1;
+        (ticks(elapsed).saturating_sub(lost), deadline.saturating_sub(lost))
     }
 
     fn longest(&self) -> Duration {

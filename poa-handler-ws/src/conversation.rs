@@ -161,6 +161,8 @@ impl Conversation {
 
     /// Sends the answers that are ready, in the order of the calls.
     fn poll_answers(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        // All answers of a turn leave together.
+        let mut now = None;
         loop {
             let room = self.socket.poll_ready_unpin(cx);
             self.blocked = room.is_pending();
@@ -168,11 +170,11 @@ impl Conversation {
             let Some((call, outcome)) = ready!(self.unanswered.poll_next(cx)) else {
                 return Poll::Ready(Ok(()));
             };
-            self.answer(&call, outcome)?;
+            self.answer(&call, outcome, *now.get_or_insert_with(Instant::now))?;
         }
     }
 
-    fn answer(&mut self, call: &Unanswered, outcome: Outcome) -> Result<(), Error> {
+    fn answer(&mut self, call: &Unanswered, outcome: Outcome, now: Instant) -> Result<(), Error> {
         let outcome = match outcome {
             Outcome::Token(token) => self.grant(token),
             other => other,
@@ -185,7 +187,7 @@ impl Conversation {
             }
         };
         self.service.metrics.answered(call.call, status);
-        self.service.metrics.took(call.call, call.began.elapsed());
+        self.service.metrics.took(call.call, now.saturating_duration_since(call.began));
         if call.call == Call::Session && self.access.is_over() {
             self.stop(UNAUTHORIZED, TOO_LATE);
         }
@@ -248,7 +250,7 @@ impl Conversation {
                 let (call, wait) = match request.call {
                     Ok(SocketCall::Session(session)) => (Call::Session, self.log_in(&session)),
                     Ok(SocketCall::Call(call)) => {
-                        (kind(&call), self.perform(&call, format, message, key))
+                        (kind(&call), self.perform(&call, (format, message), key, began))
                     }
                     Err(refusal) => (Call::Unknown, Wait::Over(Err(refusal))),
                 };
@@ -279,13 +281,13 @@ impl Conversation {
     fn perform(
         &mut self,
         call: &poa_protocol::Call<'_>,
-        format: Format,
-        message: &Bytes,
+        (format, message): (Format, &Bytes),
         key: Option<&str>,
+        now: Instant,
     ) -> Wait {
         let (cx, link) = (&self.service.cx, &mut self.link);
         let address = self.access.network();
-        let taken = self.access.caller().and_then(|caller| {
+        let taken = self.access.caller(now).and_then(|caller| {
             Taking { cx, caller, link, format, message, address, key }.take(call)
         });
         if self.access.is_revoked() {

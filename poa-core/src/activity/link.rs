@@ -36,7 +36,9 @@ pub struct Link {
     monitor: ActivityMonitor,
     /// `None` if the end is not detected.
     id: Via,
-    agents: HashSet<AgentId>,
+    pub(super) agents: HashSet<AgentId>,
+    /// The agent that used it last. Most links have one agent, which is then recognised without a hash.
+    latest: Option<AgentId>,
 }
 
 impl Link {
@@ -45,7 +47,7 @@ impl Link {
             Watch::Here(watcher) => watcher.next_link(),
             Watch::There(_) => None,
         };
-        Self { monitor, id, agents: HashSet::new() }
+        Self { monitor, id, agents: HashSet::new(), latest: None }
     }
 
     /// As [`ActivityMonitor::ping`].
@@ -63,6 +65,7 @@ impl Link {
     /// As [`ActivityMonitor::bye`].
     pub fn bye(&mut self, agent: &AgentId) {
         self.agents.remove(agent);
+        self.latest = None;
         self.monitor.bye(agent);
     }
 
@@ -80,13 +83,20 @@ impl Link {
     /// The agent with this id, if it used this link: cheaper than a new [`AgentId`].
     #[must_use]
     pub fn agent(&self, id: &str) -> Option<&AgentId> {
-        self.agents.get(id)
+        match &self.latest {
+            Some(latest) if latest.as_str() == id => Some(latest),
+            _ => self.agents.get(id),
+        }
     }
 
     fn note(&mut self, agent: &AgentId) {
+        if self.latest.as_ref() == Some(agent) {
+            return;
+        }
         if !self.agents.contains(agent) {
             self.agents.insert(agent.clone());
         }
+        self.latest = Some(agent.clone());
     }
 }
 

@@ -105,8 +105,7 @@ impl Table {
         (now, deadline): (u64, u64),
         tell: impl FnOnce(bool) -> Timestamp,
     ) -> Option<Look> {
-        let (shard, hash) = self.shard(agent);
-        let mut shard = shard.lock();
+        let mut shard = self.shard(agent).lock();
         match shard.agents.get_mut(agent) {
             Some(known) if known.state == State::Active && known.guessed => {
                 let mut known = Agent { via, deadline, guessed: false, ..*known };
@@ -122,7 +121,7 @@ impl Table {
             }
             _ => {}
         }
-        shard.quiet.remove(hash, now);
+        shard.quiet.remove(self.hash(agent), now);
         let mut entry = shard.entry(agent, now);
         (entry.state, entry.via, entry.deadline) = (State::Active, via, deadline);
         // An agent that only sent data was never reported to receivers.
@@ -134,7 +133,7 @@ impl Table {
 
     /// Records an agent as active that has not been heard since the start.
     pub(super) fn presume(&self, agent: &AgentId, deadline: u64) -> Look {
-        let mut shard = self.shard(agent).0.lock();
+        let mut shard = self.shard(agent).lock();
         let entry = shard.entry(agent, 0);
         shard.active += 1;
         let (presumed, guessed, told_active) = (true, true, true);
@@ -149,8 +148,7 @@ impl Table {
         via: Via,
         (now, deadline): (u64, u64),
     ) -> Option<Look> {
-        let (shard, hash) = self.shard(agent);
-        let mut shard = shard.lock();
+        let mut shard = self.shard(agent).lock();
         let shard = &mut *shard;
         match shard.agents.get_mut(agent) {
             Some(known) if known.state == State::Active => {
@@ -167,7 +165,7 @@ impl Table {
             }
             Some(known) if known.state == State::Heard && via.is_none() => return None,
             Some(_) => {}
-            None if shard.quiet.remove(hash, now) || via.is_some() => {}
+            None if shard.quiet.remove(self.hash(agent), now) || via.is_some() => {}
             None => return None,
         }
         // It is heard again, so receivers regard it as active: its earlier inactivity no longer counts.
@@ -183,7 +181,7 @@ impl Table {
 
     /// Another node received data of an agent: resets a running timer.
     pub(super) fn heard_data(&self, agent: &AgentId, deadline: u64) {
-        let mut shard = self.shard(agent).0.lock();
+        let mut shard = self.shard(agent).lock();
         let known = shard.agents.get_mut(agent);
         if let Some(known) = known.filter(|known| known.state == State::Active) {
             known.heard(None, deadline);
@@ -197,15 +195,14 @@ impl Table {
         since: Timestamp,
         (now, deadline): (u64, u64),
     ) -> Option<Look> {
-        let (shard, hash) = self.shard(agent);
-        let mut shard = shard.lock();
+        let mut shard = self.shard(agent).lock();
         if let Some(known) = shard.agents.get_mut(agent)
             && known.state == State::Active
         {
             (known.since, known.told_active) = (since, true);
             return None;
         }
-        shard.quiet.remove(hash, now);
+        shard.quiet.remove(self.hash(agent), now);
         let entry = shard.entry(agent, now);
         shard.active += 1;
         let (state, guessed, told_active) = (State::Active, true, true);
@@ -214,13 +211,13 @@ impl Table {
 
     /// Receivers regard the agent as inactive.
     pub(super) fn told_inactive(&self, agent: &AgentId, now: u64) -> Option<Look> {
-        let mut shard = self.shard(agent).0.lock();
+        let mut shard = self.shard(agent).lock();
         let known = shard.agents.get(agent)?;
         (known.state == State::Active).then(|| shard.leave(agent, now, |_| Timestamp::now()))
     }
 
     pub(super) fn is_active(&self, agent: &AgentId) -> bool {
-        let shard = self.shard(agent).0.lock();
+        let shard = self.shard(agent).lock();
         shard.agents.get(agent).is_some_and(|known| known.state == State::Active)
     }
 
@@ -231,7 +228,7 @@ impl Table {
 
     /// Extends the deadline of an agent that is active and used this link last.
     pub(super) fn excuse(&self, agent: &AgentId, via: Via, deadline: u64) {
-        let mut shard = self.shard(agent).0.lock();
+        let mut shard = self.shard(agent).lock();
         let known = shard.agents.get_mut(agent);
         if let Some(known) = known.filter(|known| known.via == via && known.state == State::Active)
         {
@@ -247,7 +244,7 @@ impl Table {
         now: u64,
         tell: impl FnOnce(bool) -> Timestamp,
     ) -> Option<Look> {
-        let mut shard = self.shard(agent).0.lock();
+        let mut shard = self.shard(agent).lock();
         let known = shard.agents.get(agent).filter(|known| known.via == via)?;
         if known.state == State::Inactive {
             return None;
@@ -262,14 +259,13 @@ impl Table {
         now: u64,
         tell: impl FnOnce(bool) -> Timestamp,
     ) -> Option<Look> {
-        let (shard, hash) = self.shard(agent);
-        let mut shard = shard.lock();
+        let mut shard = self.shard(agent).lock();
         match shard.agents.get(agent).map(|known| known.state) {
             Some(State::Inactive) => None,
             Some(_) => Some(shard.leave(agent, now, tell)),
             None => {
                 // An agent that was never heard costs no entry, because a client can invent any number of them.
-                if shard.quiet.insert(hash, now) {
+                if shard.quiet.insert(self.hash(agent), now) {
                     tell(false);
                 }
                 None
@@ -286,8 +282,7 @@ impl Table {
         now: u64,
         tell: impl FnOnce(bool) -> Timestamp,
     ) -> Option<Look> {
-        let (shard, hash) = self.shard(agent);
-        let mut shard = shard.lock();
+        let mut shard = self.shard(agent).lock();
         let known = shard.agents.get_mut(agent).filter(|known| known.generation == generation)?;
         let fell_silent = known.state == State::Active && known.deadline <= now;
         if fell_silent {
@@ -303,7 +298,7 @@ impl Table {
         }
         shard.agents.remove(agent);
         if is_inactive {
-            shard.quiet.insert(hash, now);
+            shard.quiet.insert(self.hash(agent), now);
         }
         None
     }
@@ -327,9 +322,14 @@ impl Table {
         self.shards.iter().map(|shard| shard.lock().active).sum()
     }
 
-    fn shard(&self, agent: &AgentId) -> (&Mutex<Shard>, u64) {
-        let hash = self.hasher.hash_one(agent);
-        (&self.shards[hash as usize % SHARDS], hash)
+    /// The last bytes of the id choose the lock. Ids that a client chooses so that they share one contend, and no more: the map below
+    /// the lock is keyed at random.
+    fn shard(&self, agent: &AgentId) -> &Mutex<Shard> {
+        let id = agent.as_str().as_bytes();
+        let last = &id[id.len().saturating_sub(8)..];
+        let mixed =
+            last.iter().fold(0_u32, |mixed, byte| mixed.wrapping_mul(31) + u32::from(*byte));
+        &self.shards[mixed as usize % SHARDS]
     }
 }
 

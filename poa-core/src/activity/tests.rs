@@ -271,6 +271,21 @@ async fn an_agent_heard_elsewhere_since_stays_active() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_knows_its_agents_by_their_ids() {
+    let (monitor, _reader) = monitor();
+    let mut link = monitor.link();
+    for name in ["one", "other", "one", "left"] {
+        link.data(&agent(name));
+    }
+    link.bye(&agent("left"));
+    let known = |name| link.agent(name).map(AgentId::as_str);
+    assert_eq!([known("one"), known("other")], [Some("one"), Some("other")]);
+    assert_eq!([known("left"), known("on"), known("")], [None; 3]);
+    // The end of the link concerns each of them, not only the latest.
+    assert_eq!(link.agents.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_was_not_read_extends_the_deadlines_of_its_agents() {
     let (monitor, reader) = monitor();
     let mut link = monitor.link();

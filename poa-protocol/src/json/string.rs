@@ -95,6 +95,9 @@ fn unit(bytes: &[u8], at: usize) -> Result<u32, Malformed> {
 /// The meaning of the inside of a string that [`scan`] has accepted; borrowed unless it contains an
 /// escape.
 pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
+    if !holds_escape(raw) {
+        return Cow::Borrowed(raw);
+    }
     let mut rest = raw;
     let mut text = String::new();
     while let Some(at) = rest.find('\\') {
@@ -103,11 +106,13 @@ pub(super) fn unescape(raw: &str) -> Cow<'_, str> {
         text.push(character);
         rest = &rest[end..];
     }
-    if rest.len() == raw.len() {
-        return Cow::Borrowed(raw);
-    }
     text.push_str(rest);
     Cow::Owned(text)
+}
+
+/// Strings are short: one loop without a branch for each byte is faster than a search that can end early.
+fn holds_escape(raw: &str) -> bool {
+    raw.bytes().fold(false, |holds, byte| holds | (byte == b'\\'))
 }
 
 fn decode_escape(bytes: &[u8], at: usize) -> (char, usize) {
