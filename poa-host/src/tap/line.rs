@@ -1,4 +1,4 @@
-//! The format of a message in a tap.
+//! The lines of a client: queued by deliveries, formatted by the client's own task.
 
 use axum::body::Bytes;
 use poa_core::{Message, MessageType};
@@ -6,10 +6,35 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 /// Longer data is not shown.
-const MAX_DATA: usize = 16 << 10;
+pub(super) const MAX_DATA: usize = 16 << 10;
 
-/// One line: the message, the receiver that got it, and the number of lines left out before it.
-pub(super) fn line(receiver: &str, message: &Message, left_out: u64) -> Bytes {
+/// A line in the queue of a client.
+#[derive(Debug)]
+pub(super) enum Line {
+    Whole(Bytes),
+    Message { receiver: Box<str>, message: Message, left_out: u64 },
+}
+
+impl Line {
+    /// A message, the receiver that got it, and the number of messages left out before it.
+    ///
+    /// A long message is formatted at once: its data is not shown, and a queue of them would keep the data in memory.
+    pub(super) fn of(receiver: &str, message: &Message, left_out: u64) -> Self {
+        if is_long(message) {
+            return Self::Whole(format(receiver, message, left_out));
+        }
+        Self::Message { receiver: receiver.into(), message: message.clone(), left_out }
+    }
+
+    pub(super) fn text(self) -> Bytes {
+        match self {
+            Self::Whole(text) => text,
+            Self::Message { receiver, message, left_out } => format(&receiver, &message, left_out),
+        }
+    }
+}
+
+fn format(receiver: &str, message: &Message, left_out: u64) -> Bytes {
     let mut shown = json!({
         "received_at": message.received_at(),
         "id": message.id().to_string(),
@@ -32,8 +57,12 @@ pub(super) fn line(receiver: &str, message: &Message, left_out: u64) -> Bytes {
 
 /// The data; null if it is too long or cannot be shown.
 fn data(message: &Message) -> Option<Box<RawValue>> {
-    if message.payload().bytes().len() > MAX_DATA {
+    if is_long(message) {
         return None;
     }
     RawValue::from_string(message.payload().to_json().ok()?.into_owned()).ok()
+}
+
+fn is_long(message: &Message) -> bool {
+    message.payload().bytes().len() > MAX_DATA
 }
