@@ -70,7 +70,7 @@ struct Run<S> {
     home: Home,
 }
 
-/// What was seen while a load ran.
+/// The observations of one load.
 struct Seen {
     answers: Answers,
     asked: Vec<Asked>,
