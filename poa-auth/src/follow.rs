@@ -10,8 +10,10 @@ use poa_core::engine::{Change, Revision, SharedStore, StoreError};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
+use crate::audit::{self, Arrival};
 use crate::auth::{Auth, Inner};
 use crate::backing::Backing;
+use crate::directory::Members;
 use crate::name::url_safe;
 use crate::open::KEY_LENGTH;
 use crate::secret_file::existing;
@@ -152,13 +154,24 @@ impl Follow {
                     );
                 }
             }
-            Change::Put(key, _) | Change::Removed(key) => match self.users.apply(change) {
-                Effect::Nothing => {}
-                Effect::Grants => inner.directory.grant(|mirror| self.users.copy(key, mirror)),
-                Effect::Revokes => inner.directory.revoke(|mirror| self.users.copy(key, mirror)),
-            },
+            Change::Put(key, _) | Change::Removed(key) => {
+                let effect = self.users.apply(change);
+                audit::arrived(self.mirror(&inner, key, effect));
+            }
             _ => {}
         }
+    }
+
+    /// Copies the known value of this key to where tokens are checked.
+    fn mirror(&self, inner: &Inner, key: &str, effect: Effect) -> Option<Arrival> {
+        let mut arrival = None;
+        let copy = |mirror: &mut Members| arrival = self.users.copy(key, mirror);
+        match effect {
+            Effect::Nothing => {}
+            Effect::Grants => inner.directory.grant(copy),
+            Effect::Revokes => inner.directory.revoke(copy),
+        }
+        arrival
     }
 
     /// A ban from another node may not have arrived: nothing is accepted any more.

@@ -10,6 +10,7 @@ use poa_core::{AgentId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use crate::audit::Arrival;
 use crate::directory::{Member, Members};
 use crate::store::{REMEMBERED, Stored};
 use crate::token::{second_of, signed};
@@ -122,20 +123,26 @@ impl SharedUsers {
         }
     }
 
-    /// Copies the known value of this key.
-    pub(crate) fn copy(&self, key: &str, members: &mut Members) {
+    /// Copies the known value of this key, and returns what it changes.
+    pub(crate) fn copy(&self, key: &str, members: &mut Members) -> Option<Arrival> {
         let known = self.known.read();
         if let Some(name) = key.strip_prefix(USERS) {
-            match known.users.get_key_value(name) {
-                Some((name, (user, _))) => drop(members.users.insert(name.clone(), user.member())),
-                None => drop(members.users.remove(name)),
-            }
-        } else if let Some(ban) = key.strip_prefix(BANS) {
-            match known.bans.contains_key(ban) {
-                true => drop(members.banned.insert(ban.into())),
-                false => drop(members.banned.remove(ban)),
-            }
+            let (name, after): (Arc<str>, _) = match known.users.get_key_value(name) {
+                Some((name, (user, _))) => (name.clone(), Some(user.member())),
+                None => (name.into(), None),
+            };
+            let before = match after.clone() {
+                Some(member) => members.users.insert(name.clone(), member),
+                None => members.users.remove(&name),
+            };
+            return Some(Arrival::User { name, before, after });
         }
+        let ban = key.strip_prefix(BANS)?;
+        if known.bans.contains_key(ban) {
+            return members.banned.insert(ban.into()).then_some(Arrival::Ban);
+        }
+        members.banned.remove(ban);
+        None
     }
 
     pub(crate) fn users(&self) -> Vec<Stored> {

@@ -130,12 +130,17 @@ fn attributes(span: &Span, shape: &Shape<'_>) -> Vec<KeyValue> {
             text("messaging.client.id", agent_id.as_str()),
             int("messaging.message.body.size", *bytes),
         ]),
-        Part::Deliver { call, received_at } => attributes.extend([
-            text("messaging.destination.subscription.name", &*call.receiver),
-            int("messaging.batch.message_count", call.batch),
-            int("poa.attempt", call.number as usize),
-            double("poa.waited_seconds", span.began_at.since(*received_at).as_secs_f64()),
-        ]),
+        Part::Deliver { call, received_at } => {
+            attributes.extend([
+                text("messaging.destination.subscription.name", &*call.receiver),
+                int("poa.attempt", call.number as usize),
+                double("poa.waited_seconds", span.began_at.since(*received_at).as_secs_f64()),
+            ]);
+            // The conventions do not want it for a single message.
+            if call.batch > 1 {
+                attributes.push(int("messaging.batch.message_count", call.batch));
+            }
+        }
         Part::DeadLetter { receiver, .. } => {
             attributes.push(text("messaging.destination.subscription.name", &**receiver));
         }

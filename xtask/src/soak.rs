@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     /// How often each fault or change is repeated; the default is 20 for `cluster`, and 60 for `reload`, one each second
     #[arg(long)]
     rounds: Option<u32>,
-    /// How many rows `retention` makes, half of which are too old
+    /// How many rows `retention` makes in each database, half of which are too old
     #[arg(long, default_value_t = 5_000_000)]
     rows: u64,
     /// Runs everything in release mode
@@ -29,7 +29,7 @@ enum Subject {
     Cluster,
     /// Reloads with changes of every kind under 64 connections
     Reload,
-    /// Millions of rows in SQLite that become too old, while agents send and people ask
+    /// Millions of rows in SQLite and PostgreSQL that become too old, while agents send and people ask
     Retention,
 }
 
@@ -59,7 +59,7 @@ impl Soak {
             },
             Subject::Retention => Self {
                 tests: &[("poa-tests", "retention")],
-                needs: &[],
+                needs: &["postgres"],
                 variable: "POA_TEST_ROWS",
                 value: arguments.rows.to_string().into(),
             },

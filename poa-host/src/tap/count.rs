@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 /// The interval of the counts.
 pub(super) const EVERY: Duration = Duration::from_secs(1);
-/// The most agents that are counted separately; further ones in the same second are counted together.
+/// The most agents of a receiver that are counted separately; further ones in the same second are counted together.
 const MAX_AGENTS: usize = 4096;
 /// The number of agents that are reported.
 const SHOWN: usize = 50;
@@ -19,20 +19,33 @@ const SHOWN: usize = 50;
 #[derive(Debug)]
 pub(super) struct Counting {
     since: Instant,
-    receivers: HashMap<String, Sum>,
-    /// Each agent by the receiver that got most of its messages: several receivers get the same
-    /// message.
-    agents: HashMap<AgentId, HashMap<String, Sum>>,
-    others: Sum,
+    receivers: HashMap<String, Counts>,
 }
 
 impl Default for Counting {
     fn default() -> Self {
-        Self {
-            since: Instant::now(),
-            receivers: HashMap::new(),
-            agents: HashMap::new(),
-            others: Sum::default(),
+        Self { since: Instant::now(), receivers: HashMap::new() }
+    }
+}
+
+/// The messages that one receiver got.
+#[derive(Debug, Default)]
+struct Counts {
+    all: Sum,
+    agents: HashMap<AgentId, Sum>,
+    /// The agents beyond those that are counted separately.
+    others: Sum,
+}
+
+impl Counts {
+    fn add(&mut self, message: &Message) {
+        self.all.add(message);
+        if let Some(sum) = self.agents.get_mut(message.agent_id()) {
+            sum.add(message);
+        } else if self.agents.len() < MAX_AGENTS {
+            self.agents.entry(message.agent_id().clone()).or_default().add(message);
+        } else {
+            self.others.add(message);
         }
     }
 }
@@ -72,16 +85,12 @@ struct Told<'a> {
 
 impl Counting {
     pub(super) fn add(&mut self, receiver: &str, batch: &[Message]) {
-        for message in batch {
-            entry(&mut self.receivers, receiver).add(message);
-            if let Some(seen) = self.agents.get_mut(message.agent_id()) {
-                entry(seen, receiver).add(message);
-            } else if self.agents.len() < MAX_AGENTS {
-                let seen = self.agents.entry(message.agent_id().clone()).or_default();
-                entry(seen, receiver).add(message);
-            } else {
-                self.others.add(message);
-            }
+        // The name is copied only the first time.
+        if let Some(counts) = self.receivers.get_mut(receiver) {
+            batch.iter().for_each(|message| counts.add(message));
+        } else {
+            self.receivers.insert(receiver.to_owned(), Counts::default());
+            self.add(receiver, batch);
         }
     }
 
@@ -97,34 +106,34 @@ impl Counting {
     }
 
     fn line(&self, elapsed: Duration) -> Option<Bytes> {
-        let most = |seen: &HashMap<String, Sum>| {
-            seen.values().copied().max_by_key(|sum| sum.messages).unwrap_or_default()
-        };
         let named = |(name, sum)| Named { name, sum };
+        let receivers = self.receivers.iter();
         let mut receivers: Vec<_> =
-            self.receivers.iter().map(|(name, sum)| named((name.as_str(), *sum))).collect();
+            receivers.map(|(name, counts)| named((name.as_str(), counts.all))).collect();
         receivers.sort_by(|a, b| a.name.cmp(b.name));
-        let mut agents: Vec<_> =
-            self.agents.iter().map(|(agent, seen)| named((agent.as_str(), most(seen)))).collect();
+        let agents = self.agents();
+        let known_agents = agents.len();
+        let mut agents: Vec<_> = agents.into_iter().map(named).collect();
         agents.sort_by(|a, b| (b.sum.messages, a.name).cmp(&(a.sum.messages, b.name)));
         agents.truncate(SHOWN);
-        let told = Told {
-            seconds: elapsed.as_secs_f64(),
-            receivers,
-            agents,
-            known_agents: self.agents.len(),
-            others: self.others,
-        };
+        let others = self.receivers.values().map(|counts| counts.others);
+        let others = others.max_by_key(|sum| sum.messages).unwrap_or_default();
+        let seconds = elapsed.as_secs_f64();
+        let told = Told { seconds, receivers, agents, known_agents, others };
         let mut line = serde_json::to_vec(&told).ok()?;
         line.push(b'\n');
         Some(line.into())
     }
-}
 
-/// The sum under a name, which is copied only the first time.
-fn entry<'m>(sums: &'m mut HashMap<String, Sum>, name: &str) -> &'m mut Sum {
-    if !sums.contains_key(name) {
-        sums.insert(name.to_owned(), Sum::default());
+    /// Each agent by the receiver that got most of its messages: several receivers get the same message.
+    fn agents(&self) -> HashMap<&str, Sum> {
+        let mut most: HashMap<&str, Sum> = HashMap::new();
+        for (agent, sum) in self.receivers.values().flat_map(|counts| &counts.agents) {
+            let seen = most.entry(agent.as_str()).or_default();
+            if sum.messages > seen.messages {
+                *seen = *sum;
+            }
+        }
+        most
     }
-    sums.entry(name.to_owned()).or_default()
 }

@@ -1,20 +1,25 @@
 //! A view of messages as receivers confirm them: limited, sampled, and without effect on delivery.
 
+mod budget;
 mod count;
-mod show;
+mod filter;
+mod line;
 mod stream;
+mod watcher;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
-use axum::body::Bytes;
 use poa_core::{Attempt, Message, Observer};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub(crate) use filter::TapFilter;
 pub(crate) use stream::Stream;
 
+use budget::Budget;
 use count::Counting;
+use watcher::{Kind, Watcher};
 
 /// The most clients that watch at once.
 const MAX_WATCHERS: usize = 8;
@@ -22,60 +27,6 @@ const MAX_WATCHERS: usize = 8;
 const WAITING: usize = 256;
 /// The default number of lines a second.
 const RATE: u32 = 100;
-/// The most lines a second.
-const MAX_RATE: u32 = 1000;
-
-/// The messages to show.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct TapFilter {
-    /// Only this data type.
-    data_type: Option<String>,
-    /// Only messages of this agent.
-    agent: Option<String>,
-    /// Only messages that this receiver gets.
-    receiver: Option<String>,
-    /// The most lines a second.
-    rate: Option<u32>,
-}
-
-impl TapFilter {
-    /// Reads the query of a URL.
-    ///
-    /// # Errors
-    /// The unknown key or value.
-    pub(crate) fn parse(query: &str) -> Result<Self, String> {
-        let mut filter = Self::default();
-        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
-            let value = value.into_owned();
-            match &*key {
-                "type" => filter.data_type = Some(value),
-                "agent" => filter.agent = Some(value),
-                "receiver" => filter.receiver = Some(value),
-                "rate" => filter.rate = Some(rate(&value)?),
-                _ => {
-                    return Err(format!(
-                        "unknown key `{key}`; known keys: type, agent, receiver, rate"
-                    ));
-                }
-            }
-        }
-        Ok(filter)
-    }
-
-    fn wants(&self, receiver: &str, message: &Message) -> bool {
-        let is = |wanted: &Option<String>, found: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == found)
-        };
-        is(&self.receiver, receiver)
-            && is(&self.data_type, message.data_type().name())
-            && is(&self.agent, message.agent_id().as_str())
-    }
-}
-
-fn rate(text: &str) -> Result<u32, String> {
-    let rate = text.parse().ok().filter(|rate| (1..=MAX_RATE).contains(rate));
-    rate.ok_or_else(|| format!("`{text}` is not a rate; write a number from 1 to {MAX_RATE}"))
-}
 
 /// All clients that watch. Cloning is cheap.
 #[derive(Clone, Debug, Default)]
@@ -85,32 +36,20 @@ pub(crate) struct Taps(Arc<Shared>);
 struct Shared {
     /// False while no client watches: then a batch costs one read of this flag.
     watched: AtomicBool,
-    watchers: Mutex<Vec<Watcher>>,
-}
-
-#[derive(Debug)]
-struct Watcher {
-    lines: mpsc::Sender<Bytes>,
-    kind: Kind,
-}
-
-#[derive(Debug)]
-enum Kind {
-    Tap { filter: TapFilter, pace: Pace },
-    Top(Box<Counting>),
+    watchers: RwLock<Vec<Arc<Watcher>>>,
 }
 
 impl Taps {
     /// Shows messages, one JSON object a line. `None` if too many clients watch already.
     pub(crate) fn tap(&self, filter: TapFilter) -> Option<Stream> {
-        let rate = filter.rate.unwrap_or(RATE);
-        self.watch(Kind::Tap { filter, pace: Pace::new(rate, Instant::now()) })
+        let budget = Budget::new(filter.rate.unwrap_or(RATE), Instant::now());
+        self.watch(Kind::Tap { filter, budget })
     }
 
     /// Shows each second how many messages each agent sent and each receiver got, one JSON object a line.
     pub(crate) fn top(&self) -> Option<Stream> {
-        let stream = self.watch(Kind::Top(Box::default()))?;
-        tokio::spawn(self.clone().tick());
+        let stream = self.watch(Kind::Top(Box::new(Mutex::new(Counting::default()))))?;
+        tokio::spawn(report(stream.watcher()));
         Some(stream)
     }
 
@@ -119,46 +58,57 @@ impl Taps {
         if !self.0.watched.load(Ordering::Relaxed) {
             return;
         }
-        let mut watchers = self.watchers();
-        watchers.retain_mut(|watcher| watcher.show(receiver, batch));
-        self.0.watched.store(!watchers.is_empty(), Ordering::Relaxed);
+        for watcher in self.watchers().iter() {
+            watcher.show(receiver, batch);
+        }
     }
 
     /// Disconnects all clients.
     pub(crate) fn close(&self) {
-        self.watchers().clear();
-        self.0.watched.store(false, Ordering::Relaxed);
+        self.change(Vec::clear);
     }
 
     fn watch(&self, kind: Kind) -> Option<Stream> {
         let (lines, come) = mpsc::channel(WAITING);
-        let mut watchers = self.watchers();
-        watchers.retain(|watcher| !watcher.lines.is_closed());
-        if watchers.len() >= MAX_WATCHERS {
-            return None;
-        }
-        watchers.push(Watcher { lines, kind });
-        self.0.watched.store(true, Ordering::Relaxed);
-        Some(Stream::new(come))
+        let watcher = Arc::new(Watcher { lines, kind });
+        let weak = Arc::downgrade(&watcher);
+        let has_room = self.change(|watchers| {
+            let has_room = watchers.len() < MAX_WATCHERS;
+            watchers.extend(has_room.then_some(watcher));
+            has_room
+        });
+        has_room.then(|| Stream::new(come, self.clone(), weak))
     }
 
-    /// Makes each count report, every second, as long as there is one.
-    async fn tick(self) {
-        let mut every = tokio::time::interval(count::EVERY);
-        loop {
-            every.tick().await;
-            let mut watchers = self.watchers();
-            watchers.retain_mut(Watcher::tell);
-            let counts = watchers.iter().any(|watcher| matches!(watcher.kind, Kind::Top(_)));
-            self.0.watched.store(!watchers.is_empty(), Ordering::Relaxed);
-            if !counts {
-                return;
-            }
-        }
+    /// A client has disconnected.
+    fn forget(&self, gone: &Weak<Watcher>) {
+        self.change(|watchers| {
+            watchers.retain(|watcher| !std::ptr::eq(Arc::as_ptr(watcher), gone.as_ptr()));
+        });
     }
 
-    fn watchers(&self) -> MutexGuard<'_, Vec<Watcher>> {
-        self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn watchers(&self) -> RwLockReadGuard<'_, Vec<Arc<Watcher>>> {
+        self.0.watchers.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Vec<Arc<Watcher>>) -> T) -> T {
+        let mut watchers = self.0.watchers.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut watchers);
+        self.0.watched.store(!watchers.is_empty(), Ordering::Relaxed);
+        changed
+    }
+}
+
+/// Makes the counts of a client report, every second, as long as it watches.
+async fn report(watcher: Weak<Watcher>) {
+    let mut every = tokio::time::interval(count::EVERY);
+    loop {
+        every.tick().await;
+        let Some(watcher) = watcher.upgrade() else { return };
+        if let Some(line) = watcher.counts() {
+            // A client that reads slowly misses some.
+            let _ = watcher.lines.try_send(line);
+        }
     }
 }
 
@@ -170,74 +120,6 @@ impl Observer for Taps {
     fn failed(&self, _: &Attempt<'_>, _: &str) {}
 
     fn set_aside(&self, _: &str, _: &Message, _: &str) {}
-}
-
-impl Watcher {
-    /// False if it has disconnected.
-    fn show(&mut self, receiver: &str, batch: &[Message]) -> bool {
-        let Self { lines, kind } = self;
-        match kind {
-            Kind::Top(counting) => counting.add(receiver, batch),
-            Kind::Tap { filter, pace } => {
-                for message in batch.iter().filter(|message| filter.wants(receiver, message)) {
-                    show_one(lines, pace, receiver, message);
-                }
-            }
-        }
-        !lines.is_closed()
-    }
-
-    /// Sends the counts; false if it has disconnected. One second is reported at a time, however many ticks
-    /// come.
-    fn tell(&mut self) -> bool {
-        if let Kind::Top(counting) = &mut self.kind
-            && let Some(line) = counting.take(Instant::now())
-        {
-            let _ = self.lines.try_send(line);
-        }
-        !self.lines.is_closed()
-    }
-}
-
-fn show_one(lines: &mpsc::Sender<Bytes>, pace: &mut Pace, receiver: &str, message: &Message) {
-    let Some(left_out) = pace.take(Instant::now()) else { return };
-    // Reserve a place first: a line that cannot be sent need not be formatted.
-    match lines.try_reserve() {
-        Ok(place) => place.send(show::line(receiver, message, left_out)),
-        Err(_) => pace.missed(left_out + 1),
-    }
-}
-
-/// A rate limit of lines a second, with the number that were left out since the last one.
-#[derive(Debug)]
-struct Pace {
-    rate: u32,
-    left: u32,
-    since: Instant,
-    left_out: u64,
-}
-
-impl Pace {
-    fn new(rate: u32, since: Instant) -> Self {
-        Self { rate, left: rate, since, left_out: 0 }
-    }
-
-    /// The number of lines left out before this one; `None` if this one is to be left out, too.
-    fn take(&mut self, now: Instant) -> Option<u64> {
-        if now.saturating_duration_since(self.since) >= count::EVERY {
-            (self.since, self.left) = (now, self.rate);
-        }
-        if self.left == 0 {
-            self.left_out += 1;
-            return None;
-        }
-        self.left -= 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-
-    fn missed(&mut self, count: u64) {
-        self.left_out += count;
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use poa_core::{AgentId, DataTypes, Draft, MessageId, Payload, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::filter::MAX_RATE;
 use super::*;
 
 fn messages(agent: &str, data_type: &str, count: u8) -> Vec<Message> {
@@ -12,6 +13,14 @@ fn messages(agent: &str, data_type: &str, count: u8) -> Vec<Message> {
         Message::stamp(draft, MessageId::from_bytes([n; 16]), Timestamp::now())
     };
     (0..count).map(message).collect()
+}
+
+/// A message with more data than is shown, which keeps the value until it is dropped.
+fn long_message(kept: Arc<()>) -> Message {
+    let data_type = DataTypes::new(["blocks"]).unwrap().get("blocks").unwrap().clone();
+    let payload = Payload::json(&json!({"text": "x".repeat(line::MAX_DATA)})).unwrap();
+    let draft = Draft::new(AgentId::new("a").unwrap(), data_type, payload).with_extension(kept);
+    Message::stamp(draft, MessageId::from_bytes([1; 16]), Timestamp::now())
 }
 
 #[tokio::test]
@@ -44,13 +53,36 @@ fn a_filter_is_read_from_a_query() {
     assert!(TapFilter::parse("rate=0").unwrap_err().contains("from 1 to 1000"));
 }
 
-#[test]
-fn lines_above_the_rate_are_left_out_and_counted() {
-    let mut pace = Pace::new(2, Instant::now());
-    let begin = pace.since;
-    let taken: Vec<_> = (0..5).map(|_| pace.take(begin)).collect();
-    assert_eq!(taken, [Some(0), Some(0), None, None, None]);
-    assert_eq!(pace.take(begin + count::EVERY), Some(3));
+#[tokio::test]
+async fn messages_above_the_rate_are_left_out_and_counted() {
+    tokio::time::pause();
+    let taps = Taps::default();
+    let filter = TapFilter { rate: Some(2), agent: Some("a".into()), ..TapFilter::default() };
+    let mut tap = taps.tap(filter).unwrap();
+    taps.show("local", &messages("a", "blocks", 3));
+    taps.show("local", &messages("a", "blocks", 2));
+    taps.show("local", &messages("b", "blocks", 9));
+    tokio::time::advance(budget::WINDOW).await;
+    taps.show("local", &messages("a", "blocks", 1));
+    for left_out in [Value::Null, Value::Null, 3.into()] {
+        assert_eq!(tap.next().await.unwrap()["left_out"], left_out);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_keeps_no_long_data_and_counts() {
+    let taps = Taps::default();
+    let mut tap = taps.tap(TapFilter { rate: Some(MAX_RATE), ..TapFilter::default() }).unwrap();
+    let alive = Arc::new(());
+    let long = vec![long_message(alive.clone()); WAITING + 10];
+    taps.show("local", &long);
+    drop(long);
+    assert_eq!(Arc::strong_count(&alive), 1);
+    for _ in 0..WAITING {
+        assert_eq!(tap.next().await.unwrap()["data"], Value::Null);
+    }
+    taps.show("local", &messages("a", "blocks", 1));
+    assert_eq!(tap.next().await.unwrap()["left_out"], 10);
 }
 
 #[tokio::test]
@@ -61,7 +93,6 @@ async fn a_client_that_does_not_read_holds_up_nothing() {
         taps.show("local", &messages("a", "blocks", 200));
     }
     drop(tap);
-    taps.show("local", &messages("a", "blocks", 1));
     assert!(!taps.0.watched.load(Ordering::Relaxed));
 }
 
@@ -106,6 +137,5 @@ async fn a_top_reports_every_second_until_it_is_dropped() {
     let told = top.next().await.unwrap();
     assert_eq!(told["agents"][0]["messages"], 3);
     drop(top);
-    taps.show("local", &messages("a", "blocks", 3));
     assert!(!taps.0.watched.load(Ordering::Relaxed));
 }

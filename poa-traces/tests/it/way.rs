@@ -8,7 +8,10 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use poa_core::telemetry::Telemetry;
-use poa_core::{Ack, DeliveryError, Message, ReceiverFactory, ReceiverOptions, receiver_fn};
+use poa_core::{
+    Ack, AgentId, Attempt, DataTypes, DeliveryError, Draft, Message, MessageId, Payload,
+    ReceiverFactory, ReceiverOptions, Timestamp, receiver_fn,
+};
 use poa_engine_local::Log;
 
 use crate::collector::{Collector, attribute};
@@ -131,7 +134,7 @@ async fn a_trace_shows_the_acknowledgement_each_attempt_and_the_dead_letter() {
         let of = |key| attribute(&span.attributes, key);
         assert_eq!(of("poa.attempt"), number);
         assert_eq!(of("messaging.destination.subscription.name"), "flaky");
-        assert_eq!(of("messaging.batch.message_count"), "1");
+        assert_eq!(of("messaging.batch.message_count"), "", "it was alone");
         assert_eq!(of("messaging.operation.type"), "process");
         let waited: f64 = of("poa.waited_seconds").parse().unwrap();
         let since_root = (span.start_time_unix_nano - root.start_time_unix_nano) as f64 / 1e9;
@@ -146,4 +149,23 @@ async fn a_trace_shows_the_acknowledgement_each_attempt_and_the_dead_letter() {
     assert_eq!(attribute(&came.service, "service.name"), "poa");
     assert_eq!(attribute(&came.service, "service.version"), "9.9.9");
     assert!(!attribute(&came.service, "service.instance.id").is_empty());
+}
+
+#[tokio::test]
+async fn the_span_of_a_message_shows_how_many_the_call_had() {
+    let (telemetry, collector) = (Telemetry::default(), Collector::start());
+    let traces = traces(&config(&collector), &telemetry);
+    let types = DataTypes::new(["readings"]).unwrap();
+    let message = |n| {
+        let payload = Payload::json(&serde_json::json!({"bar": 3.2})).unwrap();
+        let data_type = types.get("readings").unwrap().clone();
+        let draft = Draft::new(AgentId::new("pump-7").unwrap(), data_type, payload);
+        Message::stamp(draft, MessageId::from_bytes([n; 16]), Timestamp::now())
+    };
+    traces.observer().delivered(&Attempt::new("store", &[1, 2, 3].map(message)));
+    let spans = collector.spans(3).await;
+    traces.stop().await;
+    for span in spans {
+        assert_eq!(attribute(&span.attributes, "messaging.batch.message_count"), "3");
+    }
 }

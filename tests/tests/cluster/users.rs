@@ -72,6 +72,20 @@ async fn users_bans_and_the_generated_key_are_those_of_the_cluster() {
     for server in servers {
         server.stop().await;
     }
+    // Each node logs what came from others.
+    for change in ["tokens revoked", "user added"] {
+        assert!(arrived(&homes[1], change), "{change}: {}", homes[1].log());
+    }
+    for change in ["user banned", "user unbanned"] {
+        assert!(homes.iter().all(|home| arrived(home, change)), "{change}: {}", homes[0].log());
+    }
+}
+
+/// Whether a node has logged a change that came from the store.
+fn arrived(home: &Home, change: &str) -> bool {
+    let log = home.log();
+    let mut lines = log.lines().filter(|line| line.contains("poa_audit"));
+    lines.any(|line| line.contains(change) && line.contains("the shared store"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@ mod debian;
 mod dynamodb;
 mod faketime;
 mod nats;
+mod opentelemetry;
 mod plugins;
 mod postgres;
 mod prometheus;
@@ -48,6 +49,11 @@ const ALL: &[Need] = &[
     Need { name: "the example plugins", variable: plugins::VARIABLE, start: plugins::start },
     Need { name: "faketime", variable: faketime::VARIABLE, start: faketime::start },
     Need { name: "NATS", variable: nats::VARIABLE, start: nats::start },
+    Need {
+        name: "OpenTelemetry for Python",
+        variable: opentelemetry::VARIABLE,
+        start: opentelemetry::start,
+    },
     Need { name: "PostgreSQL", variable: postgres::VARIABLE, start: postgres::start },
     Need { name: "Prometheus", variable: prometheus::VARIABLE, start: prometheus::start },
     Need { name: "Redis", variable: redis::VARIABLE, start: redis::start },
