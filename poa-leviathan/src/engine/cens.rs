@@ -1,19 +1,13 @@
 //! Requests about CENs.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use super::ahead::Ground;
-use super::converge::Outcome;
 use super::job::busy;
-use super::{Failed, Inner, Job, Leviathan, Report};
+use super::work::{End, Priors, Request};
+use super::{Inner, Job, Leviathan};
 use crate::event::Event;
 use crate::model::{LastError, Model, Status};
 use crate::name::Purpose;
-use crate::plan::{Missing, Scope, Task};
-use crate::{CenId, Code, ContainerId, Error};
-
-type Priors = BTreeMap<CenId, Status>;
+use crate::seen::Owner;
+use crate::{CenId, Code, Error};
 
 impl Leviathan {
     /// Puts CENs on the host. Returns once the intent is durable; the work continues in the background.
@@ -21,7 +15,8 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cen`, `busy`, `foreign_interface`. Nothing is changed then.
     pub async fn make_cens(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.request(ids, Status::Preparing).await
+        let request = Request::cens(ids, Status::Preparing);
+        self.0.request(request, |made| made.cens).await
     }
 
     /// Takes CENs off the host; their definitions stay. Returns once the intent is durable; the work continues in the background.
@@ -29,7 +24,8 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cen`, `busy`, `cen_in_use`. Nothing is changed then.
     pub async fn destroy_cens(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.request(ids, Status::Destroying).await
+        let request = Request::cens(ids, Status::Destroying);
+        self.0.request(request, |made| made.cens).await
     }
 
     /// Creates an empty CEN; no change if it exists.
@@ -63,139 +59,22 @@ impl Leviathan {
 }
 
 impl Inner {
-    /// On a task of its own: a client that leaves between the intent and the job must not leave the intent behind.
-    async fn request(self: &Arc<Self>, ids: &[String], to: Status) -> Result<Job, Error> {
-        let (inner, ids) = (self.clone(), ids.to_vec());
-        self.complete(async move { inner.begin(ids, to).await }).await
-    }
-
-    async fn begin(self: &Arc<Self>, ids: Vec<String>, to: Status) -> Result<Job, Error> {
-        let known = self.model().known_cens(&ids)?;
-        if to == Status::Preparing {
-            self.refuse_foreign(&known).await?;
-        }
-        let ground = self.look_ahead(&Scope::cens(known));
-        let (_, (cens, priors)) = self.change(|model, _| mark(model, &ids, to)).await?;
-        let inner = self.clone();
-        let work = self.spawn(async move {
-            match to {
-                Status::Preparing => inner.make(cens, priors, ground).await,
-                _ => inner.destroy(cens, priors, ground).await,
-            }
-        });
-        Ok(Job { ids, work })
-    }
-
     /// A bridge cannot take the name of an interface that another program made.
-    async fn refuse_foreign(&self, cens: &[CenId]) -> Result<(), Error> {
-        let session = self.look(&[]).await?;
-        let host = &session.seen().host;
-        let foreign: Vec<&CenId> = cens
-            .iter()
-            .filter(|cen| {
-                host.get(cen.as_str()).is_some_and(|link| match link.purpose() {
-                    Some(Purpose::Bridge(_)) => false,
-                    _ => !matches!(link.owner, crate::seen::Owner::Unfinished(_)),
-                })
+    pub(super) async fn refuse_foreign(&self, cens: &[CenId]) -> Result<(), Error> {
+        let names: Vec<&str> = cens.iter().map(CenId::as_str).collect();
+        let host = self.in_time("look at the host", self.executor.find(&names)).await?;
+        let is_foreign = |cen: &&CenId| {
+            host.get(cen.as_str()).is_some_and(|link| match link.purpose() {
+                Some(Purpose::Bridge(_)) => false,
+                _ => !matches!(link.owner, Owner::Unfinished(_)),
             })
-            .collect();
+        };
+        let foreign: Vec<&CenId> = cens.iter().filter(is_foreign).collect();
         let Some(first) = foreign.first() else { return Ok(()) };
         let why = format!(
             "the host has an interface {first} that Leviathan did not make; give the CEN another id"
         );
         Err(Error::new(Code::ForeignInterface, why).with_details(foreign))
-    }
-
-    async fn make(&self, cens: Vec<CenId>, priors: Priors, ground: Option<Ground>) -> Report {
-        let scope = Scope::cens(cens.clone());
-        let mut ground = self.take(ground, &scope).await;
-        let (model, host) = (&*self.model(), &self.options.host);
-        let link = fresh_members(model, &cens, &priors);
-        let (before, scope, link, missing) = (model, &scope, &*link, Missing::Fails);
-        let task = Task { host, model, before, scope, link, missing };
-        let outcome = self.pass(&task, ground.ahead.take()).await;
-        let unmade = self.roll_back(model, &outcome, &priors).await;
-        self.note_presence(&outcome, &[]).await;
-        self.settle(&cens, Status::Ready, &outcome, &priors, &unmade).await
-    }
-
-    async fn destroy(&self, cens: Vec<CenId>, priors: Priors, ground: Option<Ground>) -> Report {
-        let scope = Scope::cens(cens.clone());
-        let mut ground = self.take(ground, &scope).await;
-        let (model, host) = (&*self.model(), &self.options.host);
-        let (before, scope, link, missing) = (model, &scope, &[][..], Missing::IsLeftOut);
-        let task = Task { host, model, before, scope, link, missing };
-        let outcome = self.pass(&task, ground.ahead.take()).await;
-        let unmade = self.roll_back(model, &outcome, &priors).await;
-        self.settle(&cens, Status::Pending, &outcome, &priors, &unmade).await
-    }
-
-    /// Brings CENs that failed back to where they were. Returns those for which that failed as well.
-    async fn roll_back(&self, model: &Model, outcome: &Outcome, priors: &Priors) -> Vec<CenId> {
-        if outcome.failed.is_empty() {
-            return Vec::new();
-        }
-        if outcome.is_blind {
-            let failed = priors.iter().filter(|(_, prior)| **prior == Status::Failed);
-            return failed.map(|(cen, _)| cen.clone()).collect();
-        }
-        let mut earlier = model.clone();
-        for cen in outcome.failed.keys() {
-            if let Some(cen) = earlier.cens.get_mut(cen) {
-                cen.status = Status::Pending;
-            }
-        }
-        for (cen, prior) in priors.iter().filter(|(_, prior)| prior.is_up()) {
-            if let Some(cen) = earlier.cens.get_mut(cen) {
-                cen.status = *prior;
-            }
-        }
-        let scope = Scope::cens(outcome.failed.keys().cloned());
-        let undone = self.converge(&earlier, model, &scope, &[], Missing::IsLeftOut).await;
-        for (cen, error) in &undone.failed {
-            // What was refused because of something foreign was not touched, and so is as it was.
-            if error.code() != Code::ForeignInterface {
-                tracing::warn!("rollback of CEN {cen} failed; reconciliation tries again: {error}");
-            }
-        }
-        let failed = undone.failed.into_iter();
-        failed
-            .filter(|(_, error)| error.code() != Code::ForeignInterface)
-            .map(|(cen, _)| cen)
-            .collect()
-    }
-
-    /// Writes down what became of a job.
-    async fn settle(
-        &self,
-        cens: &[CenId],
-        to: Status,
-        outcome: &Outcome,
-        priors: &Priors,
-        unmade: &[CenId],
-    ) -> Report {
-        let write = |model: &mut Model, events: &mut Vec<Event>| {
-            for id in cens {
-                let Some(cen) = model.cens.get_mut(id) else { continue };
-                let prior = priors.get(id).copied().unwrap_or_default();
-                let error = outcome.failed.get(id);
-                cen.last_error = error.map(LastError::from);
-                cen.status = match error {
-                    None => to,
-                    Some(_) if unmade.contains(id) => Status::Failed,
-                    Some(_) if prior == Status::Ready => Status::Ready,
-                    Some(_) => Status::Pending,
-                };
-                events.extend(event(id, to, prior, error, outcome.changed.contains(id)));
-            }
-            Ok(())
-        };
-        let written = self.note_result(write).await;
-        let ids: Vec<String> = cens.iter().map(ToString::to_string).collect();
-        match written {
-            Ok(_) => report(cens, outcome),
-            Err(error) => Report::all_failed(&ids, &error),
-        }
     }
 
     async fn forget_cen(&self, id: CenId) -> Result<(), Error> {
@@ -218,7 +97,7 @@ impl Inner {
 }
 
 /// Checks the CENs of a request again, and moves them all on their way.
-fn mark(model: &mut Model, ids: &[String], to: Status) -> Result<(Vec<CenId>, Priors), Error> {
+pub(super) fn mark(model: &mut Model, ids: &[String], to: Status) -> Result<Priors<CenId>, Error> {
     let cens = model.known_cens(ids)?;
     let is_busy = |cen: &&CenId| model.cens()[*cen].status().is_busy();
     let under_way: Vec<String> = cens.iter().filter(is_busy).map(ToString::to_string).collect();
@@ -230,13 +109,12 @@ fn mark(model: &mut Model, ids: &[String], to: Status) -> Result<(Vec<CenId>, Pr
             refuse_in_use(model, cen)?;
         }
     }
-    let mut priors = Priors::new();
-    for id in &cens {
-        let cen = model.cen_mut(id)?;
-        priors.insert(id.clone(), cen.status);
-        cen.status = to;
+    let mut priors = Vec::new();
+    for id in cens {
+        let cen = model.cen_mut(&id)?;
+        priors.push((id, std::mem::replace(&mut cen.status, to)));
     }
-    Ok((cens, priors))
+    Ok(priors)
 }
 
 fn refuse_in_use(model: &Model, cen: &CenId) -> Result<(), Error> {
@@ -255,15 +133,22 @@ fn refuse_covered(model: &Model, cen: &CenId) -> Result<(), Error> {
     Err(Error::new(Code::CenInUse, why).with_details([cen]))
 }
 
-/// The members of CENs that were not on the host, each once, in order of first appearance.
-fn fresh_members(model: &Model, cens: &[CenId], priors: &Priors) -> Vec<ContainerId> {
-    let fresh = cens.iter().filter(|cen| priors.get(*cen) != Some(&Status::Ready));
-    Scope::cens(fresh.cloned()).containers(&[model])
+/// Writes down what became of a CEN.
+pub(super) fn settle(
+    model: &mut Model,
+    id: &CenId,
+    end: &End<'_>,
+    changed: bool,
+    events: &mut Vec<Event>,
+) {
+    let Some(cen) = model.cens.get_mut(id) else { return };
+    (cen.status, cen.last_error) = (end.status(), end.error.map(LastError::from));
+    events.extend(event(id, end.to, end.prior, end.error, changed));
 }
 
 fn event(
     id: &CenId,
-    to: Status,
+    end: Status,
     prior: Status,
     error: Option<&Error>,
     changed: bool,
@@ -271,24 +156,11 @@ fn event(
     let cen = id.clone();
     match error {
         Some(error) => Some(Event::CenFailed { cen, error: error.into() }),
-        None if to == Status::Pending && prior != Status::Pending => {
+        None if end == Status::Pending && prior != Status::Pending => {
             Some(Event::CenDestroyed { cen })
         }
-        None if to == Status::Pending => None,
+        None if end == Status::Pending => None,
         None if prior != Status::Ready => Some(Event::CenMade { cen }),
         None => changed.then_some(Event::CenRepaired { cen }),
     }
-}
-
-fn report(cens: &[CenId], outcome: &Outcome) -> Report {
-    let mut report = Report::default();
-    for id in cens {
-        match outcome.failed.get(id) {
-            None => report.done.push(id.to_string()),
-            Some(error) => {
-                report.failed.push(Failed { id: id.to_string(), error: error.clone() });
-            }
-        }
-    }
-    report
 }

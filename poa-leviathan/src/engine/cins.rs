@@ -1,19 +1,15 @@
 //! Requests about CINs.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use super::ahead::Ground;
 use super::converge::Outcome;
 use super::job::busy;
-use super::{Failed, Inner, Job, Leviathan, Report};
+use super::work::{End, Priors, Request};
+use super::{Job, Leviathan};
 use crate::document::CinDocument;
 use crate::event::Event;
 use crate::model::{LastError, Model, Status};
-use crate::plan::{Missing, Scope, Task};
 use crate::{CenId, CinId, Code, Error};
-
-type Priors = BTreeMap<CinId, Status>;
 
 impl Leviathan {
     /// Defines CINs; nothing happens on the host.
@@ -38,7 +34,8 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cin`, `busy`, `cen_not_ready`. Nothing is changed then.
     pub async fn make_cins(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.request_cins(ids, Status::Preparing).await
+        let request = Request::cins(ids, Status::Preparing);
+        self.0.request(request, |made| made.cins).await
     }
 
     /// Takes the addresses away; the definitions stay. Returns once the intent is durable; the work continues in the background.
@@ -46,7 +43,8 @@ impl Leviathan {
     /// # Errors
     /// `unknown_cin`, `busy`. Nothing is changed then.
     pub async fn destroy_cins(&self, ids: &[String]) -> Result<Job, Error> {
-        self.0.request_cins(ids, Status::Destroying).await
+        let request = Request::cins(ids, Status::Destroying);
+        self.0.request(request, |made| made.cins).await
     }
 
     /// Destroys a CIN if need be, and forgets it.
@@ -75,92 +73,13 @@ impl Leviathan {
     }
 }
 
-impl Inner {
-    /// On a task of its own, as requests about CENs.
-    async fn request_cins(self: &Arc<Self>, ids: &[String], to: Status) -> Result<Job, Error> {
-        let (inner, ids) = (self.clone(), ids.to_vec());
-        self.complete(async move { inner.begin_cins(ids, to).await }).await
-    }
-
-    async fn begin_cins(self: &Arc<Self>, ids: Vec<String>, to: Status) -> Result<Job, Error> {
-        let model = self.model();
-        let known = model.known_cins(&ids)?;
-        let ground = self.look_ahead(&Scope::cins(&model, &known));
-        let (_, (cins, priors)) = self.change(|model, _| mark(model, &ids, to)).await?;
-        let inner = self.clone();
-        let work = self.spawn(async move { inner.address(cins, priors, to, ground).await });
-        Ok(Job { ids, work })
-    }
-
-    /// Makes or destroys, as the statuses in the model say.
-    async fn address(
-        &self,
-        cins: Vec<CinId>,
-        priors: Priors,
-        to: Status,
-        ground: Option<Ground>,
-    ) -> Report {
-        let scope = Scope::cins(&self.model(), &cins);
-        let mut ground = self.take(ground, &scope).await;
-        let (model, host) = (&*self.model(), &self.options.host);
-        let missing = if to == Status::Preparing { Missing::Fails } else { Missing::IsLeftOut };
-        let (before, scope, link) = (model, &scope, &[][..]);
-        let task = Task { host, model, before, scope, link, missing };
-        let outcome = self.pass(&task, ground.ahead.take()).await;
-        let failed = failed_cins(model, &cins, &outcome);
-        let unmade = if outcome.is_blind {
-            let failed = priors.iter().filter(|(_, prior)| **prior == Status::Failed);
-            failed.map(|(cin, _)| cin.clone()).collect()
-        } else {
-            self.roll_back_cins(model, &failed, &priors).await
-        };
-        let end = if to == Status::Preparing { Status::Ready } else { Status::Pending };
-        let write = |model: &mut Model, events: &mut Vec<Event>| {
-            for id in &cins {
-                let prior = priors.get(id).copied().unwrap_or_default();
-                let error = failed.get(id);
-                let changed =
-                    model.cin(id.as_str())?.cens().iter().any(|cen| outcome.changed.contains(cen));
-                settle(model, id, end, prior, error, unmade.contains(id))?;
-                events.extend(event(id, end, prior, error, changed));
-            }
-            Ok(())
-        };
-        if let Err(error) = self.note_result(write).await {
-            let ids: Vec<String> = cins.iter().map(ToString::to_string).collect();
-            return Report::all_failed(&ids, &error);
-        }
-        report(&cins, &failed)
-    }
-
-    async fn roll_back_cins(
-        &self,
-        model: &Model,
-        failed: &BTreeMap<CinId, Error>,
-        priors: &Priors,
-    ) -> BTreeSet<CinId> {
-        if failed.is_empty() {
-            return BTreeSet::new();
-        }
-        let mut earlier = model.clone();
-        for id in failed.keys() {
-            if let Some(cin) = earlier.cins.get_mut(id) {
-                let prior = priors.get(id).copied().unwrap_or_default();
-                cin.status = if prior.is_up() { prior } else { Status::Pending };
-            }
-        }
-        let cins: Vec<CinId> = failed.keys().cloned().collect();
-        let scope = Scope::cins(model, &cins);
-        let undone = self.converge(&earlier, model, &scope, &[], Missing::IsLeftOut).await;
-        let unmade = failed_cins(model, &cins, &undone);
-        for (cin, error) in &unmade {
-            tracing::warn!("rollback of CIN {cin} failed; reconciliation tries again: {error}");
-        }
-        unmade.into_keys().collect()
-    }
-}
-
-fn mark(model: &mut Model, ids: &[String], to: Status) -> Result<(Vec<CinId>, Priors), Error> {
+/// Checks the CINs of a request again, and moves them all on their way. The CENs in `made` are on theirs already.
+pub(super) fn mark(
+    model: &mut Model,
+    ids: &[String],
+    made: &Priors<CenId>,
+    to: Status,
+) -> Result<Priors<CinId>, Error> {
     let cins = model.known_cins(ids)?;
     let is_busy = |cin: &&CinId| model.cins()[*cin].status().is_busy();
     let under_way: Vec<String> = cins.iter().filter(is_busy).map(ToString::to_string).collect();
@@ -168,22 +87,23 @@ fn mark(model: &mut Model, ids: &[String], to: Status) -> Result<(Vec<CinId>, Pr
         return Err(busy("CINs are", under_way));
     }
     if to == Status::Preparing {
-        refuse_unready(model, &cins)?;
+        refuse_unready(model, &cins, made)?;
     }
-    let mut priors = Priors::new();
-    for id in &cins {
-        let cin = model.cin_mut(id)?;
-        priors.insert(id.clone(), cin.status);
-        cin.status = to;
+    let mut priors = Vec::new();
+    for id in cins {
+        let cin = model.cin_mut(&id)?;
+        priors.push((id, std::mem::replace(&mut cin.status, to)));
     }
-    Ok((cins, priors))
+    Ok(priors)
 }
 
-fn refuse_unready(model: &Model, cins: &[CinId]) -> Result<(), Error> {
+fn refuse_unready(model: &Model, cins: &[CinId], made: &Priors<CenId>) -> Result<(), Error> {
+    let is_ready = |cen: &CenId| {
+        let is_made = made.iter().any(|(made, _)| made == cen);
+        is_made || model.cens().get(cen).is_some_and(|cen| cen.status() == Status::Ready)
+    };
     let cens = cins.iter().flat_map(|cin| model.cins()[cin].cens());
-    let unready: BTreeSet<&CenId> = cens
-        .filter(|cen| model.cens().get(*cen).is_none_or(|cen| cen.status() != Status::Ready))
-        .collect();
+    let unready: BTreeSet<&CenId> = cens.filter(|cen| !is_ready(cen)).collect();
     if unready.is_empty() {
         return Ok(());
     }
@@ -193,8 +113,12 @@ fn refuse_unready(model: &Model, cins: &[CinId]) -> Result<(), Error> {
 }
 
 /// The first error of any of the CENs of each CIN.
-fn failed_cins(model: &Model, cins: &[CinId], outcome: &Outcome) -> BTreeMap<CinId, Error> {
-    let failed = cins.iter().filter_map(|id| {
+pub(super) fn failed(
+    model: &Model,
+    cins: &Priors<CinId>,
+    outcome: &Outcome,
+) -> BTreeMap<CinId, Error> {
+    let failed = cins.iter().filter_map(|(id, _)| {
         let mut cens = model.cins().get(id)?.cens().iter();
         let error = cens.find_map(|cen| outcome.failed.get(cen))?;
         Some((id.clone(), error.clone()))
@@ -202,23 +126,18 @@ fn failed_cins(model: &Model, cins: &[CinId], outcome: &Outcome) -> BTreeMap<Cin
     failed.collect()
 }
 
-fn settle(
+/// Writes down what became of a CIN.
+pub(super) fn settle(
     model: &mut Model,
     id: &CinId,
-    end: Status,
-    prior: Status,
-    error: Option<&Error>,
-    unmade: bool,
-) -> Result<(), Error> {
-    let cin = model.cin_mut(id)?;
-    cin.last_error = error.map(LastError::from);
-    cin.status = match error {
-        None => end,
-        Some(_) if unmade => Status::Failed,
-        Some(_) if prior == Status::Ready => Status::Ready,
-        Some(_) => Status::Pending,
-    };
-    Ok(())
+    end: &End<'_>,
+    changed: &BTreeSet<CenId>,
+    events: &mut Vec<Event>,
+) {
+    let Some(cin) = model.cins.get_mut(id) else { return };
+    (cin.status, cin.last_error) = (end.status(), end.error.map(LastError::from));
+    let changed = cin.cens.iter().any(|cen| changed.contains(cen));
+    events.extend(event(id, end.to, end.prior, end.error, changed));
 }
 
 fn event(
@@ -238,15 +157,4 @@ fn event(
         None if prior != Status::Ready => Some(Event::CinMade { cin }),
         None => changed.then_some(Event::CinRepaired { cin }),
     }
-}
-
-fn report(cins: &[CinId], failed: &BTreeMap<CinId, Error>) -> Report {
-    let mut report = Report::default();
-    for id in cins {
-        match failed.get(id) {
-            None => report.done.push(id.to_string()),
-            Some(error) => report.failed.push(Failed { id: id.to_string(), error: error.clone() }),
-        }
-    }
-    report
 }

@@ -41,21 +41,36 @@ impl Report {
     }
 }
 
-/// Work that was begun. It continues when this is dropped.
-#[derive(Debug)]
-pub struct Job {
-    pub(super) ids: Vec<String>,
-    pub(super) work: JoinHandle<Option<Report>>,
+/// The result of a job over CENs and CINs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// That of the CENs.
+    pub cens: Report,
+    /// That of the CINs.
+    pub cins: Report,
 }
 
-impl Job {
+/// Work that was begun. It continues when this is dropped.
+#[derive(Debug)]
+pub struct Job<R = Report> {
+    pub(super) cens: Vec<String>,
+    pub(super) cins: Vec<String>,
+    pub(super) work: JoinHandle<Option<Made>>,
+    pub(super) report: fn(Made) -> R,
+}
+
+impl<R> Job<R> {
     /// Waits for the end.
-    pub async fn wait(self) -> Report {
-        match self.work.await {
-            Ok(Some(report)) => report,
-            Ok(None) => Report::all_failed(&self.ids, &interrupted()),
-            Err(error) => Report::all_failed(&self.ids, &ended(error)),
-        }
+    pub async fn wait(self) -> R {
+        let all_failed = |error| Made {
+            cens: Report::all_failed(&self.cens, &error),
+            cins: Report::all_failed(&self.cins, &error),
+        };
+        (self.report)(match self.work.await {
+            Ok(Some(made)) => made,
+            Ok(None) => all_failed(interrupted()),
+            Err(error) => all_failed(ended(error)),
+        })
     }
 }
 

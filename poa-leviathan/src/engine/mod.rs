@@ -11,6 +11,7 @@ mod members;
 mod pool;
 mod preview;
 mod reconcile;
+mod work;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use job::{Failed, Job, Report};
+pub use job::{Failed, Job, Made, Report};
 pub use pool::Containers;
 pub use preview::Direction;
 

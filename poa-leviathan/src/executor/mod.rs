@@ -5,7 +5,7 @@ mod fault;
 mod netlink;
 mod record;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ pub use netlink::{Claim, Netlink, Preflight, Warning};
 pub use record::Recorder;
 
 use crate::operation::Operation;
-use crate::seen::Seen;
+use crate::seen::{Link, Seen};
 use crate::{ContainerId, Error};
 
 /// Looks at a host and makes sessions that change it.
@@ -34,6 +34,16 @@ pub trait Executor: fmt::Debug + Send + Sync {
     /// As [`look`](Self::look).
     async fn look_everywhere(&self, known: &[ContainerId]) -> Result<Box<dyn Session>, Error> {
         self.look(known).await
+    }
+
+    /// The interfaces of the host that have one of these names.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look).
+    async fn find(&self, names: &[&str]) -> Result<BTreeMap<String, Link>, Error> {
+        let mut host = self.look(&[]).await?.seen().host.clone();
+        host.retain(|name, _| names.contains(&&**name));
+        Ok(host)
     }
 
     /// The second octets of networks `10.B.0.0/16` that others on this host use.

@@ -176,7 +176,8 @@ async fn switches_are_privileged_on_the_network_of_the_host() {
     let started = fake.containers();
     for (id, known) in ids.iter().zip(started.values()) {
         assert_eq!(known["Config"]["Cmd"], json!([id, "eth1"]));
-        assert_eq!(known["HostConfig"], json!({"NetworkMode": "host", "Privileged": true}));
+        let network = &known["HostConfig"]["NetworkMode"];
+        assert_eq!((network, &known["HostConfig"]["Privileged"]), (&json!("host"), &json!(true)));
     }
     fake.refuse_after(1);
     let refused = docker.start_switches(&[switch("ofs"), switch("ofs")]).await;

@@ -1,10 +1,12 @@
 //! Commits that have to be on the disk before the next step of a request, and those that need not.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use poa_leviathan::executor::{Executor, Recorder, Session};
 use poa_leviathan::model::{Model, Wiring};
+use poa_leviathan::seen::Link;
 use poa_leviathan::store::Durability::{Now, Soon};
 use poa_leviathan::store::{
     Changes, Durability, MemoryStore, SqliteStore, Store, StoreError, Unconfirmed,
@@ -12,7 +14,7 @@ use poa_leviathan::store::{
 use poa_leviathan::{ContainerId, Error, Leviathan, Options};
 use tokio::sync::mpsc;
 
-use crate::support::{cens, cins, ids, make, make_cins, status};
+use crate::support::{cens, cins, destroy, destroy_cins, ids, make, make_all, make_cins, status};
 
 /// A store in memory that asks before each commit.
 struct Asking<F> {
@@ -57,6 +59,9 @@ async fn asked_for(options: Options) -> Vec<Durability> {
     leviathan.import_cins(cins(&[("cin1", &["cen1"])])).await.unwrap();
     make(&leviathan, &["cen1"]).await;
     make_cins(&leviathan, &["cin1"]).await;
+    destroy_cins(&leviathan, &["cin1"]).await;
+    destroy(&leviathan, &["cen1"]).await;
+    make_all(&leviathan, &["cen1"], &["cin1"]).await;
     let asked = asked.lock();
     asked.clone()
 }
@@ -64,15 +69,15 @@ async fn asked_for(options: Options) -> Vec<Durability> {
 #[tokio::test]
 async fn intents_are_durable_before_anything_is_done_and_results_follow() {
     let definitions = [Now, Now];
-    let requests = [Now, Soon, Now, Soon];
-    assert_eq!(asked_for(Options::default()).await, [&definitions[..], &requests].concat());
+    let requests = [Now, Soon].repeat(5);
+    assert_eq!(asked_for(Options::default()).await, [&definitions[..], &requests[..]].concat());
 }
 
 /// Their sequence, which tells an event that was sent from one that was not, must not be given to another one.
 #[tokio::test]
 async fn events_are_durable_before_anyone_is_told() {
     let options = Options { keep_events: true, ..Options::default() };
-    assert_eq!(asked_for(options).await, [Now; 6]);
+    assert_eq!(asked_for(options).await, [Now; 12]);
 }
 
 #[test]
@@ -113,6 +118,10 @@ impl Executor for Watched {
         let looked = self.inner.look(containers).await;
         let _ = self.looks.send(containers.len());
         looked
+    }
+
+    async fn find(&self, names: &[&str]) -> Result<BTreeMap<String, Link>, Error> {
+        self.inner.find(names).await
     }
 }
 

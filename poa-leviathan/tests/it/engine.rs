@@ -9,8 +9,8 @@ use poa_leviathan::store::SqliteStore;
 use poa_leviathan::{Code, Error, Leviathan, Options};
 
 use crate::support::{
-    cen, cens, cin_status, cins, container, destroy, destroy_cins, ids, make, make_cins, on,
-    recorded, status,
+    cen, cens, cin_status, cins, container, destroy, destroy_cins, ids, make, make_all, make_cins,
+    on, recorded, status,
 };
 
 fn code<T>(result: Result<T, Error>) -> Code {
@@ -34,6 +34,51 @@ async fn a_second_make_changes_nothing() {
     make_cins(&leviathan, &["cin2", "cin1"]).await;
     leviathan.reconcile().await;
     assert_eq!(recorder.take(), []);
+}
+
+#[tokio::test]
+async fn cens_and_cins_made_as_one_are_those_made_one_after_the_other() {
+    let both = cins(&[("cin1", &["cen1"]), ("cin2", &["cen2"])]);
+    let (apart, one_by_one) = lab().await;
+    apart.import_cins(both.clone()).await.unwrap();
+    make(&apart, &["cen1", "cen2"]).await;
+    make_cins(&apart, &["cin1", "cin2"]).await;
+    let (together, at_once) = lab().await;
+    together.import_cins(both).await.unwrap();
+    make_all(&together, &["cen1", "cen2"], &["cin1", "cin2"]).await;
+    assert_eq!(together.model(), apart.model());
+    let without_indices = |recorder: &Recorder| {
+        let mut host = recorder.host();
+        let inside = host.inside.values_mut().flat_map(|inside| inside.links.values_mut());
+        for link in host.host.values_mut().chain(inside) {
+            (link.index, link.peer, link.master) = (0, None, None);
+        }
+        host
+    };
+    assert_eq!(without_indices(&at_once), without_indices(&one_by_one));
+    at_once.take();
+    make_all(&together, &["cen1", "cen2"], &["cin1", "cin2"]).await;
+    assert_eq!(at_once.take(), [], "a second time changes nothing");
+}
+
+#[tokio::test]
+async fn a_cin_is_made_only_over_cens_that_are() {
+    let (leviathan, recorder) = lab().await;
+    leviathan.import_cins(cins(&[("cin1", &["cen1"]), ("cin2", &["cen2"])])).await.unwrap();
+    let both = ids(&["cin1", "cin2"]);
+    assert_eq!(code(leviathan.make(&ids(&["cen1"]), &both).await), Code::CenNotReady);
+    assert_eq!((status(&leviathan, "cen1"), recorder.take()), ("pending", vec![]));
+    recorder.remove_container(&container("c3"));
+    let made = leviathan.make(&ids(&["cen2", "cen1"]), &both).await.unwrap().wait().await;
+    assert_eq!((&made.cens.done, &made.cins.done), (&ids(&["cen1"]), &ids(&["cin1"])));
+    let failed = [&made.cens.failed[0], &made.cins.failed[0]];
+    assert_eq!(failed.map(|failed| &*failed.id), ["cen2", "cin2"]);
+    assert_eq!(failed.map(|failed| failed.error.code()), [Code::UnknownContainer; 2]);
+    assert_eq!(
+        (status(&leviathan, "cen2"), cin_status(&leviathan, "cin2")),
+        ("pending", "pending")
+    );
+    assert_eq!((status(&leviathan, "cen1"), cin_status(&leviathan, "cin1")), ("ready", "ready"));
 }
 
 #[tokio::test]

@@ -13,6 +13,15 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
 
+#[path = "docker_shapes.rs"]
+mod shapes;
+
+/// The headers of every answer.
+const HEADERS: &str = "Api-Version: 1.48\r\nContent-Type: application/json\r\nDocker-Experimental: false\r\nOstype: linux\r\n\
+    Server: Docker/28.0.1 (linux)";
+/// A longer answer comes in chunks, as the daemon's HTTP library does it.
+const WHOLE: usize = 2048;
+
 /// Starts what a container runs; returns its process id.
 type Start = Box<dyn Fn() -> u32 + Send + Sync>;
 
@@ -92,10 +101,7 @@ impl FakeDocker {
 
     /// As `docker kill`.
     pub(crate) fn kill(&self, id: &str) {
-        let mut containers = self.shared.containers.lock();
-        containers.get_mut(id).unwrap()["State"] = json!({"Running": false, "Pid": 0});
-        drop(containers);
-        self.shared.tell("die", id);
+        self.shared.set_state(id, shapes::stopped("exited", 137), "die");
     }
 
     pub(crate) fn start(&self, id: &str) {
@@ -146,16 +152,29 @@ async fn converse(mut stream: UnixStream, shared: Arc<Shared>) {
             return follow(stream, shared).await;
         }
         let (status, answer) = shared.answer(&method, &path, &body);
-        let answer = if answer.is_null() { String::new() } else { answer.to_string() };
-        let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\n\r\n", answer.len());
-        let _ = stream.write_all(format!("{head}{answer}").as_bytes()).await;
+        let _ = stream.write_all(response(status, &answer).as_bytes()).await;
     }
+}
+
+fn response(status: u16, answer: &Value) -> String {
+    let text = format!("{answer}\n");
+    let body = match text.len() {
+        _ if answer.is_null() => "\r\n".to_owned(),
+        length if length > WHOLE => {
+            let (a, b) = text.split_at(WHOLE);
+            let chunks = format!("{:x}\r\n{a}\r\n{:x}\r\n{b}\r\n0\r\n\r\n", a.len(), b.len());
+            format!("Transfer-Encoding: chunked\r\n\r\n{chunks}")
+        }
+        length => format!("Content-Length: {length}\r\n\r\n{text}"),
+    };
+    format!("HTTP/1.1 {status} x\r\n{HEADERS}\r\n{body}")
 }
 
 async fn follow(mut stream: UnixStream, shared: Arc<Shared>) {
     let mut events = shared.events.subscribe();
     let _count = Follower::count(&shared);
-    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    let head = format!("HTTP/1.1 200 OK\r\n{HEADERS}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let _ = stream.write_all(head.as_bytes()).await;
     while let Ok(event) = events.recv().await {
         // In two chunks: events need not come whole.
         let (a, b) = event.split_at(event.len() / 2);
@@ -190,25 +209,25 @@ impl Shared {
                 let name = query.strip_prefix("name=").unwrap();
                 let id = format!("{:0>12}{}", self.containers.lock().len() + 1, "f".repeat(52));
                 self.create(&id, name, body);
-                (201, json!({"Id": id, "Warnings": []}))
+                (201, shapes::created(&id))
             }
             ("POST", ["containers", id, "start"]) => self.start_asked(id),
             ("GET", ["containers", "json"]) => {
                 let containers = self.containers.lock();
                 let running = containers.values().filter(|known| known["State"]["Running"] == true);
-                (200, running.map(|known| json!({"Id": known["Id"]})).collect())
+                (200, running.map(shapes::listed).collect())
             }
             ("GET", ["containers", id, "json"]) => match self.find(id) {
                 Some(id) => (200, self.containers.lock()[&id].clone()),
-                None => (404, json!({"message": format!("No such container: {id}")})),
+                None => (404, shapes::refused(&format!("No such container: {id}"))),
             },
             ("DELETE", ["containers", id]) => match self.find(id) {
                 Some(id) => {
-                    self.containers.lock().remove(&id);
-                    self.tell("destroy", &id);
+                    let removed = self.containers.lock().remove(&id).unwrap();
+                    self.tell("destroy", &removed);
                     (204, Value::Null)
                 }
-                None => (404, json!({"message": "No such container"})),
+                None => (404, shapes::refused(&format!("No such container: {id}"))),
             },
             other => panic!("not expected: {other:?}"),
         }
@@ -217,7 +236,7 @@ impl Shared {
     fn start_asked(&self, id: &str) -> (u16, Value) {
         let mut refuses = self.refuses.lock();
         match refuses.as_mut() {
-            Some(0) => return (500, json!({"message": "no space left on device"})),
+            Some(0) => return (500, shapes::refused("no space left on device")),
             Some(left) => *left -= 1,
             None => {}
         }
@@ -236,33 +255,25 @@ impl Shared {
     }
 
     fn create(&self, id: &str, name: &str, spec: &Value) {
-        let container = json!({
-            "Id": id,
-            "Name": format!("/{name}"),
-            "State": {"Running": false, "Pid": 0},
-            "Config": {
-                "Image": spec["Image"], "Cmd": spec["Cmd"], "Env": spec["Env"], "Labels": spec["Labels"],
-            },
-            "HostConfig": spec["HostConfig"],
-        });
+        let container = shapes::inspected(id, name, spec);
         self.containers.lock().insert(id.to_owned(), container);
     }
 
     fn start(&self, id: &str) {
         let id = self.find(id).unwrap();
         let pid = (self.start)();
-        self.containers.lock().get_mut(&id).unwrap()["State"] =
-            json!({"Running": true, "Pid": pid});
-        self.tell("start", &id);
+        self.set_state(&id, shapes::running(pid), "start");
     }
 
-    fn tell(&self, action: &str, id: &str) {
-        // Both spellings, as the daemon sends them.
-        let event = json!({
-            "status": action, "id": id, "from": "image", "Type": "container", "Action": action,
-            "Actor": {"ID": id, "Attributes": {"image": "image"}}, "scope": "local",
-        });
+    fn set_state(&self, id: &str, state: Value, action: &str) {
+        let mut containers = self.containers.lock();
+        let container = containers.get_mut(id).unwrap();
+        container["State"] = state;
+        self.tell(action, container);
+    }
+
+    fn tell(&self, action: &str, container: &Value) {
         // Without a follower, an event is lost, as Docker's are.
-        let _ = self.events.send(event.to_string());
+        let _ = self.events.send(shapes::event(action, container).to_string());
     }
 }

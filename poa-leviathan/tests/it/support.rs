@@ -67,6 +67,12 @@ pub(crate) async fn make_cins(leviathan: &Leviathan, names: &[&str]) {
     assert_eq!(report.failed, [], "make {names:?}");
 }
 
+/// Makes CENs and CINs as one and expects that to succeed.
+pub(crate) async fn make_all(leviathan: &Leviathan, cens: &[&str], cins: &[&str]) {
+    let made = leviathan.make(&ids(cens), &ids(cins)).await.unwrap().wait().await;
+    assert_eq!((made.cens.failed, made.cins.failed), (vec![], vec![]), "make {cens:?} {cins:?}");
+}
+
 pub(crate) async fn destroy_cins(leviathan: &Leviathan, names: &[&str]) {
     let report = leviathan.destroy_cins(&ids(names)).await.unwrap().wait().await;
     assert_eq!(report.failed, [], "destroy {names:?}");

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use netlink_packet_route::RouteNetlinkMessage as Message;
 
-use super::look::link;
+use super::look::{link, named_link};
 use super::message::{self, NewEnd};
 use super::socket::{EADDRNOTAVAIL, EEXIST, ENODEV, EPERM, ERANGE, ESRCH, Exists, Rtnl, allow};
 use super::{Kernel, Space};
@@ -233,10 +233,7 @@ fn purpose(wire: &Wire, at: usize) -> Purpose {
 }
 
 fn find(rtnl: &mut Rtnl, name: &str) -> io::Result<Option<Link>> {
-    Ok(match rtnl.get(message::get_link(name))? {
-        Some(Message::NewLink(message)) => link(&message).map(|(_, link)| link),
-        _ => None,
-    })
+    Ok(rtnl.get(message::get_link(name))?.and_then(named_link).map(|(_, link)| link))
 }
 
 /// Remembers the interface that was just made under this name. Returns the index of its other end.

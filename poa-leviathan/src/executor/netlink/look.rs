@@ -16,6 +16,8 @@ use crate::name::{GROUP, Mac, Purpose};
 use crate::number::IP_B;
 use crate::seen::{Inside, Link, LinkKind, Owner, Route, Seen};
 
+/// So many interfaces are asked for one by one.
+const FEW: usize = 8;
 /// A range this wide, such as that of a whole company, does not forbid a network inside it: the narrower route wins.
 const TOO_WIDE: u8 = 8;
 
@@ -26,6 +28,22 @@ pub(super) fn host(rtnl: &mut Rtnl) -> Result<Seen, Error> {
     Ok(Seen { host: found.links, taken, ..Seen::default() })
 }
 
+/// The interfaces that have one of these names.
+pub(super) fn find(
+    rtnl: &mut Rtnl,
+    names: &BTreeSet<String>,
+) -> io::Result<BTreeMap<String, Link>> {
+    if names.len() > FEW {
+        let wanted = |message| named_link(message).filter(|(name, _)| names.contains(name));
+        return Ok(rtnl.dump(&message::all_links(), wanted)?.into_iter().collect());
+    }
+    let mut found = BTreeMap::new();
+    for name in names {
+        found.extend(rtnl.get(message::get_link(name))?.and_then(named_link));
+    }
+    Ok(found)
+}
+
 pub(super) fn failed(place: &str, error: &io::Error) -> Error {
     Error::internal(format!("cannot list the interfaces of {place}: {error}"))
 }
@@ -33,31 +51,40 @@ pub(super) fn failed(place: &str, error: &io::Error) -> Error {
 pub(super) fn routes_and_links(rtnl: &mut Rtnl) -> io::Result<Inside> {
     let mut names = BTreeMap::new();
     let mut links = BTreeMap::new();
-    for message in rtnl.dump(&message::all_links())? {
-        if let Message::NewLink(message) = message
-            && let Some((name, link)) = link(&message)
-        {
-            if link.purpose().is_some() {
-                rtnl.learn(&name, link.index);
-            }
-            names.insert(link.index, name.clone());
-            links.insert(name, link);
+    for (name, link) in rtnl.dump(&message::all_links(), named_link)? {
+        if link.purpose().is_some() {
+            rtnl.learn(&name, link.index);
+        }
+        names.insert(link.index, name.clone());
+        links.insert(name, link);
+    }
+    for (index, ip, prefix) in rtnl.dump(&message::all_addresses(), address)? {
+        if let Some(link) = names.get(&index).and_then(|name| links.get_mut(name)) {
+            link.addresses.push((ip, prefix));
         }
     }
-    for message in rtnl.dump(&message::all_addresses())? {
-        if let Message::NewAddress(message) = message
-            && let Some(name) = names.get(&message.header.index)
-            && let (Some(link), Some(ip)) = (links.get_mut(name), local(&message))
-        {
-            link.addresses.push((ip, message.header.prefix_len));
-        }
-    }
-    let routes = rtnl.dump(&message::all_routes())?.into_iter();
-    let routes = routes.filter_map(|message| match message {
+    let routes = rtnl.dump(&message::all_routes(), |message| match message {
         Message::NewRoute(message) => route(&message, &names),
         _ => None,
-    });
-    Ok(Inside { links, routes: routes.collect() })
+    })?;
+    Ok(Inside { links, routes })
+}
+
+pub(super) fn named_link(message: Message) -> Option<(String, Link)> {
+    match message {
+        Message::NewLink(message) => link(&message),
+        _ => None,
+    }
+}
+
+/// The index of an interface, and an address that it has.
+fn address(message: Message) -> Option<(u32, Ipv4Addr, u8)> {
+    match message {
+        Message::NewAddress(message) => {
+            Some((message.header.index, local(&message)?, message.header.prefix_len))
+        }
+        _ => None,
+    }
 }
 
 /// The name of an interface, and what it is.

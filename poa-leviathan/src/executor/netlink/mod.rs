@@ -9,9 +9,10 @@ mod preflight;
 mod socket;
 mod steps;
 mod visit;
+mod visitors;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,11 +23,12 @@ pub use claim::Claim;
 pub use preflight::{Preflight, Warning};
 
 use self::socket::Rtnl;
+use self::visitors::Visitors;
 use self::watch::Watch;
 use super::{Executor, Session};
 use crate::operation::Operation;
 use crate::resolver::{Namespace, Resolver};
-use crate::seen::Seen;
+use crate::seen::{Link, Seen};
 use crate::{Code, ContainerId, Error};
 
 /// So many sockets are closed in passing.
@@ -38,6 +40,7 @@ pub struct Netlink {
     host: String,
     resolver: Arc<dyn Resolver>,
     writes: Arc<AtomicU64>,
+    visitors: Arc<Visitors>,
     watch: Option<Watch>,
 }
 
@@ -54,7 +57,13 @@ impl Netlink {
                 None
             }
         };
-        Self { host: host.to_owned(), resolver, writes: Arc::default(), watch }
+        Self {
+            host: host.to_owned(),
+            resolver,
+            writes: Arc::default(),
+            visitors: Arc::default(),
+            watch,
+        }
     }
 
     /// How many requests that change something were sent to the kernel so far.
@@ -87,8 +96,10 @@ struct Resolved {
 impl Executor for Netlink {
     async fn look(&self, containers: &[ContainerId]) -> Result<Box<dyn Session>, Error> {
         let resolved = self.resolve(containers).await?;
-        let (host, writes) = (self.host.clone(), self.writes.clone());
-        let looking = tokio::task::spawn_blocking(move || Kernel::look(host, resolved, &writes));
+        let (host, writes, visitors) =
+            (self.host.clone(), self.writes.clone(), self.visitors.clone());
+        let look = move || Kernel::look(host, resolved, &writes, &visitors);
+        let looking = tokio::task::spawn_blocking(look);
         let (kernel, seen) = looking.await.map_err(ended)??;
         Ok(Box::new(NetlinkSession { kernel: Arc::new(Mutex::new(kernel)), seen }))
     }
@@ -99,6 +110,16 @@ impl Executor for Netlink {
         containers.sort();
         containers.dedup();
         self.look(&containers).await
+    }
+
+    async fn find(&self, names: &[&str]) -> Result<BTreeMap<String, Link>, Error> {
+        let names: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let writes = self.writes.clone();
+        let finding = tokio::task::spawn_blocking(move || {
+            let mut host = open(&writes)?;
+            look::find(&mut host, &names).map_err(|error| look::failed("the host", &error))
+        });
+        finding.await.map_err(ended)?
     }
 
     async fn changed(&self) {
@@ -117,6 +138,11 @@ impl Executor for Netlink {
 
 fn ended(error: tokio::task::JoinError) -> Error {
     Error::internal(format!("a thread that talks to the kernel ended: {error}"))
+}
+
+fn open(writes: &Arc<AtomicU64>) -> Result<Rtnl, Error> {
+    let cannot = |error| Error::internal(format!("cannot open a netlink socket: {error}"));
+    Rtnl::open(writes.clone()).map_err(cannot)
 }
 
 struct NetlinkSession {
@@ -174,11 +200,11 @@ impl Kernel {
         id: String,
         resolved: Resolved,
         writes: &Arc<AtomicU64>,
+        visitors: &Visitors,
     ) -> Result<(Self, Seen), Error> {
-        let cannot = |error| Error::internal(format!("cannot open a netlink socket: {error}"));
-        let mut host = Rtnl::open(writes.clone()).map_err(cannot)?;
-        let (seen, visited) =
-            visit::while_looking(resolved.found, writes, || look::host(&mut host));
+        let mut host = open(writes)?;
+        let look = || look::host(&mut host);
+        let (seen, visited) = visit::while_looking(visitors, resolved.found, writes, look);
         let (mut seen, mut inside) = (seen?, BTreeMap::new());
         seen.missing.extend(resolved.missing);
         for (container, visited) in visited? {

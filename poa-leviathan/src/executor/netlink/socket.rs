@@ -108,15 +108,16 @@ impl Rtnl {
         }
     }
 
-    /// Asks for a list.
-    pub(super) fn dump(
+    /// Asks for a list, and keeps what `read` makes of each entry: a message takes many times the memory of what is used of it.
+    pub(super) fn dump<T>(
         &mut self,
         message: &RouteNetlinkMessage,
-    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        read: impl Fn(RouteNetlinkMessage) -> Option<T>,
+    ) -> io::Result<Vec<T>> {
         for _ in 0..RETRIES {
             self.send(message.clone(), NLM_F_REQUEST | NLM_F_DUMP)?;
             let mut list = Vec::new();
-            if self.collect(&mut |message| list.push(message))? {
+            if self.collect(&mut |message| list.extend(read(message)))? {
                 return Ok(list);
             }
         }

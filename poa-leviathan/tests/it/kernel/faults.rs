@@ -21,7 +21,18 @@ fn a_fault_at_every_point_leaves_the_host_as_it_was() {
             .unwrap();
         lab.leviathan.import_cins(cins(&[("n", &["a", "b"])])).await.unwrap();
         let mut points = 0;
-        for change in ["make", "address", "put", "delete", "import", "unaddress", "destroy"] {
+        for change in [
+            "both",
+            "unaddress",
+            "destroy",
+            "make",
+            "address",
+            "put",
+            "delete",
+            "import",
+            "unaddress",
+            "destroy",
+        ] {
             for fault in [Fault::Before, Fault::After] {
                 points += fail_everywhere(&lab, &names, change, fault).await;
             }
@@ -69,6 +80,17 @@ async fn apply(leviathan: &Leviathan, change: &str) -> bool {
                 .await
                 .is_ok();
         }
+        "both" => {
+            let made = leviathan.make(&ids(&["a", "b"]), &ids(&["n"])).await.unwrap().wait().await;
+            let failed = !made.cens.failed.is_empty();
+            assert_eq!(failed, !made.cins.failed.is_empty(), "there is no address without its CEN");
+            if failed {
+                // As below.
+                let done: Vec<&str> = made.cens.done.iter().map(String::as_str).collect();
+                destroy(leviathan, &done).await;
+            }
+            return !failed;
+        }
         "make" => leviathan.make_cens(&ids(&["a", "b"])).await,
         "destroy" => leviathan.destroy_cens(&ids(&["a", "b"])).await,
         "address" => leviathan.make_cins(&ids(&["n"])).await,
@@ -91,6 +113,10 @@ async fn apply(leviathan: &Leviathan, change: &str) -> bool {
 
 async fn undo(leviathan: &Leviathan, change: &str) {
     match change {
+        "both" => {
+            destroy_cins(leviathan, &["n"]).await;
+            destroy(leviathan, &["a", "b"]).await;
+        }
         "make" => destroy(leviathan, &["a", "b"]).await,
         "destroy" => make(leviathan, &["a", "b"]).await,
         "address" => destroy_cins(leviathan, &["n"]).await,

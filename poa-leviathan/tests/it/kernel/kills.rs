@@ -12,7 +12,9 @@ use poa_leviathan::{ContainerId, Leviathan, Options};
 
 use super::{lab, lab_with};
 use crate::isolated::{containers, isolated, run};
-use crate::support::{cen, cens, cins, container, destroy, destroy_cins, make, make_cins};
+use crate::support::{
+    cen, cens, cins, container, destroy, destroy_cins, make, make_all, make_cins,
+};
 
 /// The operation before which a victim dies, and its store.
 const VICTIM: &str = "LEVIATHAN_TEST_DIES_BEFORE";
@@ -20,8 +22,10 @@ const STORE: &str = "LEVIATHAN_TEST_STORE";
 
 /// The life of networks, each step waited for. Every step can be done again.
 async fn life(leviathan: &Leviathan) {
-    leviathan.import_cens(cens(&[("a", &["c1", "c2"]), ("b", &["c2", "c3"])])).await.unwrap();
-    leviathan.import_cins(cins(&[("n", &["a", "b"])])).await.unwrap();
+    let document = cens(&[("a", &["c1", "c2"]), ("b", &["c2", "c3"]), ("d", &["c4", "c1"])]);
+    leviathan.import_cens(document).await.unwrap();
+    leviathan.import_cins(cins(&[("m", &["d"]), ("n", &["a", "b"])])).await.unwrap();
+    make_all(leviathan, &["d"], &["m"]).await;
     make(leviathan, &["a", "b"]).await;
     make_cins(leviathan, &["n"]).await;
     leviathan.put_member(cen("b"), container("c4")).await.unwrap();
@@ -92,8 +96,8 @@ fn a_kill_between_any_two_operations_is_made_good() {
         let clean = lab(Wiring::AlwaysBus);
         life(&clean.leviathan).await;
         let expected = clean.snapshot(&names).await;
-        destroy_cins(&clean.leviathan, &["n"]).await;
-        destroy(&clean.leviathan, &["a", "b"]).await;
+        destroy_cins(&clean.leviathan, &["m", "n"]).await;
+        destroy(&clean.leviathan, &["a", "b", "d"]).await;
         for k in 0.. {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("store.db");
@@ -109,8 +113,8 @@ fn a_kill_between_any_two_operations_is_made_good() {
             assert!(model.cens().values().all(|cen| !cen.status().is_busy()), "killed before {k}");
             life(&next.leviathan).await;
             assert_eq!(next.snapshot(&names).await, expected, "killed before {k}");
-            destroy_cins(&next.leviathan, &["n"]).await;
-            destroy(&next.leviathan, &["a", "b"]).await;
+            destroy_cins(&next.leviathan, &["m", "n"]).await;
+            destroy(&next.leviathan, &["a", "b", "d"]).await;
             assert_eq!(next.look(&[]).await.host.len(), 1, "killed before {k}");
             running.close(std::time::Duration::from_secs(10)).await;
             if lived {
