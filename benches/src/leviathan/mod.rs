@@ -5,6 +5,7 @@
 mod bare;
 mod lab;
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,19 +77,39 @@ fn open(store: Box<dyn Store>) -> Result<Leviathan, Failure> {
     Ok(Leviathan::open(Options::default(), netlink, store)?)
 }
 
+/// How CENs and CINs are asked for.
+#[derive(Clone, Copy)]
+enum Requests {
+    /// All at once, as `poa-server leviathan up` does.
+    One,
+    /// First the CENs, then the CINs, as the routes do.
+    Two,
+}
+
 /// Makes everything of a document. Returns the time from the first request to the last report.
-async fn make(leviathan: &Leviathan, document: &HostDocument) -> Result<Duration, Failure> {
+async fn make(
+    leviathan: &Leviathan,
+    document: &HostDocument,
+    requests: Requests,
+) -> Result<Duration, Failure> {
     let cens: Vec<String> = document.cens.cens.iter().map(|cen| cen.id.to_string()).collect();
     let cins: Vec<String> = document.cins.cins.keys().map(ToString::to_string).collect();
     leviathan.import_cens(document.cens.clone()).await?;
     leviathan.import_cins(document.cins.clone()).await?;
     let begin = Instant::now();
-    let mut failed = leviathan.make_cens(&cens).await?.wait().await.failed;
-    if !cins.is_empty() {
-        failed.extend(leviathan.make_cins(&cins).await?.wait().await.failed);
-    }
+    let (made, addressed) = match requests {
+        Requests::One => {
+            let made = leviathan.make(&cens, &cins).await?.wait().await;
+            (made.cens, made.cins)
+        }
+        Requests::Two => {
+            let made = leviathan.make_cens(&cens).await?.wait().await;
+            (made, leviathan.make_cins(&cins).await?.wait().await)
+        }
+    };
     let took = begin.elapsed();
-    if let Some(failed) = failed.into_iter().next() { Err(failed.error.into()) } else { Ok(took) }
+    let failed = made.failed.into_iter().chain(addressed.failed).next();
+    failed.map_or(Ok(took), |failed| Err(failed.error.into()))
 }
 
 async fn destroy(leviathan: &Leviathan) -> Result<(), Failure> {
@@ -126,7 +147,7 @@ async fn rates() -> Result<(), Failure> {
     for round in 0..ROUNDS {
         let file = directory.path().join(format!("{round}.db"));
         let leviathan = open(Box::new(SqliteStore::open(&file)?))?;
-        ours.push(make(&leviathan, &document).await?.as_secs_f64());
+        ours.push(make(&leviathan, &document, Requests::One).await?.as_secs_f64());
         destroy(&leviathan).await?;
         bare.push(Bare::cens(CENS, 2)?.as_secs_f64());
         delete_links(CENS)?;
@@ -155,17 +176,20 @@ async fn first_answers() -> Result<(), Failure> {
         let document = parse(&document(1, members, true))?;
         let commands = commands(&document).await?;
         let directory = tempfile::tempdir()?;
-        let (mut ours, mut bare, mut shell) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ours, mut bare, mut shell) = ([Vec::new(), Vec::new()], Vec::new(), Vec::new());
+        let mut target = Ipv4Addr::UNSPECIFIED;
         for round in 0..ROUNDS {
-            let pair = Pair::open()?;
-            let file = directory.path().join(format!("{round}.db"));
-            let leviathan = open(Box::new(SqliteStore::open(&file)?))?;
-            let took = make(&leviathan, &document).await?;
-            let target = last_address(&leviathan);
-            ours.push((took + pair.answer(target)?).as_secs_f64());
-            // The next pair has the same ports.
-            drop(pair);
-            destroy(&leviathan).await?;
+            for (times, requests) in ours.iter_mut().zip([Requests::One, Requests::Two]) {
+                let pair = Pair::open()?;
+                let file = directory.path().join(format!("{round}-{}.db", requests as u8));
+                let leviathan = open(Box::new(SqliteStore::open(&file)?))?;
+                let took = make(&leviathan, &document, requests).await?;
+                target = last_address(&leviathan);
+                times.push((took + pair.answer(target)?).as_secs_f64());
+                // The next pair has the same ports.
+                drop(pair);
+                destroy(&leviathan).await?;
+            }
 
             let pair = Pair::open()?;
             let took = Bare::network(members)?;
@@ -178,13 +202,15 @@ async fn first_answers() -> Result<(), Failure> {
             shell.push((took + pair.answer(target)?).as_secs_f64());
             delete_links(1)?;
         }
-        let ratio = |others: &[f64]| {
-            let ratios = others.iter().zip(&ours).map(|(other, ours)| other / ours);
+        let ratio = |others: &[f64], ours: &[f64]| {
+            let ratios = others.iter().zip(ours).map(|(other, ours)| other / ours);
             format!("{:.2}", median(ratios.collect()))
         };
         let time = |times: &[f64]| format!("{:.1}", median(times.to_vec()) * 1e3);
-        let figures = [time(&ours), time(&bare), time(&shell), ratio(&bare), ratio(&shell)];
-        rows.push([vec![members.to_string()], figures.to_vec()].concat());
+        let [one, two] = &ours;
+        let times = [time(one), time(two), time(&bare), time(&shell)];
+        let ratios = [ratio(&bare, one), ratio(&bare, two), ratio(&shell, one)];
+        rows.push([&[members.to_string()][..], &times, &ratios].concat());
     }
     println!(
         "### From the request to the first answer of another container, ms, medians of {ROUNDS} rounds\n"
@@ -192,10 +218,12 @@ async fn first_answers() -> Result<(), Failure> {
     table(
         &[
             "containers",
-            "poa-leviathan, durable",
+            "poa-leviathan, durable, one request",
+            "two requests",
             "bare netlink",
             "`ip` commands",
             "of bare netlink",
+            "two requests",
             "of `ip`",
         ],
         &rows,
@@ -204,11 +232,11 @@ async fn first_answers() -> Result<(), Failure> {
 }
 
 /// The address of the second container in the only CIN.
-fn last_address(leviathan: &Leviathan) -> std::net::Ipv4Addr {
+fn last_address(leviathan: &Leviathan) -> Ipv4Addr {
     let model = leviathan.model();
     let mut addresses = model.cins().keys().flat_map(|cin| model.addresses(cin));
     let second = addresses.find(|address| address.container.as_str() == name(1));
-    second.map_or(std::net::Ipv4Addr::UNSPECIFIED, |address| address.ip)
+    second.map_or(Ipv4Addr::UNSPECIFIED, |address| address.ip)
 }
 
 /// The memory of this process with many containers on the host.
@@ -218,7 +246,7 @@ async fn memory() -> Result<(), Failure> {
     let before = crate::process::resident()?;
     let directory = tempfile::tempdir()?;
     let leviathan = open(Box::new(SqliteStore::open(&directory.path().join("many.db"))?))?;
-    let took = make(&leviathan, &document).await?;
+    let took = make(&leviathan, &document, Requests::One).await?;
     let begin = Instant::now();
     leviathan.reconcile().await;
     let pass = begin.elapsed();

@@ -42,16 +42,15 @@ async fn up(networks: &Networks) -> Result<u8, Failure> {
     let cens: Vec<String> = document.cens.cens.iter().map(|cen| cen.id.to_string()).collect();
     let cins: Vec<String> = document.cins.cins.keys().map(ToString::to_string).collect();
     leviathan.import_cens(document.cens).await.map_err(failed)?;
-    let made = leviathan.make_cens(&cens).await.map_err(failed)?.wait().await;
-    if tell("CEN", "up", &made) > 0 {
-        return Ok(1);
-    }
     leviathan.import_cins(document.cins).await.map_err(failed)?;
-    let made = leviathan.make_cins(&cins).await.map_err(failed)?.wait().await;
-    for (container, address) in addresses(&leviathan, &cins) {
-        say(format_args!("{container} {address}"));
+    let made = leviathan.make(&cens, &cins).await.map_err(failed)?.wait().await;
+    let lost = tell("CEN", "up", &made.cens);
+    if lost == 0 {
+        for (container, address) in addresses(&leviathan, &cins) {
+            say(format_args!("{container} {address}"));
+        }
     }
-    Ok(u8::from(tell("CIN", "up", &made) > 0))
+    Ok(u8::from(lost + tell("CIN", "up", &made.cins) > 0))
 }
 
 async fn down(networks: &Networks) -> Result<u8, Failure> {
