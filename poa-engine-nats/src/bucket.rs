@@ -99,9 +99,9 @@ impl Bucket {
     }
 
     async fn publish(&self, key: &str, headers: HeaderMap, value: Bytes) -> Result<u64, Failure> {
-        let subject = self.subject(key);
-        let stored = self.contact.publish(subject, Some(headers), value, WRITE_TIMEOUT).await?;
-        Ok(stored.sequence)
+        let (stream, subject) = (self.stream(), self.subject(key));
+        let sent = self.contact.publish(&stream, subject, Some(headers), value, WRITE_TIMEOUT);
+        Ok(sent.await?.sequence)
     }
 
     /// The keys below a pattern such as `r.*`, removed ones included.

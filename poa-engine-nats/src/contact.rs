@@ -1,5 +1,6 @@
 //! The connection to the servers, and whether it works.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -60,20 +61,27 @@ enum Answer<T> {
 
 /// The answer to a publish, which is read for every message: an untagged enum is read twice.
 #[derive(Deserialize)]
-struct PublishAck {
+struct PublishAck<'a> {
     error: Option<ApiError>,
+    #[serde(borrow, default)]
+    stream: Cow<'a, str>,
     #[serde(default)]
     seq: u64,
     #[serde(default)]
     duplicate: bool,
 }
 
-impl PublishAck {
-    fn read(payload: &[u8]) -> Result<Stored, Failure> {
+impl<'a> PublishAck<'a> {
+    /// Stored only if this stream has it. A header would make the servers check that before, but they would store it with each message, and every
+    /// reader would have to parse it.
+    fn read(payload: &'a [u8], expected: &str) -> Result<Stored, Failure> {
         match serde_json::from_slice(payload).map_err(|error| unreadable(&error))? {
             Self { error: Some(error), .. } => Err(error.into()),
             // Streams count from 1.
             Self { seq: 0, .. } => Err(Failure::Refused("the server did not say where".into())),
+            Self { stream, .. } if stream != expected => {
+                Err(Failure::Refused(format!("stored in stream {stream} instead of {expected}")))
+            }
             Self { seq, duplicate, .. } => Ok(Stored { sequence: seq, duplicate }),
         }
     }
@@ -104,11 +112,12 @@ impl Contact {
         &self.0.client
     }
 
-    /// Publishes into a stream, and waits for the answer.
+    /// Publishes into this stream, and waits for the answer.
     ///
     /// Several calls that are first polled in order are sent in order. Not cancel safe: a call that is dropped may have published.
     pub(crate) async fn publish(
         &self,
+        stream: &str,
         subject: String,
         headers: Option<HeaderMap>,
         payload: Bytes,
@@ -118,7 +127,7 @@ impl Contact {
         if let Some(headers) = headers {
             request = request.headers(headers);
         }
-        let stored = self.ask(subject, request, PublishAck::read).await;
+        let stored = self.ask(subject, request, |ack| PublishAck::read(ack, stream)).await;
         self.0.state.lock().note_stored(stored.as_ref().err());
         stored
     }
@@ -138,7 +147,7 @@ impl Contact {
         &self,
         subject: String,
         request: Request,
-        read: fn(&[u8]) -> Result<T, Failure>,
+        read: impl FnOnce(&[u8]) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let answer = match self.0.client.send_request(subject, request).await {
             Ok(message) => read(&message.payload),
@@ -258,6 +267,20 @@ fn log(event: &Event) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_is_stored_only_where_it_was_meant_to_be() {
+        let read = |ack: &str| PublishAck::read(ack.as_bytes(), "POA");
+        let stored = read(r#"{"stream":"POA","seq":7,"duplicate":true}"#).unwrap();
+        assert_eq!((stored.sequence, stored.duplicate), (7, true));
+        let refused =
+            ["OTHER", ""].map(|stream| read(&format!(r#"{{"stream":"{stream}","seq":7}}"#)));
+        assert!(refused.iter().all(|ack| matches!(ack, Err(Failure::Refused(_)))));
+        assert!(matches!(read(r#"{"seq":7}"#), Err(Failure::Refused(_))));
+        assert!(matches!(read(r#"{"stream":"POA","seq":0}"#), Err(Failure::Refused(_))));
+        let full = r#"{"error":{"code":503,"err_code":10077},"stream":"POA","seq":0}"#;
+        assert!(matches!(read(full), Err(Failure::Full(_))));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn another_server_is_tried_after_a_while_of_failures_alone() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use async_nats::header::NATS_MESSAGE_ID;
 use futures_util::future::try_join_all;
 use poa_core::engine::{Event, KeyWindow, SharedStore, SubscriptionRequest, encode};
 use poa_core::{BuildError, Message};
@@ -94,11 +94,11 @@ impl Import {
         encode(&Event::Message(message.clone()), &mut record);
         pack::push(&record, &mut payload);
         let payload = bytes::Bytes::from(payload);
-        let deadline = tokio::time::Instant::now() + WITHIN;
+        let (stream, deadline) = (self.names.stream(), tokio::time::Instant::now() + WITHIN);
         loop {
             let subject = self.names.messages(partition, message.data_type().name());
-            let headers = self.headers(message);
-            match self.contact.publish(subject, Some(headers), payload.clone(), ACK).await {
+            let headers = Some(Self::headers(message));
+            match self.contact.publish(&stream, subject, headers, payload.clone(), ACK).await {
                 Ok(stored) => return Ok(stored.sequence),
                 // With its id, a repetition is told from another message.
                 Err(failure) if tokio::time::Instant::now() > deadline => return Err(failure),
@@ -107,13 +107,12 @@ impl Import {
         }
     }
 
-    fn headers(&self, message: &Message) -> HeaderMap {
+    fn headers(message: &Message) -> HeaderMap {
         let id = match message.idempotency_key() {
             Some(key) => crate::publish::hex(key.as_bytes()),
             None => message.id().to_string(),
         };
         let mut headers = HeaderMap::new();
-        headers.insert(NATS_EXPECTED_STREAM, self.names.stream());
         headers.insert(NATS_MESSAGE_ID, id);
         headers
     }

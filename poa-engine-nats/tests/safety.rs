@@ -125,14 +125,23 @@ async fn a_stream_that_was_deleted_is_not_created_again_silently() {
     let admin = async_nats::connect(servers.urls()).await.unwrap();
     let stream = config.prefix.to_uppercase();
     admin.request(format!("$JS.API.STREAM.DELETE.{stream}"), "".into()).await.unwrap();
-    let stored = match node.send("a", 2) {
-        Ok(receipt) => soon("an answer", receipt).await.is_ok(),
-        Err(_) => false,
-    };
-    assert!(!stored, "a message was stored in a stream that is gone");
+    let subjects = format!("{}.>", config.prefix);
+    let other = serde_json::json!({ "name": "OTHER", "subjects": [subjects] }).to_string();
+    admin.request("$JS.API.STREAM.CREATE.OTHER", other.into()).await.unwrap();
+    assert!(!stores(&node, 2).await, "a message was stored in another stream");
+    admin.request("$JS.API.STREAM.DELETE.OTHER", "".into()).await.unwrap();
+    assert!(!stores(&node, 3).await, "a message was stored in a stream that is gone");
     node.finish().await;
     let why = refusal(config).await;
     assert!(why.contains("was deleted"), "{why}");
+}
+
+/// Whether a message is acknowledged.
+async fn stores(node: &Node, number: u64) -> bool {
+    match node.send("a", number) {
+        Ok(receipt) => soon("an answer", receipt).await.is_ok(),
+        Err(_) => false,
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -97,9 +97,14 @@ impl Raw {
         Ok(messages as f64 / begin.elapsed().as_secs_f64())
     }
 
-    /// Reads so many messages of a stream of poa, with the filters of a receiver that holds everything. Returns messages per second,
-    /// from the first to the last.
-    pub(super) async fn read(&self, prefix: &str, messages: usize) -> Result<f64, Failure> {
+    /// Reads so many messages of a stream of poa by a consumer of this name, with the filters of a receiver that holds everything. Returns
+    /// messages per second, from the first to the last.
+    pub(super) async fn read(
+        &self,
+        prefix: &str,
+        name: &str,
+        messages: usize,
+    ) -> Result<f64, Failure> {
         let stream = prefix.to_uppercase();
         let inbox = self.0.new_inbox();
         let mut arriving = self.0.subscribe(inbox.clone()).await?;
@@ -108,7 +113,6 @@ impl Raw {
             [format!("{of}.m.{TYPE}"), format!("{of}.a")]
         };
         let filters: Vec<_> = (0..PARTITIONS).flat_map(of).collect();
-        let name = "raw";
         let config = json!({
             "name": name,
             "deliver_subject": inbox,
@@ -129,6 +133,8 @@ impl Raw {
                 begin = Instant::now();
             }
         }
-        Ok(messages as f64 / begin.elapsed().as_secs_f64())
+        let took = begin.elapsed();
+        self.api(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null).await?;
+        Ok(messages as f64 / took.as_secs_f64())
     }
 }

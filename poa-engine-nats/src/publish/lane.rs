@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
+use async_nats::header::NATS_MESSAGE_ID;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
@@ -171,10 +171,11 @@ impl Sender {
     async fn deliver(&self, parcel: &Parcel) -> Result<Stored, Failure> {
         let deadline = Instant::now() + self.cluster.settings.store_timeout;
         let within = self.cluster.settings.ack_timeout;
+        let stream = self.cluster.names.stream();
         loop {
-            let (subject, headers) = (parcel.subject.clone(), Some(self.headers(parcel)));
-            let payload = parcel.payload.clone();
-            let sent = self.cluster.contact.publish(subject, headers, payload, within);
+            let (subject, payload) = (parcel.subject.clone(), parcel.payload.clone());
+            let sent =
+                self.cluster.contact.publish(&stream, subject, headers(parcel), payload, within);
             let failure = match sent.await {
                 Ok(stored) => return Ok(stored),
                 Err(failure) => failure,
@@ -187,18 +188,6 @@ impl Sender {
             }
             tokio::time::sleep(PAUSE).await;
         }
-    }
-
-    fn headers(&self, parcel: &Parcel) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        headers.insert(NATS_EXPECTED_STREAM, self.cluster.names.stream());
-        if let Some(key) = parcel.key {
-            headers.insert(NATS_MESSAGE_ID, hex(key.as_bytes()));
-        }
-        if parcel.urgent {
-            headers.insert(WAITS, "1");
-        }
-        headers
     }
 
     /// The servers know this id: the message was sent before, or another one with the same key.
@@ -280,6 +269,21 @@ impl Sender {
             }
         }
     }
+}
+
+/// Without any, the message costs the servers and its readers least.
+fn headers(parcel: &Parcel) -> Option<HeaderMap> {
+    if parcel.key.is_none() && !parcel.urgent {
+        return None;
+    }
+    let mut headers = HeaderMap::new();
+    if let Some(key) = parcel.key {
+        headers.insert(NATS_MESSAGE_ID, hex(key.as_bytes()));
+    }
+    if parcel.urgent {
+        headers.insert(WAITS, "1");
+    }
+    Some(headers)
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
