@@ -12,26 +12,29 @@ async fn front_ends_and_receivers_on_nodes_of_their_own() {
     let cluster = Cluster::shared();
     let homes =
         [cluster.front_end(), cluster.front_end(), cluster.receivers(), cluster.receivers()];
-    let receivers = [Server::start(&homes[2]).await, Server::start(&homes[3]).await];
-    let fronts = [Server::start(&homes[0]).await, Server::start(&homes[1]).await];
+    let mut receivers = vec![Server::start(&homes[2]).await, Server::start(&homes[3]).await];
+    let mut fronts = vec![Server::start(&homes[0]).await, Server::start(&homes[1]).await];
     shared(&fronts[0], &[2, 2]).await;
     let load =
         Load::start(&token(&[&fronts[0], &fronts[1]]).await, &[fronts[0].rest(), fronts[1].rest()]);
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    for round in 0..rounds() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
 
-    // A receiver node crashes.
-    let [crashing, staying] = receivers;
-    crashing.kill().await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let again = Server::start(&homes[2]).await;
-    shared(&fronts[0], &[2, 2]).await;
+        // A receiver node crashes. The first in the list does, and starts again at its end, so that the other is next.
+        receivers.remove(0).kill().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        receivers.push(Server::start(&homes[2 + round % 2]).await);
+        shared(&fronts[0], &[2, 2]).await;
 
-    // A front end crashes.
-    let [crashing, front] = fronts;
-    crashing.kill().await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+        // A front end crashes.
+        fronts.remove(0).kill().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        fronts.push(Server::start(&homes[round % 2]).await);
+        load.move_to(&[fronts[0].rest(), fronts[1].rest()]);
+        load.moves().await;
+    }
     load.check("nodes of each layer are killed", &cluster).await;
-    for server in [front, staying, again] {
+    for server in fronts.into_iter().chain(receivers) {
         server.stop().await;
     }
 }
@@ -41,23 +44,24 @@ async fn nodes_share_a_receiver_and_take_over_from_one_that_is_killed() {
     let cluster = Cluster::shared();
     let (home, other_home) = (cluster.both(), cluster.both());
     let server = Server::start(&home).await;
-    let other = Server::start(&other_home).await;
+    let mut other = Server::start(&other_home).await;
     shared(&server, &[2, 2]).await;
     let load = Load::start(&token(&[&server]).await, &[server.rest()]);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    other.kill().await;
-    let killed = Instant::now();
-    shared(&server, &[4]).await;
-    println!("taken over {:?} after a crash, with a lease of 3 s", killed.elapsed());
-
-    let again = Server::start(&other_home).await;
-    shared(&server, &[2, 2]).await;
+    for _ in 0..rounds() {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        other.kill().await;
+        let killed = Instant::now();
+        shared(&server, &[4]).await;
+        println!("taken over {:?} after a crash, with a lease of 3 s", killed.elapsed());
+        other = Server::start(&other_home).await;
+        shared(&server, &[2, 2]).await;
+    }
     load.check("a node of both layers is killed", &cluster).await;
     let stopping = Instant::now();
     server.stop().await;
-    shared(&again, &[4]).await;
+    shared(&other, &[4]).await;
     println!("taken over {:?} after an orderly stop began", stopping.elapsed());
-    again.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
