@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use poa_core::BuildContext;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error};
 
@@ -37,6 +38,8 @@ const LOCK: &str = "SET LOCAL lock_timeout = '5s'";
 /// The interval and number of attempts to get the maintenance lock.
 const TURN: Duration = Duration::from_secs(1);
 const TURNS: usize = 600;
+/// How often a table is tried whose locks, or whose entries in the catalogue, another session has.
+const ATTEMPTS: usize = 10;
 
 /// Divides the tables of this receiver by time, while hosts may store in them. `say` is called with each step.
 ///
@@ -60,8 +63,9 @@ pub async fn divide(config: &Config, mut say: impl FnMut(&str)) -> Result<(), Di
     for table in Table::ALL {
         let work = Work { client, opening, names: &settings.names, table };
         // An obstacle is not an error of the driver, so it passes through as a value.
-        let done = connection
-            .drive(async { work.divide(&mut say).await.map_or_else(Stop::split, |()| Ok(None)) });
+        let done = connection.drive(async {
+            work.divide_when_free(&mut say).await.map_or_else(Stop::split, |()| Ok(None))
+        });
         if let Some(message) = done.await.map_err(|error| failed(&error))? {
             return Err(DivideError { message: format!("{}: {message}", target.server) });
         }
@@ -122,6 +126,23 @@ struct Work<'w> {
 }
 
 impl Work<'_> {
+    /// Tries again while another session is in the way: a report that reads the table, or what an earlier run that was killed had asked
+    /// the server for, which ends what it does first.
+    async fn divide_when_free(&self, say: &mut impl FnMut(&str)) -> Result<(), Stop> {
+        for _ in 1..ATTEMPTS {
+            match self.divide(say).await {
+                Err(Stop::Failed(error)) if is_in_the_way(&error) => {
+                    let (name, why) = (self.table.name(), text(&error));
+                    say(&format!("{name}: another session is in the way ({why}); trying again"));
+                    self.client.batch_execute("ROLLBACK").await?;
+                    tokio::time::sleep(TURN).await;
+                }
+                done => return done,
+            }
+        }
+        self.divide(say).await
+    }
+
     async fn divide(&self, say: &mut impl FnMut(&str)) -> Result<(), Stop> {
         let name = self.table.name();
         if self.kind().await? != "r" {
@@ -247,6 +268,16 @@ impl Work<'_> {
             FROM pg_class, aclexplode(relacl) WHERE oid = to_regclass($1) AND grantee <> relowner";
         self.texts(grants, whole).await
     }
+}
+
+/// Whether another session caused this error. Two that change the same entry of a catalogue get no code of their own.
+fn is_in_the_way(error: &Error) -> bool {
+    error.as_db_error().is_some_and(|error| {
+        let code = error.code();
+        *code == SqlState::LOCK_NOT_AVAILABLE
+            || *code == SqlState::T_R_DEADLOCK_DETECTED
+            || *code == SqlState::INTERNAL_ERROR && error.message().contains("concurrently")
+    })
 }
 
 /// The constraint that limits the rows of a table while it is divided. It refuses later rows, so it must not stay.

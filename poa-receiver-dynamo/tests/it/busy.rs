@@ -74,12 +74,13 @@ async fn a_batch_that_takes_longer_than_the_patience_goes_on_where_it_was() {
     let mut batch = subject.blocks(149);
     batch.push(subject.block(r#"{"number":1e999}"#));
     batch.push(subject.samples.json("a1", "ethereum_metrics", r#"{"type":"statistics"}"#));
-    let mut put_off = 0;
+    let (mut put_off, mut attempts) = (0, 0);
     while let Err(error) = subject.try_store(&batch).await {
         let text = transient(Err(error));
-        assert!(text.contains("throttles table `poa-test"), "{text}");
-        put_off += 1;
-        assert!(put_off < 200, "there is no end to it");
+        // On a busy machine a request may as well not be answered in time.
+        put_off += usize::from(text.contains("throttles table `poa-test"));
+        attempts += 1;
+        assert!(attempts < 200, "there is no end to it: {text}");
     }
     assert!(put_off > 0, "it was never put off");
     subject.assert_stored(&batch[..150]).await;
@@ -90,7 +91,7 @@ async fn a_batch_that_takes_longer_than_the_patience_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn throttling_for_good_is_transient_and_says_what_dynamodb_said() {
-    let (mut subject, _proxy) = impatient(Duration::from_millis(300), |_| BUSY).await;
+    let (mut subject, _proxy) = impatient(Duration::from_secs(2), |_| BUSY).await;
     let batch = subject.blocks(3);
     let text = transient(subject.try_store(&batch).await);
     assert!(text.contains("ProvisionedThroughputExceededException: The level of"), "{text}");

@@ -96,6 +96,17 @@ fn to_json(value: &AttributeValue) -> Value {
     }
 }
 
+/// As a host does: builds again when DynamoDB did not answer in time, which happens to the impatient on a busy machine.
+async fn build(config: &Config, cx: &BuildContext) -> DynamoDb {
+    for _ in 0..20 {
+        match DynamoDb::build(config.clone(), cx).await {
+            Err(BuildError::Unavailable(..)) => {}
+            built => return built.unwrap(),
+        }
+    }
+    DynamoDb::build(config.clone(), cx).await.unwrap()
+}
+
 /// A receiver outside of any host, with a table of its own.
 pub(crate) struct Subject {
     pub(crate) receiver: DynamoDb,
@@ -123,7 +134,7 @@ impl Subject {
 
     async fn of_host(config: Config, data_dir: Arc<TempDir>) -> Self {
         let cx = BuildContext::detached("blocks", data_dir.path());
-        let receiver = DynamoDb::build(config.clone(), &cx).await.unwrap();
+        let receiver = build(&config, &cx).await;
         let client = client(&shared()).await;
         Self { receiver, samples: Samples::default(), config, cx, client, data_dir }
     }

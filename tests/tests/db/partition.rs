@@ -79,6 +79,30 @@ async fn tables_are_divided_under_load_by_runs_that_are_killed() {
 }
 
 #[tokio::test]
+async fn a_table_that_another_session_reads_is_divided_afterwards() {
+    let cluster = Cluster::start(Setup::default()).unwrap();
+    let home = Home::with(&config(&cluster));
+    let server = Server::start(&home).await;
+    let mut client = connect(&cluster).await;
+    let report = client.transaction().await.unwrap();
+    report.batch_execute("SELECT count(*) FROM metrics").await.unwrap();
+
+    let mut command = db(home.path(), &["partition", "store"]);
+    let mut run = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut output = BufReader::new(run.stdout.take().unwrap()).lines();
+    loop {
+        let line = soon("a line", output.next_line()).await.unwrap().expect("it goes on");
+        if line.contains("metrics: another session is in the way") {
+            break;
+        }
+    }
+    report.commit().await.unwrap();
+    while soon("a line", output.next_line()).await.unwrap().is_some() {}
+    assert_eq!(soon("the end", run.wait()).await.unwrap().code(), Some(0));
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_receiver_that_cannot_be_divided_is_named() {
     let home = Home::new();
     let (code, _, errors) = outcome(home.path(), &["partition", "local"]).await;
