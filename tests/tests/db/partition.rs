@@ -91,7 +91,7 @@ async fn a_table_that_another_session_reads_is_divided_afterwards() {
     let mut run = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(run.stdout.take().unwrap()).lines();
     loop {
-        let line = soon("a line", output.next_line()).await.unwrap().expect("it goes on");
+        let line = soon("a line", output.next_line()).await.unwrap().expect("it continues");
         if line.contains("metrics: another session is in the way") {
             break;
         }
