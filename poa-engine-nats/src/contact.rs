@@ -79,9 +79,9 @@ impl<'a> PublishAck<'a> {
             Self { error: Some(error), .. } => Err(error.into()),
             // Streams count from 1.
             Self { seq: 0, .. } => Err(Failure::Refused("the server did not say where".into())),
-            Self { stream, .. } if stream != expected => {
-                Err(Failure::Refused(format!("stored in stream {stream} instead of {expected}")))
-            }
+            Self { stream, .. } if stream != expected => Err(Failure::Refused(format!(
+                "it was stored in stream `{stream}` instead of `{expected}`; delete the other stream, or give it other subjects"
+            ))),
             Self { seq, duplicate, .. } => Ok(Stored { sequence: seq, duplicate }),
         }
     }
